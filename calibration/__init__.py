@@ -1,0 +1,1 @@
+"""Offline tools; each writes one dated file and can be run again."""

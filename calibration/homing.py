@@ -1,0 +1,93 @@
+"""Homing: where each motor's zero is. Writes offsets so that robot angle = sign * (servo angle - offset).
+
+    python -m robotrl calibrate homing [RUN.toml] [--yes]
+
+The robot is put in a pose that a jig defines and stays there without torque; nothing moves. A servo's own
+setting stays as it is: offsets are kept on the host (a homing offset in the servo would be lost with it).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+from robotrl import config
+from robotrl.calibration import store, tool
+from robotrl.calibration.store import Calibration, CalibrationError
+from robotrl.clock import Clock, WallClock
+
+READINGS = 50  # one second at 50 Hz
+SPREAD_RAD = 0.05  # more than this and the robot was moved; encoder noise is a few mrad; chosen
+# Both upper links of each leg along the body, by a straight edge across them (hardware facts 1.2: pi/2).
+JIG_RAD = math.pi / 2
+
+
+def measure(chain: tool.Chain, robot: config.Robot, pose: tuple[float, ...], clock: Clock) -> Calibration:
+    """Read the limp robot for a second and find the offsets that make the readings `pose` (n,), rad.
+
+    `chain` must be built with all offsets 0. Raises CalibrationError when a servo is silent, faulty or moved.
+    """
+    sign, ids = robot.servos.sign, robot.servos.ids
+    if len(pose) != len(ids):
+        raise CalibrationError(f"pose has {len(pose)} angles for {len(ids)} servos; correct it")
+    chain.stop()
+    if not chain.confirmed_off():
+        raise CalibrationError("the servos do not confirm torque off; check their power and run again")
+    readings = []
+    for tick in range(READINGS):
+        joints = chain.read(tick)
+        for servo, missed, fault in zip(ids, joints.missed, joints.fault, strict=True):
+            if missed:
+                raise CalibrationError(f"servo {servo} did not answer; check its cable and run again")
+            if fault:
+                raise CalibrationError(f"servo {servo} reports fault {fault}; power-cycle it and run again")
+        readings.append(joints.position)
+        clock.sleep_until(clock.now() + tool.PERIOD_NS)
+    columns = [sorted(column) for column in zip(*readings, strict=True)]
+    spread = tuple(column[-1] - column[0] for column in columns)
+    for servo, width in zip(ids, spread, strict=True):
+        if not width <= SPREAD_RAD:
+            raise CalibrationError(f"servo {servo} moved by {width:.3f} rad while being read; hold it still, run again")
+    middle = [column[len(column) // 2] for column in columns]
+    offset = tuple(s * (m - p) for s, m, p in zip(sign, middle, pose, strict=True))
+    return Calibration(
+        schema=store.SCHEMA,
+        robot=robot.name,
+        kind=robot.kind,
+        serial=robot.serial,
+        made=store.today(),
+        ids=ids,
+        sign=sign,
+        offset=offset,
+        pose=pose,
+        spread=spread,
+    )
+
+
+def main(argv: list[str]) -> int:
+    """`calibrate homing`: 0 when the file is written. Raises CalibrationError, ConfigError, PortError."""
+    parser = tool.parser("calibrate homing", "Where each motor's zero is. Nothing moves.")
+    parser.add_argument("--angle", type=float, default=JIG_RAD, metavar="RAD", help="the jig's motor angle (pi/2)")
+    args = parser.parse_args(argv[1:] if argv[:1] == ["homing"] else argv)
+    if argv[:1] and not argv[0].startswith("-") and argv[0] != "homing" and not Path(argv[0]).exists():
+        parser.error(f"no calibration {argv[0]!r}; known: homing")
+    if not math.isfinite(args.angle):
+        parser.error("--angle must be finite")
+    robot = tool.robot_of(args)
+    path = store.path_of(Calibration, robot, args.calibration)
+    tool.require(f"Is every motor of {robot.name} {robot.serial} at {args.angle:.4f} rad, held by the jig?", args.yes)
+    from robotrl.drivers.chain import Chain
+    from robotrl.drivers.port import SerialPort
+
+    clock = WallClock()
+    plain = dataclasses.replace(robot.servos, offset=(0.0,) * len(robot.servos.ids))
+    port = SerialPort(plain.port, tool.BAUD, clock)
+    try:
+        record = measure(Chain(port, plain, clock), robot, (args.angle,) * len(plain.ids), clock)
+    finally:
+        port.close()
+    store.write(record, path)
+    print(f"wrote {path}\noffsets, rad: {' '.join(f'{o:.4f}' for o in record.offset)}")
+    print("next: python -m robotrl commission")
+    return 0

@@ -1,0 +1,256 @@
+"""Where a robot's calibration and its commissioning record live, read strictly and written whole.
+
+One JSON file per robot and kind of record, under `$XDG_CONFIG_HOME/robotrl/calibration/<name>/`:
+`<serial>.json` and `<serial>.commissioning.json`. A file is replaced only by a complete, durable one. Reading
+refuses an unknown key, a missing key, a wrong type, NaN and infinity, and the record of another robot; each
+complaint is one line with file, field and the way out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import os
+import re
+import tempfile
+import typing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from robotrl import config
+
+SCHEMA = 1
+
+
+class CalibrationError(Exception):
+    """What is wrong with which record, and what to do; always one line."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Where each motor's zero is: robot angle = sign * (servo angle - offset)."""
+
+    schema: int
+    robot: str  # robot.name of the robot file
+    kind: str
+    serial: str  # robot.serial of the robot file
+    made: str  # ISO 8601, UTC
+    ids: tuple[int, ...]
+    sign: tuple[int, ...]
+    offset: tuple[float, ...]  # rad
+    pose: tuple[float, ...]  # rad, robot convention: where the motors were said to be when the file was made
+    spread: tuple[float, ...]  # rad, largest minus smallest reading while it was made
+
+
+@dataclass(frozen=True)
+class Commissioning:
+    """What was measured on the robot before its first run. Shapes: (n,) in motor order."""
+
+    schema: int
+    robot: str
+    kind: str
+    serial: str
+    made: str  # ISO 8601, UTC
+    ids: tuple[int, ...]
+    calibration: str  # SHA-256 of the calibration file it was made with
+    firmware: tuple[str, ...]  # major.minor.micro of each servo
+    boards: tuple[str, ...]  # serial number of each servo's board
+    watchdog_s: float  # the watchdog that was asked for
+    trip_s: tuple[float, ...]  # silence until the servo was read in mode 11
+    moved: tuple[float, ...]  # rad, robot convention: travel for +step
+    step: float  # rad, the wiggle that was asked for
+    seen: str  # who confirmed the directions: "operator" or "encoder"
+    stop_s: float  # from the stop to standing still, torque confirmed off
+
+
+Record = TypeVar("Record", Calibration, Commissioning)
+
+
+def folder(override: Path | None = None) -> Path:
+    """The folder of all robots' records."""
+    if override is not None:
+        return override
+    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(home) / "robotrl" / "calibration"
+
+
+def path_of(kind: type, robot: config.Robot, override: Path | None = None) -> Path:
+    """The file of one robot's record. Raises CalibrationError where it has no usable name or serial."""
+    for field, value in (("name", robot.name), ("serial", robot.serial)):
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
+            raise CalibrationError(
+                f"robot file of {robot.name!r}: {field} is {value!r} and records are kept by it; write"
+                f" {field} = \"...\" in its first lines (letters, digits, '.', '_', '-')"
+            )
+    suffix = ".json" if kind is Calibration else ".commissioning.json"
+    return folder(override) / robot.name / (robot.serial + suffix)
+
+
+def today() -> str:
+    """The date a record carries."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write(record: Calibration | Commissioning, path: Path) -> None:
+    """Replace `path` by `record`: checked first, complete on disk before the old one goes."""
+    _check(record, path)
+    text = json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise CalibrationError(f"{path}: not written: {error.strerror}; make room or the folder writable") from None
+
+
+def read(kind: type[Record], path: Path) -> Record:
+    """Read one record. Raises CalibrationError naming file and field."""
+    try:
+        data = json.loads(path.read_text(), parse_constant=_refuse, object_pairs_hook=_once)
+    except FileNotFoundError:
+        raise CalibrationError(f"{path}: no such file; make it: {_maker(kind)}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CalibrationError(f"{path}: not readable: {_line(error)}; {_again(kind)}") from None
+    if not isinstance(data, dict):
+        raise CalibrationError(f"{path}: must hold one object, not {type(data).__name__}; {_again(kind)}")
+    hints = typing.get_type_hints(kind)
+    for key in data:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(hints)}"
+            raise CalibrationError(f"{path}: unknown field {key!r}; {hint}")
+    values = {}
+    for key, hint in hints.items():
+        if key not in data:
+            raise CalibrationError(f"{path}: field {key!r} is missing; {_again(kind)}")
+        values[key] = _value(hint, data[key], key, path)
+    record = kind(**values)
+    _check(record, path)
+    return record
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a record's file: a commissioning record names the calibration it was made with."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise CalibrationError(f"{path}: not readable: {error.strerror}; {_again(Calibration)}") from None
+
+
+def load(kind: type[Record], robot: config.Robot, override: Path | None = None) -> Record:
+    """This robot's record; that of another robot is refused with both names."""
+    path = path_of(kind, robot, override)
+    record = read(kind, path)
+    theirs = f"robot {record.robot!r} kind {record.kind!r} serial {record.serial!r}"
+    ours = f"robot {robot.name!r} kind {robot.kind!r} serial {robot.serial!r}"
+    if theirs != ours:
+        raise CalibrationError(f"{path}: is of {theirs}, this is {ours}; {_again(kind)}")
+    same(path, "ids", record.ids, robot.servos.ids)
+    if isinstance(record, Calibration):
+        same(path, "sign", record.sign, robot.servos.sign)
+    return record
+
+
+def same(path: Path, field: str, recorded: object, configured: object) -> None:
+    """Raises CalibrationError where a record and the robot file say different things."""
+    if recorded != configured:
+        raise CalibrationError(
+            f"{path}: field {field!r} is {recorded}, the robot file says {configured};"
+            f" correct the robot file or make it again: python -m robotrl calibrate homing, then commission"
+        )
+
+
+def calibrated(robot: config.Robot, override: Path | None = None) -> config.Robot:
+    """The robot with the offsets of its calibration file. Raises CalibrationError where it has none."""
+    record = load(Calibration, robot, override)
+    return dataclasses.replace(robot, servos=dataclasses.replace(robot.servos, offset=record.offset))
+
+
+def commissioned(robot: config.Robot, override: Path | None = None) -> Commissioning:
+    """The commissioning record, if it still speaks of this robot as it is set up now."""
+    record = load(Commissioning, robot, override)
+    path = path_of(Commissioning, robot, override)
+    if record.calibration != digest(path_of(Calibration, robot, override)):
+        raise CalibrationError(f"{path}: field 'calibration': the robot was calibrated since; {_again(Commissioning)}")
+    same(path, "watchdog_s", record.watchdog_s, robot.servos.watchdog_s)
+    return record
+
+
+def _value(kind: Any, value: Any, key: str, path: Path) -> Any:
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise CalibrationError(f"{path}: field {key!r} must be a list, not {value!r}")
+        return tuple(_value(typing.get_args(kind)[0], v, f"{key}[{i}]", path) for i, v in enumerate(value))
+    if kind is float and type(value) is int:
+        value = float(value) if abs(value) < 1 << 53 else value
+    if type(value) is not kind:
+        raise CalibrationError(f"{path}: field {key!r} must be {kind.__name__}, not {value!r}")
+    return value
+
+
+def _check(record: Calibration | Commissioning, path: Path) -> None:
+    """What types cannot say: this schema, finite numbers, one value a servo."""
+    n = len(record.ids)
+
+    def wrong(field: str, why: str) -> NoReturn:
+        raise CalibrationError(f"{path}: field {field!r} {why}; {_again(type(record))}")
+
+    if record.schema != SCHEMA:
+        wrong("schema", f"is {record.schema}, this program reads {SCHEMA}")
+    if n == 0 or len(set(record.ids)) != n:
+        wrong("ids", f"must name each servo once, not {list(record.ids)}")
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(v, float) and not math.isfinite(v) for v in numbers):
+            wrong(field.name, "holds a number that is not finite")
+        if isinstance(value, tuple) and len(value) != n:
+            wrong(field.name, f"has {len(value)} values for {n} servos")
+    if isinstance(record, Calibration):
+        if any(s not in (1, -1) for s in record.sign):
+            wrong("sign", f"must be 1 or -1 each, not {list(record.sign)}")
+        if any(abs(v) > 1000.0 for v in record.offset):
+            wrong("offset", "is more than 159 turns away")
+    elif record.seen not in ("operator", "encoder"):
+        wrong("seen", f"must be 'operator' or 'encoder', not {record.seen!r}")
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise ValueError("a field is there twice")
+    return out
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _maker(kind: type) -> str:
+    return "python -m robotrl calibrate homing" if kind is Calibration else "python -m robotrl commission"
+
+
+def _again(kind: type) -> str:
+    return f"make it again: {_maker(kind)}"

@@ -1,0 +1,1 @@
+"""Devices and wire codecs. They speak to wires, never to the bus."""

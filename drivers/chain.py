@@ -1,0 +1,276 @@
+"""Many moteus servos behind one fdcanusb adapter: angles in, targets out, in the robot's own order and signs.
+
+A cycle is one write with all queries, then replies until every servo has answered or its time is up. The low
+byte of a CAN id names the host; queries use two host numbers in turn, so that a reply that comes a cycle late
+is known as such and never taken for fresh. Every command, damping too, carries the servo's own watchdog.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+
+from robotrl import config
+from robotrl.clock import Clock
+from robotrl.drivers import moteus
+from robotrl.drivers.commands import HOSTS, Commands
+from robotrl.drivers.diagnostic import Diagnostic, same
+from robotrl.drivers.port import DeviceError, Lines, Port
+from robotrl.drivers.tables import Mode
+from robotrl.messages import Joints
+
+ANSWER_NS = 3_000_000  # a servo's share of the waiting time (safety facts, row 1)
+CYCLE_NS = 12_000_000  # whole read at most: leaves time to write within a 20 ms period; chosen
+READS_MAX = 256  # a babbling far end ends the cycle even where the clock stands still
+JUMP_S = 0.05  # no joint gets farther than 1.5 x the velocity limit in this time (row 4)
+UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three misses stop the robot (row 1)
+ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
+TAU = math.tau
+
+_REPLY = struct.Struct("<HbHfffHbHbbb")  # the answer to commands.QUERY, heads included
+_HEADS = (0x0021, 0x012F, 0x0A21, 0x0D23)  # reply heads as little-endian pairs
+_PADDING = bytes((moteus.PAD,))
+_OK = (b"OK\r", b"OK", b"")
+_UNREAD = (math.nan, math.nan, math.nan, math.nan, math.nan, -1, 0)
+
+
+class Chain:
+    """All servos of `servos` on `port`. ValueError for bad wiring, PortError when the port is lost.
+
+    `frame_errors` counts lines and frames refused, `late_replies` those of an earlier cycle; `round_trip_ns`
+    is the last read's. With `checksum` every line carries its CRC-8 and lines without one are refused; it
+    turns itself on when the far end asks for it.
+    """
+
+    def __init__(self, port: Port, servos: config.Servos, clock: Clock, checksum: bool = False) -> None:
+        self.frame_errors = 0
+        self.late_replies = 0
+        self.round_trip_ns = 0
+        self.checksum = checksum
+        self._port, self._servos, self._clock = port, servos, clock
+        self._commands = Commands(servos, checksum)
+        self._lines = Lines()
+        self._cycle = 0
+        self._senders = [_senders(servos.ids, host) for host in HOSTS]
+        self._values = [_UNREAD for _ in servos.ids]
+        self._missed = [UNKNOWN_AFTER for _ in servos.ids]
+        self._reach = 1.5 * servos.velocity_limit * JUMP_S
+        self._strain = [0.0] * len(servos.ids)  # s above the continuous torque, wearing off as it built up
+        self._eased: tuple[int, ...] = ()
+        self._read_at: int | None = None
+        self._waiting: set[int] = set()
+        self._twice: set[int] = set()
+
+    def read(self, tick: int) -> Joints:
+        """Ask all servos and collect what comes in time; `t` is when they were asked.
+
+        A servo that was not heard keeps its last values (nan and mode -1 before the first), and its `missed`
+        counts the cycles since.
+        """
+        self._cycle ^= 1
+        self._waiting = set(range(len(self._values)))
+        sent = self._clock.now()
+        self._port.write(self._commands.queries[self._cycle])
+        self._collect(sent)
+        self.round_trip_ns = self._clock.now() - sent
+        for i in self._waiting:
+            self._missed[i] += 1
+        position, velocity, torque, temp_c, voltage, mode, fault = zip(*self._values, strict=True)
+        self._ease(sent, torque)
+        return Joints(
+            t=sent,
+            tick=tick,
+            position=position,
+            velocity=velocity,
+            torque=torque,
+            temp_c=temp_c,
+            voltage=voltage,
+            mode=mode,
+            fault=fault,
+            missed=tuple(self._missed),
+        )
+
+    def write(self, targets: Sequence[float]) -> tuple[float, ...]:
+        """Send each servo its position command; `targets` (n,) rad. Returns the targets the sent bytes hold.
+
+        ValueError, and not one byte sent, for a wrong count or a target that is not finite or not a float32.
+        """
+        out = self._commands.position(targets, self._eased)
+        self._port.write(out)
+        return self._commands.targets(out)
+
+    def _ease(self, now: int, torque: Sequence[float]) -> None:
+        """Which servos have used more than their continuous torque for `peak_s`, and must do without until they rested."""
+        passed = 0.0 if self._read_at is None else min(0.1, (now - self._read_at) * 1e-9)
+        self._read_at = now
+        limit = self._servos.continuous_torque
+        for i, nm in enumerate(torque):
+            strained = abs(nm) > limit - 0.05  # the limit itself, as it reads back, is no rest
+            self._strain[i] = min(2 * self._servos.peak_s, max(0.0, self._strain[i] + (passed if strained else -passed)))
+        over = self._servos.peak_s
+        self._eased = tuple(i for i, s in enumerate(self._strain) if s >= over or (i in self._eased and s > 0.0))
+
+    def damp(self) -> None:
+        """Hold zero velocity by the damping gain alone: position mode, kp scale 0. To be sent every cycle.
+
+        Chosen over brake mode 15, which knows neither watchdog nor torque limit.
+        """
+        self._port.write(self._commands.damping)
+
+    def stop(self) -> None:
+        """Torque off (mode 0) for all. Sent is not done: see `confirmed_off`."""
+        self._port.write(self._commands.stopping)
+
+    def confirmed_off(self) -> bool:
+        """Read back: True only when each servo has just said mode 0."""
+        joints = self.read(-1)
+        return not any(joints.missed) and all(mode == Mode.STOPPED for mode in joints.mode)
+
+    def clear(self) -> tuple[int, ...]:
+        """Mode 0, the only way out of fault (1) and timeout (11), to those last read so; their ids."""
+        modes = [value[5] for value in self._values]
+        stuck = tuple(servo for servo, mode in zip(self._servos.ids, modes, strict=True) if mode in (Mode.FAULT, Mode.TIMEOUT))
+        if stuck:
+            self._port.write(self._commands.stop_of(stuck))
+        return stuck
+
+    def settings(self) -> dict[str, float]:
+        """What each servo must be set to, by its own names and units (gains per revolution)."""
+        servos = self._servos
+        return {
+            "servo.pid_position.kp": servos.kp * TAU,
+            "servo.pid_position.ki": 0.0,
+            "servo.pid_position.kd": servos.kd * TAU,
+            "servo.default_timeout_s": servos.watchdog_s,
+            "servo.timeout_mode": float(Mode.ZERO_VELOCITY),
+        }
+
+    def configure(self) -> None:
+        """Bring every servo to `settings`, in RAM, and read back. DeviceError at the first that differs."""
+        for servo in self._servos.ids:
+            console = self._console(servo)
+            for name, want in self.settings().items():
+                if same(console.get(name), want):
+                    continue
+                answer = console.ask(f"conf set {name} {want:.8g}")
+                got = console.get(name)
+                if not same(got, want):
+                    why = f"{name} reads {got:.6g} after setting {want:.6g} (answer {answer!r})"
+                    raise DeviceError(f"{self._who(servo)}: {why}; check cable and firmware")
+
+    def check(self) -> list[str]:
+        """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing."""
+        self._twice.clear()
+        trips = []
+        for _ in range(5):
+            joints = self.read(-1)
+            trips.append(self.round_trip_ns)
+        complaints = []
+        for i, servo in enumerate(self._servos.ids):
+            if joints.missed[i]:
+                complaints.append(f"{self._who(servo)}: does not answer; check its id, cable and power")
+            else:
+                complaints += [f"{self._who(servo)}: {what}" for what in self._complaints(i, joints)]
+        # The median, because a latency timer delays every read and a busy machine only some.
+        if not any(joints.missed) and (trip := sorted(trips)[len(trips) // 2]) > ROUND_TRIP_NS:
+            where = f"{self._port.name}: {trip / 1e6:.1f} ms a read"
+            complaints.append(f"{where}; set the adapter's latency_timer to 1 ms")
+        return complaints
+
+    def _complaints(self, i: int, joints: Joints) -> list[str]:
+        complaints = []
+        if i in self._twice:
+            complaints.append("answers twice; give each servo its own id")
+        if joints.mode[i] in (Mode.FAULT, Mode.TIMEOUT) or joints.fault[i]:
+            mode, fault = joints.mode[i], joints.fault[i]
+            complaints.append(f"mode {mode}, fault {fault}; find the cause, then clear it")
+        console = self._console(self._servos.ids[i])
+        for name, want in self.settings().items():
+            if not same(got := console.get(name), want):
+                complaints.append(f"{name} is {got:.6g}, not {want:.6g}; configure it again")
+        return complaints
+
+    def _console(self, servo: int) -> Diagnostic:
+        return Diagnostic(self._port, servo, self._clock, self.checksum)
+
+    def _who(self, servo: int) -> str:
+        return f"servo {servo} on {self._port.name}"
+
+    def _collect(self, sent: int) -> None:
+        """Take lines until nobody is waited for or time is up. An answer grants the rest their share anew."""
+        waiting, clock, port = self._waiting, self._clock, self._port
+        deadline = sent + min(CYCLE_NS, ANSWER_NS * len(waiting))
+        for _ in range(READS_MAX):
+            data = port.read(deadline)
+            if not data:
+                return
+            before = len(waiting)
+            for line in self._lines.feed(data):
+                if line not in _OK:
+                    self._take(line)
+            now = clock.now()
+            if not waiting or now >= deadline:
+                return
+            if len(waiting) < before:
+                deadline = min(now + ANSWER_NS * len(waiting), sent + CYCLE_NS)
+
+    def _take(self, line: bytes) -> None:
+        """One line from the adapter: a servo's answer, or something to count. Never raises."""
+        parts = line.split()
+        if len(parts) > 2 and parts[0] == b"rcv" and not self.checksum and b"*" not in line:
+            i = self._senders[self._cycle].get(parts[1])
+            try:
+                if i is not None and self._telemetry(i, bytes.fromhex(parts[2].decode())):
+                    return
+            except ValueError:
+                pass  # not hex: the careful way below counts it
+        got = moteus.parse_line(line)
+        if isinstance(got, moteus.Received) and (got.checked or not self.checksum):
+            self._sort(got)
+        elif not isinstance(got, moteus.Answer) or not got.ok:
+            self.frame_errors += 1
+            if isinstance(got, moteus.Answer) and "checksum" in got.text.lower() and not self.checksum:
+                self.checksum = True
+                self._commands = Commands(self._servos, checksum=True)
+
+    def _sort(self, got: moteus.Received) -> None:
+        sender = b"%x" % got.can_id
+        i = self._senders[self._cycle].get(sender)
+        if i is not None and self._telemetry(i, got.frame):
+            return
+        if i is None and sender in self._senders[self._cycle ^ 1]:
+            self.late_replies += 1
+        else:
+            self.frame_errors += 1
+
+    def _telemetry(self, i: int, frame: bytes) -> bool:
+        """Take the reading of servo i if `frame` is a sound one, and say whether it was."""
+        try:
+            a, mode, b, turn, speed, torque, c, motor_c, d, volts, board_c, fault = _REPLY.unpack_from(frame)
+        except struct.error:
+            return False
+        if (a, b, c, d) != _HEADS or mode < 0 or fault < 0 or frame[_REPLY.size :].strip(_PADDING):
+            return False
+        if not (-1e6 < turn < 1e6 and -1e6 < speed < 1e6 and -1e6 < torque < 1e6):  # false for nan too
+            return False
+        sign = self._servos.sign[i]
+        angle = sign * (turn * TAU - self._servos.offset[i])
+        if self._missed[i] < UNKNOWN_AFTER and abs(angle - self._values[i][0]) > self._reach:
+            return False
+        temp_c = float(max(motor_c, board_c))  # -128 means no sensor, and loses to any real temperature
+        voltage = volts * 0.5 if volts != -128 else math.nan
+        self._values[i] = (angle, sign * speed * TAU, sign * torque, temp_c, voltage, mode, fault)
+        if i in self._waiting:
+            self._waiting.discard(i)
+            self._missed[i] = 0
+        else:
+            self._twice.add(i)
+            self.frame_errors += 1
+        return True
+
+
+def _senders(ids: Sequence[int], host: int) -> dict[bytes, int]:
+    """Which servo an answer comes from: its id in hex, in every way an adapter may write it."""
+    forms = (b"%x", b"%X", b"%04x", b"%04X")
+    return {form % (servo << 8 | host): i for i, servo in enumerate(ids) for form in forms}

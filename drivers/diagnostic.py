@@ -1,0 +1,83 @@
+"""The text console of one moteus servo, spoken over CAN: `conf get`, `conf set` and what it answers.
+
+The servo prints into a buffer that is asked for piece by piece. Used before motion only: it waits.
+"""
+
+from __future__ import annotations
+
+import math
+
+from robotrl.clock import Clock
+from robotrl.drivers import moteus
+from robotrl.drivers.port import Lines, Port
+
+POLL_NS = 10_000_000  # waiting for one answer; a servo takes well under 1 ms
+POLLS_MAX = 20
+READS_MAX = 64
+PIECE = 48  # bytes of a command in one frame
+
+
+class Diagnostic:
+    """Console of servo `servo`. Lines with a wrong checksum, or none when `checksum` is on, are ignored."""
+
+    def __init__(self, port: Port, servo: int, clock: Clock, checksum: bool = False) -> None:
+        self._port, self._servo, self._clock, self._checksum = port, servo, clock, checksum
+        self._lines = Lines()
+
+    def get(self, name: str) -> float:
+        """A configuration value; nan when the servo has none of that name or does not answer."""
+        try:
+            return float(self.ask(f"conf get {name}"))
+        except ValueError:
+            return math.nan
+
+    def ask(self, command: str) -> str:
+        """The first line the servo prints after `command`; empty when it stays silent."""
+        for _ in range(POLLS_MAX):  # what an earlier user left behind is no answer
+            if not self._poll():
+                break
+        text = command.encode("ascii") + b"\n"
+        for at in range(0, len(text), PIECE):
+            self._send(0, moteus.make_console(text[at : at + PIECE]))
+        heard = b""
+        for _ in range(POLLS_MAX):
+            heard += self._poll()
+            if b"\n" in heard:
+                break
+        return heard.split(b"\n")[0].decode("ascii", "replace").strip()
+
+    def _send(self, reply: int, frame: bytes) -> None:
+        self._port.write(moteus.make_send(reply << 8 | self._servo, frame, self._checksum))
+
+    def _poll(self) -> bytes:
+        """What the servo has printed since the last time."""
+        self._send(moteus.REPLY_WANTED, moteus.make_poll())
+        deadline = self._clock.now() + POLL_NS
+        for _ in range(READS_MAX):
+            data = self._port.read(deadline)
+            if not data:
+                break
+            for line in self._lines.feed(data):
+                got = moteus.parse_line(line)
+                if not isinstance(got, moteus.Received) or got.can_id != self._servo << 8:
+                    continue
+                if self._checksum and not got.checked:
+                    continue
+                if (text := _printed(got.frame)) is not None:
+                    return text
+        return b""
+
+
+def same(got: float, want: float) -> bool:
+    """Whether a value that went through the servo's decimal text is still the one wanted; never for nan."""
+    return math.isclose(got, want, rel_tol=1e-4, abs_tol=1e-5)
+
+
+def _printed(frame: bytes) -> bytes | None:
+    try:
+        for part in moteus.decode(frame):
+            if part.op == "from servo" and part.register == moteus.DIAGNOSTIC:
+                return part.data
+    except moteus.FrameError:
+        pass  # not a console's answer
+    return None

@@ -1,0 +1,198 @@
+"""WitMotion IMU (WT901 and its kin) on a serial line: attitude, body rates, specific force.
+
+A frame is 55, a type, eight bytes, and the sum of these ten. A sample is the run acceleration (51), rates
+(52), angles (53) of one burst; nothing is mixed across a lost frame. Source: WitMotion standard protocol.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import NamedTuple
+
+from robotrl import config
+from robotrl.clock import Clock
+from robotrl.drivers.port import DeviceError, Port
+from robotrl.messages import Imu
+
+FRAME = 11  # bytes
+ACCEL, RATES, ANGLES, REGISTERS = 0x51, 0x52, 0x53, 0x5F
+TYPES = range(0x50, 0x60)
+ACCEL_SCALE = 16 * 9.80665 / 32768  # m/s^2 a step
+RATE_SCALE = math.radians(2000) / 32768  # rad/s a step
+ANGLE_SCALE = math.pi / 32768  # rad a step
+FULL = 32767  # a reading at the end of the range is no measurement
+PITCH_MAX = math.pi / 2 + 0.02  # an Euler pitch goes no farther
+STALE_NS = 60_000_000  # without a good sample (safety facts, row 15)
+SAME_MAX = 5  # identical samples in a row: a real sensor has noise (row 15)
+PENDING_MAX = 65_536  # bytes parsed in one read at most
+
+OUTPUT, RATE, SIX_AXIS = 0x02, 0x03, 0x24  # registers
+OUTPUT_MASK = 0x0E  # acceleration, rates, angles
+RATE_CODES = {10: 0x06, 20: 0x07, 50: 0x08, 100: 0x09, 200: 0x0B}
+UNLOCK = bytes.fromhex("ffaa6988b5")
+SAVE = bytes.fromhex("ffaa000000")
+TRIES = 3
+ANSWER_NS = 200_000_000  # for a register's value to come back
+
+_NUMBERS = struct.Struct("<4h")
+
+
+class Frame(NamedTuple):
+    kind: int  # 0x50 to 0x5F
+    numbers: tuple[int, int, int, int]  # raw int16
+
+
+def make_set(register: int, value: int) -> bytes:
+    """Command that writes a register; needs UNLOCK before it."""
+    return struct.pack("<BBBH", 0xFF, 0xAA, register, value)
+
+
+def make_get(register: int) -> bytes:
+    """Command that asks for `register` and the three after it; answered by a frame of type 5F."""
+    return struct.pack("<BBBH", 0xFF, 0xAA, 0x27, register)
+
+
+class Parser:
+    """Finds frames in any bytes, torn, merged or mad; never raises. `errors` counts the runs skipped."""
+
+    def __init__(self) -> None:
+        self._pending = b""
+        self._astray = False
+        self.errors = 0
+
+    def feed(self, data: bytes) -> list[Frame | None]:
+        """Frames in order; None where bytes had to be skipped before the next one."""
+        data = self._pending + data
+        found: list[Frame | None] = []
+        at = 0
+        while len(data) - at >= FRAME:
+            body = data[at : at + FRAME]
+            if body[0] == 0x55 and body[1] in TYPES and sum(body[:10]) & 0xFF == body[10]:
+                found.append(Frame(body[1], _NUMBERS.unpack_from(body, 2)))
+                self._astray = False
+                at += FRAME
+                continue
+            if not self._astray:
+                self._astray = True
+                self.errors += 1
+                found.append(None)
+            start = data.find(b"\x55", at + 1)
+            at = start if start >= 0 else len(data)
+        self._pending = data[at:]
+        return found
+
+
+class WitImu:
+    """The sensor on `port`. `errors`: bytes gone astray; `refused`: samples out of range."""
+
+    def __init__(self, port: Port, wiring: config.ImuPort, clock: Clock) -> None:
+        self.refused = 0
+        self._port, self._wiring, self._clock = port, wiring, clock
+        self._parser = Parser()
+        self._accel: tuple[int, ...] = ()
+        self._rates: tuple[int, ...] = ()
+        self._registers: tuple[int, ...] = ()
+        self._raw: tuple[int, ...] = ()
+        self._same = 1
+        self._newest: Imu | None = None
+
+    @property
+    def errors(self) -> int:
+        return self._parser.errors
+
+    def read(self) -> Imu | None:
+        """Parse all that has arrived; the newest complete sample there has ever been, None before the first.
+
+        `t` is the sample's arrival. It is `stale` 60 ms later, and when five samples in a row were identical.
+        PortError when the port is lost.
+        """
+        total = 0
+        while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
+            total += len(data)
+            self._parse(data)
+        newest = self._newest
+        if newest is None:
+            return None
+        stale = self._same >= SAME_MAX or self._clock.now() - newest.t >= STALE_NS
+        if stale != newest.stale:
+            newest = Imu(
+                t=newest.t,
+                roll=newest.roll,
+                pitch=newest.pitch,
+                yaw=newest.yaw,
+                rates=newest.rates,
+                accel=newest.accel,
+                stale=stale,
+            )
+            self._newest = newest
+        return newest
+
+    def configure(self) -> None:
+        """Set what is sent, how often, and fusion without magnetometer; save.
+
+        DeviceError when a register reads back wrong or not at all.
+        """
+        rate, baud = self._wiring.rate_hz, self._wiring.baud
+        if rate not in RATE_CODES:
+            raise DeviceError(f"{self._port.name}: imu rate {rate} Hz; use one of {', '.join(map(str, RATE_CODES))}")
+        if 3 * FRAME * 10 * rate > 0.9 * baud:  # the sensor would lower its rate without a word
+            raise DeviceError(f"{self._port.name}: {baud} baud is too slow for {rate} Hz; use 115200")
+        wanted = {OUTPUT: OUTPUT_MASK, RATE: RATE_CODES[rate], SIX_AXIS: 1}
+        for register, value in wanted.items():
+            self._set(register, value)
+        self._port.write(UNLOCK + SAVE)
+
+    def _set(self, register: int, value: int) -> None:
+        got: int | None = None
+        for _ in range(TRIES):
+            self._port.write(UNLOCK + make_set(register, value))
+            got = self._get(register)
+            if got == value:
+                return
+        where = f"{self._port.name}: imu register {register:#04x}"
+        if got is None:
+            raise DeviceError(f"{where} is not answered; check cable, power and baud ({self._wiring.baud})")
+        raise DeviceError(f"{where} reads {got:#04x} after {value:#04x} was set; power-cycle the sensor")
+
+    def _get(self, register: int) -> int | None:
+        self._registers = ()
+        self._port.write(make_get(register))
+        deadline = self._clock.now() + ANSWER_NS
+        total = 0
+        while not self._registers and total < PENDING_MAX and (data := self._port.read(deadline)):
+            total += len(data)
+            self._parse(data)
+        return self._registers[0] & 0xFFFF if self._registers else None
+
+    def _parse(self, data: bytes) -> None:
+        for frame in self._parser.feed(data):
+            if frame is None:
+                self._accel = self._rates = ()
+            elif frame.kind == ACCEL:
+                self._accel, self._rates = frame.numbers[:3], ()
+            elif frame.kind == RATES:
+                self._rates = frame.numbers[:3] if self._accel else ()
+            elif frame.kind == ANGLES:
+                if self._accel and self._rates:
+                    self._complete(self._accel, self._rates, frame.numbers[:3])
+                self._accel = self._rates = ()
+            elif frame.kind == REGISTERS:
+                self._registers = frame.numbers
+
+    def _complete(self, accel: tuple[int, ...], rates: tuple[int, ...], angles: tuple[int, ...]) -> None:
+        roll, pitch, yaw = (n * ANGLE_SCALE for n in angles)
+        if max(map(abs, (*accel, *rates))) >= FULL or abs(pitch) > PITCH_MAX:
+            self.refused += 1
+            return
+        raw = (*accel, *rates, *angles)
+        self._same = self._same + 1 if raw == self._raw else 1
+        self._raw = raw
+        self._newest = Imu(
+            t=self._clock.now(),
+            roll=roll,
+            pitch=pitch,
+            yaw=yaw,
+            rates=tuple([n * RATE_SCALE for n in rates]),
+            accel=tuple([n * ACCEL_SCALE for n in accel]),
+        )

@@ -1,0 +1,7 @@
+"""`python -m robotrl` is `robotrl`."""
+
+import sys
+
+from robotrl.cli import main
+
+sys.exit(main())

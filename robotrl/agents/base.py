@@ -1,0 +1,95 @@
+"""What every agent can do, and the one place that picks an engine for it.
+
+agent = make_agent(config.agent, 112, 8, seed, replay)
+rng = np.random.default_rng(seed)
+metrics = agent.update(replay.sample(rng, config.agent.batch, replay.count))
+save_file(agent.weights(), "actor.safetensors")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robotrl import config
+from robotrl.replay import Batch
+
+
+class Unsupported(Exception):
+    """An engine cannot do what is asked here; the text is the reason, one line."""
+
+
+class Rows(Protocol):
+    """Where an agent gets its transitions: a `replay.Replay`, or anything that answers alike."""
+
+    def rows(self, indices: NDArray[np.int64]) -> Batch:
+        """The transitions at `indices`, in that order."""
+        ...
+
+
+class Agent(Protocol):
+    """An agent learns from rows of the replay; it knows no environment, clock, bus or log."""
+
+    @property
+    def engine(self) -> str:
+        """Which implementation runs: "reference", "torch" or "fused", with what belongs to it."""
+        ...
+
+    @property
+    def engine_note(self) -> str:
+        """Why the engine is not the fastest one; empty when it is."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """Updates done so far."""
+        ...
+
+    def update(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None = None) -> dict[str, float]:
+        """One gradient update on these rows; `noise` (2, batch, action) standard normal, drawn when None."""
+        ...
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """A copy of the actor's parameters, what `actor.Actor` takes."""
+        ...
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """A copy of all that is learned, flat and ready for safetensors: parameters, Adam's moments, step."""
+        ...
+
+    def random_state(self) -> dict[str, Any]:
+        """The state of the agent's own random generator, ready for JSON."""
+        ...
+
+    def load_state(self, state: dict[str, NDArray[Any]], random_state: dict[str, Any]) -> None:
+        """Go on exactly where `state` and `random_state` were taken; ValueError names what does not fit."""
+        ...
+
+
+def make_agent(agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows) -> Agent:
+    """The agent a run asks for. `engine = "auto"` takes the fastest that can do it, else the reference page.
+
+    Raises Unsupported when the engine was named and cannot do it; ValueError for an unknown name.
+    """
+    if agent.name != "sac":
+        raise ValueError(f'agent.name = {agent.name!r} is not known; write agent.name = "sac"')
+    if agent.engine not in ("auto", "fused", "torch", "reference"):
+        raise ValueError(f"agent.engine = {agent.engine!r} is not known; use auto, fused, torch or reference")
+    note = ""
+    if agent.engine != "reference":
+        try:
+            fused = importlib.import_module("robotrl.agents.fused.engine")
+            made: Agent = fused.make(agent, observation_size, action_size, seed, replay)
+            return made
+        except (ImportError, Unsupported) as reason:
+            if agent.engine != "auto":
+                raise Unsupported(f"agent.engine = {agent.engine!r}: {reason}; use auto or reference") from None
+            note = str(reason)
+    from robotrl.agents.sac import Sac  # late: torch
+
+    sac = Sac(agent, observation_size, action_size, seed, replay)
+    sac.engine_note = note
+    return sac

@@ -1,0 +1,116 @@
+// The state of one agent: networks, moments, targets, the activations of one batch. The updates themselves: step.h.
+#pragma once
+#include <algorithm>
+#include <cmath>
+
+#include "layout.h"
+#include "pool.h"
+
+namespace robotrl {
+
+constexpr int kRows = 48;  // rows of a weight matrix one task updates; a multiple of every register tile
+
+// One network: parameters p, moments m and v, target (critics only), and W^T of the layers a gradient passes through.
+struct Weights {
+  float *p = nullptr, *m = nullptr, *v = nullptr, *target = nullptr;
+  float* transposed[kMaxHidden + 1] = {};
+  Block h[kMaxHidden], dz[kMaxHidden];  // (batch, ld) activations after ReLU, gradients before it
+};
+
+struct Piece {  // rows [first, last) of a layer's weight; columns of the first layer's
+  int net, layer, first, last;
+};
+
+struct Call {  // one update's arguments
+  const Columns* columns;
+  const int64_t* indices;
+  const float* noise;  // (2, batch, action)
+};
+
+struct Engine {
+  Config c;
+  Net actor, critic;
+  Weights pi, q[kMaxCritics];
+  float* log_alpha;  // p, m, v
+  int64_t steps = 0;
+  float alpha = 0;
+
+  Block x, x_next;              // (batch, observation | action)
+  Block head, dhead;            // (batch, mean | log_std)
+  Block spread;                 // (batch, action) sigma * epsilon
+  float *reward, *goes_on, *y, *log_pi;
+  float *value[kMaxCritics], *dvalue[kMaxCritics];  // (batch,) Q_i and dJ/dQ_i
+  Block scratch[kMaxThreads][2];  // (chunk, widest)
+  float* list[kMaxThreads];       // room for the lists of one product: values, offsets, counts
+  size_t list_slots = 0;
+  Block tall[kMaxThreads];        // (kRows, input) a gradient before it is turned
+  float* daction[kMaxThreads];  // (chunk, action)
+  int* which[kMaxThreads];      // (chunk,)
+  std::vector<Piece> critic_pieces, actor_pieces;
+  Call call{};
+  Arena arena;
+  Pool pool;
+
+  explicit Engine(const Config& config) : c(config), pool(config.threads) {
+    build(actor, c.observation, 2 * c.action);
+    build(critic, c.observation + c.action, 1);
+    place();        // measure
+    arena.open();
+    arena.used = 0;
+    place();        // hand out
+    for (int i = 0; i < c.critics; ++i) cut(critic_pieces, critic, i);
+    cut(actor_pieces, actor, 0);
+  }
+  ~Engine() { std::free(arena.base); }
+
+  int hidden() const { return c.hidden_count; }
+  int chunk() const { return std::min(kChunk, ((c.batch + c.threads - 1) / c.threads + 11) / 12 * 12); }
+  int chunks() const { return (c.batch + chunk() - 1) / chunk(); }
+
+ private:
+  void build(Net& net, int in, int out) {
+    for (int l = 0; l < c.hidden_count; ++l) net.add(l ? c.hidden[l - 1] : in, c.hidden[l]);
+    net.add(c.hidden[c.hidden_count - 1], out);
+  }
+
+  float* floats(size_t n) { return arena.base + arena.take(n); }
+  Block block(int rows, int columns) { return Block{floats(size_t(rows) * stride(columns)), stride(columns)}; }
+
+  void place_weights(Weights& w, const Net& net, bool target, int first_transposed, int last_transposed) {
+    w.p = floats(net.size), w.m = floats(net.size), w.v = floats(net.size);
+    if (target) w.target = floats(net.size);
+    for (int l = first_transposed; l <= last_transposed; ++l)
+      w.transposed[l] = floats(size_t(padded(net.layer[l].out)) * stride(net.layer[l].in));
+    for (int l = 0; l < hidden(); ++l) w.h[l] = block(c.batch, c.hidden[l]), w.dz[l] = block(c.batch, c.hidden[l]);
+  }
+
+  void place() {
+    place_weights(pi, actor, false, 1, hidden());
+    for (int i = 0; i < c.critics; ++i) place_weights(q[i], critic, true, 1, hidden() - 1);
+    log_alpha = floats(3);
+    x = block(c.batch, c.observation + c.action), x_next = block(c.batch, c.observation + c.action);
+    head = block(c.batch, 2 * c.action), dhead = block(c.batch, 2 * c.action), spread = block(c.batch, c.action);
+    reward = floats(c.batch), goes_on = floats(c.batch), y = floats(c.batch), log_pi = floats(c.batch);
+    for (int i = 0; i < c.critics; ++i) value[i] = floats(c.batch), dvalue[i] = floats(c.batch);
+    int widest = *std::max_element(c.hidden, c.hidden + c.hidden_count);
+    list_slots = size_t(kChunk) * (std::max({widest, c.batch, 3 * c.action}) + 128);
+    for (int t = 0; t < c.threads; ++t) {
+      for (auto& s : scratch[t]) s = block(std::max(kChunk, padded(c.observation + c.action)), widest);
+      tall[t] = block(kRows, c.observation + c.action);
+      list[t] = floats(3 * list_slots);
+      daction[t] = floats(size_t(kChunk) * c.action);
+      which[t] = reinterpret_cast<int*>(floats(kChunk));
+    }
+  }
+
+  static void cut(std::vector<Piece>& pieces, const Net& net, int index) {
+    for (int l = net.count - 1; l >= 0; --l) {
+      int in = net.layer[l].in, rows = net.layer[l].out == 1 ? in : kRows;  // a single column is one task
+      if (l == 0) in = net.layer[0].out, rows = kRows;  // the first layer's are cut by output: its gradient, not its
+                                                        // input, is half zeros
+      for (int first = 0; first < in; first += rows) pieces.push_back({index, l, first, std::min(first + rows, in)});
+    }
+  }
+};
+
+}  // namespace robotrl

@@ -1,0 +1,197 @@
+"""The fused SAC update: `make` picks the native engine or, without a compiler, the hand-written torch one.
+
+Both do what `robotrl.agents.sac` does, number for number up to rounding, on the same named parameters and the
+same noise; a state saved by one loads into the other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robotrl import config
+from robotrl.agents import nets
+from robotrl.agents.base import Agent, Rows, Unsupported
+from robotrl.agents.fused import build
+from robotrl.agents.fused.learned import METRICS, Learned, finite
+
+ISA = ("portable", "AVX2", "AVX-512")
+VALUE, M, V, TARGET = range(4)
+MAX_HIDDEN, MAX_CRITICS, MAX_THREADS = 4, 16, 8
+
+
+def make(agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows) -> Agent:
+    """The fastest engine that runs here for `agent.engine` "auto" or "fused"; "torch" names the fallback.
+
+    Raises Unsupported when the sizes or the machine do not allow it.
+    """
+    _supported(agent)
+    note = ""
+    if agent.engine != "torch":
+        try:
+            return Fused(agent, observation_size, action_size, seed, replay)
+        except build.NoLibrary as reason:
+            if agent.engine == "fused":
+                raise Unsupported(str(reason)) from None
+            note = str(reason)
+    from robotrl.agents.fused.fallback import TorchSac  # late: torch
+
+    made = TorchSac(agent, observation_size, action_size, seed, replay)
+    made.engine_note = note
+    return made
+
+
+def _supported(agent: config.Agent) -> None:
+    for name, value, low, high in (
+        ("hidden layers", len(agent.hidden), 1, MAX_HIDDEN),
+        ("critics", agent.critics, 1, MAX_CRITICS),
+        ("threads", agent.threads, 1, MAX_THREADS),
+        ("smallest hidden width", min(agent.hidden, default=0), 2, 65536),
+        ("batch", agent.batch, 1, 65536),
+    ):
+        if not low <= value <= high:
+            raise Unsupported(f"the fused engine does {low} to {high} {name}, not {value}")
+
+
+class _Config(ctypes.Structure):
+    _fields_ = [
+        *((n, ctypes.c_int32) for n in ("observation", "action", "hidden_count")),
+        ("hidden", ctypes.c_int32 * MAX_HIDDEN),
+        *((n, ctypes.c_int32) for n in ("critics", "batch", "threads", "isa")),
+        *(
+            (n, ctypes.c_float)
+            for n in ("discount", "polyak", "actor_lr", "critic_lr", "temperature_lr", "target_entropy")
+        ),
+    ]  # fmt: skip
+
+
+_COLUMNS = ("observation", "action", "reward", "next_observation", "terminated")
+
+
+class _Columns(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_void_p) for n in _COLUMNS] + [(f"{n}_stride", ctypes.c_int64) for n in _COLUMNS]
+
+
+def _bind(library: ctypes.CDLL) -> ctypes.CDLL:
+    pointer, c_int = ctypes.c_void_p, ctypes.c_int
+    library.robotrl_open.argtypes, library.robotrl_open.restype = [ctypes.POINTER(_Config)], pointer
+    library.robotrl_close.argtypes, library.robotrl_close.restype = [pointer], None
+    library.robotrl_refresh.argtypes, library.robotrl_refresh.restype = [pointer], None
+    library.robotrl_steps.argtypes, library.robotrl_steps.restype = [pointer], ctypes.POINTER(ctypes.c_int64)
+    floats = ctypes.POINTER(ctypes.c_float)
+    library.robotrl_log_alpha.argtypes, library.robotrl_log_alpha.restype = [pointer], floats
+    library.robotrl_parameter.argtypes = [pointer, c_int, c_int, c_int, c_int, ctypes.POINTER(c_int)]
+    library.robotrl_parameter.restype = floats
+    library.robotrl_update.argtypes = [pointer, ctypes.POINTER(_Columns), pointer, pointer, pointer]
+    library.robotrl_update.restype = None
+    return library
+
+
+class Fused(Learned):
+    """Soft actor-critic in one native call an update; names, noise and order of `robotrl.agents.sac.Sac`."""
+
+    def __init__(
+        self,
+        agent: config.Agent,
+        observation_size: int,
+        action_size: int,
+        seed: int,
+        replay: Rows,
+        isa: int | None = None,
+    ) -> None:
+        """`isa` (index into ISA) narrows the instruction set, for tests. Raises NoLibrary without a compiler."""
+        self._handle = None
+        self._native = _bind(build.library())
+        widest = self._native.robotrl_widest()
+        isa = widest if isa is None else min(isa, widest)
+        self.engine, self.engine_note = f"fused {ISA[isa]}", ""
+        super().__init__(agent, observation_size, action_size, seed, replay)
+        self._config = _Config(
+            observation_size, action_size, len(agent.hidden), agent.hidden, agent.critics, agent.batch, agent.threads,
+            isa, agent.discount, agent.polyak, agent.actor_lr, agent.critic_lr, agent.temperature_lr, self.target_entropy,
+        )  # fmt: skip
+        self._handle = self._native.robotrl_open(ctypes.byref(self._config))
+        if not self._handle:
+            raise MemoryError(f"the fused engine got no memory for networks {agent.hidden}")
+        self._views = self._parameters()
+        columns = getattr(replay, "columns", None)  # mapped files, which stay where they are
+        self._kept = columns  # the native side reads these arrays: they must outlive it
+        self._mapped = None if columns is None else self._described(columns, len(columns["reward"]))
+        self._metrics = np.zeros(len(METRICS), np.float32)
+        self.begin()
+
+    def __del__(self) -> None:
+        if self._handle:
+            self._native.robotrl_close(self._handle)
+
+    def update(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None = None) -> dict[str, float]:
+        """One update on the rows `indices` (batch,); arguments, results and errors as `Sac.update`."""
+        noise = self.noise(indices, noise)
+        columns, rows = self._columns(indices)
+        self._native.robotrl_update(
+            self._handle, ctypes.byref(columns), rows.ctypes.data, noise.ctypes.data, self._metrics.ctypes.data
+        )  # fmt: skip
+        return finite(self._metrics.tolist())
+
+    def _columns(self, indices: NDArray[np.int64]) -> tuple[_Columns, NDArray[np.int64]]:
+        """Where the rows lie: in the replay's own columns if it shows them, else in a copy from its `rows`."""
+        if self._mapped is not None:
+            if not 0 <= indices.min() <= indices.max() < self.replay.count:  # type: ignore[attr-defined]
+                raise IndexError(f"sac.update: rows {indices.min()}..{indices.max()} are not all in the replay")
+            return self._mapped, np.ascontiguousarray(indices, np.int64)
+        self._kept = self.replay.rows(indices)._asdict()
+        return self._described(self._kept, len(indices)), np.arange(len(indices))
+
+    def _described(self, arrays: Mapping[str, NDArray[Any]], n: int) -> _Columns:
+        """The columns' addresses, after a look at shapes and types; ValueError."""
+        self.check_rows(arrays, n)
+        flat = [arrays[name] for name in _COLUMNS]
+        if flat[-1].dtype.itemsize != 1 or any(a.strides[-1] != a.itemsize for a in flat):
+            raise ValueError("sac.update: rows must be contiguous and terminated one byte each")
+        return _Columns(*(a.ctypes.data for a in flat), *(a.strides[0] for a in flat))
+
+    @property
+    def step(self) -> int:
+        """Updates done so far."""
+        return int(self._native.robotrl_steps(self._handle)[0])
+
+    def _resume(self, step: int) -> None:
+        self._native.robotrl_steps(self._handle)[0] = step
+        self._native.robotrl_refresh(self._handle)
+
+    def _parameters(self) -> dict[str, NDArray[np.float32]]:
+        """Every named array as a view into the native arena, (out, in) as in the reference, in its order."""
+        shapes = nets.shapes(self.observation_size, self.action_size, self.config.hidden, self.config.critics)
+        values: dict[str, NDArray[np.float32]] = {}
+        moments: dict[str, NDArray[np.float32]] = {}
+        for name, shape in shapes.items():
+            if name == "log_alpha":
+                scalar = np.ctypeslib.as_array(self._native.robotrl_log_alpha(self._handle), (3,))
+                views = [scalar[i : i + 1] for i in range(3)]
+            else:
+                views = [self._view(name, kind, shape) for kind in ((TARGET,) if name.startswith("target.") else (VALUE, M, V))]
+            values[name] = views[0]
+            if len(views) == 3:
+                moments[f"adam_m.{name}"], moments[f"adam_v.{name}"] = views[1:]
+        return values | moments
+
+    def _view(self, name: str, kind: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        *net, layer, part = name.split(".")
+        ld = ctypes.c_int()
+        at = self._native.robotrl_parameter(
+            self._handle,
+            -1 if net[0] == "actor" else int(net[1]),
+            kind,
+            int(layer),
+            part == "bias",
+            ctypes.byref(ld),
+        )
+        if part == "bias":
+            return np.ctypeslib.as_array(at, shape)
+        fan_in = shape[1]
+        flat = np.ctypeslib.as_array(at, (fan_in * ld.value,))
+        return np.lib.stride_tricks.as_strided(flat, shape, (4, 4 * ld.value))

@@ -1,0 +1,103 @@
+"""What the fused engines share: named parameters as views into their own storage, noise, state, checks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robotrl import config
+from robotrl.agents import nets
+from robotrl.agents.base import Rows
+
+METRICS = ("critic_loss", "actor_loss", "entropy", "temperature", "q_mean")
+
+
+class Learned:
+    """An agent whose `_views` name every parameter, moment and target, shaped as in `robotrl.agents.sac`."""
+
+    engine = ""
+    engine_note = ""
+    _views: dict[str, NDArray[np.float32]]
+
+    def __init__(self, agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows) -> None:
+        """Everything random comes from `seed`, as in the reference: the first parameters and each update's noise."""
+        self.config, self.replay = agent, replay
+        self.observation_size, self.action_size = observation_size, action_size
+        entropy = agent.target_entropy
+        self.target_entropy = -float(action_size) if math.isnan(entropy) else entropy
+        self.shapes = nets.shapes(observation_size, action_size, agent.hidden, agent.critics)
+        self._start, self.rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
+
+    def begin(self) -> None:
+        """First values into the views."""
+        for name, value in nets.initial(self.shapes, self.config.initial_temperature, self._start).items():
+            self._views[name][...] = value
+        self._resume(0)
+
+    def _resume(self, step: int) -> None:
+        """The views were written from outside; `step` updates have been done."""
+        raise NotImplementedError
+
+    @property
+    def step(self) -> int:
+        """Updates done so far."""
+        raise NotImplementedError
+
+    def noise(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """The update's noise (2, batch, action), drawn when None; ValueError for a wrong batch or shape."""
+        shape = (2, self.config.batch, self.action_size)
+        if indices.shape != (self.config.batch,):
+            raise ValueError(f"sac.update: indices must be {shape[1:2]}, agent.batch, is {indices.shape}")
+        if noise is None:
+            return self.rng.standard_normal(shape, dtype=np.float32)
+        _check("noise", noise, shape)
+        return np.ascontiguousarray(noise)
+
+    def check_rows(self, arrays: Mapping[str, NDArray[Any]], n: int) -> None:
+        """ValueError names the column that has not this agent's shape or is not float32."""
+        _check("observation", arrays["observation"], (n, self.observation_size))
+        _check("next_observation", arrays["next_observation"], (n, self.observation_size))
+        _check("action", arrays["action"], (n, self.action_size))
+        _check("reward", arrays["reward"], (n,))
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """A copy of the actor's parameters (`actor.*`), what `actor.Actor` takes."""
+        return {n: v.copy("C") for n, v in self._views.items() if n.startswith("actor.")}
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """A copy of all that is learned, with the names of `Sac.state`."""
+        return {n: v.copy("C") for n, v in self._views.items()} | {"step": np.array(self.step, np.int64)}
+
+    def random_state(self) -> dict[str, Any]:
+        """The noise generator's state, ready for JSON."""
+        return dict(self.rng.bit_generator.state)
+
+    def load_state(self, state: dict[str, NDArray[Any]], random_state: dict[str, Any]) -> None:
+        """Take over `state()` and `random_state()` of any engine; ValueError names what does not fit."""
+        if odd := sorted((self._views.keys() | {"step"}) ^ state.keys()):
+            raise ValueError(f"agent state: {odd[0]!r} is on one side only; it was saved by a different agent")
+        for name, view in self._views.items():
+            if view.shape != state[name].shape or not np.isfinite(state[name]).all():
+                raise ValueError(f"agent state: {name} must be finite and of shape {view.shape}, is {state[name].shape}")
+        self.rng.bit_generator.state = random_state
+        for name, view in self._views.items():
+            view[...] = state[name]
+        self._resume(int(state["step"]))
+
+
+def finite(values: Sequence[float]) -> dict[str, float]:
+    """The metrics by name; FloatingPointError when one is not finite."""
+    metrics = dict(zip(METRICS, values, strict=True))
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise FloatingPointError(f"sac.update: {name} is {value}; the last good state is the one to go back to")
+    return metrics
+
+
+def _check(name: str, value: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if value.shape != shape or value.dtype != np.float32:
+        raise ValueError(f"sac.update: {name} must be float32 {shape}, is {value.dtype} {value.shape}")

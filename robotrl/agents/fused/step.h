@@ -1,0 +1,282 @@
+// One SAC update in four phases for one instruction set: targets and critics' gradients by rows of the batch, critics'
+// weights (Adam, Polyak) by rows of the weights, then the same for the actor. Included after kernels.h, same namespace.
+
+static List room(const Engine& e, int worker) {
+  float* at = e.list[worker];
+  return {at, reinterpret_cast<uint32_t*>(at + e.list_slots), reinterpret_cast<int*>(at + 2 * e.list_slots), 0, 0};
+}
+
+static Block from(Block b, int row) { return Block{b.row(row), b.ld}; }
+
+// Hidden layers of a network on rows of x; the activations of layer l go to keep[l].
+static void hidden_layers(const float* p, const Net& net, int rows, Block x, const Block* keep, List room) {
+  for (int l = 0; l < net.count - 1; ++l) {
+    if (l) forward_sparse(p, net.layer[l], rows, x, keep[l], room);
+    else forward(p, net.layer[l], rows, x, keep[l], true);
+    x = keep[l];
+  }
+}
+
+// Ask for a row some rows ahead of its turn: drawn at random, it lies in no cache.
+static void announce(const Engine& e, int b) {
+  const Columns& s = *e.call.columns;
+  int64_t i = e.call.indices[b];
+  for (long at = 0; at < long(e.c.observation) * 4; at += 64) {
+    __builtin_prefetch(s.observation + i * s.observation_stride + at);
+    __builtin_prefetch(s.next_observation + i * s.next_observation_stride + at);
+  }
+  __builtin_prefetch(s.action + i * s.action_stride);
+  __builtin_prefetch(s.reward + i * s.reward_stride);
+  __builtin_prefetch(s.terminated + i * s.terminated_stride);
+}
+
+static void gather(Engine& e, int b) {
+  const Columns& s = *e.call.columns;
+  int64_t i = e.call.indices[b];
+  size_t n = size_t(e.c.observation) * 4;
+  std::memcpy(e.x.row(b), s.observation + i * s.observation_stride, n);
+  std::memcpy(e.x.row(b) + e.c.observation, s.action + i * s.action_stride, size_t(e.c.action) * 4);
+  std::memcpy(e.x_next.row(b), s.next_observation + i * s.next_observation_stride, n);
+  std::memcpy(e.reward + b, s.reward + i * s.reward_stride, 4);
+  e.goes_on[b] = s.terminated[i * s.terminated_stride] ? 0.0f : 1.0f;
+}
+
+// a = tanh(mean + sigma epsilon) into the action columns of x, log pi(a|s), sigma epsilon; rows [first, first + rows).
+static void squash(Engine& e, int first, int rows, Block x, const float* epsilon, float* flat) {
+  const int n = e.c.action, all = rows * n;
+  const float* noise = epsilon + size_t(first) * n;
+  float *action = flat, *log_pi = flat + all, *spread = flat + 2 * all;
+  for (int r = 0; r < rows; ++r)
+    for (int j = 0; j < n; ++j) {
+      action[r * n + j] = e.head.row(first + r)[j];
+      spread[r * n + j] = e.head.row(first + r)[n + j];
+    }
+  squash_flat(all, noise, action, spread, log_pi);
+  for (int r = 0; r < rows; ++r) {
+    float total = 0;
+    for (int j = 0; j < n; ++j) total += log_pi[r * n + j];
+    e.log_pi[first + r] = total;
+    std::memcpy(x.row(first + r) + e.c.observation, action + r * n, size_t(n) * 4);
+    std::memcpy(e.spread.row(first + r), spread + r * n, size_t(n) * 4);
+  }
+}
+
+static float critic_head(const float* p, const Net& net, const float* h) {
+  const Layer& l = net.layer[net.count - 1];
+  return dot(h, p + l.weight, l.in) + p[l.bias];
+}
+
+// Actor on rows [first, first + rows) of x: action columns of x, head, spread, log_pi.
+static void act(Engine& e, int first, int rows, Block x, const float* epsilon, const Block* keep, List room) {
+  const Layer& last = e.actor.layer[e.actor.count - 1];
+  hidden_layers(e.pi.p, e.actor, rows, from(x, first), keep, room);
+  forward(e.pi.p, last, rows, keep[e.hidden() - 1], from(e.head, first), false);
+  squash(e, first, rows, x, epsilon, room.value);
+}
+
+// y = r + gamma (1 - terminated) (min_i Q_target_i(s', a') - alpha log pi(a'|s'))
+static void targets(Engine& e, int first, int rows, const Block* keep, List room) {
+  act(e, first, rows, e.x_next, e.call.noise, keep, room);
+  for (int i = 0; i < e.c.critics; ++i) {
+    hidden_layers(e.q[i].target, e.critic, rows, from(e.x_next, first), keep, room);
+    for (int r = 0; r < rows; ++r) {
+      float value = critic_head(e.q[i].target, e.critic, keep[e.hidden() - 1].row(r));
+      e.y[first + r] = i && !(value < e.y[first + r]) && value == value ? e.y[first + r] : value;
+    }
+  }
+  for (int b = first; b < first + rows; ++b)
+    e.y[b] = e.reward[b] + e.c.discount * e.goes_on[b] * (e.y[b] - e.alpha * e.log_pi[b]);
+}
+
+// dz of the last hidden layer from one number a row: scale[r] * w where the unit was active.
+static void spread_value(const Engine& e, const float* p, const float* h, float scale, float* out) {
+  const Layer& l = e.critic.layer[e.hidden()];
+  vf s = splat(scale);
+  for (int j = 0; j < padded(l.in); j += kLanes) {
+    vf g = s * load(p + l.weight + j);
+    store(out + j, load(h + j) <= vf{} ? vf{} : g);
+  }
+}
+
+// Values of the critics on the batch, and the gradient of half the mean squared residual in every layer.
+static void critic_rows(Engine& e, int i, int first, int rows, List room) {
+  Weights& q = e.q[i];
+  Block keep[kMaxHidden];
+  for (int l = 0; l < e.hidden(); ++l) keep[l] = from(q.h[l], first);
+  hidden_layers(q.p, e.critic, rows, from(e.x, first), keep, room);
+  int top = e.hidden() - 1;
+  for (int b = first; b < first + rows; ++b) {
+    e.value[i][b] = critic_head(q.p, e.critic, q.h[top].row(b));
+    e.dvalue[i][b] = (e.value[i][b] - e.y[b]) / float(e.c.batch);
+    spread_value(e, q.p, q.h[top].row(b), e.dvalue[i][b], q.dz[top].row(b));
+  }
+  for (int l = top; l > 0; --l)
+    backward_sparse(q.transposed[l], e.critic.layer[l], rows, from(q.dz[l], first), keep[l - 1], nullptr,
+                    from(q.dz[l - 1], first), room);
+}
+
+static void critic_phase(void* context, int task, int worker) {
+  Engine& e = *static_cast<Engine*>(context);
+  int first = task * e.chunk(), rows = std::min(e.chunk(), e.c.batch - first);
+  constexpr int ahead = 6;
+  for (int b = first; b < first + rows + ahead; ++b) {
+    if (b < first + rows) announce(e, b);
+    if (b >= first + ahead) gather(e, b - ahead);
+  }
+  Block keep[kMaxHidden];
+  for (int l = 0; l < e.hidden(); ++l) keep[l] = e.scratch[worker][l % 2];
+  targets(e, first, rows, keep, room(e, worker));
+  for (int i = 0; i < e.c.critics; ++i) critic_rows(e, i, first, rows, room(e, worker));
+}
+
+static Adam adam(const Engine& e, float lr) {
+  double t = double(e.steps);
+  return {float(lr / (1 - std::pow(0.9, t))), float(1 / std::sqrt(1 - std::pow(0.999, t))), e.c.polyak};
+}
+
+// A critic's head: one column, so its gradient is a weighted sum of activations.
+static void descend_head(Engine& e, int i, Learned to, Adam step) {
+  const Layer& l = e.critic.layer[e.hidden()];
+  Block h = e.q[i].h[e.hidden() - 1];
+  for (int j = 0; j < padded(l.in); j += kLanes) {
+    vf g{};
+    for (int b = 0; b < e.c.batch; ++b) g += splat(e.dvalue[i][b]) * load(h.row(b) + j);
+    size_t at = l.weight + j;
+    step(to.p + at, to.m + at, to.v + at, to.target + at, g);
+  }
+  vf g{};
+  for (int b = 0; b < e.c.batch; ++b) g[0] += e.dvalue[i][b];
+  for (size_t at = l.bias; at < l.bias + 16; at += kLanes) {
+    step(to.p + at, to.m + at, to.v + at, to.target + at, g);
+    g = vf{};
+  }
+}
+
+static void descend(Engine& e, const Net& net, Weights& w, Piece piece, Block x, Block dz, Adam step, int worker) {
+  const Layer& l = net.layer[piece.layer];
+  Learned to{w.p, w.m, w.v, w.target};
+  List lists = room(e, worker);
+  Block wide = e.scratch[worker][0];
+  if (piece.layer == 0)
+    descend_first_sparse(l, piece.first, piece.last, e.c.batch, x, dz, to, step, lists, e.tall[worker], wide);
+  else if (l.out > 64)
+    descend_weight_sparse(l, piece.first, piece.last, e.c.batch, x, dz, to, step, lists, wide);
+  else
+    descend_weight(l, piece.first, piece.last, e.c.batch, x, dz, to, step);
+  if (piece.first == 0) descend_bias(l, e.c.batch, dz, to, step);
+  if (w.transposed[piece.layer]) transpose(w.p, l, piece.first, piece.last, w.transposed[piece.layer]);
+}
+
+static void critic_descend_phase(void* context, int task, int worker) {
+  Engine& e = *static_cast<Engine*>(context);
+  Piece piece = e.critic_pieces[task];
+  Weights& q = e.q[piece.net];
+  Adam step = adam(e, e.c.critic_lr);
+  if (piece.layer == e.hidden()) return descend_head(e, piece.net, {q.p, q.m, q.v, q.target}, step);
+  descend(e, e.critic, q, piece, piece.layer ? q.h[piece.layer - 1] : e.x, q.dz[piece.layer], step, worker);
+}
+
+// d(-mean min_i Q_i)/da for a chunk, into out (rows, action): only the smallest critic of each row passes a gradient.
+static void action_gradient(Engine& e, int i, int first, int rows, int worker, float* out) {
+  Weights& q = e.q[i];
+  int count = 0, *which = e.which[worker], n = e.c.action;
+  Block d = e.scratch[worker][0], other = e.scratch[worker][1];
+  for (int r = 0; r < rows; ++r) {
+    int smallest = 0;
+    for (int k = 1; k < e.c.critics; ++k)
+      if (e.value[k][first + r] < e.value[smallest][first + r]) smallest = k;
+    if (smallest != i) continue;
+    spread_value(e, q.p, q.h[e.hidden() - 1].row(first + r), -1.0f / float(e.c.batch), d.row(count));
+    which[count++] = r;
+  }
+  for (int l = e.hidden() - 1; l > 0; --l) {
+    Block h = from(q.h[l - 1], first);
+    backward_sparse(q.transposed[l], e.critic.layer[l], count, d, h, which, other, room(e, worker));
+    std::swap(d, other);
+  }
+  const Layer& bottom = e.critic.layer[0];
+  for (int r = 0; r < count; ++r)
+    for (int j = 0; j < n; ++j)
+      out[which[r] * n + j] = dot(d.row(r), q.p + bottom.weight + size_t(e.c.observation + j) * bottom.ld, bottom.out);
+}
+
+// The actor's loss down to the head's two outputs.
+static void head_gradient(Engine& e, int b, const float* daction) {
+  float scale = e.alpha / float(e.c.batch);
+  const float *head = e.head.row(b), *a = e.x.row(b) + e.c.observation, *spread = e.spread.row(b);
+  float* out = e.dhead.row(b);
+  for (int j = 0; j < e.c.action; ++j) {
+    float raw = head[e.c.action + j];
+    float du = 2.0f * scale * a[j] + daction[j] * (1.0f - a[j] * a[j]);
+    out[j] = du;
+    out[e.c.action + j] = raw >= -5.0f && raw <= 2.0f ? du * spread[j] - scale : 0.0f;
+  }
+}
+
+static void actor_phase(void* context, int task, int worker) {
+  Engine& e = *static_cast<Engine*>(context);
+  int first = task * e.chunk(), rows = std::min(e.chunk(), e.c.batch - first), top = e.hidden() - 1;
+  Block keep[kMaxHidden];
+  for (int l = 0; l <= top; ++l) keep[l] = from(e.pi.h[l], first);
+  act(e, first, rows, e.x, e.call.noise + size_t(e.c.batch) * e.c.action, keep, room(e, worker));
+  for (int i = 0; i < e.c.critics; ++i) {
+    Block h[kMaxHidden];
+    for (int l = 0; l <= top; ++l) h[l] = from(e.q[i].h[l], first);
+    hidden_layers(e.q[i].p, e.critic, rows, from(e.x, first), h, room(e, worker));
+    for (int r = 0; r < rows; ++r) e.value[i][first + r] = critic_head(e.q[i].p, e.critic, h[top].row(r));
+  }
+  for (int i = 0; i < e.c.critics; ++i) action_gradient(e, i, first, rows, worker, e.daction[worker]);
+  for (int r = 0; r < rows; ++r) head_gradient(e, first + r, e.daction[worker] + size_t(r) * e.c.action);
+  backward(e.pi.transposed[top + 1], e.actor.layer[top + 1], rows, from(e.dhead, first), keep[top], nullptr,
+           from(e.pi.dz[top], first));
+  for (int l = top; l > 0; --l)
+    backward_sparse(e.pi.transposed[l], e.actor.layer[l], rows, from(e.pi.dz[l], first), keep[l - 1], nullptr,
+                    from(e.pi.dz[l - 1], first), room(e, worker));
+}
+
+static void actor_descend_phase(void* context, int task, int worker) {
+  Engine& e = *static_cast<Engine*>(context);
+  Piece piece = e.actor_pieces[task];
+  Block dz = piece.layer == e.hidden() ? e.dhead : e.pi.dz[piece.layer];
+  Block x = piece.layer ? e.pi.h[piece.layer - 1] : e.x;
+  descend(e, e.actor, e.pi, piece, x, dz, adam(e, e.c.actor_lr), worker);
+}
+
+// metrics: critic_loss, actor_loss, entropy, temperature, q_mean
+static void update(Engine& e, float* metrics) {
+  ++e.steps;
+  e.alpha = std::exp(e.log_alpha[0]);
+  int n = e.c.batch, k = e.c.critics;
+  e.pool.run(e.chunks(), critic_phase, &e);
+  double residual = 0, value = 0, loss = 0, log_pi = 0;
+  for (int i = 0; i < k; ++i)
+    for (int b = 0; b < n; ++b) {
+      double d = e.value[i][b] - e.y[b];
+      residual += 0.5 * d * d, value += e.value[i][b];
+    }
+  e.pool.run(int(e.critic_pieces.size()), critic_descend_phase, &e);
+  e.pool.run(e.chunks(), actor_phase, &e);
+  for (int b = 0; b < n; ++b) {
+    float smallest = e.value[0][b];
+    for (int i = 1; i < k; ++i) smallest = e.value[i][b] < smallest ? e.value[i][b] : smallest;
+    loss += double(e.alpha) * e.log_pi[b] - smallest, log_pi += e.log_pi[b];
+  }
+  e.pool.run(int(e.actor_pieces.size()), actor_descend_phase, &e);
+  float g = -e.alpha * float(log_pi / n + e.c.target_entropy);
+  Adam step = adam(e, e.c.temperature_lr);
+  float *p = e.log_alpha, &m = p[1], &v = p[2];
+  m += (g - m) * 0.1f, v = v * 0.999f + g * g * 0.001f;
+  p[0] -= step.step * m / (std::sqrt(v) * step.scale + 1e-8f);
+  metrics[0] = float(residual / n), metrics[1] = float(loss / n), metrics[2] = float(-log_pi / n);
+  metrics[3] = std::exp(p[0]), metrics[4] = float(value / n / k);
+}
+
+// After parameters were written from outside.
+static void refresh(Engine& e) {
+  auto all = [](const Net& net, Weights& w) {
+    for (int l = 0; l < net.count; ++l)
+      if (w.transposed[l]) transpose(w.p, net.layer[l], 0, net.layer[l].in, w.transposed[l]);
+  };
+  all(e.actor, e.pi);
+  for (int i = 0; i < e.c.critics; ++i) all(e.critic, e.q[i]);
+}

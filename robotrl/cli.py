@@ -1,0 +1,56 @@
+"""The one command: `robotrl` or `python -m robotrl`. Each subcommand's module is named by string and imported when asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    # command     module                          what it does
+    "rehearse": ("robotrl.sim.rehearsal", "train in lockstep on the twin: RUN.toml [--steps N] [--seed S] [--set a.b=c]"),
+    "run": ("robotrl.manager", "the full process tree on the wall clock: RUN.toml [--sim]"),
+    "eval": ("robotrl.sim.evaluation", "the deterministic policy on the twin: RUN_DIR [--episodes N] [--terrain ...]"),
+    "console": ("robotrl.nodes.console", "the operator's terminal: [RUN_DIR]"),
+    "twin": ("robotrl.sim.twin", "the twin alone, on ptys, for any client of the real protocol: --robot NAME"),
+    "doctor": ("robotrl.doctor", "what is missing before the first motion, and the line that fixes it"),
+    "find-port": ("robotrl.findport", "which serial port is which: unplug and see"),
+    "calibrate": ("robotrl.calibration.homing", "homing: where each motor's zero is"),
+    "commission": ("robotrl.calibration.commission", "the record a robot needs before its first run"),
+    "plot": ("robotrl.plots", "a run's pictures: RUN_DIR"),
+    "replay": ("robotrl.replaycheck", "check RUN_DIR: what the replay holds, counted and verified"),
+}
+
+
+def usage() -> str:
+    rows = "\n".join(f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items())
+    return f"usage: robotrl COMMAND ...\n\n{rows}\n\nrobotrl COMMAND --help says more."
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand; a complaint the code foresaw is one line on standard error and exit code 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        print(f"robotrl: no command {argv[0]!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    name, rest = argv[0], argv[1:]
+    module = importlib.import_module(COMMANDS[name][0])
+    try:
+        return int(module.main(rest))
+    except KeyboardInterrupt:
+        print(f"robotrl {name}: stopped by Ctrl-C", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if type(error).__name__ not in FORESEEN:
+            raise
+        print(f"robotrl {name}: {error}", file=sys.stderr)
+        return 2
+
+
+# By name, so that no command imports another's modules.
+FORESEEN = frozenset(("ConfigError", "RunError", "ReplayError", "PortError", "BusError", "CalibrationError", "DeviceError", "VideoError", "WeightsError", "Unsupported"))
+
+if __name__ == "__main__":
+    sys.exit(main())

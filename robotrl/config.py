@@ -1,0 +1,302 @@
+"""Configuration: frozen dataclasses filled from TOML, a sentence a field. An unknown key or a wrong type stops at start.
+
+A run file (`launch/walk.toml`) names a robot file (`launch/robots/minitaur.toml`); `--set a.b=c` overrides either. Coefficients
+carry their source: a paper, a manual, or the word "chosen".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+class ConfigError(Exception):
+    """What is wrong, in which file and line, and what to do; always one line."""
+
+
+@dataclass(frozen=True)
+class Servos:
+    """The servo bus."""
+
+    port: str = ""  # path of the fdcanusb adapter, a stable /dev/serial/by-id/... name
+    ids: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)  # CAN ids in the robot's motor order
+    sign: tuple[int, ...] = (1, 1, 1, 1, 1, 1, 1, 1)  # robot angle = sign * (servo angle - offset)
+    offset: tuple[float, ...] = (0.0,) * 8  # rad; from the calibration file when there is one
+    kp: float = 8.0  # Nm/rad; PD variant of the identified robot (hardware facts 1.3)
+    kd: float = 0.3  # Nm s/rad; same source
+    max_torque: float = 5.0  # Nm as the servo counts it (0.1 Nm/A): 50 A, 3.25 Nm at the shaft (hardware facts 1.3)
+    continuous_torque: float = 2.8  # Nm, same count: 28 A; more than 30 A for 1 s shuts a motor off (hardware facts 1.3)
+    peak_s: float = 0.4  # for so long a servo may use more than continuous_torque; then it is held to that; chosen
+    velocity_limit: float = 60.0  # rad/s, written to the servo; chosen
+    watchdog_s: float = 0.1  # moteus default: silence longer than this stops the motor
+
+
+@dataclass(frozen=True)
+class ImuPort:
+    """The IMU on its own serial port (WitMotion WT901)."""
+
+    port: str = ""  # path of its serial adapter
+    baud: int = 115200  # carries 4 frames x 11 bytes x 200 Hz
+    rate_hz: int = 200  # output rate asked for and read back
+
+
+@dataclass(frozen=True)
+class TrackerPort:
+    """The pose tracker's line stream: one pose a line, from a camera or motion-capture computer."""
+
+    port: str = ""  # path of its serial adapter
+    baud: int = 921600
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the gate lets through, for every writer. Same for all joints of a Minitaur."""
+
+    position_min: float = 0.4  # rad; motor bounds 0.5..2.5 of the PyBullet class, widened for the swing range; chosen
+    position_max: float = 3.6  # rad; chosen
+    slew_rad_s: float = 40.0  # fastest change of a target; a 3.5 Hz gait of +-0.5 rad needs 11; chosen
+    lead_rad: float = 1.6  # farthest target from the present angle: what 2 periods at slew_rad_s can travel
+    gap_min: float = 0.1  # rad, distance of the two motors of a leg: pi - 2(extension - pi/2) stays in [gap_min, 2 pi - gap_min]
+    temp_c: float = 80.0  # motor temperature that stops the run; chosen
+    tilt_rad: float = 0.52  # 30 degrees: a fall (safety facts, row 58)
+    tilt_s: float = 0.1  # for this long
+    falls: int = 5  # in 10 minutes, inside a session, after which a person must look (safety facts, row 58)
+
+
+@dataclass(frozen=True)
+class Robot:
+    """A robot: how it is wired, what it may do."""
+
+    name: str = "minitaur"
+    kind: str = "minitaur"  # which class in drivers/legged.py
+    serial: str = ""  # the robot's own id; calibration and commissioning records carry the same
+    stop_profile: str = "damp"  # legs: damp, then off (safety facts 3.2)
+    stop_damp_s: float = 0.5  # how long damping lasts before torque goes off; chosen
+    servos: Servos = field(default_factory=Servos)
+    imu: ImuPort = field(default_factory=ImuPort)
+    tracker: TrackerPort = field(default_factory=TrackerPort)
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The far end of the wires: physics, servo firmware, sensors. Nothing here reaches hardware."""
+
+    urdf: str = "quadruped/minitaur_rainbow_dash.urdf"  # in pybullet_data: the identified robot (Tan et al. 2018)
+    physics_dt: float = 0.002  # s; results barely change below it (hardware facts 1.5)
+    solver_iterations: int = 30
+    battery_v: float = 16.0  # hardware facts 1.3
+    pd_latency_s: float = 0.003  # Tan et al. 2018
+    joint_noise_rad: float = 0.002  # sd of a joint reading; chosen
+    imu_rate_hz: int = 200
+    imu_latency_s: float = 0.005  # chosen; the policy's own period adds 20 ms
+    imu_noise_rad: float = 0.01  # sd of roll and pitch; Tan et al. give 0 to 0.05
+    imu_rate_noise: float = 0.05  # rad/s, sd of the gyro; chosen
+    tracker_rate_hz: float = 60.0  # hardware facts 9
+    tracker_delay_s: float = 0.033  # exposure, detection, transport; chosen
+    tracker_noise_m: float = 0.002  # lateral sd of a tag board at 2 m (hardware facts 9)
+    tracker_noise_rad: float = 0.006
+    period_jitter: float = 0.1  # the control period varies by up to this fraction; chosen
+    randomise: bool = True  # domain randomisation at every reset; ranges in sim/world.py with their source
+    terrain: str = "flat"  # flat, slope:+5, blocks, stairs-down, stairs-up
+    push_n: float = 0.0  # horizontal force of a random push, 0 for none
+    wire_time: bool = True  # on the wall clock, bytes take the time they take on the wire
+
+
+@dataclass(frozen=True)
+class Task:
+    """Walking: the MDP of Haarnoja et al. 2019 (learning facts 4.1)."""
+
+    name: str = "walk"
+    rate_hz: float = 50.0  # 160k steps = 53 min, the published label (learning facts 4.1)
+    history: int = 5  # past observations and actions in the policy's input; Haarnoja et al.
+    episode_steps: int = 500  # truncation; same source
+    swing_range: float = 0.5  # rad about 0; authors' minitaur_extended_env
+    extension_range: float = 0.5  # rad about extension_centre; same
+    extension_centre: float = 2.0  # rad; same
+    smoothing: float = 0.4  # of the way to an action that the legs' target moves in a step; 1: no low-pass; chosen
+    speed_cap: float = 0.5  # m/s, reward is clip(v, +-cap); same
+    acceleration_weight: float = 0.1  # times mean |a'' | of the last three actions; same
+    pitch_weight: float = 0.05  # times the pitch beyond pitch_free; chosen (paper: penalises large pitch, weight not published)
+    pitch_free: float = 0.2  # rad; chosen
+    fold_weight: float = 0.05  # times front-leg swing under the body beyond fold_free; chosen (paper's third penalty)
+    fold_free: float = 0.4  # rad; chosen
+    fall_tilt: float = 0.52  # rad, roll or pitch: the episode terminates; Walk in the Park and safety row 58
+    velocity_window_s: float = 0.1  # over which the tracker's poses give a speed; chosen
+    tracker_patience_s: float = 1.0  # the episode ends when poses stay away longer (hardware facts 9)
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905)."""
+
+    name: str = "sac"
+    engine: str = "auto"  # auto, fused, torch, reference
+    hidden: tuple[int, ...] = (256, 256)
+    discount: float = 0.99
+    polyak: float = 0.005
+    batch: int = 256
+    actor_lr: float = 3e-4
+    critic_lr: float = 3e-4
+    temperature_lr: float = 3e-4
+    initial_temperature: float = 0.1  # Walk in the Park
+    target_entropy: float = math.nan  # nan: -action size
+    critics: int = 2
+    updates_per_step: float = 1.0  # UTD: the learner is paced by data
+    random_steps: int = 1000  # uniform actions first
+    learn_after: int = 1000  # transitions before the first update
+    publish_every: int = 50  # steps between two weight versions
+    threads: int = 1
+    capacity: int = 1_000_000  # transitions the replay can hold
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: what trains, for how long, with what seed."""
+
+    name: str = "walk"
+    steps: int = 30_000  # control steps of the policy
+    seed: int = 0
+    evaluation_episodes: int = 10
+    robot: Robot = field(default_factory=Robot)
+    task: Task = field(default_factory=Task)
+    agent: Agent = field(default_factory=Agent)
+    twin: Twin = field(default_factory=Twin)
+
+
+def load(path: Path, overrides: list[str] | None = None) -> Run:
+    """Read a run file, the robot file it names, and `key.path=value` overrides; every complaint names file and line."""
+    data = _read(path)
+    where = {"": _Source(path, path.read_text())}
+    name = data.pop("robot", "minitaur")
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: 'robot' names a file in {path.parent / 'robots'}; write robot = \"minitaur\"")
+    robot_path = path.parent / "robots" / f"{name}.toml"
+    if not robot_path.is_file():
+        known = sorted(p.stem for p in robot_path.parent.glob("*.toml"))
+        raise ConfigError(f"{path}: no robot file {robot_path}; known robots: {', '.join(known) or 'none'}")
+    data["robot"] = _read(robot_path)
+    where["robot"] = _Source(robot_path, robot_path.read_text())
+    for item in overrides or []:
+        _override(data, item)
+        where[item.split("=", 1)[0].strip()] = _Source(Path("--set"), item)
+    return typing.cast(Run, _build(Run, data, "", where))
+
+
+def from_dict(data: dict[str, Any], path: Path) -> Run:
+    """A run as `to_dict` wrote it, read back from a run directory; the same checks, complaints name `path`."""
+    text = path.read_text() if path.is_file() else ""
+    return typing.cast(Run, _build(Run, data, "", {"": _Source(path, text)}))
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain nested dict, ready for JSON; nan becomes None."""
+    out: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            value = to_dict(value)
+        elif isinstance(value, tuple):
+            value = list(value)
+        elif isinstance(value, float) and math.isnan(value):
+            value = None
+        out[f.name] = value
+    return out
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file and its text, to find the line of a key."""
+
+    path: Path
+    text: str
+
+    def line(self, keys: list[str]) -> str:
+        section, wanted = ".".join(keys[:-1]), keys[-1]
+        here = ""
+        for number, text in enumerate(self.text.split("\n"), 1):
+            if header := re.match(r"\s*\[([^\]]+)\]", text):
+                here = header[1].strip()
+                if here == ".".join(keys):
+                    return f"{self.path}:{number}"
+            elif here == section and re.match(rf'\s*"?{re.escape(wanted)}"?\s*=', text):
+                return f"{self.path}:{number}"
+        return str(self.path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"no config file {path}; launch/walk.toml is the one to start from") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: not readable as TOML: {error}") from None
+
+
+def _override(data: dict[str, Any], item: str) -> None:
+    key, _, text = item.partition("=")
+    if not _ or not key.strip():
+        raise ConfigError(f"--set {item!r}: write --set section.key=value, e.g. --set agent.batch=128")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word is a string
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"--set {item!r}: {section!r} is a value, not a section")
+    data[last] = value
+
+
+def _build(cls: type, data: Any, path: str, where: dict[str, _Source]) -> Any:
+    if not isinstance(data, dict):
+        raise ConfigError(f"{_where(path, where)}: {path or 'the file'} must be a section, not {data!r}")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    values = {}
+    for key, value in data.items():
+        full = f"{path}.{key}" if path else key
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(fields)}"
+            raise ConfigError(f"{_where(full, where)}: unknown key {full!r}; {hint}")
+        if dataclasses.is_dataclass(hints[key]):
+            values[key] = _build(typing.cast(type, hints[key]), value, full, where)
+        else:
+            values[key] = _convert(hints[key], value, full, where)
+    return cls(**values)
+
+
+def _convert(kind: Any, value: Any, full: str, where: dict[str, _Source]) -> Any:
+    if kind is float and value is None:
+        return math.nan
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if typing.get_origin(kind) is tuple and isinstance(value, list):
+        item = typing.get_args(kind)[0]
+        return tuple(_convert(item, v, full, where) for v in value)
+    if kind in (int, float, str, bool) and type(value) is kind:
+        if kind is float and math.isinf(value):
+            raise ConfigError(f"{_where(full, where)}: {full} must be finite, not {value}")
+        return value
+    name = getattr(kind, "__name__", str(kind)) if not isinstance(kind, types.GenericAlias) else "list"
+    raise ConfigError(f"{_where(full, where)}: {full} must be {name}, not {value!r}")
+
+
+def _where(full: str, where: dict[str, _Source]) -> str:
+    """File and line of a key: an override first, then the robot file for its section, then the run file."""
+    if full in where and full != "robot":
+        return f"{where[full].path} {where[full].text}"
+    keys = full.split(".")
+    if keys[0] == "robot" and "robot" in where and len(keys) > 1:
+        return where["robot"].line(keys[1:])
+    return where[""].line(keys)

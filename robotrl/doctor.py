@@ -1,0 +1,258 @@
+"""What is missing before the first motion, and the line that fixes it.
+
+    python -m robotrl doctor [RUN.toml] [--sim] [--json]
+
+Each row is ok, warning (works, but less well) or missing (that launch refuses to start); the exit code is 2
+when anything is missing. Runs with every import failing: this module needs the standard library and the
+project's core alone, and tries each package in a process of its own. `preflight` is the part that the
+hardware launch asks before it lets anything move.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from robotrl import config
+from robotrl.findport import Verdict, judge
+
+ROOT = Path(__file__).resolve().parent.parent
+SETUP = "bash launch/test.sh"
+GIB = 1 << 30
+# module, distribution, what is lost without it; an empty loss: nothing runs without it
+PACKAGES = (
+    ("numpy", "numpy", ""),
+    ("msgspec", "msgspec", ""),
+    ("zmq", "pyzmq", ""),
+    ("serial", "pyserial", ""),
+    ("torch", "torch", ""),
+    ("safetensors", "safetensors", ""),
+    ("rich", "rich", ""),
+    ("pybullet", "pybullet", "the twin: rehearse, eval, --sim"),
+    ("cv2", "opencv-python", "the rehearsal's video"),
+    ("matplotlib", "matplotlib", "the plots"),
+    ("pyrealsense2", "pyrealsense2", "RealSense cameras"),
+)
+# libusb comes in a wheel where the system has none; pyrealsense2 finds it when it is loaded first.
+_TRY = """
+import ctypes, importlib, pathlib, sys
+name, note = sys.argv[1], ""
+try:
+    importlib.import_module(name)
+except ImportError:
+    if name != "pyrealsense2":
+        raise
+    import libusb_package
+    ctypes.CDLL(str(pathlib.Path(libusb_package.__file__).parent / "libusb-1.0.so"), mode=ctypes.RTLD_GLOBAL)
+    importlib.import_module(name)
+    note = ", with libusb from libusb-package"
+print("\\nimported" + note)
+"""
+_REAL_TIME = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(20))"
+# MCL_CURRENT of an interpreter is some 10 MB: more than the usual limit of 8 MB.
+_LOCKED = "import ctypes, sys; sys.exit(ctypes.CDLL(None).mlockall(1) != 0)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing looked at: `state` is ok, warning or missing; `fix` is the line that mends it."""
+
+    name: str
+    state: str
+    found: str
+    fix: str = ""
+
+
+def _row(name: str, verdict: Verdict) -> Row:
+    return Row(name, verdict.state, verdict.found, verdict.fix)
+
+
+def preflight(run: config.Run, sim: bool = False, records: Path | None = None) -> list[str]:
+    """What a launch of this run lacks, one line each with its fix; empty: it may start.
+
+    With `sim` the wires end in the twin, which has no port, calibration or commissioning record to check.
+    `records` overrides the folder of calibration and commissioning records.
+    """
+    rows = list(_needed(sim))
+    if not sim:
+        rows += [*port_rows(run.robot), *record_rows(run.robot, records)]
+    return [f"{row.name}: {row.found}; {row.fix}" for row in rows if row.state == "missing"]
+
+
+def _needed(sim: bool) -> Iterator[Row]:
+    """The packages without which this launch cannot start, looked for and not imported."""
+    for module, distribution, loss in PACKAGES:
+        if (not loss or (sim and module == "pybullet")) and importlib.util.find_spec(module) is None:
+            yield Row(distribution, "missing", "not installed", f"set up: {SETUP}")
+
+
+def port_rows(robot: config.Robot) -> Iterator[Row]:
+    """The ports the robot file names: there, permitted, free, prompt."""
+    wires = (("servos", robot.servos.port), ("imu", robot.imu.port), ("tracker", robot.tracker.port))
+    for name, path in wires:
+        yield _row(f"{name} port", judge(path, f"{name}.port"))
+    used = [os.path.realpath(path) for _, path in wires if path]
+    if len(set(used)) != len(used):
+        found = "two of servos.port, imu.port, tracker.port are the same device"
+        yield Row("ports", "missing", found, "give each its own in the robot file: python -m robotrl find-port")
+
+
+def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Row]:
+    """The records of this very robot, or why they do not do."""
+    from robotrl.calibration import store
+
+    if not robot.serial:
+        fix = f'write serial = "..." (any name of your own for this robot) in launch/robots/{robot.name}.toml'
+        yield Row("robot serial", "missing", "the robot file names none; calibration is kept by it", fix)
+        return
+    for name, load, maker in (
+        ("calibration", store.calibrated, "python -m robotrl calibrate homing"),
+        ("commissioning record", store.commissioned, "python -m robotrl commission"),
+    ):
+        try:
+            load(robot, records)
+        except store.CalibrationError as error:
+            found, _, fix = str(error).rpartition("; ")
+            yield Row(name, "missing", found or str(error), fix if found else maker)
+        else:
+            yield Row(name, "ok", f"of {robot.name} {robot.serial}")
+
+
+def package_rows() -> list[Row]:
+    """Each package imported in a process of its own: a crash of one is a row, not the end."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return list(pool.map(lambda package: try_package(*package), PACKAGES))
+
+
+def try_package(module: str, distribution: str, loss: str) -> Row:
+    """Import one package in a process of its own. `loss` is what is lost without it; empty: everything."""
+    state = "warning" if loss else "missing"
+    without = f" (without it: no {loss})" if loss else ""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _TRY, module],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    except subprocess.TimeoutExpired:
+        return Row(
+            distribution,
+            state,
+            f"import takes more than 120 s{without}",
+            f"set up again: rm -rf .venv && {SETUP}",
+        )
+    if done.returncode == 0:
+        note = done.stdout.rpartition("imported")[2].strip()
+        return Row(distribution, "ok", version_of(distribution) + note)
+    said = done.stderr.strip().splitlines()
+    why = said[-1] if said else f"ended by signal {-done.returncode}" if done.returncode < 0 else "no reason given"
+    return Row(distribution, state, f"{why}{without}", _import_fix(why))
+
+
+def _import_fix(why: str) -> str:
+    if "libGL" in why or "libglib" in why:
+        return "sudo apt-get install libgl1 libglib2.0-0"
+    if "No module named" in why:
+        return f"set up: {SETUP}"
+    return f"set up again: rm -rf .venv && {SETUP}"
+
+
+def version_of(distribution: str) -> str:
+    """The installed version, or that none is recorded."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "version unknown"
+
+
+def machine_rows() -> Iterator[Row]:
+    """The interpreter, the cores, the compiler, what real time this user may ask for, the clock, the disk."""
+    version = platform.python_version()
+    late = sys.version_info >= (3, 12)
+    found = f"{version} ({sys.executable}), {platform.machine()}"
+    yield Row(
+        "python",
+        "warning" if late else "ok",
+        found,
+        "the twin needs 3.11: ROBOTRL_PYTHON=... " + SETUP if late else "",
+    )
+    cores = len(os.sched_getaffinity(0))
+    fix = "" if cores > 1 else "give the program two cores or more; the learner takes one"
+    yield Row("cores", "ok" if cores > 1 else "warning", str(cores), fix)
+    compiler = next((c for c in ("c++", "g++", "clang++") if shutil.which(c)), None)
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    found = f"{compiler or 'no C++ compiler'}{'' if header.is_file() else ', no Python.h'}"
+    fix = "" if compiler else "sudo apt-get install g++ (without it the learner's native engine gives way to torch)"
+    yield Row("compiler", "ok" if compiler else "warning", found, fix)
+    yield _right("real-time priority", _REAL_TIME, resource.RLIMIT_RTPRIO, "rtprio 50")
+    yield _right("locked memory", _LOCKED, resource.RLIMIT_MEMLOCK, "memlock unlimited")
+    tick = time.get_clock_info("monotonic").resolution
+    fix = "" if tick <= 1e-6 else "boot a kernel with high-resolution timers"
+    yield Row("clock", "ok" if tick <= 1e-6 else "warning", f"monotonic, {tick * 1e9:.0f} ns", fix)
+    free = shutil.disk_usage(Path.cwd()).free
+    state = "missing" if free < GIB else "warning" if free < 5 * GIB else "ok"
+    fix = "" if state == "ok" else f"make room in {Path.cwd()}; a run takes up to 2 GB"
+    yield Row("disk", state, f"{free / GIB:.1f} GiB free", fix)
+
+
+def _right(name: str, attempt: str, limit: int, word: str) -> Row:
+    """Whether this user may have it, found out by taking it in a process that ends at once."""
+    done = subprocess.run([sys.executable, "-I", "-c", attempt], stdin=subprocess.DEVNULL, capture_output=True)
+    hard = resource.getrlimit(limit)[1]
+    found = f"{'granted' if done.returncode == 0 else 'refused'}, limit {'none' if hard < 0 else hard}"
+    if done.returncode == 0:
+        return Row(name, "ok", found)
+    who = os.environ.get("USER", "$USER")
+    fix = f"echo '{who} - {word}' | sudo tee -a /etc/security/limits.d/robotrl.conf, then log in again"
+    return Row(name, "warning", found, fix)
+
+
+def examine(run: config.Run | None, sim: bool, records: Path | None = None) -> list[Row]:
+    """All rows; those of the robot only where a run is known and it is not the twin."""
+    rows = [Row("robotrl", "ok", f"{version_of('robotrl')} in {ROOT}"), *machine_rows(), *package_rows()]
+    if run is not None and not sim:
+        rows += [*port_rows(run.robot), *record_rows(run.robot, records)]
+    return rows
+
+
+def main(argv: list[str]) -> int:
+    """`doctor`: 0 when nothing is missing, else 2."""
+    parser = argparse.ArgumentParser("robotrl doctor", description="What is missing, and the line that fixes it.")
+    parser.add_argument("run", type=Path, nargs="?", default=ROOT / "launch" / "walk.toml", help="the run to prepare for")
+    parser.add_argument("--sim", action="store_true", help="for the twin: leave the robot's ports and records out")
+    parser.add_argument("--json", action="store_true", help="print one machine-readable object last")
+    parser.add_argument("--calibration", type=Path, metavar="DIR", help="folder of the calibration records")
+    parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="override a field of the run")
+    args = parser.parse_args(argv)
+    run: config.Run | None = None
+    try:
+        run = config.load(args.run, args.set)
+        rows = [Row("run file", "ok", str(args.run))]
+    except config.ConfigError as error:
+        found, _, fix = str(error).rpartition("; ")
+        rows = [Row("run file", "missing", found or str(error), fix if found else "correct the file")]
+    rows += examine(run, args.sim, args.calibration)
+    for row in rows:
+        print(f"{row.state:<8} {row.name:<21} {row.found}" + (f"\n{'':<9}fix: {row.fix}" if row.fix else ""))
+    missing = sum(row.state == "missing" for row in rows)
+    warnings = sum(row.state == "warning" for row in rows)
+    print(f"{missing} missing, {warnings} warnings" + ("" if args.sim else "; --sim leaves the robot's ports and records out"))
+    if args.json:
+        print(json.dumps({"ok": not missing, "rows": [asdict(row) for row in rows]}))
+    return 2 if missing else 0

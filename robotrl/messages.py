@@ -1,0 +1,200 @@
+"""Messages: typed, stamped structs in SI units and radians (a name that says otherwise carries its unit).
+
+Every message begins with the same five fields, filled in by the publisher (`bus.Publisher`) or, in lockstep, by the rehearsal:
+who said it, in which life of that process, its running number, when what it says was *captured* (monotonic clock, ns) and for
+how long it may be believed. A flag's false means healthy.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+Vector = tuple[float, ...]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What all messages share. `t` is the capture time on this machine's monotonic clock in ns; `valid_ns` its shelf life."""
+
+    source: str = ""
+    boot: int = 0
+    seq: int = 0
+    t: int = 0
+    valid_ns: int = 0
+
+
+class Joints(Message, frozen=True, kw_only=True, gc=False):
+    """One bus cycle's reading of all servos, in the robot's motor order. Shapes: (n,).
+
+    `missed[i]` counts the cycles since servo i last answered (0: these values are from this cycle); a value that was not read in
+    this cycle is the last one read and must not be taken as fresh. `fault[i]` is the servo's own code, 0 when healthy.
+    """
+
+    tick: int
+    position: Vector  # rad, robot convention (sign and offset applied)
+    velocity: Vector  # rad/s
+    torque: Vector  # Nm, as the servo reports it
+    temp_c: Vector
+    voltage: Vector
+    mode: tuple[int, ...]
+    fault: tuple[int, ...]
+    missed: tuple[int, ...]
+
+
+class Imu(Message, frozen=True, kw_only=True, gc=False):
+    """Attitude (rad), body rates (rad/s) and specific force (m/s^2). `stale` is true when no good frame came lately."""
+
+    roll: float
+    pitch: float
+    yaw: float
+    rates: Vector  # (3,) body x, y, z
+    accel: Vector  # (3,) body x, y, z
+    stale: bool = False
+
+
+class Pose(Message, frozen=True, kw_only=True, gc=False):
+    """Pose of the torso in the tracker's world frame; `t` is when the picture was taken, not when it arrived."""
+
+    position: Vector  # (3,) m
+    rpy: Vector  # (3,) rad
+
+
+class Action(Message, frozen=True, kw_only=True, gc=False):
+    """Targets asked for, joint space, rad, shape (n,). `epoch` is the lease it is sent under; `tick` the Joints it answers."""
+
+    epoch: int
+    tick: int
+    target: Vector
+    episode: int = 0
+    step: int = 0
+    policy_version: int = 0
+
+
+class Applied(Message, frozen=True, kw_only=True, gc=False):
+    """What the gate really sent to the wire in bus cycle `tick`. This, not what was asked for, is stored and learned from.
+
+    `action_seq`/`action_tick` name the Action it came from; both are -1 when the gate held its own goal instead (`held`).
+    """
+
+    tick: int
+    writer: str  # "policy", "reset", or "hold"
+    epoch: int
+    target: Vector  # rad, after the gate, as decoded from the bytes that were sent
+    clamped: tuple[int, ...]  # per joint: bit 0 range, 1 slew, 2 lead
+    action_seq: int = -1
+    action_tick: int = -1
+    episode: int = -1
+    step: int = -1
+    policy_version: int = -1
+    held: bool = False
+    refused: str = ""  # why the newest action was not used, empty when it was
+
+
+class Drive(Message, frozen=True, kw_only=True, gc=False):
+    """Health of the servo loop: what the driver did, how late it was, what it could not confirm."""
+
+    tick: int
+    gate_open: bool
+    torque_on: bool
+    powered_off_confirmed: bool
+    late_us: float
+    cycle_us: float
+    overruns: int
+    frame_errors: int
+    stop: str  # the stop profile's stage now running, empty when none
+    present: bool = True  # the port is open
+
+
+class Permit(Message, frozen=True, kw_only=True, gc=False):
+    """The guard's word to the gate, 50 Hz, valid 60 ms: which state, whose actions, under which lease. Silence shuts the gate."""
+
+    state: str
+    epoch: int
+    holder: str  # "policy", "reset" or "" (nobody: hold)
+    torque: bool
+    speed_scale: float = 1.0
+
+
+class Guard(Message, frozen=True, kw_only=True, gc=False):
+    """The state machine as the console shows it."""
+
+    state: str
+    causes: tuple[str, ...]  # active or latched, most severe first
+    last_cause: str
+    session: bool
+    epoch: int
+    holder: str
+    nonce: int  # what a console must echo within 5 s
+    note: str = ""  # what the operator is asked to do
+
+
+class Operator(Message, frozen=True, kw_only=True, gc=False):
+    """A key, as a command. `press` is unique per key press, so that it acts exactly once."""
+
+    command: str  # enable run pause stop clear reset good bad beat
+    press: int
+    nonce: int = 0
+    value: float = 0.0
+    seen_tick: int = -1  # the frame that was on the screen when the key was pressed
+
+
+class Beat(Message, frozen=True, kw_only=True, gc=False):
+    """A node's heartbeat. `progress` counts finished loops: a live thread in a dead process does not move it."""
+
+    progress: int
+    note: str = ""
+
+
+class Episode(Message, frozen=True, kw_only=True, gc=False):
+    """How the episode stands, from the policy; `ended` is empty while it runs."""
+
+    episode: int
+    step: int
+    total_steps: int
+    total_return: float
+    speed: float  # m/s, net forward displacement over time
+    policy_version: int
+    policy_age_s: float
+    ended: str = ""  # "", "fall", "time", "stopped", "tracker lost"
+    transitions: int = 0  # in the replay
+    dropped: int = 0  # transitions that could not be completed, ever
+
+
+class Learner(Message, frozen=True, kw_only=True, gc=False):
+    """The learner's progress."""
+
+    updates: int
+    version: int
+    updates_per_s: float
+    transitions: int
+    critic_loss: float = 0.0
+    actor_loss: float = 0.0
+    entropy: float = 0.0
+    temperature: float = 0.0
+    engine: str = ""
+
+
+class Reset(Message, frozen=True, kw_only=True, gc=False):
+    """How the reset stands: running, done (verified), or failed with the operator being asked."""
+
+    stage: str
+    attempt: int
+    outcome: str  # "running", "done", "failed", "idle"
+    reason: str = ""
+
+
+class Process(Message, frozen=True, kw_only=True, gc=False):
+    """From the manager: a process started, died or was given up."""
+
+    name: str
+    pid: int
+    event: str  # "started", "died", "stopped", "gave up"
+    detail: str = ""
+    restarts: int = 0
+
+
+class Label(Message, frozen=True, kw_only=True, gc=False):
+    """A reward by key, bound to the tick that was on the screen."""
+
+    press: int
+    value: float
+    tick: int

@@ -1,0 +1,257 @@
+"""The operator's console: what the robot does, ten times a second, and one key for all that the operator may
+say.
+
+The heartbeat and the screen share one thread on purpose: a terminal that no longer takes output (a dead SSH
+line) stops the heartbeat, and the guard stops the robot 0.5 s later. An operator who cannot see does not
+supervise. A key is sent when it is read, not at the next redraw.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from robotrl import node, rundir
+from robotrl.bus import Bus, BusError, Subscriber
+from robotrl.clock import Clock, WallClock
+from robotrl.messages import Joints, Label, Operator
+from robotrl.nodes.keys import KeyParser, Terminal
+from robotrl.nodes.screen import draw
+from robotrl.nodes.view import SECOND, STOPPED, View
+
+PERIOD = SECOND // 10  # of the heartbeat and of the screen
+LISTEN_NS = SECOND // 100  # the guard speaks 50 times a second, and a refusal stands in one message only
+GUARD_WAIT = 5 * SECOND  # a live run's guard speaks 20 times a second
+LEAVE_WITHIN = 2 * SECOND
+TOPICS_SHOWN = (
+    "joints", "applied", "drive", "imu", "pose", "action", "permit", "guard", "cause", "episode",
+    "episode_end", "learner", "reset", "process", "beat",
+)  # fmt: skip
+COMMANDS = {
+    "e": "enable", "r": "run", " ": "stop", "\x03": "stop", "\x1c": "stop", "c": "clear", "p": "pause",
+    "R": "reset", "d": "disable", "+": "good", "=": "good", "-": "bad",
+}  # fmt: skip
+NAMES = {" ": "SPACE", "\x03": "Ctrl-C", "\x1c": "Ctrl-\\"}
+USAGE = "usage: robotrl console [RUN_DIR]   (the newest run under runs/ when none is given)"
+
+
+def press(key: str, view: View, now: int) -> Operator | None:
+    """What a key says to the guard, None for a key of the screen's own. It changes nothing but `view`."""
+    view.last_human = now
+    if key == "q":
+        view.leaving = view.leave_asked is not None and now - view.leave_asked < LEAVE_WITHIN
+        view.leave_asked = now
+        return None
+    view.leave_asked = None
+    if key == "?":
+        view.help = not view.help
+        return None
+    command = COMMANDS.get(key)
+    if command is None:
+        view.keys.append((now, key, "is no key"))
+        return None
+    view.last_press = max(now, view.last_press + 1)  # unique over consoles too: monotonic time never repeats
+    view.keys.append((now, NAMES.get(key, key), command))
+    if command == "stop":
+        view.stop_pressed, view.stop_answered = now, None
+    elif command in ("clear", "enable", "run"):
+        view.stop_pressed = None
+    guard = view.guard()
+    nonce = guard.nonce if guard else 0
+    return Operator(command=command, press=view.last_press, nonce=nonce, seen_tick=view.seen_tick)
+
+
+def label(operator: Operator) -> Label | None:
+    """The reward in a good or bad key, bound to the tick that was on the screen; None for other commands."""
+    value = {"good": 1.0, "bad": -1.0}.get(operator.command)
+    return None if value is None else Label(press=operator.press, value=value, tick=operator.seen_tick)
+
+
+def beat(view: View, now: int) -> Operator:
+    """The heartbeat: `value` is the time since a human last pressed a key, s."""
+    guard = view.guard()
+    idle = (now - view.last_human) / SECOND
+    return Operator(command="beat", press=0, nonce=guard.nonce if guard else 0, value=idle, seen_tick=view.seen_tick)
+
+
+class Link:
+    """The console's end of the bus: all that is shown comes in, keys and beats go out."""
+
+    def __init__(self, directory: Path, clock: Clock) -> None:
+        self.bus, self.clock = Bus(directory, "console", clock), clock
+        try:
+            self.operator, self.label = self.bus.publisher("operator"), self.bus.publisher("label")
+            self.subscribers: list[Subscriber] = [self.bus.subscriber(topic) for topic in TOPICS_SHOWN]
+            self.guard = next(s for s in self.subscribers if s.topic == "guard")
+        except BusError:
+            self.bus.close()
+            raise
+
+    def read(self, view: View) -> None:
+        """Bring `view` up to date; never waits."""
+        for subscriber in self.subscribers:
+            self._take(subscriber, view)
+
+    def listen(self, view: View) -> None:
+        """The guard's newest word alone: its nonce and its answer to a key."""
+        self._take(self.guard, view)
+
+    def _take(self, subscriber: Subscriber, view: View) -> None:
+        for message in subscriber.drain():
+            view.receive(subscriber.topic, message, self.clock.now())
+
+    def obey(self, key: str, view: View) -> None:
+        """Send what the key says, at once."""
+        command = press(key, view, self.clock.now())
+        if command is not None:
+            self.operator.send(command)
+            if (reward := label(command)) is not None:
+                self.label.send(reward)
+
+    def guard_speaks(self, view: View, within_ns: int) -> bool:
+        """Wait for the guard's first word, at most `within_ns`."""
+        deadline = self.clock.now() + within_ns
+        while view.guard() is None and (left := deadline - self.clock.now()) > 0:
+            self.bus.wait([self.guard], left / SECOND)
+            self.read(view)
+        return view.guard() is not None
+
+    def close(self) -> None:
+        self.bus.close()
+
+
+class Signals:
+    """Signals become facts that the loop reads; ending ones raise SystemExit: every `finally` runs."""
+
+    ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.suspend = self.resumed = False
+        for number in self.ENDING:
+            signal.signal(number, self._end)
+        signal.signal(signal.SIGTSTP, self._suspend)
+        signal.signal(signal.SIGCONT, self._resume)
+
+    def _end(self, number: int, _: object) -> None:
+        self.settle()  # a second one must not interrupt the restoring of the terminal
+        raise SystemExit(128 + number)
+
+    def _suspend(self, *_: object) -> None:
+        self.suspend = True
+
+    def _resume(self, *_: object) -> None:
+        self.resumed = True
+
+    def settle(self) -> None:
+        """From here on only the end counts."""
+        for number in (*self.ENDING, signal.SIGTSTP):
+            signal.signal(number, signal.SIG_IGN)
+
+    def sleep(self) -> None:
+        """Stop this process, as Ctrl-Z asks, until it is continued."""
+        self.suspend = False
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, self._suspend)
+        self.resumed = True
+
+
+def supervise(link: Link, view: View, directory: Path, terminal: Terminal, live: Live, signals: Signals) -> str:
+    """The loop: keys as they come, a beat and a frame ten times a second. Returns why it ended."""
+    clock, parser = link.clock, KeyParser()
+    due = looked = clock.now()
+    state = ""
+    while not view.leaving:
+        wait = min(due - clock.now(), LISTEN_NS) / SECOND
+        for key in parser.feed(terminal.read(wait), clock.now()):
+            link.obey(key, view)
+        link.listen(view)
+        if signals.suspend or signals.resumed:
+            change_hands(terminal, live, signals)
+        if (now := clock.now()) < due:
+            continue
+        due = max(due + PERIOD, now)
+        link.read(view)
+        link.operator.send(beat(view, now))
+        if now >= looked:
+            looked = now + SECOND
+            view.disk_free = shutil.disk_usage(directory).free
+            if not node.bus_directory(directory).is_dir():
+                return f"{directory}: the run has ended"
+        show(live, view, now, parser)
+        if (guard := view.guard()) is not None and guard.state != state:
+            if state and guard.state in STOPPED:
+                live.console.bell()
+            state = guard.state
+    return ""
+
+
+def show(live: Live, view: View, now: int, parser: KeyParser) -> None:
+    """Draw one frame and remember what it showed."""
+    if parser.refused:
+        view.keys.append((now, "several keys at once:", "REFUSED, press one"))
+        parser.refused = 0
+    live.update(draw(view, now, *live.console.size), refresh=True)
+    joints = view.get("joints", Joints)
+    view.seen_tick = joints.tick if joints else -1
+
+
+def change_hands(terminal: Terminal, live: Live, signals: Signals) -> None:
+    """Ctrl-Z gives the terminal back and sleeps, and the robot stops; after `fg` it is taken again."""
+    if signals.suspend:
+        live.stop()
+        terminal.give_back()
+        signals.sleep()
+    signals.resumed = False
+    terminal.take()
+    live.stop()
+    live.start()
+
+
+def operate(directory: Path) -> int:
+    """Attach to the live run in `directory` until the operator leaves or the run ends."""
+    clock = WallClock()
+    limit = rundir.load(directory).robot.limits.temp_c
+    view = View(run=directory.name, temp_limit_c=limit, last_human=clock.now())
+    link = Link(node.bus_directory(directory), clock)
+    try:
+        if not link.guard_speaks(view, GUARD_WAIT):
+            raise BusError(f"{directory}: no guard speaks, the run is not live; start one: launch/real_walk.sh")
+        signals = Signals()
+        screen = Console(highlight=False, soft_wrap=False)
+        live = Live(console=screen, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        try:
+            with Terminal(sys.stdin.fileno()) as terminal, live:
+                said = supervise(link, view, directory, terminal, live, signals)
+        finally:
+            signals.settle()
+    finally:
+        link.close()
+    if said:
+        print(f"robotrl console: {said}")
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """`robotrl console [RUN_DIR]`. Exit code 2 and one line when there is no terminal or no live run."""
+    if any(word in ("-h", "--help") for word in argv):
+        print(USAGE)
+        return 0
+    try:
+        if len(argv) > 1:
+            raise BusError(f"{len(argv)} arguments; {USAGE}")
+        if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
+            raise BusError("needs a terminal (keyboard and screen); run it in a shell, over ssh -t, or in tmux")
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+        return operate(Path(argv[0]) if argv else rundir.newest(Path("runs")))
+    except (BusError, rundir.RunError) as error:
+        print(f"robotrl console: {error}", file=sys.stderr)
+    except EOFError:
+        return 0  # the terminal is gone, and with it the operator: the heartbeat ends here
+    return 2

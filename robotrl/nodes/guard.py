@@ -1,0 +1,252 @@
+"""The guard: hears every stream, says fifty times a second who may move the robot. Imports no torch.
+
+`Sentry` turns messages into the plain `Inputs` that `safety.guard` judges, and its verdict into a permit. The same sentry stands in
+the rehearsal. `main` is its process on the wall clock.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from robotrl import messages as m
+from robotrl.config import Run
+from robotrl.node import Node, real_time
+from robotrl.safety.causes import Command, Inputs, catalogue
+from robotrl.safety.guard import Guard, Outputs
+
+PERIOD_NS = 20_000_000
+STILL_RAD_S = 0.5  # slower than this no joint counts as moving; reading noise stays below
+CONFIRM_NS = 500_000_000  # for the motors to read back as off once they should be
+GONE_NS = 5_000_000_000  # a learner that has not beaten for so long is gone
+LATE_FRAME_S = 1.0  # over which bad frames are counted
+READ_NS = 2_000_000_000  # how long a refused key's reason stays on the operator's screen
+NEVER = -1
+
+
+class Sentry:
+    """Streams in, permit out. `next_epoch` persists a lease's number before it is granted."""
+
+    def __init__(
+        self, run: Run, next_epoch: Callable[[], int], nonce: Callable[[], int], restarted: bool = False, epoch: int = 0
+    ) -> None:
+        limits = run.robot.limits
+        rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=limits.falls)
+        self.guard = Guard(rows, nonce, damp_s=run.robot.stop_damp_s, restarted=restarted)
+        self.run, self._next_epoch, self._epoch = run, next_epoch, epoch
+        self._heard: dict[str, int] = {}  # stream -> arrival of its newest message, ns
+        self._joints: m.Joints | None = None
+        self._drive: m.Drive | None = None
+        self._imu: m.Imu | None = None
+        self._used_action: int = NEVER
+        self._nan_action = False
+        self._overruns_in_row = 0
+        self._errors: list[tuple[int, int]] = []
+        self._stale_imu = 0
+        self._commands: list[Command] = []
+        self._human = NEVER
+        self._down: set[str] = set()
+        self._crash_loop = ""
+        self._ended = ""
+        self._reset = ""
+        self._off_since: int | None = None
+        self._had_torque = False
+        self.outputs: Outputs | None = None
+        self._refused = ("", NEVER)  # the last refusal and when: the operator must have time to read it
+
+    def hear(self, message: m.Message, now: int) -> None:
+        """Take one message that arrived at `now`."""
+        match message:
+            case m.Joints():
+                self._joints = message
+            case m.Drive():
+                self._take_drive(message, now)
+            case m.Imu():
+                self._imu = message
+                self._stale_imu = self._stale_imu + 1 if message.stale else 0
+            case m.Applied():
+                if message.writer in ("policy", "reset"):
+                    self._used_action = now
+                self._nan_action = message.refused == "nan_action"
+            case m.Operator():
+                self._take_operator(message, now)
+            case m.Process():
+                self._take_process(message)
+            case m.Episode():
+                self._ended = message.ended
+            case m.Reset():
+                self._reset = message.outcome
+        self._heard[message.source if isinstance(message, m.Beat) else type(message).__name__] = now
+
+    def step(self, now: int) -> tuple[m.Permit, m.Guard]:
+        """One judgement; the permit to send and the state to show."""
+        inputs = self._inputs(now)
+        out = self.guard.step(now, inputs)
+        if out.next_epoch:
+            self._epoch = self._next_epoch()
+        self._commands, self._ended = [], ""
+        self._watch_off(out, now)
+        self.outputs = out
+        permit = m.Permit(
+            source="guard", t=now, state=str(out.state), epoch=out.epoch, holder=out.holder, torque=out.torque,
+            speed_scale=out.speed_scale,
+        )  # fmt: skip
+        if out.refused:
+            self._refused = (out.refused[0], now)
+        note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else out.note
+        shown = m.Guard(
+            source="guard", t=now, state=str(out.state), causes=out.causes, last_cause=out.last_cause,
+            session=out.session, epoch=out.epoch, holder=out.holder, nonce=out.nonce, note=note,
+        )  # fmt: skip
+        return permit, shown
+
+    def _take_drive(self, drive: m.Drive, now: int) -> None:
+        late = self._drive is not None and drive.overruns > self._drive.overruns
+        self._overruns_in_row = self._overruns_in_row + 1 if late else 0
+        self._drive = drive
+        self._errors = [e for e in self._errors if now - e[0] <= LATE_FRAME_S * 1e9] + [(now, drive.frame_errors)]
+        self._had_torque = self._had_torque or drive.torque_on
+
+    def _take_operator(self, key: m.Operator, now: int) -> None:
+        if key.command == "beat":
+            self._human = max(self._human, now - int(max(0.0, key.value) * 1e9)) if math.isfinite(key.value) else self._human
+            return
+        self._human = now
+        if key.command not in ("good", "bad"):
+            self._commands.append(Command(key.command, key.source, key.nonce))
+
+    def _take_process(self, event: m.Process) -> None:
+        if event.event == "started":
+            self._down.discard(event.name)
+        elif event.event in ("died", "gave up"):
+            self._down.add(event.name)
+        if event.event == "gave up":
+            self._crash_loop = event.name
+
+    def _watch_off(self, out: Outputs, now: int) -> None:
+        if out.stop != "off":
+            self._off_since = None
+        elif self._off_since is None:
+            self._off_since = now
+
+    def _inputs(self, now: int) -> Inputs:
+        joints, drive, imu = self._joints, self._drive, self._imu
+        note = self._first_complaint()
+        unconfirmed = (
+            self._had_torque and self._off_since is not None and now - self._off_since > CONFIRM_NS
+            and drive is not None and not drive.powered_off_confirmed
+        )  # fmt: skip
+        return Inputs(
+            epoch=self._epoch,
+            commands=tuple(self._commands),
+            checks_passed=not note,
+            check_note=note,
+            still=joints is not None and all(abs(v) < STILL_RAD_S for v in joints.velocity),
+            drive_age_s=self._age("Drive", now),
+            torque_on=drive is not None and drive.torque_on,
+            port_lost=drive is not None and not drive.present,
+            stop_unconfirmed=unconfirmed,
+            overruns_in_row=self._overruns_in_row,
+            missed_in_row=max(joints.missed) if joints else 0,
+            bus_missed_in_row=min(joints.missed) if joints else 0,
+            frame_error_rate=self._frame_error_rate(),
+            temp_c=max(joints.temp_c) if joints else math.nan,
+            servo_fault=joints is not None and (any(joints.fault) or 1 in joints.mode),
+            servo_timeout=joints is not None and 11 in joints.mode,
+            imu_age_s=self._age("Imu", now),
+            imu_same_in_row=self._stale_imu and 5,
+            tilt_rad=max(abs(imu.roll), abs(imu.pitch)) if imu and math.isfinite(imu.roll + imu.pitch) else math.nan,
+            pose_age_s=self._age("Pose", now),
+            action_age_s=math.inf if self._used_action == NEVER else (now - self._used_action) * 1e-9,
+            nan_action=self._nan_action,
+            policy_dead="policy" in self._down,
+            reset_dead="reset" in self._down,
+            learner_gone="learner" in self._down or self._age("learner", now) > GONE_NS * 1e-9,
+            crash_loop=bool(self._crash_loop),
+            console_age_s=self._age("Operator", now),
+            human_age_s=math.inf if self._human == NEVER else (now - self._human) * 1e-9,
+            episode_ended=self._ended,
+            reset_outcome=self._reset,
+        )
+
+    def _first_complaint(self) -> str:
+        """What keeps the robot in CHECK; '' when nothing does. It only matters before READY."""
+        joints, drive = self._joints, self._drive
+        if drive is None or joints is None:
+            return "waiting for the servo driver"
+        if any(joints.missed):
+            silent = [str(i + 1) for i, n in enumerate(joints.missed) if n]
+            return f"motor {', '.join(silent)} does not answer: look at its cable and power"
+        if any(joints.fault):
+            return f"a servo reports fault {max(joints.fault)}: read its code in the manual"
+        if self._imu is None:
+            return "waiting for the IMU"
+        if "Pose" not in self._heard:
+            return "waiting for the tracker"
+        if "policy" not in self._heard or "reset" not in self._heard:
+            return "waiting for policy and reset"
+        return ""
+
+    def _frame_error_rate(self) -> float:
+        if len(self._errors) < 2:
+            return 0.0
+        frames = len(self._errors) * 2 * len(self.run.robot.servos.ids)
+        return (self._errors[-1][1] - self._errors[0][1]) / frames
+
+    def _age(self, stream: str, now: int) -> float:
+        heard = self._heard.get(stream)
+        return math.inf if heard is None else (now - heard) * 1e-9
+
+
+class EpochFile:
+    """The lease counter, on disk before it is used: a process that wakes from an old lease never holds a number as high."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.value = int(path.read_text()) if path.is_file() else 0
+
+    def next(self) -> int:
+        self.value += 1
+        aside = self._path.with_suffix(".new")
+        with open(aside, "w") as file:
+            file.write(str(self.value))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, self._path)
+        return self.value
+
+
+STREAMS = ("joints", "applied", "drive", "imu", "pose", "operator", "process", "episode_end", "reset", "beat")
+
+
+def main(argv: list[str]) -> int:
+    node = Node(Path(argv[0]), "guard")
+    epochs = EpochFile(node.directory / "epoch")
+    restarted = "--restarted" in argv
+    sentry = Sentry(node.run, epochs.next, lambda: secrets.randbits(48), restarted, epochs.value)
+    streams = [node.bus.subscriber(topic) for topic in STREAMS]
+    permits, shown, causes = (node.bus.publisher(topic) for topic in ("permit", "guard", "cause"))
+    if refused := real_time(19):
+        print(f"guard: {refused}", file=sys.stderr, flush=True)
+    last: tuple[str, tuple[str, ...]] = ("", ())
+    for _ in node.every(PERIOD_NS):
+        for stream in streams:
+            for message in stream.drain():
+                sentry.hear(message, node.clock.now())
+        permit, state = sentry.step(node.clock.now())
+        permits.send(permit)
+        shown.send(state)
+        if (state.state, state.causes) != last:
+            last = (state.state, state.causes)
+            causes.send(state)
+            print(f"{node.clock.now()} {state.state} {' '.join(state.causes)} {state.note}", flush=True)
+    node.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""The operator's keyboard: a terminal in cbreak mode, and bytes into keys. Works over SSH and in tmux.
+
+A terminal sends more than keys: F3 ends in `R`, Alt-e in `e`, and a paste is a burst. None of these may
+enable a motor, so escape sequences are swallowed whole and a burst is refused. The quick stop is the
+exception: SPACE and Ctrl-C count wherever they stand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import termios
+from typing import Any
+
+STOP_KEYS = " \x03\x1c"  # SPACE, Ctrl-C, Ctrl-backslash
+ESCAPE = 0x1B
+ESCAPE_NS = 50_000_000  # a sequence's bytes come together; an ESC older than this was the ESC key
+
+
+class Terminal:
+    """The terminal of file descriptor `fd`, key by key. A context: the old settings return on any exit."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._saved: list[Any] = termios.tcgetattr(fd)
+
+    def __enter__(self) -> Terminal:
+        self.take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()
+
+    def take(self) -> None:
+        """No line editing, no echo; Ctrl-S freezes nothing, Ctrl-C is a key, type-ahead is dropped."""
+        mode = [*self._saved[:6], list(self._saved[6])]
+        mode[0] &= ~(termios.IXON | termios.IXOFF)
+        mode[3] &= ~(termios.ICANON | termios.ECHO)
+        off = os.fpathconf(self.fd, "PC_VDISABLE").to_bytes(1, "big")
+        for index, value in (
+            (termios.VINTR, off),
+            (termios.VQUIT, off),
+            (termios.VMIN, 1),
+            (termios.VTIME, 0),
+        ):
+            mode[6][index] = value
+        termios.tcsetattr(self.fd, termios.TCSAFLUSH, mode)
+
+    def give_back(self) -> None:
+        """The settings found at the start; a terminal that is gone has none to restore."""
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(self.fd, termios.TCSANOW, self._saved)
+
+    def read(self, timeout_s: float) -> bytes:
+        """What was typed, at once, or b"" after `timeout_s`. EOFError: the terminal is gone."""
+        if not select.select([self.fd], [], [], max(0.0, timeout_s))[0]:
+            return b""
+        try:
+            data = os.read(self.fd, 1024)
+        except OSError:
+            data = b""
+        if not data:
+            raise EOFError("the terminal is gone")
+        return data
+
+
+class KeyParser:
+    """Bytes of a terminal into keys: `feed` gives those that count. `refused` counts bursts."""
+
+    def __init__(self) -> None:
+        self._escape = ""  # "", "escape", "csi" or "ss3": inside which sequence
+        self._escape_at = 0
+        self.refused = 0
+
+    def feed(self, data: bytes, now: int) -> list[str]:
+        """Keys in `data`, read at `now` (ns). Stop keys always count; different others at once never do."""
+        if self._escape and now - self._escape_at > ESCAPE_NS:
+            self._escape = ""
+        keys = [key for byte in data if (key := self._step(byte, now))]
+        stops = [key for key in keys if key in STOP_KEYS]
+        others = [key for key in keys if key not in STOP_KEYS]
+        if len(set(others)) > 1:
+            self.refused += 1
+            others = []
+        return stops[:1] + others
+
+    def _step(self, byte: int, now: int) -> str:
+        if chr(byte) in STOP_KEYS:
+            self._escape = ""
+            return chr(byte)
+        state, self._escape_at = self._escape, now
+        if byte == ESCAPE:
+            self._escape = "escape"
+        elif state == "escape":  # Alt-x ends here; [ and O open longer sequences
+            self._escape = {ord("["): "csi", ord("O"): "ss3"}.get(byte, "")
+        elif state == "csi":
+            self._escape = "" if 0x40 <= byte <= 0x7E else "csi"
+        elif state == "ss3":
+            self._escape = ""
+        elif 0x20 < byte < 0x7F:
+            return chr(byte)
+        return ""

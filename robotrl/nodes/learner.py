@@ -1,0 +1,178 @@
+"""The learner: updates paced by data, weights published as files with a version. Runs beside the actor, never in its way.
+
+`Student` is the thinking. On the wall clock the node polls the replay that the policy writes. In lockstep (`--lockstep`) the
+rehearsal says over a pipe how many transitions count, so that the same seed gives the same weights bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from robotrl import rundir
+from robotrl.agents.base import make_agent
+from robotrl.config import Run
+from robotrl.messages import Learner
+from robotrl.node import Node
+from robotrl.replay import Replay
+from robotrl.tasks.walk import ACTIONS, SENSORS
+
+POLL_NS = 20_000_000
+
+
+class Student:
+    """An agent, its replay, and how many updates the data so far is worth."""
+
+    def __init__(self, run: Run, directory: Path, replay: Replay) -> None:
+        self.run, self.directory, self.replay = run, directory, replay
+        size = SENSORS * (1 + run.task.history) + ACTIONS * run.task.history
+        self.agent = make_agent(run.agent, size, ACTIONS, run.seed, replay)
+        self.rng = np.random.default_rng([run.seed, 1])
+        self.updates = self.version = 0
+        self.metrics: dict[str, float] = {}
+
+    def owed(self, transitions: int) -> int:
+        """Updates still to do for this much data: updates per step, no more and no fewer, however fast we are."""
+        learnt_from = transitions - self.run.agent.learn_after
+        return max(0, int(learnt_from * self.run.agent.updates_per_step) - self.updates)
+
+    def study(self, transitions: int, limit: int | None = None, beat: Callable[[], None] = lambda: None) -> int:
+        """Do the updates owed (at most `limit`), sampling from the first `transitions` rows only; returns how many."""
+        todo = self.owed(transitions)
+        todo = todo if limit is None else min(todo, limit)
+        for _ in range(todo):
+            indices = self.replay.sample(self.rng, self.run.agent.batch, transitions)
+            self.metrics = self.agent.update(indices)
+            self.updates += 1
+            beat()
+        return todo
+
+    def publish(self, numbered: bool = False) -> Path:
+        """Write the actor's weights whole or not at all, with their version; `numbered` makes a file of its own beside it."""
+        self.version += 1
+        path = self.directory / "weights" / "policy.safetensors"
+        data = safetensors.numpy.save(
+            self.agent.weights(), {"version": str(self.version), "updates": str(self.updates)}
+        )
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_bytes(data)
+        if numbered:
+            os.link(aside, path.with_name(f"policy-{self.version}.safetensors"))
+        os.replace(aside, path)
+        return path
+
+    def save(self) -> None:
+        """Everything the agent needs to go on: checkpoint/agent.safetensors and what goes with it."""
+        target = self.directory / "checkpoint"
+        target.mkdir(exist_ok=True)
+        state = {k: np.ascontiguousarray(v) for k, v in self.agent.state().items()}
+        rundir.write_bytes(target / "agent.safetensors", safetensors.numpy.save(state))
+        rundir.write_json(
+            target / "learner.json",
+            {
+                "updates": self.updates, "version": self.version, "transitions": self.replay.count,
+                "engine": self.agent.engine, "noise": self.agent.random_state(), "sampling": self.rng.bit_generator.state,
+            },
+        )  # fmt: skip
+
+
+def lockstep(directory: Path) -> int:
+    """Serve the rehearsal: a line `{"count": n}` in, the updates owed done, a line of metrics out."""
+    run = rundir.load(directory)
+    _prepare(run)
+    student = Student(run, directory, Replay.open(directory / "replay"))
+    print(json.dumps({"engine": student.agent.engine}), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        begun = time.monotonic()
+        done = student.study(request["count"])
+        if student.updates:
+            student.publish(numbered=True)
+        if request.get("save"):
+            student.save()
+        print(json.dumps(_progress(student, done, time.monotonic() - begun)), flush=True)
+    return 0
+
+
+def wall_clock(directory: Path) -> int:
+    """Poll the replay the policy writes; study what it is worth; publish every `publish_every` steps' worth of updates."""
+    node = Node(directory, "learner")
+    try:
+        os.nice(10)  # the robot's processes come first
+    except OSError:
+        pass
+    _prepare(node.run)
+    replay = _await_replay(node)
+    student = Student(node.run, directory, replay)
+    status = node.bus.publisher("learner")
+    every = max(1, int(node.run.agent.publish_every * node.run.agent.updates_per_step))
+    marks: deque[tuple[int, int]] = deque(maxlen=20)
+    published = 0
+    for _ in node.every(POLL_NS):
+        student.study(replay.count, limit=every, beat=node.beat)
+        if student.updates >= published + every:
+            published = student.updates
+            student.publish()
+        now = node.clock.now()
+        if not marks or now - marks[-1][0] > 200_000_000:
+            marks.append((now, student.updates))
+            status.send(_status(student, marks))
+        node.beat()
+    student.save()
+    node.close()
+    return 0
+
+
+def _await_replay(node: Node) -> Replay:
+    """The policy makes the replay; wait until its header is there."""
+    for _ in node.every(POLL_NS):
+        node.beat("waiting for the replay")
+        if (node.directory / "replay" / "header.json").is_file():
+            break
+    return Replay.open(node.directory / "replay")
+
+
+def _status(student: Student, marks: deque[tuple[int, int]]) -> Learner:
+    (t0, u0), (t1, u1) = marks[0], marks[-1]
+    m = student.metrics
+    return Learner(
+        updates=student.updates, version=student.version, updates_per_s=(u1 - u0) / max(1e-9, (t1 - t0) * 1e-9),
+        transitions=student.replay.count, critic_loss=m.get("critic_loss", 0.0), actor_loss=m.get("actor_loss", 0.0),
+        entropy=m.get("entropy", 0.0), temperature=m.get("temperature", 0.0), engine=student.agent.engine,
+    )  # fmt: skip
+
+
+def _progress(student: Student, done: int, seconds: float) -> dict[str, Any]:
+    return {
+        "updates": student.updates,
+        "version": student.version,
+        "done": done,
+        "seconds": seconds,
+        **{k: float(v) for k, v in student.metrics.items()},
+    }
+
+
+def _prepare(run: Run) -> None:
+    import torch
+
+    torch.set_num_threads(run.agent.threads)
+
+
+def main(argv: list[str]) -> int:
+    directory = Path(argv[0])
+    if "--lockstep" in argv:
+        return lockstep(directory)
+    return wall_clock(directory)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

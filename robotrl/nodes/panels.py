@@ -1,0 +1,135 @@
+"""The parts of the operator's screen that tell of the robot and of what it learns; `screen.draw` puts them in
+place.
+"""
+
+from __future__ import annotations
+
+import math
+
+from rich.text import Text
+
+from robotrl.messages import Drive, Episode, Imu, Joints, Learner, Pose, Reset
+from robotrl.nodes.view import SECOND, View, clean, span
+
+BAD, WARN, DIM = "bold red", "yellow", "dim"
+Part = str | tuple[str, str]
+
+
+def line(*parts: Part) -> Text:
+    """One line that is cropped, never wrapped."""
+    return Text.assemble(*parts, no_wrap=True, overflow="crop", end="")
+
+
+def fact(name: str, *parts: Part) -> Text:
+    return line((f"{name:<8}", DIM), *parts)
+
+
+def flag(text: str, bad: bool, style: str = BAD) -> Part:
+    return (text, style) if bad else text
+
+
+def finite(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else "NOT FINITE"
+
+
+def facts(view: View) -> list[Text]:
+    """The right half: episode, policy, learner, servos, loop, posture, disk."""
+    rows = [*episode_lines(view), *learner_lines(view)]
+    if (joints := view.get("joints", Joints)) is not None:
+        rows += servo_lines(joints, view.temp_limit_c)
+    if drive := view.get("drive", Drive):
+        skipped = flag(f"  {drive.overruns} overruns", drive.overruns > 0, WARN)
+        broken = flag(f"  {drive.frame_errors} bad frames", drive.frame_errors > 0, WARN)
+        rows.append(fact("loop", f"late {drive.late_us:.0f} us", skipped, broken))
+    rows.append(posture(view))
+    if view.disk_free is not None:
+        full = view.disk_free < 2**30
+        text = f"{view.disk_free / 2**30:.1f} GiB free" + (" LOW" if full else "")
+        rows.append(fact("disk", flag(text, full)))
+    return rows
+
+
+def episode_lines(view: View) -> list[Text]:
+    episode, last = view.get("episode", Episode), view.last
+    if episode is None:
+        return [fact("episode", ("none yet", DIM))]
+    age = span(int(episode.policy_age_s * SECOND)) if math.isfinite(episode.policy_age_s) else "?"
+    score = finite(episode.total_return, "+.1f"), "bold"
+    speed = finite(episode.speed, "+.2f"), "bold"
+    rows = [
+        fact("episode", f"{episode.episode}  step {episode.step}  total {episode.total_steps}"),
+        fact("return", score, "  speed ", speed, " m/s  ", flag(f"falls {view.falls}", view.falls > 0, WARN)),
+    ]
+    if last:
+        end = f"{finite(last.total_return, '+.1f')}  speed {finite(last.speed, '+.2f')} m/s"
+        rows.append(fact("last", f"{end}  {clean(last.ended)}"))
+    lost = flag(f" lost {episode.dropped}", episode.dropped > 0, WARN)
+    rows.append(fact("policy", f"v{episode.policy_version}, {age} old  replay {episode.transitions}", lost))
+    return rows
+
+
+def learner_lines(view: View) -> list[Text]:
+    learner = view.get("learner", Learner)
+    if learner is None:
+        return [fact("learner", ("none yet", DIM))]
+    per_step = learner.updates / learner.transitions if learner.transitions else 0.0
+    losses = f"critic {finite(learner.critic_loss, '.3g')}  actor {finite(learner.actor_loss, '.3g')}"
+    heat = f"entropy {finite(learner.entropy, '.2f')}  temperature {finite(learner.temperature, '.3g')}"
+    sick = not (math.isfinite(learner.critic_loss) and math.isfinite(learner.actor_loss))
+    return [
+        fact("learner", f"{learner.updates} upd  {per_step:.2f}/step  {learner.updates_per_s:.0f}/s"),
+        fact("loss", flag(losses, sick)),
+        fact("", flag(heat, not math.isfinite(learner.temperature))),
+    ]
+
+
+def servo_lines(joints: Joints, limit_c: float) -> list[Text]:
+    """Hottest servo, lowest voltage, faults and misses by servo number (1 is the first motor)."""
+    hot = max(range(len(joints.temp_c)), key=lambda i: joints.temp_c[i], default=0)
+    temp = joints.temp_c[hot] if joints.temp_c else math.nan
+    warm = not temp < limit_c - 10
+    heat = f"{finite(temp, '.0f')} C in no. {hot + 1}" + (" HOT" if warm else "")
+    faults = " ".join(f"{i + 1}:{code}" for i, code in enumerate(joints.fault) if code)
+    missed = " ".join(f"{i + 1}:{count}" for i, count in enumerate(joints.missed) if count)
+    return [
+        fact("servos", flag(heat, warm), f", {finite(min(joints.voltage, default=math.nan), '.1f')} V"),
+        fact(
+            "",
+            flag(f"FAULT {faults}" if faults else "no fault", bool(faults)),
+            ", ",
+            flag(f"MISSED {missed}" if missed else "none missed", bool(missed)),
+        ),
+    ]
+
+
+def posture(view: View) -> Text:
+    """Attitude and place; while the reset script works, how far it is."""
+    imu, pose, reset = view.get("imu", Imu), view.get("pose", Pose), view.get("reset", Reset)
+    guard = view.guard()
+    if reset and guard and guard.state == "RESET":
+        return fact("reset", clean(f"{reset.stage}, attempt {reset.attempt}, {reset.outcome} {reset.reason}"))
+    parts: list[Part] = []
+    if imu:
+        roll, pitch = math.degrees(imu.roll), math.degrees(imu.pitch)
+        parts.append(f"roll {finite(roll, '+.0f')} pitch {finite(pitch, '+.0f')} deg ")
+        parts.append(flag("STALE " if imu.stale else "", imu.stale))
+    if pose:
+        parts.append(f"x {finite(pose.position[0], '+.2f')} m")
+    return fact("posture", *(parts or [("unknown", DIM)]))
+
+
+def servos(joints: Joints, limit_c: float) -> list[Text]:
+    """One line a servo, for screens with room."""
+    rows = [line((" servo   angle rad  speed rad/s  torque Nm  temp C  volts  mode  fault  missed", DIM))]
+    for i, angle in enumerate(joints.position):
+        rows.append(
+            line(
+                f" {i + 1:>5}   {angle:>+9.3f}  {joints.velocity[i]:>+11.2f}  {joints.torque[i]:>+9.2f}  ",
+                flag(f"{joints.temp_c[i]:>6.1f}", not joints.temp_c[i] < limit_c - 10),
+                f"  {joints.voltage[i]:>5.1f}  {joints.mode[i]:>4}  ",
+                flag(f"{joints.fault[i]:>5}", joints.fault[i] != 0),
+                "  ",
+                flag(f"{joints.missed[i]:>6}", joints.missed[i] != 0),
+            )
+        )
+    return rows

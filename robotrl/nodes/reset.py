@@ -1,0 +1,73 @@
+"""The reset: plays the robot's get-up script while the guard's lease says so, and says whether it worked. Imports no torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from robotrl.config import Run
+from robotrl.drivers.legged import Minitaur
+from robotrl.messages import Action, Imu, Joints, Permit, Reset
+from robotrl.node import Node
+from robotrl.safety.reset import ResetScript, Stage
+
+ACTION_VALID_NS = 50_000_000
+
+
+class Resetter:
+    """One script a lease. Pure of bus and port; one call a servo cycle."""
+
+    def __init__(self, run: Run) -> None:
+        robot = Minitaur(run.robot.limits)
+        self._stand, self._self_right, self._get_up = (
+            tuple(Stage(k.name, k.target, k.seconds, k.tolerance, k.max_tilt) for k in frames)
+            for frames in (robot.stand(), robot.self_right(), robot.get_up())
+        )
+        self._script: ResetScript | None = None
+        self._epoch = -1
+        self._seq = 0
+        self.state = Reset(source="reset", stage="", attempt=0, outcome="idle")
+
+    def cycle(self, joints: Joints, imu: Imu, permit: Permit | None) -> Action | None:
+        """Answer one servo cycle with the script's target, when it is the script's turn."""
+        if permit is None or permit.state != "RESET" or permit.holder != "reset":
+            self.state = Reset(source="reset", stage="", attempt=0, outcome="idle")
+            return None
+        if permit.epoch != self._epoch or self._script is None:
+            self._epoch = permit.epoch
+            self._script = ResetScript(self._stand, self._self_right, self._get_up)
+        step = self._script.step(joints.t, joints.position, imu.roll, imu.pitch)
+        self.state = Reset(
+            source="reset", t=joints.t, stage=step.stage, attempt=step.attempt, outcome=step.outcome, reason=step.reason
+        )
+        if step.target is None:
+            return None
+        self._seq += 1
+        return Action(
+            source="reset", seq=self._seq, t=joints.t, valid_ns=ACTION_VALID_NS, epoch=permit.epoch, tick=joints.tick,
+            target=step.target,
+        )  # fmt: skip
+
+
+def main(argv: list[str]) -> int:
+    node = Node(Path(argv[0]), "reset")
+    resetter = Resetter(node.run)
+    joints, imu, permits = (node.bus.subscriber(topic) for topic in ("joints", "imu", "permit"))
+    actions, states = node.bus.publisher("action"), node.bus.publisher("reset")
+    while not node.stopping and not node.orphaned():
+        node.bus.wait([joints], 0.1)
+        for reading in joints.drain()[-1:]:
+            attitude = imu.latest()
+            if attitude is None:
+                continue
+            action = resetter.cycle(reading, attitude, permits.latest())
+            states.send(resetter.state)
+            if action is not None:
+                actions.send(action)
+        node.beat()
+    node.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

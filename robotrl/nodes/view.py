@@ -1,0 +1,166 @@
+"""What the operator's console knows: a `View` filled from the bus, and whether a stop is confirmed. No
+drawing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from robotrl.messages import Applied, Beat, Drive, Episode, Guard, Message, Process
+
+SECOND = 1_000_000_000
+GUARD_SILENT = SECOND // 2  # ten of the guard's messages
+ANSWER = SECOND // 4  # a stop not answered by then is said to be unanswered; 40 ms is usual
+STOPPED = frozenset(("STOPPING", "PSTOP", "RELAX", "LOCKOUT"))
+M = TypeVar("M", bound=Message)
+
+
+@dataclass
+class Stream:
+    """One source's messages: the newest, and recent running numbers.
+
+    The rate is taken from the running numbers, for of a *latest* topic a reader sees only what it asked for.
+    """
+
+    newest: Message
+    numbers: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=200))  # (t ns, seq)
+    moved: int = 0  # when a beat's progress last changed, ns
+
+    def rate_hz(self, now: int) -> float:
+        """Messages sent per second over the last two seconds."""
+        recent = [pair for pair in self.numbers if now - pair[0] < 2 * SECOND]
+        if len(recent) < 2 or recent[-1][0] == recent[0][0]:
+            return 0.0
+        return (recent[-1][1] - recent[0][1]) / ((recent[-1][0] - recent[0][0]) / SECOND)
+
+
+@dataclass
+class View:
+    """All the screen shows. `receive` takes what the bus brought, `console.press` keys. Times are ns."""
+
+    run: str = "run"
+    temp_limit_c: float = 80.0
+    streams: dict[tuple[str, str], Stream] = field(default_factory=dict)  # by (topic, source)
+    events: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=50))
+    keys: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=6))  # (when, key, its effect)
+    last: Episode | None = None  # the episode that ended last
+    falls: int = 0  # since this console came up
+    disk_free: int | None = None  # bytes
+    last_human: int = 0
+    last_press: int = 0
+    seen_tick: int = -1  # Joints tick of the frame on the screen
+    reply: tuple[int, str] = (0, "")  # when the guard answered a key, and with what
+    stop_pressed: int | None = None
+    stop_answered: int | None = None  # when the guard first showed a stop state after it
+    leave_asked: int | None = None
+    leaving: bool = False
+    help: bool = False
+
+    def receive(self, topic: str, message: Message, now: int) -> None:
+        """Take one message that arrived at `now`."""
+        key = (topic, message.source)
+        stream = self.streams.get(key)
+        if stream is None or stream.newest.boot != message.boot:
+            stream = self.streams[key] = Stream(message, moved=now)
+        if isinstance(message, Beat) and message.progress != getattr(stream.newest, "progress", None):
+            stream.moved = now
+        if isinstance(message, Guard) and message.note and message.note != getattr(stream.newest, "note", ""):
+            self.reply = (now, message.note)  # a refusal stands in the guard's note for a single period
+        stream.newest = message
+        stream.numbers.append((message.t, message.seq))
+        if topic == "guard" and isinstance(message, Guard):
+            self._answer(message)
+        elif topic == "cause" and isinstance(message, Guard):
+            self.events.append((now, f"{message.state}: {message.last_cause}"))
+        elif topic == "episode_end" and isinstance(message, Episode):
+            self.last = message
+            self.falls += message.ended == "fall"
+        elif isinstance(message, Process):
+            again = f", restart {message.restarts}" if message.restarts else ""
+            self.events.append((now, f"{message.name} {message.event} (pid {message.pid}{again}) {message.detail}"))
+
+    def _answer(self, guard: Guard) -> None:
+        """Note when a stop that was asked for first shows in the guard's state."""
+        waiting = self.stop_pressed is not None and self.stop_answered is None
+        if waiting and guard.state in STOPPED and guard.t >= (self.stop_pressed or 0):
+            self.stop_answered = guard.t
+
+    def stream(self, topic: str) -> Stream | None:
+        """The topic's stream, of whichever source spoke last."""
+        found = [stream for (name, _), stream in self.streams.items() if name == topic]
+        return max(found, key=lambda stream: stream.newest.t, default=None)
+
+    def get(self, topic: str, kind: type[M]) -> M | None:
+        """The topic's newest message, None before the first."""
+        stream = self.stream(topic)
+        return stream.newest if stream and isinstance(stream.newest, kind) else None
+
+    def guard(self) -> Guard | None:
+        return self.get("guard", Guard)
+
+    def age(self, topic: str, now: int) -> int | None:
+        """ns since the topic's newest message was captured, None before the first."""
+        stream = self.stream(topic)
+        return None if stream is None else max(0, now - stream.newest.t)
+
+    def guard_heard(self, now: int) -> bool:
+        age = self.age("guard", now)
+        return age is not None and age < GUARD_SILENT
+
+
+def stop_status(view: View, now: int) -> tuple[str, str, str]:
+    """How the motors' power stands: a word, a detail, and a level (good, plain, warn, bad, alarm).
+
+    CONFIRMED is said only of a fresh read-back with the torque off; a guard that says it stopped is not one.
+    A PSTOP keeps the torque on, to hold the robot up, and is said to.
+    """
+    drive, guard = view.get("drive", Drive), view.guard()
+    answer = ""
+    if view.stop_pressed is not None and view.stop_answered is not None:
+        answer = f"; guard answered in {span(view.stop_answered - view.stop_pressed)}"
+    elif view.stop_pressed is not None and now - view.stop_pressed > ANSWER:
+        waited = span(now - view.stop_pressed)
+        return "STOP UNCONFIRMED", f"guard silent {waited} after SPACE: CUT THE MOTOR POWER", "alarm"
+    stopping = guard is None or guard.state in STOPPED or not view.guard_heard(now)
+    age = view.age("drive", now)
+    if drive is None or age is None or age > GUARD_SILENT:
+        return (
+            ("STOP UNCONFIRMED" if stopping else "UNKNOWN"),
+            f"servo loop silent {span(age)}{answer}",
+            "bad",
+        )
+    if drive.powered_off_confirmed and not drive.torque_on:
+        return "OFF, CONFIRMED", f"torque off, read back from every servo{answer}", "good"
+    if guard is not None and guard.state == "LOCKOUT":
+        return "STOP UNCONFIRMED", "CUT THE MOTOR POWER", "alarm"
+    applied = view.get("applied", Applied)
+    driven = applied is not None and applied.writer in ("policy", "reset") and not applied.held
+    if guard is not None and guard.state == "PSTOP" and drive.torque_on and not drive.stop and not driven:
+        return "HELD, NOT OFF", f"torque on, the driver holds its own goal{answer}", "warn"
+    stage = f", stage {drive.stop}" if drive.stop else ""
+    if stopping:
+        torque = "torque on" if drive.torque_on else "torque off, not read back"
+        return "STOP UNCONFIRMED", f"{torque}{stage}{answer}", "bad"
+    if not drive.torque_on:
+        return "OFF, UNCONFIRMED", f"not read back from every servo{stage}", "warn"
+    writer = applied.writer if applied is not None and driven else ""
+    return "ON", f"{writer}'s targets go to the wire" if writer else "the driver holds its own goal", "plain"
+
+
+def clean(text: str) -> str:
+    """Text from a message, harmless for a terminal: one line, no control characters."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def span(ns: int | None) -> str:
+    """A duration in at most 7 characters: 12 ms, 3.4 s, 5 min, 30 h."""
+    if ns is None:
+        return "never"
+    if ns < SECOND:
+        return f"{ns // 1_000_000} ms"
+    for unit, name, digits in ((SECOND, "s", 1), (60 * SECOND, "min", 0)):
+        if ns < 100 * unit:
+            return f"{ns / unit:.{digits}f} {name}"
+    return f"{ns // (3600 * SECOND)} h"

@@ -1,0 +1,116 @@
+"""A run is a directory: its configuration, what it was built from, metrics, replay, weights, pictures.
+
+    runs/20261120-131500-walk/
+        run.json  metrics.jsonl  replay/  weights/  checkpoint/  traces.npz  timing.npz  plot.png  walk.mp4
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from robotrl.config import Run, from_dict, to_dict
+
+
+class RunError(Exception):
+    """What is wrong with a run directory, where, and what to do; one line."""
+
+
+def create(run: Run, root: Path, clock_kind: str) -> Path:
+    """A new run directory under `root`, named by the time of day (the only use of it in the project)."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{run.name}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for suffix in ("", *(f"-{i}" for i in range(2, 100))):
+            path = root / f"{stem}{suffix}"
+            if not path.exists():
+                break
+        path.mkdir()
+        (path / "weights").mkdir()
+        write_json(path / "run.json", {"clock": clock_kind, "config": to_dict(run), "built_from": provenance()})
+    except OSError as error:
+        raise RunError(f"{root}: cannot make a run directory: {error.strerror}; free space or give --out") from None
+    return path
+
+
+def load(path: Path) -> Run:
+    """The configuration a run was made with."""
+    source = path / "run.json"
+    try:
+        data = json.loads(source.read_text())
+        return from_dict(data["config"], source)
+    except FileNotFoundError:
+        raise RunError(f"{path}: no run directory (no run.json); runs are made under runs/ by launch/rehearse.sh") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{source}: corrupt: {error!r}; the run cannot be read without it, restore it from a copy") from None
+
+
+def newest(root: Path) -> Path:
+    """The run directory made last."""
+    runs = sorted(p for p in root.glob("*/") if (p / "run.json").is_file())
+    if not runs:
+        raise RunError(f"{root}: no runs here; launch/rehearse.sh makes one")
+    return runs[-1]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all: written aside, synced, renamed."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Whole or not at all: written aside, synced, renamed."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(aside, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fdatasync(file.fileno())
+    os.replace(aside, path)
+
+
+class Metrics:
+    """metrics.jsonl: one JSON object a line, appended as it happens; the source of every plot and figure."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115
+
+    def write(self, kind: str, **values: Any) -> None:
+        self._file.write(json.dumps({"kind": kind, **values}, allow_nan=False) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def provenance() -> dict[str, Any]:
+    """What ran: commit, whether the tree was clean, interpreter and machine."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*words: str) -> str:
+        try:
+            done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    return {
+        "commit": git("rev-parse", "HEAD") or "unknown",
+        "clean": git("status", "--porcelain", "--untracked-files=no") == "",
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {cpu_model()}",
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name, empty where the system does not say."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().split("\n"):
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return ""

@@ -1,0 +1,1 @@
+"""Tasks: one Markov decision process a file: observation, action, reward, termination, truncation."""

@@ -1,0 +1,71 @@
+"""Walk forward: the MDP of Haarnoja et al. 2019 ("Learning to Walk via Deep RL", arXiv 1812.11103; SAC paper 1812.05905, 7.2).
+
+Observation: 8 motor angles, roll, pitch and their rates (no yaw: it drifts), with five past observations and actions: 112.
+Action: swing and extension of each leg, scaled to [-1, 1]^8: four swings, then four extensions.
+Reward: forward speed from the tracker, capped, minus three penalties. Termination: a fall. Truncation: 500 steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robotrl.config import Task
+from robotrl.messages import Imu, Joints
+
+SENSORS, ACTIONS = 12, 8
+FRONT = (0, 2)  # front left, front right
+RATE_SCALE = 0.2  # body rates reach +-5 rad/s in a gait: brings them to the size of the angles; chosen
+
+
+class Walk:
+    """The task as pure functions of messages. Leg-space actions `a` are normalised, shape (8,)."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._scale = np.repeat(np.float32([task.swing_range, task.extension_range]), 4)
+        self._centre = np.repeat(np.float32([0.0, task.extension_centre]), 4)
+
+    def observation(self, joints: Joints, imu: Imu) -> np.ndarray:
+        """The 12 sensor values, float32, all of order one."""
+        attitude = (imu.roll, imu.pitch, imu.rates[0] * RATE_SCALE, imu.rates[1] * RATE_SCALE)
+        out = np.array((*joints.position, *attitude), np.float32)
+        out[:8] -= self.task.extension_centre
+        return out
+
+    def legs(self, action: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Swing (4,) and extension (4,), rad, that an action asks for when the legs were last sent to `before`.
+
+        A first-order low-pass: the legs' normalised target moves by the fraction `smoothing` of the way to `action`. Noise from
+        step to step then moves no leg, and what is left of exploration is motion (Haarnoja et al. smooth by a moving average).
+        """
+        legs = self._centre + self._scale * (before + self.task.smoothing * (action - before))
+        return legs[:4], legs[4:]
+
+    def sent(self, swing: np.ndarray, extension: np.ndarray) -> np.ndarray:
+        """The normalised target (8,) of leg positions; where the gate clamped it may lie slightly outside [-1, 1]."""
+        return ((np.concatenate((swing, extension)) - self._centre) / self._scale).astype(np.float32)
+
+    def action(self, sent: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """The action (8,) that would have sent the legs from `before` to `sent`: the inverse of `legs`."""
+        return (before + (sent - before) / np.float32(self.task.smoothing)).astype(np.float32)
+
+    def reward(self, speed: float, actions: np.ndarray, pitch: float) -> float:
+        """Of one step. `actions` (3, 8): normalised leg targets as applied, the newest first; `speed` m/s; `pitch` rad. At most `speed_cap`."""
+        assert actions.shape == (3, ACTIONS), actions.shape
+        t = self.task
+        forward = min(max(speed, -t.speed_cap), t.speed_cap)
+        bend = (actions[0] - 2 * actions[1] + actions[2]) * self._scale  # rad
+        smooth = float(np.abs(bend).mean())
+        lean = max(0.0, abs(pitch) - t.pitch_free)
+        under = -actions[0, list(FRONT)] * self._scale[0]  # a positive swing moves the front feet forwards
+        fold = float(np.maximum(0.0, under - t.fold_free).mean())
+        return forward - t.acceleration_weight * smooth - t.pitch_weight * lean - t.fold_weight * fold
+
+    def terminated(self, imu: Imu) -> bool:
+        """A fall: rolled or pitched beyond `fall_tilt`; an attitude that is no number counts as one."""
+        # Written so that a comparison with nan, which is false, means fallen; max() would lose it.
+        return not (abs(imu.roll) <= self.task.fall_tilt and abs(imu.pitch) <= self.task.fall_tilt)
+
+    def truncated(self, step: int) -> bool:
+        """The time limit, which is no property of the world: values are bootstrapped across it."""
+        return step >= self.task.episode_steps

@@ -1,0 +1,42 @@
+"""The one table of streams. Nothing is published that is not in it; `tests/test_topics.py` holds the nodes to it.
+
+`rate_hz` is the rate a reader may expect (0: when it happens). A *latest* topic keeps only the newest message (state); a *queue*
+delivers every one in order (events, and what is learned from).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robotrl import messages as m
+
+
+@dataclass(frozen=True)
+class Topic:
+    type: type[m.Message]
+    sources: tuple[str, ...]
+    rate_hz: float
+    latest: bool
+    recorded: bool
+
+
+TOPICS: dict[str, Topic] = {
+    #               type        published by            rate   latest  recorded
+    "joints": Topic(m.Joints, ("servos",), 50, False, True),
+    "applied": Topic(m.Applied, ("servos",), 50, False, True),
+    "drive": Topic(m.Drive, ("servos",), 50, True, False),
+    "imu": Topic(m.Imu, ("imu",), 200, True, False),
+    "pose": Topic(m.Pose, ("tracker",), 60, False, True),
+    "action": Topic(m.Action, ("policy", "reset"), 50, True, False),
+    "permit": Topic(m.Permit, ("guard",), 50, True, False),
+    "guard": Topic(m.Guard, ("guard",), 50, True, False),
+    "cause": Topic(m.Guard, ("guard",), 0, False, True),
+    "operator": Topic(m.Operator, ("console",), 10, False, True),
+    "label": Topic(m.Label, ("console",), 0, False, True),
+    "episode": Topic(m.Episode, ("policy",), 10, True, False),
+    "episode_end": Topic(m.Episode, ("policy",), 0, False, True),
+    "learner": Topic(m.Learner, ("learner",), 2, True, False),
+    "reset": Topic(m.Reset, ("reset",), 10, True, False),
+    "process": Topic(m.Process, ("manager",), 0, False, True),
+    "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker", "recorder"), 10, True, False),
+}

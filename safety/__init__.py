@@ -1,0 +1,1 @@
+"""Pure judgement: (now, inputs, state) in, verdict out. Standard library only."""

@@ -1,0 +1,282 @@
+"""The table of causes: what stops the robot, how severely, and who may let it go on. Rows are data.
+
+A row says when it is seen (`signal` of `Inputs` is above `above`, for `debounce_s`), in which states it is
+judged, what it does (`action`) and how it is cleared. A value that is not a number is above everything: what
+nobody can tell is not healthy. A new fault is a new row, and a field of `Inputs` if there is none for it yet.
+Row numbers are those of the fault catalogue.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
+
+
+class State(StrEnum):
+    BOOT = "BOOT"
+    CHECK = "CHECK"
+    READY = "READY"
+    HOLD = "HOLD"
+    RUN = "RUN"
+    RESET = "RESET"
+    STOPPING = "STOPPING"
+    PSTOP = "PSTOP"
+    RELAX = "RELAX"
+    LOCKOUT = "LOCKOUT"
+
+
+class Severity(IntEnum):
+    """In order: the most severe active cause wins."""
+
+    NONE = 0
+    WARN = 1
+    HOLD = 2
+    STOPPING = 3
+    PSTOP = 4
+    RELAX = 5
+    LOCKOUT = 6
+
+
+class Clear(StrEnum):
+    AUTO = "AUTO"  # gone when it is gone; harmless causes only
+    OPERATOR = "OPERATOR"  # latched until the operator clears it
+    OPERATOR_COOLDOWN = "OPERATOR_COOLDOWN"  # the same, and not before `cooldown_s` after it went
+    RESTART = "RESTART"  # latched for the life of the process
+
+
+EVERYWHERE = frozenset(State)
+POWERED = frozenset({State.HOLD, State.RUN, State.RESET, State.STOPPING, State.PSTOP})
+MOVING = frozenset({State.RUN, State.RESET})
+RUN, RESET = frozenset({State.RUN}), frozenset({State.RESET})
+
+
+@dataclass(frozen=True)
+class Budget:
+    """So many in so long heal by themselves inside a session. Rows with one `name` share one count."""
+
+    name: str
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One row. Raises ValueError when its parts contradict each other."""
+
+    id: str
+    row: int  # of the fault catalogue; 0: not in it
+    signal: str  # the field of Inputs that shows it; empty: the guard raises it itself
+    above: float
+    action: Severity
+    clear: Clear
+    note: str  # what the operator is told
+    debounce_s: float = 0.0  # it must be seen for so long without a break
+    grace_s: float = 0.0  # it is not judged for so long after a state was entered
+    states: frozenset[State] = EVERYWHERE  # where it is judged
+    budget: Budget | None = None
+    cooldown_s: float = 0.0
+    answer: str = ""  # the command, besides clear, by which the operator settles it
+
+    def __post_init__(self) -> None:
+        if self.action >= Severity.PSTOP and self.clear is Clear.AUTO:
+            raise ValueError(f"cause {self.id}: {self.action.name} is left by an operator only; not AUTO")
+        if self.action is Severity.LOCKOUT and self.clear is not Clear.RESTART:
+            raise ValueError(f"cause {self.id}: LOCKOUT is left by a restart only; give it the rule RESTART")
+
+
+@dataclass(frozen=True)
+class Command:
+    """An operator's key. `role` is who sent it, as the bus knows him, not as he says."""
+
+    name: str  # enable run pause stop clear reset disable
+    role: str
+    nonce: int = 0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a node works out from its topics, once a step. Ages in s since the newest message; never: inf.
+
+    The defaults of measured values are unhealthy: a field that nobody fills keeps the robot in CHECK.
+    """
+
+    epoch: int = 0  # the persisted lease counter
+    commands: tuple[Command, ...] = ()
+    checks_passed: bool = False  # handshake, limits, calibration, commissioning record
+    check_note: str = ""  # the first check that fails, for the operator
+    still: bool = False  # no joint moves
+    drive_age_s: float = math.inf
+    torque_on: bool = False  # as the driver reports it
+    port_lost: bool = False
+    stop_unconfirmed: bool = False  # three tries to stop were not read back
+    overruns_in_row: int = 0
+    missed_in_row: int = 0  # cycles, of the servo that has missed most
+    bus_missed_in_row: int = 0  # cycles in which no servo at all answered
+    frame_error_rate: float = 0.0  # bad frames per frame, over 1 s
+    temp_c: float = math.nan  # hottest servo
+    servo_fault: bool = False  # any servo in its fault mode
+    servo_timeout: bool = False  # any servo in its timeout mode, or rebooted
+    imu_age_s: float = math.inf
+    imu_same_in_row: int = 0  # identical raw samples
+    imu_implausible_in_row: int = 0  # samples refused as not finite or out of range
+    tilt_rad: float = math.nan  # larger of |roll| and |pitch|
+    pose_age_s: float = math.inf
+    action_age_s: float = math.inf  # since the gate last used an action
+    nan_action: bool = False  # the gate's verdict names it
+    policy_dead: bool = False
+    reset_dead: bool = False
+    learner_gone: bool = False
+    crash_loop: bool = False  # the manager gave a process up
+    console_age_s: float = math.inf
+    human_age_s: float = math.inf  # since the last key a person pressed
+    episode_ended: str = ""  # in the one step in which the policy says so: "fall", "time", ...
+    reset_outcome: str = ""  # "running", then "done" or "failed"; the last two count only after the first was seen
+
+    @property
+    def episode_fall(self) -> bool:
+        return self.episode_ended == "fall"
+
+    @property
+    def reset_failed(self) -> bool:
+        return self.reset_outcome == "failed"
+
+
+def catalogue(
+    *, temp_c: float = 80.0, tilt_rad: float = 0.52, tilt_s: float = 0.1, falls: int = 5, hiccups: int = 10
+) -> tuple[Cause, ...]:
+    """The rows for a legged robot; thresholds as in `config.Limits`, budgets per 10 minutes.
+
+    5 `falls` are for a robot that can walk; one that learns to falls more often, and its run says so.
+    """
+    hold, stopping, pstop, relax = Severity.HOLD, Severity.STOPPING, Severity.PSTOP, Severity.RELAX
+    auto, operator, cooldown = Clear.AUTO, Clear.OPERATOR, Clear.OPERATOR_COOLDOWN
+    fall, hiccup = Budget("fall", falls, 600.0), Budget("hiccup", hiccups, 600.0)
+    imu, hot = "the IMU cannot be believed: see its cable", "servo too hot: let it cool"
+    fell = "the robot fell: see that it is whole"
+    # Behind the note: debounce, grace, states, budget.
+    # fmt: off
+    return (
+        Cause("servo_lost", 1, "missed_in_row", 2, pstop, operator, "a servo does not answer: see its cable"),
+        Cause("bus_silent", 2, "bus_missed_in_row", 2, pstop, operator, "no servo answers: see its power"),
+        Cause("frame_errors", 3, "frame_error_rate", 0.01, stopping, auto, "bad frames: see the cable", 1.0),
+        Cause("temp_warning", 6, "temp_c", temp_c - 10, Severity.WARN, auto, "a servo is getting hot"),
+        Cause("temp_high", 6, "temp_c", temp_c - 5, stopping, cooldown, hot, cooldown_s=30.0),
+        Cause("temp_over", 6, "temp_c", temp_c, relax, cooldown, hot, cooldown_s=60.0),
+        Cause("servo_fault", 7, "servo_fault", 0, pstop, operator, "a servo reports a fault: read its code"),
+        Cause("servo_timeout", 8, "servo_timeout", 0, pstop, operator, "a servo's watchdog ran out", 0, 0.2, POWERED),
+        Cause("port_lost", 9, "port_lost", 0, pstop, operator, "the servo port is gone: plug it in again"),
+        Cause("imu_stale", 15, "imu_age_s", 0.06, relax, operator, imu),
+        Cause("imu_frozen", 15, "imu_same_in_row", 4, relax, operator, imu),
+        Cause("imu_implausible", 16, "imu_implausible_in_row", 2, relax, operator, imu),
+        Cause("tracker_gone", 17, "pose_age_s", 1.5, hold, auto, "no pose: look at the tracker", 0, 0, RUN),
+        Cause("action_stale", 23, "action_age_s", 0.095, hold, auto, "actions come too late", 0, 0.5, RUN, hiccup),
+        Cause("reset_silent", 23, "action_age_s", 0.5, hold, auto, "the reset script is silent", 0, 1.0, RESET),
+        Cause("learner_gone", 33, "learner_gone", 0, Severity.WARN, auto, "the learner is gone"),
+        Cause("policy_dead", 34, "policy_dead", 0, hold, auto, "the policy died", 0, 0, RUN),
+        Cause("reset_dead", 34, "reset_dead", 0, hold, auto, "the reset script died", 0, 0, RESET),
+        Cause("guard_restart", 35, "", 0, pstop, operator, "the guard was started again: look round"),
+        Cause("driver_silent", 36, "drive_age_s", 0.06, pstop, operator, "the servo driver is silent"),
+        Cause("console_silent", 38, "console_age_s", 0.5, stopping, operator, "no console: attach one", 0, 0, POWERED),
+        Cause("overrun", 41, "overruns_in_row", 2, hold, auto, "the servo loop is late", 0, 0, MOVING, hiccup),
+        Cause("crash_loop", 43, "crash_loop", 0, pstop, operator, "a process died too often: read its log"),
+        Cause("nan_action", 51, "nan_action", 0, stopping, operator, "the policy sends no numbers", 0, 0, MOVING),
+        Cause("tilt", 58, "tilt_rad", tilt_rad, relax, operator, fell, tilt_s, 0, RUN, fall),
+        Cause("episode_fall", 58, "episode_fall", 0, relax, operator, fell, 0, 0, RUN, fall),
+        Cause("operator_absent", 61, "human_age_s", 120.0, hold, auto, "nobody is there: press a key", 0, 0, MOVING),
+        Cause("operator_stop", 62, "", 0, pstop, operator, "stopped by the operator"),
+        Cause("stop_unconfirmed", 63, "stop_unconfirmed", 0, Severity.LOCKOUT, Clear.RESTART,
+              "CUT POWER: the motors did not confirm the stop"),
+        Cause("session_over", 0, "", 0, hold, auto, "the session is 4 hours old: rest, then run"),
+        Cause("pstop_long", 0, "", 0, relax, operator, "held for 10 minutes: torque goes off"),
+        Cause("reset_failed", 0, "reset_failed", 0, hold, operator,
+              "reset failed: put it on its feet, stand clear, press reset", states=RESET, answer="reset"),
+    )
+    # fmt: on
+
+
+def changed(rows: tuple[Cause, ...], id: str, **fields: object) -> tuple[Cause, ...]:
+    """The table with some fields of one row changed; ValueError when there is no such row."""
+    if id not in {row.id for row in rows}:
+        raise ValueError(f"no cause {id!r}; there are: {', '.join(row.id for row in rows)}")
+    return tuple(replace(row, **fields) if row.id == id else row for row in rows)  # type: ignore[arg-type]
+
+
+class Ledger:
+    """Which causes are active and which latched. Times in ns."""
+
+    def __init__(self, rows: tuple[Cause, ...]) -> None:
+        self.rows = {row.id: row for row in rows}
+        if len(self.rows) != len(rows):
+            raise ValueError("two causes have one id; give each its own")
+        self.active: set[str] = set()
+        self.latched: set[str] = set()
+        self.last = ""  # the newest that did more than warn
+        self._since: dict[str, int] = {}  # first seen, without a break until now
+        self._seen: dict[str, int] = {}  # last time active
+        self.spent: dict[str, list[int]] = {}  # of each budget
+
+    def judge(self, now: int, state: State, entered: int, session: bool, inputs: Inputs, raised: set[str]) -> bool:
+        """Bring the books up to `now`; true while the session, if there is one, may go on."""
+        for row in self.rows.values():
+            if not (row.id in raised or self._shows(row, now, state, entered, inputs)):
+                self._since.pop(row.id, None)
+                self.active.discard(row.id)
+                continue
+            if now - self._since.setdefault(row.id, now) < row.debounce_s * 1e9:
+                continue
+            self._seen[row.id] = now
+            if row.id not in self.active:
+                self.active.add(row.id)
+                session = self._enter(row, now, state, session)
+        return session
+
+    @staticmethod
+    def _shows(row: Cause, now: int, state: State, entered: int, inputs: Inputs) -> bool:
+        if not row.signal or state not in row.states or now - entered < row.grace_s * 1e9:
+            return False
+        return not getattr(inputs, row.signal) <= row.above  # and not `>`: nan shows
+
+    def _enter(self, row: Cause, now: int, state: State, session: bool) -> bool:
+        if row.action <= Severity.WARN:
+            return session
+        self.last = row.id
+        if session and self._forgiven(row, now):
+            return True
+        starting = state in (State.BOOT, State.CHECK)  # nothing is on: what is wrong only has to go away
+        if row.clear is not Clear.AUTO and (not starting or row.clear is Clear.RESTART):
+            self.latched.add(row.id)
+        return False
+
+    def _forgiven(self, row: Cause, now: int) -> bool:
+        if row.budget is None:
+            return False
+        spent = [t for t in self.spent.get(row.budget.name, []) if now - t < row.budget.seconds * 1e9]
+        self.spent[row.budget.name] = [*spent, now]
+        return len(spent) < row.budget.count
+
+    def standing(self) -> list[Cause]:
+        """Active or latched, most severe first."""
+        rows = (self.rows[id] for id in self.active | self.latched)
+        return sorted(rows, key=lambda row: (-row.action, row.id))
+
+    def worst(self) -> Severity:
+        return max((row.action for row in self.standing()), default=Severity.NONE)
+
+    def quiet(self, now: int, seconds: float) -> bool:
+        """Nothing that does more than warn stands, or was active in the last `seconds`."""
+        recent = (self.rows[id].action for id, t in self._seen.items() if now - t < seconds * 1e9)
+        return max(recent, default=Severity.NONE) <= Severity.WARN >= self.worst()
+
+    def refusal(self, now: int) -> str:
+        """Why the latched causes may not be cleared yet, or ''."""
+        for id in sorted(self.latched):
+            row = self.rows[id]
+            if row.clear is Clear.RESTART:
+                return f"{id} needs a restart after inspection"
+            if id in self.active:
+                return f"{id} is still there: {row.note}"
+            wait = max(1.0, row.cooldown_s if row.clear is Clear.OPERATOR_COOLDOWN else 0.0)
+            if now - self._seen.get(id, now) < wait * 1e9:
+                return f"{id} has not been gone for {wait:g} s"
+        return ""

@@ -1,0 +1,246 @@
+"""The gate: the last code before bytes. Shut, unless a permit of the guard, at most 60 ms old, opens it.
+
+What it promises about each target it returns, for any action, reading or permit. `goal` is the target of the
+cycle before (when torque has just come on: the present angle), `range` the joint's allowed positions, `band`
+all angles within the lead of the measured one:
+
+  finite  Every target is a finite number.
+  slew    |target - goal| <= slew * speed_scale. Always: nothing below overrules it, so a target never jumps.
+  range   If goal is in range, so is target. If not (torque came on outside), target is never farther out than
+          goal, and comes in as fast as slew and lead let it.
+  pair    The same as range, for the sum of two joints.
+  lead    If goal is in the band, so is target. If not (the joint was pushed away), target goes towards the
+          band by as much as slew allows, except where range or pair forbids it.
+
+Each holds after the target was rounded to float32 revolutions (`limits.WIRE_MARGIN`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from robotrl.safety.limits import READING_MAX, WIRE_MARGIN, GateLimits, PairSum
+
+PERMIT_VALID_NS = 60_000_000
+FUTURE_NS = 1_000_000  # clocks of one machine agree; a stamp farther ahead than this is wrong
+WILD_RANGES = 10.0  # an angle this many ranges outside is no attempt at a target (fault catalogue, row 52)
+BAD_ACTIONS = 2  # in a row, not finite or wild: the policy is broken (row 51)
+
+TORQUE_STATES = frozenset({"HOLD", "RUN", "RESET", "STOPPING", "PSTOP"})
+WRITER = {"RUN": "policy", "RESET": "reset"}  # the only states with a writer, and who it may be
+
+RANGE, SLEW, LEAD = 1, 2, 4  # bits of `Verdict.clamped`; the pair rule counts as range
+
+
+class PermitLike(Protocol):
+    """`messages.Permit`, or anything with its fields."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def holder(self) -> str: ...
+    @property
+    def torque(self) -> bool: ...
+    @property
+    def speed_scale(self) -> float: ...
+    @property
+    def t(self) -> int: ...
+
+
+class ActionLike(Protocol):
+    """`messages.Action`, or anything with these of its fields."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def t(self) -> int: ...
+    @property
+    def valid_ns(self) -> int: ...
+    @property
+    def target(self) -> Sequence[float]: ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to write in this cycle. `target` None: write no target; stop profile, or torque off."""
+
+    target: tuple[float, ...] | None  # rad, (n,)
+    writer: str  # "policy" or "reset" (the action was used), "hold" (own goal), "" (nothing)
+    clamped: tuple[int, ...]  # per joint, bits RANGE, SLEW, LEAD
+    refused: str = ""  # why no action was used; empty when one was
+    held: bool = False
+    cause: str = ""  # id of a fault the guard must hear of ("nan_action"), empty when none
+
+
+class Gate:
+    """One gate for one chain of servos. `counts` has how often each refusal happened, by its name."""
+
+    def __init__(self, limits: GateLimits) -> None:
+        self.limits = limits
+        self.counts: Counter[str] = Counter()
+        self._low = tuple(v + WIRE_MARGIN for v in limits.position_min)
+        self._high = tuple(v - WIRE_MARGIN for v in limits.position_max)
+        self._pairs = tuple(replace(p, low=p.low + 2 * WIRE_MARGIN, high=p.high - 2 * WIRE_MARGIN) for p in limits.pairs)
+        self._permit: PermitLike | None = None
+        self._permit_until = 0
+        self._highest_epoch = -1
+        self._last_seq = -1
+        self._bad_actions = 0
+        self._goal: tuple[float, ...] | None = None
+        self._present = [0.0] * limits.joints
+        self._unread = [sys.maxsize] * limits.joints  # cycles since the joint was read; at first, never
+
+    def permit(self, permit: PermitLike, now: int) -> bool:
+        """Take the guard's word, received at `now` (ns). False: refused; the last one still runs out."""
+        scale = permit.speed_scale
+        wellformed = (
+            type(permit.epoch) is int
+            and type(permit.torque) is bool
+            and type(permit.state) is str
+            and type(scale) in (int, float)
+            and 0.0 <= scale <= 1.0
+            and type(permit.t) is int
+        )
+        if not wellformed or permit.epoch < self._highest_epoch:
+            self._refuse("permit epoch" if wellformed else "permit malformed")
+            return False
+        if permit.epoch > self._highest_epoch:
+            self._highest_epoch, self._last_seq, self._bad_actions = permit.epoch, -1, 0
+        self._permit = permit
+        self._permit_until = min(now, permit.t or now) + PERMIT_VALID_NS
+        return True
+
+    def decide(self, now: int, action: ActionLike | None, position: Sequence[float], missed: Sequence[int]) -> Verdict:
+        """The verdict of one cycle (ns, rad; `position` and `missed` as in Joints).
+
+        `action` is the newest one if it was not shown before, else None.
+        """
+        self._read(position, missed)
+        permit = self._permit
+        nothing = (0,) * self.limits.joints
+        if permit is None or now > self._permit_until or not (permit.torque and permit.state in TORQUE_STATES):
+            self._goal = None
+            return Verdict(None, "", nothing, self._refuse("no permit"))
+        opening = self._goal is None
+        if self._goal is None:
+            if any(self._unread):
+                return Verdict(None, "", nothing, self._refuse("no reading"))
+            self._goal = tuple(self._present)
+        refused = self._objection(now, action, permit)
+        want = self._goal if refused or action is None else tuple(float(v) for v in action.target)
+        self._goal, clamped = self._limited(self._goal, want, permit.speed_scale, opening)
+        cause = "nan_action" if self._bad_actions >= BAD_ACTIONS else ""
+        if refused:
+            return Verdict(self._goal, "hold", clamped, self._refuse(refused), True, cause)
+        return Verdict(self._goal, permit.holder, clamped)
+
+    def _refuse(self, why: str) -> str:
+        self.counts[why] += 1
+        return why
+
+    def _read(self, position: Sequence[float], missed: Sequence[int]) -> None:
+        """Keep the last believable angle of each joint and for how many cycles it has been the last."""
+        right_shape = len(position) == len(missed) == self.limits.joints
+        for i in range(self.limits.joints):
+            if right_shape and missed[i] == 0 and _number(position[i]) and abs(position[i]) <= READING_MAX:
+                self._present[i], self._unread[i] = float(position[i]), 0
+            else:
+                self._unread[i] = min(self._unread[i] + 1, sys.maxsize)
+
+    def _objection(self, now: int, action: ActionLike | None, permit: PermitLike) -> str:
+        """Why this action may not be used, or ''. Finite before any arithmetic: a clamp is no validator."""
+        if action is None:
+            return "no action"
+        holder = WRITER.get(permit.state, "")
+        if not holder or permit.holder != holder or action.source != holder:
+            return "holder"
+        if type(action.epoch) is not int or action.epoch != permit.epoch:
+            return "epoch"
+        if type(action.seq) is not int or action.seq <= self._last_seq:
+            return "seq"
+        self._last_seq = action.seq  # seen once is seen, whatever is found below
+        if type(action.t) is not int or type(action.valid_ns) is not int:
+            return "age"
+        if now - action.t > min(action.valid_ns or self.limits.valid_ns, self.limits.valid_ns):
+            return "age"
+        if action.t - now > FUTURE_NS:
+            return "future"
+        target = action.target
+        if type(target) not in (tuple, list) or len(target) != self.limits.joints:
+            return "shape"
+        if not all(isinstance(v, int | float) and type(v) is not bool for v in target):
+            return "shape"
+        bad = self._bad_numbers(target)
+        self._bad_actions = self._bad_actions + 1 if bad else 0
+        return bad
+
+    def _bad_numbers(self, target: Sequence[float]) -> str:
+        if not all(_number(v) for v in target):
+            return "non-finite"
+        for v, low, high in zip(target, self.limits.position_min, self.limits.position_max, strict=True):
+            if v < low - WILD_RANGES * (high - low) or v > high + WILD_RANGES * (high - low):
+                return "wild"
+        return ""
+
+    def _limited(
+        self, goal: tuple[float, ...], want: tuple[float, ...], speed_scale: float, opening: bool
+    ) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """The target towards `want` that keeps the promises at the head of this file, and the clamp bits."""
+        target = [_clamp(v, low, high) for v, low, high in zip(want, self._low, self._high, strict=True)]
+        for pair in self._pairs:  # share what is too much, so that a leg at full stretch can still swing
+            total = target[pair.first] + target[pair.second]
+            excess = total - _clamp(total, pair.low, pair.high)
+            target[pair.first] -= excess / 2
+            target[pair.second] -= excess / 2
+        bits = [RANGE if a != b else 0 for a, b in zip(target, want, strict=True)]
+        for i, slew in enumerate(self.limits.slew):
+            slew = min(slew * speed_scale, self.limits.opening_rad) if opening else slew * speed_scale
+            target[i], more = self._limited_joint(i, goal[i], target[i], max(0.0, slew - WIRE_MARGIN))
+            bits[i] |= more
+        for pair in self._pairs:
+            _keep_pair(pair, goal, target, bits)
+        return tuple(target), tuple(bits)
+
+    def _limited_joint(self, i: int, goal: float, wanted: float, slew: float) -> tuple[float, int]:
+        if self._unread[i] > self.limits.stale_cycles:
+            return goal, LEAD  # where it is nobody knows: no target can be said to be near
+        reach = self.limits.lead[i] - WIRE_MARGIN
+        led = _clamp(wanted, self._present[i] - reach, self._present[i] + reach)
+        # Following a joint that was pushed out of its range must not lead out of it, or farther out.
+        kept = _clamp(led, min(goal, self._low[i]), max(goal, self._high[i]))
+        # Slew comes last: what it gives lies between goal and `kept`, and so breaks none of the above.
+        slewed = _clamp(kept, goal - slew, goal + slew)
+        return slewed, LEAD * (led != wanted) | RANGE * (kept != led) | SLEW * (slewed != kept)
+
+
+def _keep_pair(pair: PairSum, goal: Sequence[float], target: list[float], bits: list[int]) -> None:
+    """Shorten both joints' steps alike until their sum is allowed, or no worse than the goal's was."""
+    a, b = pair.first, pair.second
+    before = goal[a] + goal[b]
+    step = target[a] + target[b] - before
+    bound = _clamp(before + step, min(before, pair.low), max(before, pair.high))
+    if bound != before + step:
+        share = (bound - before) / step
+        for i in (a, b):
+            target[i] = goal[i] + share * (target[i] - goal[i])
+            bits[i] |= RANGE
+
+
+def _clamp(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def _number(value: object) -> bool:
+    """A finite number that a float can hold: not nan, an infinity, an integer beyond that, or a bool."""
+    largest = sys.float_info.max
+    return isinstance(value, int | float) and type(value) is not bool and -largest <= value <= largest

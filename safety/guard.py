@@ -1,0 +1,260 @@
+"""The guard's state machine: what it knows of the robot in, one permit out. Pure: no clock, no files.
+
+Two tables say it all. `AFTER_CAUSE`: where the most severe cause takes each state. `AFTER_COMMAND`: which key
+does something where. What is left are the moves nobody asks for (`Guard._move_on`): checks passed, an episode or
+a reset ended, a stop that has come to rest.
+
+A *session* is what the operator opens with `run`. Inside it episodes and resets follow each other without a
+key; any cause that no budget forgives, a pause, and four hours end it. Without one nothing enters RUN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from robotrl.safety.causes import Cause, Command, Inputs, Ledger, Severity, State
+
+NS = 1_000_000_000
+STOP_NS = 300_000_000  # a ramp to rest takes no longer; after it STOPPING goes on, still or not
+NONCE_NS = 5 * NS
+NONCE_EVERY_NS = NS
+PSTOP_NS = 600 * NS
+SESSION_NS = 4 * 3600 * NS
+RESUME_S = 0.2  # all must be well for so long before a session goes on after a cause its budget forgave
+
+
+@dataclass(frozen=True)
+class Powers:
+    """What a state permits; the default is nothing."""
+
+    torque: bool = False
+    holder: str = ""
+    speed_scale: float = 1.0
+
+
+POWERS = {state: Powers() for state in State} | {
+    State.HOLD: Powers(True),
+    State.RUN: Powers(True, "policy"),
+    State.RESET: Powers(True, "reset", 0.5),
+    State.STOPPING: Powers(True, "", 0.5),
+    State.PSTOP: Powers(True, "", 0.5),
+}
+
+_B, _C, _Y, _H, _RUN, _RST, _S, _P, _X, _L = State
+# No cause leads from a state without torque to one with it: from READY a stop is RELAX, not PSTOP.
+AFTER_CAUSE: dict[State, tuple[State, ...]] = {
+    # state  NONE  WARN  HOLD  STOPPING PSTOP RELAX LOCKOUT
+    _B: (_B, _B, _B, _B, _B, _B, _L),
+    _C: (_C, _C, _C, _C, _C, _C, _L),
+    _Y: (_Y, _Y, _C, _C, _X, _X, _L),
+    _H: (_H, _H, _H, _S, _P, _X, _L),
+    _RUN: (_RUN, _RUN, _H, _S, _P, _X, _L),
+    _RST: (_RST, _RST, _H, _S, _P, _X, _L),
+    _S: (_S, _S, _S, _S, _P, _X, _L),
+    _P: (_P, _P, _P, _P, _P, _X, _L),
+    _X: (_X, _X, _X, _X, _X, _X, _L),
+    _L: (_L, _L, _L, _L, _L, _L, _L),
+}
+AFTER_COMMAND: dict[tuple[State, str], State] = {
+    (_C, "clear"): _C,
+    (_Y, "enable"): _H,
+    (_H, "run"): _RUN,
+    (_H, "reset"): _RST,
+    (_H, "disable"): _Y,
+    (_H, "clear"): _H,
+    (_RUN, "pause"): _H,
+    (_RST, "pause"): _H,
+    (_P, "clear"): _H,
+    (_P, "disable"): _X,  # to less power, and still latched
+    (_X, "clear"): _Y,
+}
+STARTS = ("enable", "run", "reset")  # refused while anything stands
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The permit's fields, what the console shows, and what the node has to do (`next_epoch`)."""
+
+    state: State
+    epoch: int
+    holder: str
+    torque: bool
+    speed_scale: float
+    causes: tuple[str, ...]  # active or latched, most severe first
+    last_cause: str
+    session: bool
+    nonce: int
+    note: str  # what the operator is asked to do
+    stop: str  # the stop profile's stage: "" (torque on), "damp", "off"
+    next_epoch: bool  # a lease waits: persist epoch + 1, then give it in Inputs.epoch
+    refused: tuple[str, ...] = ()  # why this step's commands were not obeyed
+
+
+class Guard:
+    """One robot's guard. `new_nonce` gives a number nobody can guess; `damp_s` is the stop profile's damping.
+
+    `restarted`: the process died and was started again. It begins in PSTOP, where it keeps torque on only if
+    the driver says that it is; `clear` then leads to HOLD, otherwise to READY.
+    """
+
+    def __init__(
+        self,
+        rows: tuple[Cause, ...],
+        new_nonce: Callable[[], int],
+        *,
+        damp_s: float = 1.0,
+        restarted: bool = False,
+    ) -> None:
+        self.ledger = Ledger(rows)
+        self.state = State.PSTOP if restarted else State.BOOT
+        self.session = False
+        self._new_nonce = new_nonce
+        self._nonces: dict[int, int] = {}  # each with the time it was made
+        self._damp_ns = round(damp_s * NS)
+        self._restarted = restarted
+        self._limp = False  # PSTOP without torque: the driver had switched it off before the guard came back
+        self._entered = self._opened = 0
+        self._torque, self._stop = False, "off"
+        self._off_since: int | None = None
+        self._first, self._epoch = True, -1
+        self._granted = self._reset_began = False  # the lease, the script, of this visit to RUN or RESET
+
+    def step(self, now: int, inputs: Inputs) -> Outputs:
+        """One step at `now` (ns), every 20 ms. Causes come first, then keys, then what follows by itself."""
+        raised = self._raised(now, inputs)
+        before = self.state
+        if before is State.RESET and self._granted and inputs.reset_outcome == "running":
+            self._reset_began = True
+        if not self._reset_began and inputs.reset_outcome:  # what is still there of the reset before this one
+            inputs = replace(inputs, reset_outcome="")
+        self.session = self.ledger.judge(now, before, self._entered, self.session, inputs, raised)
+        self._enter(now, AFTER_CAUSE[before][self.ledger.worst()])
+        refused = tuple(
+            f"{command.name}: {why}"
+            for command in inputs.commands
+            if command.name != "stop" and (why := self._obey(now, inputs, command))
+        )
+        if self.state is before:
+            self._enter(now, self._move_on(now, inputs))
+        return self._outputs(now, inputs, refused)
+
+    def _raised(self, now: int, inputs: Inputs) -> set[str]:
+        """The causes that only the guard itself can see."""
+        raised = {"operator_stop"} if any(command.name == "stop" for command in inputs.commands) else set()
+        if self._first:
+            self._first, self._epoch, self._entered = False, inputs.epoch, now
+            if self._restarted:
+                raised.add("guard_restart")
+                self._limp = not inputs.torque_on
+        if self.session and now - self._opened > SESSION_NS:
+            raised.add("session_over")
+        if self.state is State.PSTOP and now - self._entered > PSTOP_NS:
+            raised.add("pstop_long")
+        return raised
+
+    def _enter(self, now: int, state: State) -> None:
+        if state is not self.state:
+            self.state, self._entered = state, now
+            self._granted = self._reset_began = self._limp = False
+
+    def _obey(self, now: int, inputs: Inputs, command: Command) -> str:
+        """Do what the key asks, or say why not."""
+        if command.role != "console":
+            return "only the console may"
+        state = AFTER_COMMAND.get((self.state, command.name))
+        if state is None:
+            return f"nothing to do in {self.state}"
+        made = self._nonces.pop(command.nonce, None)
+        if command.name != "pause" and (made is None or now - made >= NONCE_NS):  # pause only makes less motion
+            return "not in answer to what the console shows now: press again"
+        settled = {row.id for row in self.ledger.rows.values() if row.answer == command.name}
+        if command.name in STARTS:
+            for row in self.ledger.standing():
+                if row.action > Severity.WARN and row.id not in settled - self.ledger.active:
+                    return f"{row.id} stands: {row.note}"
+        if command.name == "clear":
+            if why := self.ledger.refusal(now) if inputs.still else "the robot still moves":
+                return why
+            if self.state is State.PSTOP and self._limp:
+                state = State.READY
+            settled = set(self.ledger.latched)
+        self.ledger.latched -= settled
+        self.session = command.name == "run"
+        if self.session:
+            self._opened = now
+            self.ledger.spent.clear()  # a person has looked
+        self._enter(now, state)
+        return ""
+
+    def _move_on(self, now: int, inputs: Inputs) -> State:
+        """Where the state goes by itself when neither a cause nor a key moved it in this step."""
+        state, worst = self.state, self.ledger.worst()
+        if state is State.BOOT or (state is State.READY and not inputs.checks_passed):
+            return State.CHECK
+        if state is State.CHECK and inputs.checks_passed and worst <= Severity.WARN:
+            return State.READY
+        if state is State.RUN and inputs.episode_ended:
+            return State.RESET
+        if state is State.RESET and inputs.reset_outcome == "done":
+            return State.RUN if self.session else State.HOLD
+        if state is State.STOPPING and (inputs.still or now - self._entered >= STOP_NS):
+            latched = any(self.ledger.rows[id].action >= Severity.STOPPING for id in self.ledger.latched)
+            return State.PSTOP if latched else State.HOLD if worst < Severity.STOPPING else state
+        rested = state is State.HOLD or (state is State.RELAX and self._stop == "off")
+        if rested and self.session and inputs.still and self.ledger.quiet(now, RESUME_S):
+            return State.RESET
+        return state
+
+    def _stage(self, now: int) -> str:
+        damping = self._off_since is not None and now - self._off_since < self._damp_ns
+        return "" if self._torque else "damp" if damping and self.state is not State.LOCKOUT else "off"
+
+    def _lease(self, inputs: Inputs) -> bool:
+        """Grant the lease under a higher epoch than ever; true while one is wanted and not there yet."""
+        if not POWERS[self.state].holder or self._granted:
+            return False
+        if inputs.epoch > self._epoch:
+            self._epoch, self._granted = inputs.epoch, True
+        return not self._granted
+
+    def _outputs(self, now: int, inputs: Inputs, refused: tuple[str, ...]) -> Outputs:
+        powers = POWERS[self.state]
+        torque = powers.torque and not self._limp
+        if self._torque and not torque:
+            self._off_since = now
+        self._torque = torque
+        self._stop, next_epoch = self._stage(now), self._lease(inputs)
+        return Outputs(
+            state=self.state,
+            epoch=self._epoch,
+            holder=powers.holder if self._granted else "",
+            torque=torque,
+            speed_scale=powers.speed_scale,
+            causes=tuple(row.id for row in self.ledger.standing()),
+            last_cause=self.ledger.last,
+            session=self.session,
+            nonce=self._nonce(now),
+            note=self._note(now, inputs, refused),
+            stop=self._stop,
+            next_epoch=next_epoch,
+            refused=refused,
+        )
+
+    def _nonce(self, now: int) -> int:
+        """The newest nonce; a new one each second, and at once when it was used."""
+        self._nonces = {nonce: made for nonce, made in self._nonces.items() if now - made < NONCE_NS}
+        newest = max(self._nonces, key=self._nonces.__getitem__, default=None)
+        if newest is None or now - self._nonces[newest] >= NONCE_EVERY_NS:
+            newest = self._new_nonce()
+            self._nonces[newest] = now
+        return newest
+
+    def _note(self, now: int, inputs: Inputs, refused: tuple[str, ...]) -> str:
+        if refused:
+            return refused[0]
+        for row in self.ledger.standing()[:1]:
+            by_answer = (self.state, row.answer) in AFTER_COMMAND
+            clear = row.id in self.ledger.latched and not by_answer and not self.ledger.refusal(now)
+            return f"{row.note}; press clear" if clear else row.note
+        return inputs.check_note if self.state is State.CHECK else ""

@@ -1,0 +1,142 @@
+"""Resets as data: stages with a pose, a time and a test, and one stepper. The poses come from drivers/legged.py.
+
+An attempt plays the self-right stages when the robot lies (tilted more than the last stand stage allows), the
+get-up stages when it lies or an attempt has failed, then the stand stages. A stage that fails its test ends the attempt. After the last attempt the outcome is "failed"
+and stays so: the guard asks the operator, and his answer starts a new script.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Go to `target` (rad, (n,)) in `seconds`. Passed when all joints are within `tolerance` (rad) of it and
+    neither roll nor pitch is beyond `max_tilt` (rad; pi asks nothing). ValueError if it could never pass."""
+
+    name: str
+    target: tuple[float, ...]
+    seconds: float
+    tolerance: float
+    max_tilt: float
+
+    def __post_init__(self) -> None:
+        numbers = (*self.target, self.seconds, self.tolerance, self.max_tilt)
+        if not all(map(math.isfinite, numbers)) or min(self.seconds, self.tolerance, self.max_tilt) <= 0:
+            raise ValueError(f"reset stage {self.name}: angles must be finite, times and tolerances above zero")
+
+
+@dataclass(frozen=True)
+class ResetStep:
+    """What to do now. `target` None: the joints' angles are not known, nothing can be asked of them."""
+
+    target: tuple[float, ...] | None  # rad, (n,)
+    stage: str
+    attempt: int  # from 1
+    outcome: str  # "running", "done", "failed"
+    reason: str = ""  # what the present stage still lacks
+
+
+class ResetScript:
+    """One reset. Times in ns, angles in rad. Targets never jump: each stage starts where the last target was,
+    the first one at the measured angles, and moves with zero speed at both its ends."""
+
+    def __init__(
+        self,
+        stand: Sequence[Stage],
+        self_right: Sequence[Stage] = (),
+        get_up: Sequence[Stage] = (),
+        *,
+        attempts: int = 3,
+        patience_s: float = 1.0,  # beyond its seconds, for a stage to pass its test
+        settle_s: float = 0.2,  # for which the last stage's test must hold
+    ) -> None:
+        sizes = {len(stage.target) for stage in (*stand, *self_right, *get_up)}
+        if not stand or len(sizes) != 1 or attempts < 1:
+            raise ValueError("a reset needs a stand stage, stages of one size, and at least one attempt")
+        self._stand, self._self_right, self._get_up = tuple(stand), tuple(self_right), tuple(get_up)
+        self._joints = sizes.pop()
+        self._attempts, self._patience, self._settle = attempts, patience_s, settle_s
+        self._stages = self._stand
+        self._index = 0
+        self._attempt = 1
+        self._began: int | None = None  # this stage, or the wait for the first reading
+        self._start: tuple[float, ...] = ()  # the target at that time
+        self._target: tuple[float, ...] | None = None
+        self._good_since: int | None = None
+        self._outcome, self._reason = "running", ""
+
+    def step(self, now: int, position: Sequence[float], roll: float, pitch: float) -> ResetStep:
+        """The target for now. Readings that are no numbers never pass a test; time then ends the attempt."""
+        known = len(position) == self._joints and all(map(math.isfinite, position))
+        tilt = max(abs(roll), abs(pitch)) if math.isfinite(roll + pitch) else math.inf
+        if self._outcome == "running" and self._target is None:
+            self._wait(now, tuple(position) if known else None, tilt)
+        elif self._outcome == "running" and self._target is not None:
+            stage = self._stages[self._index]
+            elapsed = (now - (self._began or 0)) * 1e-9
+            self._target = _between(self._start, stage.target, elapsed / stage.seconds)
+            if elapsed >= stage.seconds:
+                self._reason = _lack(stage, position if known else None, tilt)
+                self._judge(now, elapsed - stage.seconds, tilt)
+        stage = self._stages[self._index]
+        return ResetStep(self._target, stage.name, self._attempt, self._outcome, self._reason)
+
+    def _wait(self, now: int, position: tuple[float, ...] | None, tilt: float) -> None:
+        """Begin when angles and tilt are known; without them nobody can say which way is up."""
+        self._began = now if self._began is None else self._began
+        if position is not None and math.isfinite(tilt):
+            self._target, self._reason = position, ""
+            self._begin_attempt(now, tilt)
+        else:
+            self._reason = "no joint angles" if position is None else "no tilt"
+            self._outcome = "failed" if now - self._began > self._patience * 1e9 else "running"
+
+    def _judge(self, now: int, late: float, tilt: float) -> None:
+        """The stage's time is over: has it passed, for long enough, or has it taken too long?"""
+        last = self._index == len(self._stages) - 1
+        if not self._reason:
+            self._good_since = now if self._good_since is None else self._good_since
+            if not last:
+                self._begin_stage(now, self._index + 1)
+            elif now - self._good_since >= self._settle * 1e9:
+                self._outcome = "done"
+            return
+        self._good_since = None
+        if late < self._patience:
+            return
+        if self._attempt == self._attempts:
+            self._outcome = "failed"
+        else:
+            self._attempt += 1
+            self._begin_attempt(now, tilt)
+
+    def _begin_attempt(self, now: int, tilt: float) -> None:
+        lies = tilt > self._stand[-1].max_tilt
+        get_up = self._get_up if lies or self._attempt > 1 else ()
+        self._stages = (*(self._self_right if lies else ()), *get_up, *self._stand)
+        self._begin_stage(now, 0)
+
+    def _begin_stage(self, now: int, index: int) -> None:
+        self._index, self._began, self._good_since = index, now, None
+        self._start = self._target or ()
+
+
+def _between(start: Sequence[float], end: Sequence[float], part: float) -> tuple[float, ...]:
+    """From start (part <= 0) to end (part >= 1) along 3x^2 - 2x^3, whose slope is zero at both ends."""
+    x = min(max(part, 0.0), 1.0)
+    x = x * x * (3.0 - 2.0 * x)
+    return tuple(a + x * (b - a) for a, b in zip(start, end, strict=True))
+
+
+def _lack(stage: Stage, position: Sequence[float] | None, tilt: float) -> str:
+    """What the stage still lacks to pass, or ''."""
+    if position is None:
+        return "no joint angles"
+    off = max(abs(a - b) for a, b in zip(position, stage.target, strict=True))
+    if off > stage.tolerance:
+        return f"{stage.name}: a joint is {off:.2f} rad from its target"
+    return f"{stage.name}: tilted by {tilt:.2f} rad" if tilt > stage.max_tilt else ""

@@ -1,0 +1,173 @@
+"""`robotrl eval`: the deterministic policy of a run on the twin: returns, speeds, falls; on other ground and under pushes too.
+
+Speed is the torso's true net displacement along its first heading over the episode's time, from the physics and not from the
+tracker that the reward saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from robotrl import config, rundir
+from robotrl.agents.actor import Actor
+from robotrl.sim.rig import Rig
+from robotrl.sim.video import VideoWriter, caption
+
+EVALUATION_SEED = 1000  # evaluations draw their robots from other seeds than trainings
+VIDEO = (320, 240, 25)  # width, height, frames a second
+
+
+class Walked:
+    """The true path of one episode."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.start = np.array(rig.twin.world.position[:2])
+        yaw = float(rig.twin.world.rpy[2])
+        self.heading = np.array((math.cos(yaw), math.sin(yaw)))
+        self.t = rig.seconds
+        self.energy = 0.0
+
+    def speed(self) -> float:
+        moved = np.array(self.rig.twin.world.position[:2]) - self.start
+        return float(moved @ self.heading / max(1e-9, self.rig.seconds - self.t))
+
+
+def evaluate(
+    run: config.Run,
+    directory: Path,
+    episodes: int,
+    video: bool = False,
+    say: Callable[[str], Any] = print,
+    terrain: str | None = None,
+    push_n: float | None = None,
+) -> dict[str, Any]:
+    """Run `episodes` episodes with the newest weights of `directory`; returns means and the list of episodes."""
+    twin = dataclasses.replace(
+        run.twin,
+        terrain=run.twin.terrain if terrain is None else terrain,
+        push_n=run.twin.push_n if push_n is None else push_n,
+    )
+    run = dataclasses.replace(run, twin=twin)
+    rig = Rig(run, EVALUATION_SEED + run.seed, deterministic=True)
+    weights = directory / "weights" / "policy.safetensors"
+    if not weights.is_file():
+        raise rundir.RunError(f"{weights}: no weights yet; train longer than agent.learn_after steps")
+    rig.pilot.take(Actor.load(weights), 0, 0)
+    film = VideoWriter(directory / "walk.mp4", VIDEO[2], VIDEO[:2]) if video else None
+    done: list[dict[str, Any]] = []
+    traces = _Traces()
+    walked: Walked | None = None
+    running = -1
+    while len(done) < episodes:
+        rig.cycle()
+        tally = rig.pilot.tally
+        if tally is not None and tally.episode != running:
+            running, walked = tally.episode, Walked(rig)
+        if walked is not None and tally is not None and len(done) == 0:
+            traces.add(rig)
+            if film is not None and tally.steps % 2 == 0:
+                frame = rig.twin.world.render(*VIDEO[:2])
+                film.write(
+                    caption(frame, [f"t {tally.steps / run.task.rate_hz:4.1f} s   {walked.speed():.2f} m/s"])
+                )
+        if walked is not None and tally is None:
+            speed, walked = walked.speed(), None
+        for episode in rig.take_finished():
+            row = {"return": episode.total_return, "speed": speed, "tracker_speed": episode.speed,
+                   "steps": episode.step, "ended": episode.ended}  # fmt: skip
+            done.append(row)
+            say(
+                f"episode {len(done):2d}: return {row['return']:6.1f}, {row['speed']:.2f} m/s, {row['steps']} steps, ended: {row['ended']}"
+            )
+    rig.close()
+    result = _summary(done)
+    if film is not None:
+        film.close()
+        result["video"] = str(film.path)
+    if terrain is None and push_n is None:
+        traces.save(directory / "traces.npz")
+        metrics = rundir.Metrics(directory)
+        metrics.write("evaluation", **result, step_total=run.steps)
+        metrics.close()
+    return result
+
+
+class _Traces:
+    """Joint angles, targets and attitude of one episode, for the plot."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[Any]] = {
+            k: [] for k in ("t", "position", "target", "roll", "pitch", "speed")
+        }
+
+    def add(self, rig: Rig) -> None:
+        assert rig.joints is not None and rig.applied is not None and rig.imu is not None
+        values = (
+            rig.seconds,
+            rig.joints.position,
+            rig.applied.target,
+            rig.imu.roll,
+            rig.imu.pitch,
+            rig.speed(),
+        )
+        for key, value in zip(self.rows, values, strict=True):
+            self.rows[key].append(value)
+
+    def save(self, path: Path) -> None:
+        np.savez(path, **{k: np.asarray(v, np.float64) for k, v in self.rows.items()})
+
+
+def _summary(done: list[dict[str, Any]]) -> dict[str, Any]:
+    returns, speeds = [d["return"] for d in done], [d["speed"] for d in done]
+    return {
+        "return_mean": float(np.mean(returns)),
+        "return_min": float(np.min(returns)),
+        "speed_mean": float(np.mean(speeds)),
+        "speed_min": float(np.min(speeds)),
+        "falls": sum(d["ended"] == "fall" for d in done),
+        "upright": sum(d["ended"] == "time" for d in done),
+        "episodes": done,
+    }
+
+
+def summarise(result: dict[str, Any]) -> str:
+    """The evaluation in one line."""
+    n = len(result["episodes"])
+    return (
+        f"evaluation of the deterministic policy, {n} episodes: {result['speed_mean']:.2f} m/s forward, "
+        f"return {result['return_mean']:.0f} of 250, {result['falls']} falls"
+    )
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="robotrl eval", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument(
+        "run_dir", type=Path, nargs="?", help="run directory (default: the newest under runs)"
+    )
+    parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--terrain", help="flat, slope:+5, slope:-10, blocks, stairs-down, stairs-up")
+    parser.add_argument(
+        "--push", type=float, metavar="N", help="one horizontal push of this force for 0.1 s in every episode"
+    )
+    parser.add_argument("--video", action="store_true", help="film the first episode to walk.mp4")
+    parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
+    args = parser.parse_args(argv)
+    directory = args.run_dir or rundir.newest(Path("runs"))
+    console = Console(stderr=args.json)
+    result = evaluate(
+        rundir.load(directory), directory, args.episodes, args.video, console.print, args.terrain, args.push
+    )
+    console.print(summarise(result))
+    if args.json:
+        print(json.dumps(result))
+    return 0

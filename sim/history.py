@@ -1,0 +1,148 @@
+"""The robot's last physics steps, so that a sensor or a servo can be late by any time, not by whole steps."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Quaternion = tuple[float, float, float, float]  # x, y, z, w
+Pair = tuple[tuple[float, ...], ...]  # (position, orientation) or (velocity, spin), as PyBullet answers
+
+JOINTS = slice(0, 24)  # angle, velocity, torque
+_DERIVED = slice(24, 36)  # rpy, rates, accel, position
+_YAW = 26
+GRAVITY = 9.81
+
+
+class Sample(NamedTuple):
+    """The robot as it was at `time` (s). Joints (8,) in robot convention, rad, rad/s, Nm; the rest (3,).
+
+    `rates` (rad/s) and `accel` (specific force, m/s^2: +g upwards at rest) are in the torso's frame, as an IMU
+    at the torso's centre of mass feels them; `position` (m) is the torso's origin in the world.
+    """
+
+    time: float
+    angle: Array
+    velocity: Array
+    torque: Array
+    rpy: Array
+    rates: Array
+    accel: Array
+    position: Array
+
+
+class History:
+    """A ring of physics steps: joints, and of the torso what PyBullet gives; the rest is derived when asked."""
+
+    def __init__(self, dt: float, frame: tuple[tuple[float, ...], Quaternion], depth: int = 256) -> None:
+        """`frame`: position and orientation of the torso's inertial frame in the torso."""
+        self.dt = dt
+        self.depth = depth
+        self._offset = frame[0]
+        self._turn = (-frame[1][0], -frame[1][1], -frame[1][2], frame[1][3])
+        self._rows = np.zeros((depth, 36))
+        self._joints = [row[JOINTS] for row in self._rows]  # views, made once
+        self._poses: list[Pair] = [()] * depth
+        self._twists: list[Pair] = [()] * depth
+        self._derived = [-1] * depth  # the step whose derived values stand in the row
+        self.step = 0
+
+    def fill(self, joints: Array, pose: Pair, twist: Pair) -> None:
+        """Forget everything: the robot has been like this for ever. `joints` (24,), the rest: see `push`."""
+        self._rows[:, JOINTS] = joints
+        self._poses = [pose] * self.depth
+        self._twists = [twist] * self.depth
+        self._derived = [-1] * self.depth
+
+    def push(self, pose: Pair, twist: Pair) -> Array:
+        """One physics step on; returns the joints' row (24,) to fill in: angle, velocity, torque.
+
+        `pose`: centre-of-mass position and orientation; `twist`: linear and angular velocity, all in the world.
+        """
+        self.step += 1
+        i = self.step % self.depth
+        self._poses[i] = pose
+        self._twists[i] = twist
+        return self._joints[i]
+
+    def joints(self, back: float) -> Array:
+        """Joints (24,) as they were `back` steps ago, interpolated; read only."""
+        whole = int(back)
+        part = back - whole
+        newer = self._joints[(self.step - whole) % self.depth]
+        if part == 0.0:
+            return newer
+        older = self._joints[(self.step - whole - 1) % self.depth]
+        blend: Array = newer * (1.0 - part)
+        blend += older * part
+        return blend
+
+    def sample(self, delay_s: float) -> Sample:
+        """The robot `delay_s` ago. Raises ValueError beyond the depth or for the future."""
+        back = delay_s / self.dt
+        if not 0.0 <= back < self.depth - 2:
+            raise ValueError(f"delay {delay_s} s: the history holds 0 to {(self.depth - 2) * self.dt:.3f} s")
+        whole = int(back)
+        part = back - whole
+        newer = self._row(self.step - whole)
+        older = self._row(self.step - whole - 1)
+        row = newer + (older - newer) * part
+        turn = older[24:27] - newer[24:27]
+        if abs(turn).max() > math.pi:  # the short way round, also where an angle wraps
+            row[24:27] = newer[24:27] + part * ((turn + math.pi) % (2 * math.pi) - math.pi)
+        time = (self.step - back) * self.dt
+        return Sample(time, row[0:8], row[8:16], row[16:24], row[24:27], row[27:30], row[30:33], row[33:36])
+
+    def _row(self, step: int) -> Array:
+        i = step % self.depth
+        if self._derived[i] != step:
+            self._rows[i, _DERIVED] = self._derive(self._poses[i], self._twists[i], self._twists[i - 1])
+            self._derived[i] = step
+        row: Array = self._rows[i]
+        return row
+
+    def _derive(self, pose: Pair, twist: Pair, before: Pair) -> list[float]:
+        (position, orientation), (velocity, spin) = pose, twist
+        m = matrix(product(orientation, self._turn))
+        was = before[0]
+        force = [(velocity[k] - was[k]) / self.dt for k in range(3)]
+        force[2] += GRAVITY
+        back = range(3)
+        return [
+            *euler(m),
+            *[m[0][k] * spin[0] + m[1][k] * spin[1] + m[2][k] * spin[2] for k in back],
+            *[m[0][k] * force[0] + m[1][k] * force[1] + m[2][k] * force[2] for k in back],
+            *[position[k] - sum(m[k][j] * self._offset[j] for j in back) for k in back],
+        ]
+
+
+def product(a: tuple[float, ...], b: tuple[float, ...]) -> Quaternion:
+    """Quaternion product, x y z w."""
+    ax, ay, az, aw = a
+    bx, by, bz, bw = b
+    return (
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+        aw * bw - ax * bx - ay * by - az * bz,
+    )
+
+
+def matrix(q: tuple[float, ...]) -> tuple[tuple[float, float, float], ...]:
+    """Rotation matrix of a unit quaternion x y z w, by rows."""
+    x, y, z, w = q
+    return (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    )
+
+
+def euler(m: tuple[tuple[float, float, float], ...]) -> tuple[float, float, float]:
+    """Roll, pitch, yaw (rad; yaw, then pitch, then roll) of a rotation matrix."""
+    pitch = math.asin(max(-1.0, min(1.0, -m[2][0])))
+    return math.atan2(m[2][1], m[2][2]), pitch, math.atan2(m[1][0], m[0][0])

@@ -1,0 +1,76 @@
+"""A scripted operator for `run --sim` without a terminal: enables, runs, and answers when the robot asks for a hand.
+
+It sits where the console sits, speaks the same messages, and lifts the robot by the twin's own control line. Hardware never has one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from robotrl.messages import Guard, Operator
+from robotrl.node import Node
+
+PERIOD_NS = 100_000_000
+PATIENCE = 5  # periods between two presses of one key: a person does not hammer
+
+
+class Script:
+    """Which key a patient operator would press. After a stop: torque off, clear, and begin as after switching on."""
+
+    def __init__(self) -> None:
+        self._stood = False  # a reset has been played since torque came on: the robot no longer lies on the floor
+
+    def answer(self, guard: Guard) -> str:
+        """The key to press now; "" for none."""
+        if guard.state in ("PSTOP", "RELAX", "READY"):
+            self._stood = False
+        self._stood = self._stood or guard.state == "RESET"
+        if guard.state == "PSTOP":
+            return "disable"
+        if guard.state == "RELAX" and not guard.session:
+            return "clear"
+        if guard.state == "READY":
+            return "enable"
+        if guard.state != "HOLD" or guard.session:
+            return ""
+        if "reset_failed" in guard.causes:
+            return "reset"  # after the robot was set on its feet
+        # What stands in the way, the guard says itself; a key that it refuses does nothing.
+        return "run" if self._stood else "reset"
+
+
+def needs_a_hand(command: str, guard: Guard) -> bool:
+    """Before these keys a person sets the robot on its feet."""
+    return command == "reset" and "reset_failed" in guard.causes or command == "enable" and bool(guard.last_cause)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="robotrl.sim.operator")
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--twin-fd", type=int, required=True, help="where the twin's control lines go")
+    args = parser.parse_args(argv)
+    node = Node(args.run_dir, "console")
+    keys, guards = node.bus.publisher("operator"), node.bus.subscriber("guard")
+    script, press, waited = Script(), 0, PATIENCE
+    for _ in node.every(PERIOD_NS):
+        guard = guards.latest()
+        waited += 1
+        command = script.answer(guard) if guard is not None and waited > PATIENCE else ""
+        if guard is None or not command:
+            keys.send(Operator(command="beat", press=0))
+            continue
+        if needs_a_hand(command, guard):
+            os.write(args.twin_fd, json.dumps({"place": "stand"}).encode() + b"\n")
+        press, waited = press + 1, 0
+        keys.send(Operator(command=command, press=press, nonce=guard.nonce))
+        print(f"operator: {command} in {guard.state}", flush=True)
+    node.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,222 @@
+"""`robotrl rehearse`: train in lockstep on the twin, then evaluate, plot, film, and say what to do next.
+
+The actor's half (twin, wires, gate, guard, policy) runs in this process as fast as it can; the learner beside it in another,
+one chunk of steps behind, paced by data. Both halves do the same work in the same order whatever the machine's speed, so the
+same seed gives the same replay and the same weights bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from robotrl import config, rundir
+from robotrl.agents.actor import Actor
+from robotrl.messages import Episode
+from robotrl.replay import Replay
+from robotrl.sim.evaluation import evaluate, summarise
+from robotrl.sim.rig import Rig
+from robotrl.tasks.walk import ACTIONS, SENSORS
+
+
+class RehearsalError(config.ConfigError):
+    """Why the rehearsal could not go on, and what to do; one line."""
+
+
+class LearnerProcess:
+    """The learner in a process of its own, one request under way at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "robotrl.nodes.learner", str(directory), "--lockstep"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        self._waiting = False
+        self.engine = self._answer()["engine"]
+
+    def ask(self, count: int, save: bool = False) -> None:
+        """Let it do the updates that `count` transitions are worth."""
+        assert self._process.stdin is not None and not self._waiting
+        self._process.stdin.write(json.dumps({"count": count, "save": save}) + "\n")
+        self._process.stdin.flush()
+        self._waiting = True
+
+    def wait(self) -> dict[str, Any] | None:
+        """The answer to the request under way; None when there is none."""
+        if not self._waiting:
+            return None
+        self._waiting = False
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RehearsalError(
+                f"the learner stopped (exit code {self._process.wait()}); its words are above"
+            )
+        return dict(json.loads(line))
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Training:
+    """One rehearsal: the rig and the learner in step, with what the person sees of it."""
+
+    def __init__(self, run: config.Run, directory: Path, console: Console) -> None:
+        self.run, self.directory, self.console = run, directory, console
+        size = SENSORS * (1 + run.task.history) + ACTIONS * run.task.history
+        self.replay = Replay.create(directory / "replay", size, ACTIONS, run.agent.capacity)
+        self.rig = Rig(run, run.seed, replay=self.replay)
+        self.metrics = rundir.Metrics(directory)
+        self.learner = LearnerProcess(directory)
+        self.falls = self.episodes = self.updates = 0
+        self.recent: deque[Episode] = deque(maxlen=10)
+        self.started = time.monotonic()
+        self._causes: tuple[str, ...] = ()
+
+    def train(self, progress: Progress) -> None:
+        """Run until the replay holds `run.steps` transitions; every `publish_every` of them is one exchange with the learner."""
+        bar = progress.add_task("learning to walk", total=self.run.steps, said="")
+        asked = 0
+        while self.replay.count < self.run.steps:
+            self.rig.cycle()
+            for episode in self.rig.take_finished():
+                self._note(episode)
+            self._note_causes()
+            if self.replay.count >= asked + self.run.agent.publish_every:
+                asked = self.replay.count
+                self._exchange(asked)
+                progress.update(bar, completed=min(asked, self.run.steps), said=self._said())
+        self._exchange(self.replay.count)  # the data so far
+        self.learner.wait()
+        self.learner.ask(self.replay.count, save=True)
+        self._take(self.learner.wait())
+        progress.update(bar, completed=self.run.steps, said=self._said())
+
+    def _exchange(self, count: int) -> None:
+        answer = self.learner.wait()
+        self.learner.ask(count)
+        self._take(answer)
+
+    def _take(self, answer: dict[str, Any] | None) -> None:
+        if not answer or not answer["updates"]:
+            return
+        self.updates = answer["updates"]
+        # The learner may already have renamed a newer file into place: the weights travel with the answer's version.
+        path = self.directory / "weights" / f"policy-{answer['version']}.safetensors"
+        self.rig.pilot.take(Actor.load(path), answer["version"], self.rig.clock.now())
+        path.unlink()
+        if answer["version"] % 20 == 0:
+            keep = ("updates", "critic_loss", "actor_loss", "entropy", "temperature", "q_mean")
+            rate = answer["done"] / answer["seconds"] if answer["seconds"] > 0 else 0.0
+            self.metrics.write(
+                "learner", step_total=self.replay.count, updates_per_s=rate, wall_s=time.monotonic() - self.started,
+                **{k: answer[k] for k in keep if k in answer},
+            )  # fmt: skip
+
+    def _note_causes(self) -> None:
+        """What stopped the robot, as it happens: a run that stands still must say why."""
+        guard = self.rig.guard
+        if guard is not None and guard.causes and guard.causes != self._causes:
+            self.metrics.write("cause", state=guard.state, causes=list(guard.causes), note=guard.note, robot_s=self.rig.seconds)
+        self._causes = guard.causes if guard is not None else ()
+
+    def _note(self, episode: Episode) -> None:
+        self.episodes += 1
+        self.falls += episode.ended == "fall"
+        self.recent.append(episode)
+        self.metrics.write(
+            "episode", episode=episode.episode, steps=episode.step, step_total=episode.transitions,
+            speed=episode.speed, ended=episode.ended, wall_s=time.monotonic() - self.started,
+            **{"return": episode.total_return},
+        )  # fmt: skip
+
+    def _said(self) -> str:
+        wall = max(1e-9, time.monotonic() - self.started)
+        last = list(self.recent)
+        speed = sum(e.speed for e in last) / max(1, len(last))
+        total = sum(e.total_return for e in last) / max(1, len(last))
+        times = self.rig.seconds / wall
+        return f"{speed:5.2f} m/s  return {total:6.1f}  falls {self.falls:3d}  {self.updates / wall:4.0f} updates/s  {times:4.1f}x real time"
+
+    def close(self) -> None:
+        self.learner.close()
+        self.metrics.close()
+        self.replay.close()
+        self.rig.close()
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="robotrl rehearse", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("run", type=Path, help="run file, e.g. launch/walk.toml")
+    parser.add_argument("--steps", type=int, help="control steps of the policy (50 a second of robot time)")
+    parser.add_argument("--seed", type=int, help="seed of everything random")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any config field, e.g. agent.batch=128",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs"), help="where run directories are made (default: runs)"
+    )
+    parser.add_argument("--no-video", action="store_true", help="leave out the video")
+    parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    args = parse(argv)
+    overrides = list(args.set)
+    overrides += [f"steps={args.steps}"] if args.steps is not None else []
+    overrides += [f"seed={args.seed}"] if args.seed is not None else []
+    run = config.load(args.run, overrides)
+    console = Console(stderr=args.json)
+    directory = rundir.create(run, args.out, "lockstep")
+    training = Training(run, directory, console)
+    console.print(f"[bold]{run.name}[/] on the twin: {run.steps} steps = {run.steps / run.task.rate_hz / 60:.0f} min of robot time, "
+                  f"seed {run.seed}, learner: {training.learner.engine}")  # fmt: skip
+    columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.completed}/{task.total}"),
+               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[said]}"))  # fmt: skip
+    try:
+        with Progress(*columns, console=console, refresh_per_second=4) as progress:
+            training.train(progress)
+    finally:
+        training.close()
+    wall = time.monotonic() - training.started
+    result = evaluate(run, directory, run.evaluation_episodes, video=not args.no_video, say=console.print)
+    result |= {"run": str(directory), "steps": run.steps, "seed": run.seed, "train_wall_s": round(wall, 1),
+               "updates": training.updates, "engine": training.learner.engine, "falls_in_training": training.falls}  # fmt: skip
+    rundir.write_json(directory / "result.json", result)
+    from robotrl.plots import plot_run
+
+    plot = plot_run(directory)
+    console.print(summarise(result))
+    console.print(f"\nrun     {directory}\nplot    {plot}\nvideo   {result.get('video') or 'none'}\n")
+    console.print("next    bash launch/real_walk.sh --sim      the same program as separate processes on the wall clock\n"
+                  "        bash launch/rehearse.sh --steps 160000   the full 53 minutes of robot time\n"
+                  "        docs/hardware.md                    how to go to hardware")  # fmt: skip
+    if args.json:
+        print(json.dumps(result))
+    return 0

@@ -1,0 +1,152 @@
+"""The whole robot program in one process on virtual time: the lockstep clock's counterpart of the process tree.
+
+Gate, chain, codecs, guard, reset script and policy are the ones the processes run; the ports are in memory and their far ends are
+the twin's. One `cycle` is one control period: the world moves on, then every part does what its process would have done.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robotrl.clock import LockstepClock
+from robotrl.config import Run
+from robotrl.drivers.chain import Chain
+from robotrl.drivers.imu import WitImu
+from robotrl.drivers.tracker import PoseStream
+from robotrl.messages import Action, Applied, Beat, Episode, Guard, Imu, Joints, Operator, Permit
+from robotrl.nodes.guard import Sentry
+from robotrl.nodes.policy import Pilot
+from robotrl.nodes.reset import Resetter
+from robotrl.nodes.servos import ServoLoop
+from robotrl.replay import Replay
+from robotrl.sim.operator import Script, needs_a_hand
+from robotrl.sim.twin import Twin
+
+PUSH_S = 0.1  # a push lasts so long, at a random moment of an episode (learning facts 4.3)
+
+
+class Rig:
+    """One robot, its program and its operator. Everything random comes from `seed`."""
+
+    def __init__(
+        self, run: Run, seed: int, replay: Replay | None = None, deterministic: bool = False
+    ) -> None:
+        self.run = run
+        self.clock = LockstepClock()
+        self.twin = Twin(run, seed, self.clock)
+        ports = self.twin.ports()
+        self.period_s = 1.0 / run.task.rate_hz
+        chain = Chain(ports["servos"], run.robot.servos, self.clock)
+        chain.stop()
+        chain.configure()
+        self.servos = ServoLoop(run.robot, chain, self.clock, self.period_s)
+        self.imu_driver = WitImu(ports["imu"], run.robot.imu, self.clock)
+        self.imu_driver.configure()
+        self.tracker = PoseStream(ports["tracker"], self.clock)
+        self._epoch = 0
+        self._nonce = 0
+        self.sentry = Sentry(run, self._next_epoch, self._next_nonce)
+        self.resetter = Resetter(run)
+        self.pilot = Pilot(run, replay, seed, deterministic)
+        self.rng = np.random.default_rng([seed, 2])
+        self.imu: Imu | None = None
+        self.joints: Joints | None = None
+        self.applied: Applied | None = None
+        self.permit: Permit | None = None
+        self.guard: Guard | None = None
+        self._action: Action | None = None
+        self._push_at = -1
+        self._press = 0
+        self._script = Script()
+
+    @property
+    def seconds(self) -> float:
+        """Robot time so far."""
+        return self.clock.now() * 1e-9
+
+    def speed(self) -> float:
+        """True forward speed of the torso along its heading, m/s, over the last period."""
+        return float(self.twin.world.forward_speed())
+
+    def cycle(self) -> None:
+        """One control period of robot time."""
+        jitter = self.run.twin.period_jitter
+        seconds = self.period_s * (1.0 + self.rng.uniform(-jitter, jitter)) if jitter else self.period_s
+        self.twin.advance(seconds)
+        now = self.clock.now()
+        self._sense(now)
+        self.joints, self.applied, drive = self.servos.cycle(self.permit, self._action)
+        for message in (self.joints, self.applied, drive):
+            self.sentry.hear(message, now)
+        if self.imu is not None:
+            self._think(now, self.imu)
+        before = self.permit.state if self.permit else ""
+        self.permit, self.guard = self.sentry.step(now)
+        if self.permit.state != before:
+            self._on_state(self.permit.state)
+
+    def take_finished(self) -> list[Episode]:
+        """Episodes whose last reward has become known since the last call."""
+        finished, self.pilot.finished = self.pilot.finished, []
+        return finished
+
+    def close(self) -> None:
+        self.twin.close()
+
+    def _sense(self, now: int) -> None:
+        sample = self.imu_driver.read()
+        if sample is not None:
+            self.imu = sample
+            self.sentry.hear(sample, now)
+        for pose in self.tracker.read():
+            self.pilot.see(pose)
+            self.sentry.hear(pose, now)
+
+    def _think(self, now: int, imu: Imu) -> None:
+        """Policy and reset answer the cycle; the gate will see the answer in the next one, a period later."""
+        assert self.joints is not None and self.applied is not None
+        asked = self.pilot.cycle(self.joints, self.applied, imu, self.permit)
+        played = self.resetter.cycle(self.joints, imu, self.permit)
+        self._action = asked or played
+        if self.pilot.just_ended:
+            self.sentry.hear(Episode(source="policy", episode=self.pilot.episode, step=0, total_steps=0, total_return=0.0,
+                speed=0.0, policy_version=0, policy_age_s=0.0, ended=self.pilot.just_ended), now)  # fmt: skip
+        self.sentry.hear(self.resetter.state, now)
+        for name in ("policy", "reset", "learner"):
+            self.sentry.hear(Beat(source=name, progress=0), now)
+        tally = self.pilot.tally
+        if tally is not None and tally.steps == self._push_at:
+            self._push_at = -1
+            self.twin.world.push(self._push(), PUSH_S)
+        self._operate(now)
+
+    def _operate(self, now: int) -> None:
+        """The scripted operator of `--sim`, with a hand on the robot."""
+        command = self._script.answer(self.guard) if self.guard is not None else ""
+        self._press += 1
+        if self.guard is not None and needs_a_hand(command, self.guard):
+            self.twin.world.place("stand")
+        nonce = self.guard.nonce if self.guard is not None else 0
+        self.sentry.hear(
+            Operator(source="console", command=command or "beat", press=self._press, nonce=nonce), now
+        )
+
+    def _on_state(self, state: str) -> None:
+        if state == "RESET" and self.run.twin.randomise:
+            self.twin.world.randomise(self.rng)
+        if state == "RUN" and self.run.twin.push_n > 0:
+            self._push_at = int(self.rng.integers(50, max(51, self.run.task.episode_steps - 150)))
+
+    def _push(self) -> tuple[float, float, float]:
+        """Sideways or from behind or ahead, between half of and the whole force asked for (120 to 240 N)."""
+        force = self.run.twin.push_n * self.rng.uniform(0.5, 1.0)
+        angle = self.rng.uniform(0, 2 * np.pi)
+        return (force * np.cos(angle), force * np.sin(angle), 0.0)
+
+    def _next_epoch(self) -> int:
+        self._epoch += 1
+        return self._epoch
+
+    def _next_nonce(self) -> int:
+        self._nonce += 1
+        return self._nonce

@@ -1,0 +1,152 @@
+"""`robotrl twin`: the far ends of all wires, in one object: physics, servo bus, IMU, tracker.
+
+In lockstep (`advance` and `ports`) time moves only when told to. On the wall clock (`main`) each wire is a pty, and what stands
+behind it is served in real time until SIGTERM, Ctrl-C or, with --until-eof, the end of standard input.
+
+Lines on standard input, one JSON object each: {"place": "stand"}, {"push": [fx, fy, fz, seconds]}, faults (sim/faults.py),
+{"fault": "trip", "servo": 3, "code": 38}, {"fault": "reboot", "servo": 3}, {"fault": "clear"}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robotrl import config
+from robotrl.clock import Clock, LockstepClock, WallClock
+from robotrl.drivers.port import MemoryPort
+from robotrl.sim import faults
+from robotrl.sim.moteusbus import MoteusBus
+from robotrl.sim.senses import ImuSensor, TrackerSensor
+from robotrl.sim.server import Server
+
+
+class Twin:
+    """A robot that is not there. Everything random comes from `seed`.
+
+    With a LockstepClock (or none) `advance` moves that clock along with the physics; with another, bytes take their time.
+    """
+
+    def __init__(self, run: config.Run, seed: int, clock: Clock | None = None) -> None:
+        from robotrl.sim.world import World  # late: pybullet prints when it is imported
+
+        self.clock = clock or LockstepClock()
+        lockstep = isinstance(self.clock, LockstepClock)
+        streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(5)]
+        self.world = World(run.twin, seed)
+        self.bus = MoteusBus(self.world, run.robot.servos, run.twin, streams[0], None if lockstep else self.clock)
+        self.imu = ImuSensor(self.world, run.twin, streams[1])
+        self.tracker = TrackerSensor(self.world, run.twin, streams[2])
+        self._ids, self._rng = run.robot.servos.ids, streams[3]
+        if run.twin.randomise:
+            self.world.randomise(streams[4])
+        self.wires = {
+            "servos": faults.FaultyWire(self.bus, self.now),
+            "imu": faults.FaultyWire(self.imu, self.now),
+            "tracker": faults.FaultyWire(self.tracker, self.now),
+        }
+
+    def now(self) -> float:
+        """Seconds of physics so far."""
+        return self.world.time
+
+    def advance(self, seconds: float) -> None:
+        """Move physics, servos and senses on, and a lockstep clock with them."""
+        self.world.advance(seconds, self.bus.drive)
+        self.imu.advance()
+        self.tracker.advance()
+        if isinstance(self.clock, LockstepClock):
+            self.clock.sleep_until(round(self.world.time * 1e9))
+
+    def ports(self) -> dict[str, MemoryPort]:
+        """The near ends for lockstep: servos, imu, tracker."""
+        return {name: MemoryPort(wire, name) for name, wire in self.wires.items()}
+
+    def command(self, line: dict[str, Any]) -> None:
+        """Do what a control line says. Raises ValueError naming what is wrong with it; then nothing was done."""
+        if "place" in line:
+            self.world.place(str(line["place"]))
+        elif "push" in line:
+            force = line["push"]
+            if not isinstance(force, list) or len(force) != 4 or not all(isinstance(f, (int, float)) for f in force):
+                raise ValueError(f"push {force!r}: write [fx, fy, fz, seconds]")
+            self.world.push((force[0], force[1], force[2]), force[3])
+        elif line.get("fault") == "clear":
+            for wire in self.wires.values():
+                wire.clear()
+        elif line.get("fault") in ("trip", "reboot"):
+            if line.get("servo") not in self._ids:
+                raise ValueError(f"servo {line.get('servo')!r}: use one of {', '.join(map(str, self._ids))}")
+            servo = self._ids.index(line["servo"])
+            if line["fault"] == "reboot":
+                self.bus.bank.reboot(servo)
+            else:
+                self.bus.bank.trip(servo, int(line.get("code", 38)))
+        else:
+            name, fault, for_s = faults.from_line(line, self._rng, self.now)
+            self.wires[name].add(fault, for_s)
+
+    def close(self) -> None:
+        self.world.close()
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="robotrl twin", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--run", type=Path, help="run file; default: launch/walk.toml")
+    parser.add_argument("--robot", metavar="NAME", help="robot file in launch/robots; default: the run file's")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any config field")
+    parser.add_argument("--until-eof", action="store_true", help="stop when standard input ends")
+    return parser.parse_args(argv)
+
+
+def run_file(given: Path | None) -> Path:
+    """The run file named, or the one that comes with the project: from here, or beside the source."""
+    beside = Path(__file__).resolve().parents[1] / "launch" / "walk.toml"
+    here = Path("launch") / "walk.toml"
+    return given or (here if here.is_file() else beside)
+
+
+def with_robot(run: config.Run, name: str | None, robots: Path) -> config.Run:
+    """The run with the robot of another file. Raises ConfigError when there is none of that name."""
+    if name is None or name == run.robot.name:
+        return run
+    path = robots / f"{name}.toml"
+    try:
+        data = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        known = ", ".join(sorted(p.stem for p in robots.glob("*.toml"))) or "none"
+        raise config.ConfigError(f"{path}: no robot read ({error}); known robots: {known}") from None
+    return dataclasses.replace(run, robot=config.from_dict({"robot": data}, path).robot)
+
+
+def main(argv: list[str]) -> int:
+    args = parse(argv)
+    path = run_file(args.run)
+    run = with_robot(config.load(path, args.set), args.robot, path.parent / "robots")
+    words = os.dup(1)  # where our one line goes: physics prints on descriptor 1 from C
+    os.dup2(2, 1)
+    twin = Twin(run, args.seed, WallClock())
+    server = Server(twin, args.until_eof)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.stop())
+    try:
+        with os.fdopen(words, "w") as out:
+            print(json.dumps(server.paths), file=out, flush=True)
+        server.serve()
+    except BrokenPipeError:
+        print("robotrl twin: nobody reads the ports' names from standard output; stopped", file=sys.stderr)
+        return 2
+    finally:
+        server.close()
+        twin.close()
+    return 0

@@ -1,0 +1,107 @@
+"""Homing: the offsets found bring the readings to the pose, in the robot's own signs; nothing moves."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from robotrl import config
+from robotrl.calibration import homing, store
+from robotrl.calibration.store import CalibrationError
+
+POSE = (math.pi / 2,) * 8
+
+
+def test_the_offsets_bring_the_readings_to_the_pose(chain, robot, clock):
+    sign = (1, -1, 1, -1, 1, 1, -1, -1)
+    robot = replace(robot, servos=replace(robot.servos, sign=sign))
+    servo_angle = [0.3 * i - 1.0 for i in range(8)]
+    chain.angle = [s * a for s, a in zip(sign, servo_angle, strict=True)]  # a chain whose offsets are 0
+    record = homing.measure(chain, robot, POSE, clock)
+    found = [s * (a - o) for s, a, o in zip(sign, servo_angle, record.offset, strict=True)]
+    assert found == pytest.approx(POSE)
+    assert (record.serial, record.robot, record.ids) == ("a1", "minitaur", robot.servos.ids)
+
+
+def test_nothing_moves(chain, robot, clock):
+    homing.measure(chain, robot, POSE, clock)
+    assert set(chain.calls) == {"stop"}
+
+
+def test_noise_is_averaged_away(chain, robot, clock):
+    chain.noise = 0.004
+    record = homing.measure(chain, robot, POSE, clock)
+    assert record.offset == pytest.approx((0.0,) * 8, abs=0.005)
+    assert record.spread == pytest.approx((0.008,) * 8)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda chain: chain.missed.__setitem__(2, 1), "servo 3 did not answer"),
+        (lambda chain: chain.fault.__setitem__(4, 33), "servo 5 reports fault 33"),
+        (lambda chain: (chain.speed.__setitem__(0, 1.0), setattr(chain, "damping", 0.0)), "servo 1 moved by"),
+        (lambda chain: chain.angle.__setitem__(1, math.nan), "servo 2 moved by nan"),
+        (
+            lambda chain: (setattr(chain, "deaf", True), chain.mode.__setitem__(0, 10)),
+            "do not confirm torque off",
+        ),
+    ],
+)
+def test_a_robot_that_cannot_be_read_is_refused(chain, robot, clock, break_it, says):
+    break_it(chain)
+    with pytest.raises(CalibrationError, match=says):
+        homing.measure(chain, robot, POSE, clock)
+
+
+def test_a_pose_of_another_robot_is_refused(chain, robot, clock):
+    with pytest.raises(CalibrationError, match="7 angles for 8 servos"):
+        homing.measure(chain, robot, POSE[:7], clock)
+
+
+def run_file(tmp_path, serial='serial = "a1"'):
+    (tmp_path / "robots").mkdir()
+    (tmp_path / "robots" / "minitaur.toml").write_text(f'name = "minitaur"\n{serial}\n')
+    (tmp_path / "walk.toml").write_text('robot = "minitaur"\n')
+    return str(tmp_path / "walk.toml")
+
+
+def test_without_a_terminal_it_asks_nothing_and_does_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    with pytest.raises(CalibrationError, match="--yes"):
+        homing.main(["homing", run_file(tmp_path), "--calibration", str(tmp_path / "records")])
+    assert not (tmp_path / "records").exists()
+
+
+def test_a_robot_without_a_serial_is_told_to_get_one(tmp_path):
+    with pytest.raises(CalibrationError, match="write serial = "):
+        homing.main([run_file(tmp_path, ""), "--yes", "--calibration", str(tmp_path / "records")])
+
+
+def test_a_missing_port_is_one_line_and_writes_nothing(tmp_path):
+    from robotrl.drivers.port import PortError
+
+    arguments = [
+        run_file(tmp_path),
+        "--yes",
+        "--port",
+        str(tmp_path / "nowhere"),
+        "--calibration",
+        str(tmp_path / "r"),
+    ]
+    with pytest.raises(PortError, match="nowhere"):
+        homing.main(arguments)
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_record_comes_back_as_offsets(chain, robot, clock, tmp_path):
+    chain.angle = [0.1 * i for i in range(8)]
+    record = homing.measure(chain, robot, POSE, clock)
+    path = store.path_of(store.Calibration, robot, tmp_path)
+    store.write(record, path)
+    assert store.calibrated(robot, tmp_path).servos.offset == record.offset
+    assert json.loads(path.read_text())["serial"] == "a1"
+    assert isinstance(store.calibrated(robot, tmp_path), config.Robot)

@@ -1,0 +1,422 @@
+"""The operator's console: what a key says, what the screen shows, and the real program on a pty."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+
+from robotrl import messages as m
+from robotrl.bus import Bus
+from robotrl.clock import WallClock
+from robotrl.config import Run, to_dict
+from robotrl.nodes import console, keys, screen
+from robotrl.nodes.view import SECOND, View, clean, span, stop_status
+
+NOW = 1000 * SECOND
+MS = SECOND // 1000
+
+
+def guard(state="RUN", t=NOW, **kw):
+    said = dict(causes=(), last_cause="", session=True, epoch=4, holder="policy", nonce=77) | kw
+    return m.Guard(source="guard", state=state, t=t, **said)
+
+
+def drive(t=NOW, **kw):
+    said = dict(gate_open=True, torque_on=True, powered_off_confirmed=False, stop="") | kw
+    return m.Drive(source="servos", t=t, tick=9, late_us=40.0, cycle_us=4100.0, overruns=0, frame_errors=0, **said)
+
+
+def joints(t=NOW, **kw):
+    eight = dict.fromkeys(("position", "velocity", "torque"), (0.1,) * 8)
+    said = eight | dict(temp_c=(41.0,) * 8, voltage=(15.9,) * 8, mode=(10,) * 8, fault=(0,) * 8, missed=(0,) * 8)
+    return m.Joints(source="servos", t=t, tick=500, **(said | kw))
+
+
+def view(*messages, **kw):
+    out = View(last_human=NOW, **kw)
+    for message in messages or (guard(), drive(), joints()):
+        out.receive(type(message).__name__.lower(), message, NOW)
+    return out
+
+
+def shown(v, now=NOW, width=80, height=24):
+    return screen.draw(v, now, width, height).plain
+
+
+# keys
+
+
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [("e", "enable"), ("r", "run"), (" ", "stop"), ("\x03", "stop"), ("c", "clear"), ("p", "pause"), ("R", "reset"),
+     ("d", "disable"), ("+", "good"), ("=", "good"), ("-", "bad")],
+)  # fmt: skip
+def test_a_key_is_a_command_with_the_newest_nonce(key, command):
+    v = view(guard(nonce=1), guard(nonce=78), joints())
+    v.seen_tick = 500
+    said = console.press(key, v, NOW)
+    assert (said.command, said.nonce, said.seen_tick) == (command, 78, 500)
+
+
+def test_presses_are_unique_even_in_one_instant():
+    v = view()
+    assert len({console.press("+", v, NOW).press for _ in range(50)}) == 50
+
+
+def test_stop_is_said_without_a_guard():
+    assert console.press(" ", View(), NOW).command == "stop"
+
+
+def test_unknown_key_and_help_say_nothing():
+    v = view()
+    assert console.press("x", v, NOW) is None
+    assert console.press("?", v, NOW) is None and v.help
+    assert "QUICK STOP" in shown(v) and " RUN " in shown(v)
+    assert console.press(" ", v, NOW).command == "stop"  # the help page is no obstacle
+
+
+def test_leaving_needs_two_presses_within_two_seconds():
+    v = view()
+    console.press("q", v, NOW)
+    assert not v.leaving and "q again to leave" in shown(v, NOW + SECOND)
+    console.press("q", v, NOW + 3 * SECOND)
+    assert not v.leaving
+    console.press("e", v, NOW + 3 * SECOND)
+    console.press("q", v, NOW + 4 * SECOND)
+    assert not v.leaving, "another key in between takes the question back"
+    console.press("q", v, NOW + 5 * SECOND)
+    assert v.leaving
+
+
+def test_beat_tells_how_long_the_human_has_been_still():
+    v = view()
+    assert console.beat(v, NOW + 7 * SECOND).value == pytest.approx(7.0)
+    console.press("x", v, NOW + 7 * SECOND)
+    assert console.beat(v, NOW + 8 * SECOND).value == pytest.approx(1.0)
+
+
+def test_a_reward_is_bound_to_the_frame_on_the_screen():
+    v = view()
+    v.seen_tick = 500
+    good, bad = console.press("+", v, NOW), console.press("-", v, NOW)
+    assert console.label(good) == m.Label(press=good.press, value=1.0, tick=500)
+    assert console.label(bad).value == -1.0
+    assert console.label(console.press("e", v, NOW)) is None
+
+
+# bytes of a terminal
+
+
+@pytest.mark.parametrize(
+    "burst", [b"\x1bOR", b"\x1b[15~", b"\x1b[A", b"\x1be", b"\x1b[1;5R", b"er", b"cr paste"[:2], b"\xc3\xa9"]
+)
+def test_sequences_and_bursts_are_no_keys(burst):
+    assert keys.KeyParser().feed(burst, NOW) == []
+
+
+def test_a_split_sequence_is_still_one():
+    parser = keys.KeyParser()
+    assert [parser.feed(bytes([b]), NOW + i * MS) for i, b in enumerate(b"\x1bOR")] == [[], [], []]
+    assert parser.feed(b"r", NOW + 5 * MS) == ["r"]
+
+
+def test_an_escape_pressed_long_ago_does_not_eat_a_key():
+    parser = keys.KeyParser()
+    parser.feed(b"\x1b", NOW)
+    assert parser.feed(b"r", NOW + 100 * MS) == ["r"]
+
+
+@pytest.mark.parametrize("data", [b" ", b"\x1b ", b"\x1b[ ", b"err x", b"\x03", b"ee   ", b"\x1bO "])
+def test_the_stop_key_always_counts_and_comes_first(data):
+    assert keys.KeyParser().feed(data, NOW)[0] in " \x03"
+
+
+def test_a_held_key_repeats():
+    assert keys.KeyParser().feed(b"+++", NOW) == ["+", "+", "+"]
+
+
+# the screen
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (40, 10), (80, 3), (20, 1), (300, 100)])
+def test_the_screen_fits_exactly(size):
+    full = view(guard(note="n" * 400, causes=("c" * 400,)), drive(), joints())
+    rows = shown(full, width=size[0], height=size[1]).split("\n")
+    assert len(rows) == size[1] and max(map(len, rows)) <= size[0]
+
+
+def test_state_causes_note_and_keys_are_always_there():
+    v = view(guard("PSTOP", causes=("tilt", "console_lost"), note="set it on its feet"), drive())
+    for height in (8, 24, 50):
+        text = shown(v, height=height)
+        assert all(word in text for word in ("PSTOP", "tilt, console_lost", "set it on its feet", "SPACE STOP", "q quit"))
+
+
+def test_keys_line_fits_80_columns():
+    assert len(screen.keys_line().plain) <= 80
+
+
+@pytest.mark.parametrize("state", ["BOOT", "CHECK", "READY", "HOLD", "RUN", "RESET", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"])
+def test_every_state_has_its_word_and_fits(state):
+    assert state in screen.STATES
+    bar = screen.banner(view(guard(state)), NOW, 80, 1)[0].plain
+    assert len(bar) == 80 and screen.STATES[state][1] in bar and bar.rstrip().endswith("#4")
+
+
+def test_plain_ascii_so_that_any_terminal_shows_it():
+    assert shown(view(), width=160, height=60).isascii()
+
+
+def test_a_silent_guard_is_said_loudly():
+    text = shown(view(), NOW + SECOND)
+    assert "NO GUARD" in text and "was RUN" in text and "POWER SWITCH" in text
+    assert "NO GUARD" not in shown(view(), NOW + 400 * MS)
+
+
+def test_late_streams_are_marked_by_a_word():
+    v = view()
+    rows = {row.split()[0]: row[: screen.LEFT] for row in shown(v, NOW + 70 * MS).split("\n") if row.strip()}
+    assert "LATE" in rows["joints"] and "NONE" in rows["imu"]
+    rows = {row.split()[0]: row[: screen.LEFT] for row in shown(v, NOW + 50 * MS).split("\n") if row.strip()}
+    assert "LATE" not in rows["joints"]
+
+
+def test_a_stream_not_needed_in_this_state_is_idle():
+    rows = {row.split()[0]: row for row in shown(view(guard("HOLD"), drive())).split("\n") if row.strip()}
+    assert "idle" in rows["action"] and "NONE" in rows["pose"]
+
+
+def test_the_rate_is_that_of_sending_not_of_reading():
+    v = View()
+    for k in range(20):  # the reader sees every tenth of 100 messages a second
+        t = NOW + k * SECOND // 10
+        v.receive("imu", m.Imu(source="imu", seq=10 * k, t=t, roll=0, pitch=0, yaw=0, rates=(), accel=()), t)
+    assert v.stream("imu").rate_hz(t) == pytest.approx(100.0)
+
+
+def test_a_beat_without_progress_is_stuck():
+    v = view(guard(), m.Beat(source="policy", progress=5, t=NOW))
+    v.receive("beat", m.Beat(source="policy", progress=5, t=NOW + 2 * SECOND), NOW + 2 * SECOND)
+    assert "policy STUCK" in shown(v, NOW + 2 * SECOND)
+    v.receive("beat", m.Beat(source="policy", progress=6, t=NOW + 2 * SECOND), NOW + 2 * SECOND)
+    assert "policy ok" in shown(v, NOW + 2 * SECOND)
+
+
+def test_servo_trouble_is_named():
+    hurt = joints(fault=(0, 0, 36) + (0,) * 5, missed=(0,) * 7 + (4,), temp_c=(41.0,) * 4 + (78.0,) + (41.0,) * 3)
+    text = shown(view(guard(), drive(), hurt))
+    assert "FAULT 3:36" in text and "MISSED 8:4" in text and "78 C in no. 5 HOT" in text
+
+
+def test_numbers_that_are_none_do_not_break_the_screen():
+    nan = float("nan")
+    v = view(guard(), joints(temp_c=(nan,) * 8))
+    v.receive(
+        "learner", m.Learner(source="learner", updates=1, version=1, updates_per_s=1.0, transitions=0, critic_loss=nan), NOW
+    )
+    sums = dict(total_return=nan, speed=nan, policy_version=1, policy_age_s=nan)
+    lost = m.Episode(source="policy", episode=1, step=1, total_steps=1, **sums)
+    v.receive("episode", lost, NOW)
+    assert "NOT FINITE" in shown(v)
+
+
+def test_text_from_the_bus_cannot_reach_the_terminal_raw():
+    assert clean("a\x1b[2Jb\nc") == "a?[2Jb?c"
+    v = view(guard(note="\x1b[31mred\n[bold]x[/bold]", causes=("\x07",)), drive())
+    assert "\x1b" not in shown(v) and "\x07" not in shown(v) and "[bold]x" in shown(v)
+
+
+def test_a_refusal_of_one_message_is_kept_on_the_screen():
+    v = view()
+    console.press("e", v, NOW)
+    v.receive("guard", guard(note="nothing to do in RUN", t=NOW + 20 * MS), NOW + 20 * MS)
+    v.receive("guard", guard(t=NOW + 40 * MS), NOW + 40 * MS)
+    assert "enable: nothing to do in RUN" in shown(v, NOW + 50 * MS)
+    assert "nothing to do" not in shown(v, NOW + 6 * SECOND)
+
+
+def test_durations_fit_their_column():
+    assert [span(ns) for ns in (None, 12 * MS, 3400 * MS, 300 * SECOND)] == ["never", "12 ms", "3.4 s", "5 min"]
+    assert max(len(span(10**k)) for k in range(17)) <= 7
+
+
+# stops: confirmed only by a fresh read-back
+
+OFF = dict(torque_on=False, powered_off_confirmed=True, gate_open=False)
+
+
+def test_confirmed_needs_the_read_back():
+    assert stop_status(view(guard("RELAX"), drive(**OFF)), NOW)[0] == "OFF, CONFIRMED"
+
+
+@pytest.mark.parametrize(
+    ("state", "said", "at"),
+    [
+        ("RELAX", drive(torque_on=False), NOW),  # off was sent, not read back
+        ("RELAX", drive(torque_on=True, stop="damp"), NOW),
+        ("RELAX", drive(torque_on=True, powered_off_confirmed=True), NOW),  # contradicts itself
+        ("RELAX", drive(**OFF), NOW + SECOND),  # a read-back of a second ago is no read-back
+        ("LOCKOUT", drive(torque_on=False), NOW),
+        ("STOPPING", drive(), NOW),
+        ("PSTOP", drive(), NOW),
+    ],
+)
+def test_nothing_else_is_confirmed(state, said, at):
+    v = view(guard(state), said)
+    assert "CONFIRMED" not in stop_status(v, at)[0].replace("UNCONFIRMED", "")
+    assert "OFF, CONFIRMED" not in shown(v, at)
+
+
+def test_a_stop_the_guard_does_not_answer_says_cut_the_power():
+    v = view()
+    console.press(" ", v, NOW)
+    late = NOW + 400 * MS
+    v.receive("guard", guard("RUN", t=late), late)
+    v.receive("drive", drive(t=late), late)
+    assert "CUT THE MOTOR POWER" in shown(v, late)
+    v.receive("guard", guard("STOPPING", t=late), late)
+    assert stop_status(v, late)[1].endswith("guard answered in 400 ms")
+    assert "CUT" not in shown(v, late)
+
+
+def test_a_stop_state_older_than_the_key_is_no_answer():
+    v = view(guard("RUN", t=NOW))
+    console.press(" ", v, NOW)
+    v.receive("guard", guard("PSTOP", t=NOW - 1), NOW)
+    assert v.stop_answered is None
+
+
+# the program itself
+
+
+def refused(capsys, *argv):
+    code = console.main(list(argv))
+    error = capsys.readouterr().err
+    assert code == 2 and error.count("\n") == 1, error
+    return error
+
+
+def test_without_a_terminal_one_line(capsys, tmp_path):
+    assert "needs a terminal" in refused(capsys, str(tmp_path))
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    (tmp_path / "ipc").mkdir(mode=0o700)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"config": to_dict(Run())}))
+    (tmp_path / "run" / "bus.json").write_text(json.dumps({"directory": str(tmp_path / "ipc")}))
+    return tmp_path / "run"
+
+
+class Person:
+    """Sits before the program on a pty of 80x24: sees, types."""
+
+    def __init__(self, run_dir):
+        self.master, self.slave = pty.openpty()
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.settings = termios.tcgetattr(self.slave)
+        self.seen = ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", f"import sys; from robotrl.nodes.console import main; sys.exit(main([{str(run_dir)!r}]))"],
+            stdin=self.slave, stdout=self.slave, stderr=self.slave, start_new_session=True,
+            env={**os.environ, "TERM": "xterm-256color"},
+        )  # fmt: skip
+
+    def until(self, done, between=lambda: None, patience_s=20.0):
+        end = time.monotonic() + patience_s
+        while not done():
+            assert time.monotonic() < end, self.seen[-3000:]
+            between()
+            if select.select([self.master], [], [], 0.01)[0]:
+                self.seen += os.read(self.master, 65536).decode()
+
+    def types(self, text):
+        os.write(self.master, text.encode())
+
+    def ended(self):
+        return self.process.poll() is not None
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+
+@pytest.fixture
+def robot(run_dir):
+    """A guard's voice and its ears."""
+    bus = Bus(run_dir.parent / "ipc", "guard", WallClock())
+    voice, ears = bus.publisher("guard"), bus.subscriber("operator")
+    heard = []
+
+    def speak():
+        voice.send(guard("RUN", t=0))
+        heard.extend(ears.drain())
+
+    speak.heard = heard
+    yield speak
+    bus.close()
+
+
+def test_on_a_pty_keys_become_commands_and_the_terminal_is_restored(run_dir, robot):
+    person = Person(run_dir)
+    try:
+        person.until(lambda: "THE ROBOT MOVES" in person.seen and robot.heard, robot)
+        assert termios.tcgetattr(person.slave)[3] & (termios.ICANON | termios.ECHO) == 0
+        person.types(" ")
+        person.until(lambda: any(o.command == "stop" for o in robot.heard), robot)
+        person.until(lambda: sum(o.command == "beat" for o in robot.heard) > 3, robot)
+        person.types("\x1bOR")  # F3 is no reset
+        person.types("q")
+        person.until(lambda: "q again" in person.seen, robot)
+        person.types("q")
+        person.until(person.ended, robot)
+        assert person.process.returncode == 0
+        commands = [o.command for o in robot.heard]
+        assert commands.count("stop") == 1 and "reset" not in commands
+        assert next(o for o in robot.heard if o.command == "stop").nonce == 77
+        assert termios.tcgetattr(person.slave) == person.settings
+    finally:
+        person.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_the_terminal_as_it_was(run_dir, robot, number):
+    person = Person(run_dir)
+    try:
+        person.until(lambda: "THE ROBOT MOVES" in person.seen, robot)
+        person.process.send_signal(number)
+        person.until(person.ended, robot)
+        while select.select([person.master], [], [], 0.05)[0]:
+            person.seen += os.read(person.master, 65536).decode()
+        assert person.process.returncode == 128 + number
+        assert termios.tcgetattr(person.slave) == person.settings
+        assert re.search(r"\x1b\[\?1049l", person.seen) and "Traceback" not in person.seen
+    finally:
+        person.close()
+
+
+def test_a_run_that_is_not_live_is_one_line(run_dir, monkeypatch, capsys):
+    (run_dir / "bus.json").unlink()
+    monkeypatch.setattr(console.sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(console.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(console.sys.stdout, "reconfigure", lambda **_: None, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert "not live" in refused(capsys, str(run_dir))
+    assert "no run directory" in refused(capsys, str(run_dir / "nowhere"))
+    (run_dir / "bus.json").write_text(json.dumps({"directory": str(run_dir.parent / "ipc")}))
+    monkeypatch.setattr(console, "GUARD_WAIT", SECOND // 20)
+    assert "no guard speaks" in refused(capsys, str(run_dir))

@@ -1,0 +1,120 @@
+"""The reset script: smooth targets, honest tests, an end to its patience."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+
+from robotrl.safety.reset import ResetScript, Stage
+
+T = 20_000_000
+FOLD = Stage("fold", (0.5, 2.5), 0.5, 0.2, math.pi)
+ROLL = Stage("roll", (2.5, 0.5), 0.4, 0.2, math.pi)
+STAND = Stage("stand", (1.5, 1.5), 0.6, 0.1, 0.3)
+LYING = (3.0, 0.5)
+
+
+class Robot:
+    """Joints that follow their target at once, a body that turns upright after a given number of `roll` stages."""
+
+    def __init__(self, script, at=LYING, tilt=2.0, needs_rolls=1, stuck=False):
+        self.script, self.at, self.tilt, self.needs, self.stuck = script, at, tilt, needs_rolls, stuck
+        self.now, self.steps = 5 * 10**9, []
+
+    def play(self, seconds: float):
+        for _ in range(round(seconds / 0.02)):
+            step = self.script.step(self.now, self.at, self.tilt, 0.0)
+            if self.steps and self.steps[-1].stage == "roll" and step.stage != "roll":
+                self.needs -= 1
+            if step.stage == "stand" and self.needs <= 0:
+                self.tilt = 0.0
+            if step.target is not None and not self.stuck:
+                self.at = step.target
+            self.steps.append(step)
+            self.now += T
+        return self.steps[-1]
+
+
+def script(**options):
+    return ResetScript((STAND,), (FOLD, ROLL), **options)
+
+
+def test_rights_itself_stands_and_is_verified():
+    robot = Robot(script())
+    assert robot.play(4.0).outcome == "done"
+    assert list(dict.fromkeys(s.stage for s in robot.steps)) == ["fold", "roll", "stand"]
+    assert robot.steps[-1].target == STAND.target and robot.steps[-1].attempt == 1
+
+
+def test_upright_robot_only_stands():
+    robot = Robot(script(), tilt=0.1, needs_rolls=0)
+    assert robot.play(2.0).outcome == "done"
+    assert {s.stage for s in robot.steps} == {"stand"}
+
+
+def test_targets_start_at_the_present_pose_and_never_jump():
+    robot = Robot(script(attempts=3), needs_rolls=2, at=LYING)
+    robot.play(8.0)
+    targets = [s.target for s in robot.steps]
+    assert targets[0] == LYING and robot.steps[-1].outcome == "done" and robot.steps[-1].attempt == 2
+    fastest = max(abs(x - y) for a, b in pairwise(targets) for x, y in zip(a, b, strict=True))
+    assert fastest <= 1.5 * 2.5 / 0.4 * 0.02 + 1e-9  # the steepest slope of the curve
+
+
+def test_retries_then_fails_and_stays_failed():
+    robot = Robot(script(attempts=3), needs_rolls=99)
+    last = robot.play(12.0)
+    assert (last.outcome, last.attempt) == ("failed", 3) and "tilted by 2.00" in last.reason
+    robot.tilt = 0.0
+    assert robot.play(3.0).outcome == "failed"
+    began = sum(b.attempt != a.attempt for a, b in pairwise(robot.steps))
+    assert began == 2
+
+
+def test_stuck_joint_is_named():
+    robot = Robot(script(attempts=1), stuck=True)
+    assert robot.play(4.0).outcome == "failed" and "fold: a joint is" in robot.steps[-1].reason
+
+
+def test_must_hold_before_it_is_done():
+    robot = Robot(script(settle_s=0.2, patience_s=5.0), at=STAND.target, tilt=0.0, needs_rolls=0)
+    robot.play(0.7)
+    for _ in range(20):  # wobbles: never good for 0.2 s
+        robot.tilt = 0.5 if robot.tilt == 0.0 else 0.0
+        robot.needs = 1
+        assert robot.play(0.1).outcome == "running"
+    robot.tilt = 0.0
+    assert robot.play(0.4).outcome == "done"
+
+
+@pytest.mark.parametrize(
+    ("position", "roll"), [((math.nan, 1.0), 0.0), ((1.0,), 0.0), ((1.5, 1.5), math.nan), ((1.5, 1.5), math.inf)]
+)
+def test_no_readings_no_motion_and_in_time_failed(position, roll):
+    blind = script(patience_s=1.0)
+    first = blind.step(0, position, roll, 0.0)
+    assert (first.target, first.outcome) == (None, "running")
+    assert blind.step(10**9 + 1, position, roll, 0.0).outcome == "failed"
+
+
+@pytest.mark.parametrize("bad", [((math.nan, 1.5), 0.0, 0.0), ((1.5, 1.5), math.nan, 0.0), ((1.5, 1.5), 0.0, math.nan)])
+def test_readings_lost_on_the_way_never_pass(bad):
+    one = ResetScript((STAND,), attempts=1)
+    for k in range(200):
+        step = one.step(k * T, *(((1.5, 1.5), 0.0, 0.0) if k == 0 else bad))
+        assert step.outcome != "done" and all(map(math.isfinite, step.target))
+    assert step.outcome == "failed"
+
+
+@pytest.mark.parametrize("bad", [(math.nan, 1, 1), (1, 0, 1), (1, 1, -1), (1, 1, math.inf)])
+def test_stage_that_cannot_pass_is_refused(bad):
+    with pytest.raises(ValueError, match="reset stage x"):
+        Stage("x", (1.0,), *bad)
+
+
+def test_scripts_that_make_no_sense_are_refused():
+    for stand, right, attempts in (((), (), 1), ((STAND,), (Stage("x", (1.0,), 1, 1, 1),), 1), ((STAND,), (), 0)):
+        with pytest.raises(ValueError, match="a reset needs"):
+            ResetScript(stand, right, attempts=attempts)

@@ -1,0 +1,72 @@
+"""The walking MDP against hand-computed values."""
+
+import math
+
+import numpy as np
+import pytest
+
+from robotrl.config import Task
+from robotrl.messages import Imu, Joints
+from robotrl.tasks.walk import Walk
+
+WALK = Walk(Task())
+
+
+def imu(roll=0.0, pitch=0.0, rates=(0.0, 0.0, 0.0)):
+    return Imu(roll=roll, pitch=pitch, yaw=1.0, rates=rates, accel=(0.0, 0.0, 9.8))
+
+
+def joints(position):
+    zero = (0.0,) * 8
+    return Joints(
+        tick=0, position=position, velocity=zero, torque=zero, temp_c=zero, voltage=zero,
+        mode=(10,) * 8, fault=(0,) * 8, missed=(0,) * 8,
+    )  # fmt: skip
+
+
+def test_observation_has_twelve_values_and_no_yaw():
+    got = WALK.observation(joints(tuple(2.0 + 0.1 * i for i in range(8))), imu(0.1, -0.2, (1.0, -2.0, 3.0)))
+    assert got.dtype == np.float32
+    assert got == pytest.approx([0.1 * i for i in range(8)] + [0.1, -0.2, 0.2, -0.4], abs=1e-6)
+
+
+def test_action_and_legs_are_inverse():
+    a = np.linspace(-1, 1, 8).astype(np.float32)
+    before = np.linspace(0.5, -0.5, 8).astype(np.float32)
+    swing, extension = WALK.legs(a, before)
+    target = before + Task().smoothing * (a - before)
+    assert swing == pytest.approx(0.5 * target[:4]) and extension == pytest.approx(2.0 + 0.5 * target[4:])
+    sent = WALK.sent(swing, extension)
+    assert sent == pytest.approx(target, abs=1e-6)
+    assert WALK.action(sent, before) == pytest.approx(a, abs=1e-5)
+
+
+def test_reward_of_steady_walking_is_the_speed_up_to_the_cap():
+    still = np.zeros((3, 8), np.float32)
+    for speed, want in ((0.3, 0.3), (0.5, 0.5), (2.0, 0.5), (-0.3, -0.3), (-9.0, -0.5)):
+        assert WALK.reward(speed, still, 0.0) == pytest.approx(want)
+
+
+def test_each_penalty_alone():
+    bend = np.zeros((3, 8), np.float32)
+    bend[0, 3] = 1.0  # 0.5 rad on one of eight joints
+    assert WALK.reward(0.0, bend, 0.0) == pytest.approx(-0.1 * 0.5 / 8)
+    ramp = np.stack([np.full(8, v, np.float32) for v in (0.3, 0.2, 0.1)])  # constant speed has no acceleration
+    assert WALK.reward(0.0, ramp, 0.0) == pytest.approx(0.0, abs=1e-7)
+    assert WALK.reward(0.0, np.zeros((3, 8), np.float32), -0.4) == pytest.approx(-0.05 * 0.2)
+    folded = np.zeros((3, 8), np.float32)
+    folded[:, 0] = -1.0  # front left at -0.5 rad: under the body
+    assert WALK.reward(0.0, folded, 0.0) == pytest.approx(-0.05 * 0.1 / 2)
+    back = np.zeros((3, 8), np.float32)
+    back[:, 1] = 1.0
+    assert WALK.reward(0.0, back, 0.0) == 0.0
+
+
+@pytest.mark.parametrize("tilt", [0.53, -0.53, math.nan, math.inf])
+def test_a_fall_terminates(tilt):
+    assert WALK.terminated(imu(roll=tilt)) and WALK.terminated(imu(pitch=tilt))
+
+
+def test_upright_does_not_terminate_and_time_truncates():
+    assert not WALK.terminated(imu(0.51, -0.51))
+    assert not WALK.truncated(499) and WALK.truncated(500)

@@ -1,0 +1,271 @@
+"""The doctor: what is missing is named with the line that fixes it, also where nothing can be imported."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import subprocess
+import sys
+import tty
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from robotrl import config, doctor, findport
+from robotrl.calibration import store
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def line():
+    """A pseudo-terminal's near end: as good as a serial port."""
+    near, far = pty.openpty()
+    tty.setraw(near)
+    name = os.ttyname(far)
+    os.close(far)
+    yield name
+    os.close(near)
+
+
+def records(tmp_path, serial="a1"):
+    """A calibration and a commissioning record of minitaur `serial`."""
+    robot = replace(config.Robot(), serial=serial)
+    ids = robot.servos.ids
+    common = {"schema": 1, "robot": "minitaur", "kind": "minitaur", "serial": serial, "made": "now", "ids": ids}
+    path = store.path_of(store.Calibration, robot, tmp_path)
+    zeros = (0.0,) * 8
+    store.write(store.Calibration(**common, sign=(1,) * 8, offset=zeros, pose=zeros, spread=zeros), path)
+    record = store.Commissioning(
+        **common,
+        calibration=store.digest(path),
+        firmware=("1",) * 8,
+        boards=("1",) * 8,
+        watchdog_s=0.1,
+        trip_s=zeros,
+        moved=zeros,
+        step=0.1,
+        seen="operator",
+        stop_s=0.1,
+    )
+    store.write(record, store.path_of(store.Commissioning, robot, tmp_path))
+
+
+def run_on(*ports: str, serial: str = "a1") -> config.Run:
+    servos, imu, tracker = ports
+    robot = config.Robot(
+        serial=serial,
+        servos=config.Servos(port=servos),
+        imu=config.ImuPort(port=imu),
+        tracker=config.TrackerPort(port=tracker),
+    )
+    return config.Run(robot=robot)
+
+
+@pytest.fixture
+def three_lines():
+    pairs = [pty.openpty() for _ in range(3)]
+    names = [os.ttyname(far) for _, far in pairs]
+    for _, far in pairs:
+        os.close(far)
+    yield names
+    for near, _ in pairs:
+        os.close(near)
+
+
+def test_a_robot_that_lacks_nothing_may_start(tmp_path, three_lines):
+    records(tmp_path)
+    assert doctor.preflight(run_on(*three_lines), sim=False, records=tmp_path) == []
+
+
+def test_a_robot_that_lacks_everything_is_told_all_of_it(tmp_path):
+    missing = doctor.preflight(run_on("/dev/nowhere", "", str(tmp_path)), sim=False, records=tmp_path)
+    text = "\n".join(missing)
+    for says in (
+        "servos port: no /dev/nowhere",
+        "imu port: imu.port is empty",
+        f"tracker port: {tmp_path} is no serial port",
+        "calibration: ",
+        "commissioning record: ",
+    ):
+        assert says in text
+    assert len(missing) == 5
+    assert all("python -m robotrl" in line and "\n" not in line for line in missing)
+
+
+def test_the_twin_lacks_none_of_it(tmp_path):
+    assert doctor.preflight(run_on("", "", ""), sim=True, records=tmp_path) == []
+
+
+def test_a_package_that_is_not_installed_is_named_before_anything_starts(monkeypatch):
+    monkeypatch.setattr(doctor, "PACKAGES", (("nonesuch", "nonesuch-dist", ""), ("pybullet", "pybullet", "the twin")))
+    (missing,) = doctor.preflight(run_on("", "", ""), sim=True)
+    assert missing.startswith("nonesuch-dist: not installed; set up:")
+
+
+def test_another_robots_records_are_refused_and_both_are_named(tmp_path, three_lines):
+    records(tmp_path, "a1")
+    for suffix in (".json", ".commissioning.json"):
+        (tmp_path / "minitaur" / f"b2{suffix}").write_bytes((tmp_path / "minitaur" / f"a1{suffix}").read_bytes())
+    missing = doctor.preflight(run_on(*three_lines, serial="b2"), sim=False, records=tmp_path)
+    assert len(missing) == 2
+    assert all("'a1'" in line and "'b2'" in line for line in missing)
+
+
+def test_a_robot_without_a_serial_is_told_to_get_one(tmp_path, three_lines):
+    (missing,) = doctor.preflight(run_on(*three_lines, serial=""), sim=False, records=tmp_path)
+    assert "robot serial" in missing and 'write serial = "..."' in missing
+
+
+def test_one_port_for_two_devices_is_named(tmp_path, three_lines):
+    records(tmp_path)
+    one = three_lines[0]
+    (missing,) = doctor.preflight(run_on(one, one, three_lines[2]), sim=False, records=tmp_path)
+    assert "are the same device" in missing
+
+
+def test_a_port_held_by_another_process_is_named_with_its_holder(line):
+    code = "import os, sys, time; f = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY); print('open', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code, line], stdout=subprocess.PIPE, text=True)
+    try:
+        holder.stdout.readline()
+        verdict = findport.judge(line, "servos.port")
+        assert verdict.state == "missing" and f"(pid {holder.pid})" in verdict.found
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    assert findport.judge(line, "servos.port").state == "ok"
+
+
+def test_a_port_locked_by_a_process_out_of_sight_is_named(line, tmp_path):
+    mine = os.open(line, os.O_RDWR | os.O_NOCTTY)
+    try:
+        fcntl.flock(mine, fcntl.LOCK_EX)
+        verdict = findport.judge(line, "servos.port", proc=tmp_path)
+        assert verdict.state == "missing" and "locked by another process" in verdict.found
+        assert "fuser" in verdict.fix
+    finally:
+        os.close(mine)
+
+
+def test_a_port_without_permission_is_named_with_its_group(line, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(findport.grp, "getgrgid", lambda _: namedtuple("Group", "gr_name")("dialout"))
+    monkeypatch.setattr(os, "stat", lambda _: namedtuple("Stat", "st_mode st_gid")(0o020660, 20))
+    verdict = findport.judge(line, "servos.port")
+    assert verdict.state == "missing" and "no permission" in verdict.found
+    assert verdict.fix.startswith("sudo usermod -aG dialout")
+
+
+@pytest.mark.parametrize(("ms", "state"), [("16", "warning"), ("1", "ok"), ("", "ok")])
+def test_a_slow_adapter_is_a_warning(line, tmp_path, ms, state):
+    device = tmp_path / "bus" / "usb-serial" / "devices" / os.path.basename(line)
+    device.mkdir(parents=True)
+    (device / "latency_timer").write_text(ms)
+    verdict = findport.judge(line, "servos.port", sysfs=tmp_path)
+    assert verdict.state == state
+    assert (state == "warning") == ("latency_timer" in verdict.fix)
+
+
+def test_a_file_that_is_no_terminal_is_named():
+    assert "no terminal device" in findport.judge("/dev/zero", "servos.port").found
+
+
+def test_a_package_that_imports_is_ok_with_its_version():
+    row = doctor.try_package("msgspec", "msgspec", "")
+    assert (row.state, row.found) == ("ok", doctor.version_of("msgspec"))
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("raise ImportError('libGL.so.1: cannot open')", "libGL.so.1"),
+        ("import nonesuch", "No module named 'nonesuch'"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "ended by signal 9"),
+        ("import sys; sys.exit(3)", "no reason given"),
+    ],
+)
+def test_a_package_that_fails_or_crashes_is_a_row_with_its_fix(tmp_path, monkeypatch, body, says):
+    (tmp_path / "broken.py").write_text(body)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    row = doctor.try_package("broken", "broken", "")
+    assert row.state == "missing" and says in row.found and row.fix
+    lesser = doctor.try_package("broken", "broken", "the plots")
+    assert lesser.state == "warning" and "without it: no the plots" in lesser.found
+
+
+def test_a_right_that_is_refused_is_a_warning():
+    import resource
+
+    row = doctor._right("real-time priority", "raise SystemExit(1)", resource.RLIMIT_RTPRIO, "rtprio 50")
+    assert row.state == "warning" and row.found.startswith("refused") and "rtprio 50" in row.fix
+
+
+def test_it_runs_with_every_import_failing(tmp_path):
+    """No site-packages for the doctor, and an interpreter that fails for whatever it tries."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from robotrl import doctor; sys.executable = '/bin/false'\n"
+    code += "sys.exit(doctor.main(['--json']))"
+    done = subprocess.run([sys.executable, "-I", "-S", "-B", "-c", code, str(ROOT)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    rows = {row["name"]: row for row in json.loads(done.stdout.splitlines()[-1])["rows"]}
+    assert rows["robotrl"]["state"] == "ok" and "servos port" in rows
+    for _, distribution, loss in doctor.PACKAGES:
+        assert rows[distribution]["state"] == ("warning" if loss else "missing")
+        assert rows[distribution]["fix"]
+
+
+def test_json_comes_last_and_the_exit_code_says_whether_anything_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "PACKAGES", ())
+    assert doctor.main(["--sim", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said["ok"] and {row["state"] for row in said["rows"]} <= {"ok", "warning"}
+    assert doctor.main(["--json", "--set", "robot.serial=x"]) == 2
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert all(row["fix"] for row in rows if row["state"] != "ok")
+
+
+def test_a_wrong_run_file_is_a_row(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(doctor, "PACKAGES", ())
+    assert doctor.main([str(tmp_path / "none.toml"), "--sim"]) == 2
+    assert "no config file" in capsys.readouterr().out
+
+
+def devices(tmp_path, *names):
+    (tmp_path / "serial" / "by-id").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (tmp_path / name).touch()
+        (tmp_path / "serial" / "by-id" / f"usb-{name}").symlink_to(Path("..") / ".." / name)
+    return tmp_path
+
+
+def test_ports_have_their_stable_names(tmp_path):
+    dev = devices(tmp_path, "ttyUSB0")
+    (dev / "ttyACM1").touch()
+    (dev / "tty1").touch()
+    assert [(Path(p.name).name, Path(p.device).name) for p in findport.ports(dev)] == [
+        ("ttyACM1", "ttyACM1"),
+        ("usb-ttyUSB0", "ttyUSB0"),
+    ]
+
+
+def test_the_port_that_is_unplugged_is_named(tmp_path, monkeypatch, capsys):
+    dev = devices(tmp_path, "ttyUSB0", "ttyUSB1")
+    monkeypatch.setattr(findport.time, "sleep", lambda _: (dev / "ttyUSB1").unlink())
+    assert findport.main(["--dev", str(dev), "--json"]) == 0
+    out = capsys.readouterr().out
+    assert f'port = "{dev}/serial/by-id/usb-ttyUSB1"' in out
+    assert [p["device"] for p in json.loads(out.splitlines()[-1])["unplugged"]] == [f"{dev}/ttyUSB1"]
+
+
+def test_nothing_unplugged_and_no_port_at_all_are_said(tmp_path, capsys):
+    assert findport.main(["--dev", str(tmp_path)]) == 2
+    assert "no serial port" in capsys.readouterr().err
+    dev = devices(tmp_path, "ttyUSB0")
+    assert findport.main(["--dev", str(dev), "--timeout", "0"]) == 2
+    assert "nothing was unplugged" in capsys.readouterr().err
+    assert findport.main(["--dev", str(dev), "--list"]) == 0
