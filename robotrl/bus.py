@@ -1,13 +1,14 @@
 """The bus carries topics between the processes of one machine: ZeroMQ publish/subscribe over ipc sockets in a 0700 directory.
 
-One socket file per (topic, source), one frame per message, msgpack of the topic's one type: nothing that arrives can run code. A second
-bind to the same ipc path would succeed and steal it, so a publisher first takes an advisory lock beside the socket. Options
-are set before connect: a CONFLATE set later keeps the oldest instead of the newest.
+One socket file per (topic, source), one frame per message, msgpack of the topic's one type: nothing that arrives can run code.
+A second bind to the same ipc path would succeed and steal it, so a publisher first takes an advisory lock beside the socket.
+Options are set before connect: a CONFLATE set later keeps the oldest instead of the newest.
 """
 
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,11 @@ class Subscriber:
             socket.close(0)
 
 
+def _known(topic: str) -> None:
+    if topic not in TOPICS:
+        raise BusError(f"no topic {topic!r}; robotrl/topics.py has {', '.join(TOPICS)}")
+
+
 class Bus:
     """One process's door to the bus. `source` is the node's name; `boot` tells this life of it from the last."""
 
@@ -156,11 +162,13 @@ class Bus:
         self._ends: list[Publisher | Subscriber] = []
 
     def publisher(self, topic: str) -> Publisher:
+        _known(topic)
         publisher = Publisher(self._context, self.directory, topic, self.source, self.boot, self.clock)
         self._ends.append(publisher)
         return publisher
 
     def subscriber(self, topic: str) -> Subscriber:
+        _known(topic)
         subscriber = Subscriber(self._context, self.directory, topic, self.clock)
         self._ends.append(subscriber)
         return subscriber
@@ -171,7 +179,7 @@ class Bus:
         for subscriber in subscribers:
             for socket in subscriber.sockets:
                 poller.register(socket, zmq.POLLIN)
-        return bool(poller.poll(max(0.0, timeout_s) * 1000))
+        return bool(poller.poll(math.ceil(max(0.0, timeout_s) * 1000)))
 
     def close(self) -> None:
         for end in self._ends:

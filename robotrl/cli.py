@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 # By name, so that no command imports another's modules.
-FORESEEN = frozenset(("ConfigError", "RunError", "ReplayError", "PortError", "BusError", "CalibrationError", "DeviceError", "VideoError", "WeightsError", "Unsupported"))
+FORESEEN = frozenset(("ConfigError", "RehearsalError", "RunError", "ReplayError", "PortError", "BusError", "CalibrationError", "DeviceError", "VideoError", "WeightsError", "Unsupported"))
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -62,10 +62,10 @@ class Limits:
 
     position_min: float = 0.4  # rad; motor bounds 0.5..2.5 of the PyBullet class, widened for the swing range; chosen
     position_max: float = 3.6  # rad; chosen
-    slew_rad_s: float = 40.0  # fastest change of a target; a 3.5 Hz gait of +-0.5 rad needs 11; chosen
-    lead_rad: float = 1.6  # farthest target from the present angle: what 2 periods at slew_rad_s can travel
+    slew_rad_s: float = 45.0  # fastest change of a target: the largest step that the walking task can ask for is 0.85 rad; chosen
+    lead_rad: float = 1.8  # farthest target from the present angle: what 2 periods at slew_rad_s can travel
     gap_min: float = 0.1  # rad, distance of the two motors of a leg: pi - 2(extension - pi/2) stays in [gap_min, 2 pi - gap_min]
-    temp_c: float = 80.0  # motor temperature that stops the run; chosen
+    temp_c: float = 100.0  # winding temperature that stops the run; rated 120 or more in motors of this class; chosen
     tilt_rad: float = 0.52  # 30 degrees: a fall (safety facts, row 58)
     tilt_s: float = 0.1  # for this long
     falls: int = 5  # in 10 minutes, inside a session, after which a person must look (safety facts, row 58)
@@ -120,15 +120,16 @@ class Task:
     history: int = 5  # past observations and actions in the policy's input; Haarnoja et al.
     episode_steps: int = 500  # truncation; same source
     swing_range: float = 0.5  # rad about 0; authors' minitaur_extended_env
-    extension_range: float = 0.5  # rad about extension_centre; same
+    extension_range: float = 0.35  # rad about extension_centre; theirs 0.5 lets one side fold until the torso lies at 30 degrees; chosen
     extension_centre: float = 2.0  # rad; same
-    smoothing: float = 0.4  # of the way to an action that the legs' target moves in a step; 1: no low-pass; chosen
+    smoothing: float = 0.5  # of the way to an action that the legs' target moves in a step; 1: no low-pass; chosen
     speed_cap: float = 0.5  # m/s, reward is clip(v, +-cap); same
     acceleration_weight: float = 0.1  # times mean |a'' | of the last three actions; same
     pitch_weight: float = 0.05  # times the pitch beyond pitch_free; chosen (paper: penalises large pitch, weight not published)
     pitch_free: float = 0.2  # rad; chosen
     fold_weight: float = 0.05  # times front-leg swing under the body beyond fold_free; chosen (paper's third penalty)
     fold_free: float = 0.4  # rad; chosen
+    fall_penalty: float = 10.0  # once, at a fall: more than a lunge forward earns before it; a fall costs a reset; chosen
     fall_tilt: float = 0.52  # rad, roll or pitch: the episode terminates; Walk in the Park and safety row 58
     velocity_window_s: float = 0.1  # over which the tracker's poses give a speed; chosen
     tracker_patience_s: float = 1.0  # the episode ends when poses stay away longer (hardware facts 9)
@@ -141,18 +142,18 @@ class Agent:
     name: str = "sac"
     engine: str = "auto"  # auto, fused, torch, reference
     hidden: tuple[int, ...] = (256, 256)
-    discount: float = 0.99
-    polyak: float = 0.005
+    discount: float = 0.97  # a horizon of 0.7 s, two steps of a gait; HIL-SERL's; 0.99 keeps an early over-estimate for 15k steps
+    polyak: float = 0.01  # target smoothing; twice the paper's, with the shorter horizon; chosen
     batch: int = 256
-    actor_lr: float = 3e-4
-    critic_lr: float = 3e-4
-    temperature_lr: float = 3e-4
-    initial_temperature: float = 0.1  # Walk in the Park
-    target_entropy: float = math.nan  # nan: -action size
+    actor_lr: float = 5e-4  # the paper's is 3e-4; chosen
+    critic_lr: float = 5e-4
+    temperature_lr: float = 5e-4
+    initial_temperature: float = 0.02  # times the entropy, no more than the reward is in size; chosen
+    target_entropy: float = -4.0  # minus half the action size, as Walk in the Park; nan: minus the action size, as the paper
     critics: int = 2
     updates_per_step: float = 1.0  # UTD: the learner is paced by data
-    random_steps: int = 1000  # uniform actions first
-    learn_after: int = 1000  # transitions before the first update
+    random_steps: int = 2000  # uniform actions first
+    learn_after: int = 2000  # transitions before the first update
     publish_every: int = 50  # steps between two weight versions
     threads: int = 1
     capacity: int = 1_000_000  # transitions the replay can hold
@@ -166,6 +167,7 @@ class Run:
     steps: int = 30_000  # control steps of the policy
     seed: int = 0
     evaluation_episodes: int = 10
+    real_time: bool = True  # on the wall clock, ask for real-time priority; without the right to it the run says so and goes on
     robot: Robot = field(default_factory=Robot)
     task: Task = field(default_factory=Task)
     agent: Agent = field(default_factory=Agent)

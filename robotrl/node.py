@@ -6,13 +6,17 @@ A node ends when it is told to (SIGTERM) or when the manager is gone: its standa
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import select
+import shutil
 import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from robotrl import rundir
@@ -21,14 +25,19 @@ from robotrl.clock import WallClock
 from robotrl.messages import Beat
 
 MCL_CURRENT_AND_FUTURE = 1 | 2
+PR_SET_TIMERSLACK = 29
 BEAT_NS = 100_000_000
+ORPHAN_NS = 100_000_000  # how often a node looks whether the manager is still there
+SPIN_NS = 200_000  # at real-time priority: the kernel wakes us that much early, and the deadline is met by looking at the clock
+SLACK_NS = 5_000_000  # so much time before the next period leaves room to collect garbage
+COLLECT_EVERY = 50  # periods
 
 
 @dataclass
 class Lateness:
-    """What the clock did: each period's lateness in us, and how many periods were skipped."""
+    """What the clock did: each period's lateness in us (kept at real-time pace alone), and how many periods were skipped."""
 
-    late_us: list[float]
+    late_us: array[float] = field(default_factory=lambda: array("d"))
     overruns: int = 0
 
 
@@ -37,20 +46,27 @@ class Node:
 
     def __init__(self, directory: Path, source: str) -> None:
         self.directory, self.source = directory, source
+        self.stopping = False
+        self._orphaned = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
         self.run = rundir.load(directory)
         self.clock = WallClock()
         self.bus = Bus(bus_directory(directory), source, self.clock)
-        self.stopping = False
         self.progress = 0
-        self.lateness = Lateness([])
-        self._watch_input = not sys.stdin.closed and not os.isatty(0)
+        self.lateness = Lateness()
+        self._paced = self._spin = False
+        self._looked = 0  # when we last looked for the manager
+        self._watch_input = sys.stdin is not None and not sys.stdin.closed and not os.isatty(0)
         self._beat = self.bus.publisher("beat") if source in _BEATERS else None
         self._beat_due = 0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
+
+    def say(self, what: object) -> None:
+        """A line for the person who started the run: it goes to the node's log, and from there to his screen."""
+        print(f"{self.source}: {what}", file=sys.stderr, flush=True)
 
     def beat(self, note: str = "") -> None:
         """Count one finished loop and say so ten times a second."""
@@ -62,29 +78,65 @@ class Node:
 
     def orphaned(self) -> bool:
         """True once the manager's end of our standard input has closed."""
-        if not self._watch_input or not select.select([0], [], [], 0)[0]:
-            return False
-        return os.read(0, 4096) == b""
+        if not self._orphaned and self._watch_input and select.select([0], [], [], 0)[0]:
+            self._orphaned = os.read(0, 4096) == b""
+        return self._orphaned
 
-    def every(self, period_ns: int) -> Iterator[int]:
-        """Yield the loop's number once a period, at absolute deadlines. A missed period is skipped and counted, never caught up."""
+    def hurry(self, priority: int, lock: bool = False) -> str:
+        """Go before everything that is not the robot, where the run asks for it; what was refused, or ""."""
+        ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)  # ns; the default of 50 us is lateness of our own making
+        return real_time(priority, lock) if self.run.real_time else ""
+
+    def pace(self, priority: int) -> None:
+        """From now on periods are kept as exactly as this user may ask for: SCHED_FIFO, locked memory, no garbage collection
+        but in a period's slack. Without the right to it, or where the run does not ask for it, this is said and no error."""
+        self._paced = True
+        if refused := self.hurry(priority, lock=True):
+            self.say(refused)
+        self._spin = os.sched_getscheduler(0) == os.SCHED_FIFO
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+
+    def every(self, period_ns: int, ended: Callable[[], bool] | None = None) -> Iterator[int]:
+        """Yield the loop's number once a period, at absolute deadlines, until `ended` (default: told to stop, or orphaned).
+
+        A missed period is skipped and counted, never caught up.
+        """
+        ended = ended or self._over
         deadline = self.clock.now()
         number = 0
-        while not self.stopping:
-            now = self.clock.now()
-            late = now - deadline
-            self.lateness.late_us.append(max(0, late) * 1e-3)
+        while not ended():
+            if self._paced:
+                self.lateness.late_us.append(max(0, self.clock.now() - deadline) * 1e-3)
             yield number
             number += 1
             deadline += period_ns
-            behind = self.clock.now() - deadline
-            if behind > 0:
-                skipped = behind // period_ns + 1
+            left = deadline - self.clock.now()
+            if left < 0:
+                skipped = -left // period_ns + 1
                 self.lateness.overruns += int(skipped)
                 deadline += skipped * period_ns
-            if number % 25 == 0 and self.orphaned():
-                self.stopping = True
-            self.clock.sleep_until(deadline)
+            elif self._paced and left > SLACK_NS and number % COLLECT_EVERY == 0:
+                gc.collect(0)
+            self._sleep_until(deadline)
+
+    def _over(self) -> bool:
+        now = self.clock.now()
+        if now >= self._looked + ORPHAN_NS:
+            self._looked = now
+            self.stopping = self.stopping or self.orphaned()
+        return self.stopping
+
+    def _sleep_until(self, deadline: int) -> None:
+        self.clock.sleep_until(deadline - SPIN_NS if self._spin else deadline)
+        while self._spin and time.monotonic_ns() < deadline:
+            pass
+
+    def abandon(self) -> None:
+        """Remove what the manager would have removed: for the last node of a run whose manager was killed."""
+        shutil.rmtree(self.bus.directory, ignore_errors=True)
+        (self.directory / "bus.json").unlink(missing_ok=True)
 
     def close(self) -> None:
         self.bus.close()
@@ -101,16 +153,17 @@ def bus_directory(directory: Path) -> Path:
         return directory / "no-bus"
 
 
-def real_time(priority: int) -> str:
-    """Ask for SCHED_FIFO and locked memory; returns "" or one line that says what was refused and how to allow it."""
+def real_time(priority: int, lock: bool) -> str:
+    """Ask for SCHED_FIFO, for the bus's threads too, and locked memory; "" or one line: what was refused, how to allow it."""
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(priority))
     except OSError:
         try:
             os.nice(-10)
         except OSError:
             pass
-        return "no real-time priority: the servo loop will be late under load; allow it: LimitRTPRIO=20 (docs/hardware.md)"
-    if ctypes.CDLL(None, use_errno=True).mlockall(MCL_CURRENT_AND_FUTURE) != 0:
-        return "memory not locked: allow it: LimitMEMLOCK=infinity (docs/hardware.md)"
+        return "no real-time priority: the servo loop will be late under load; allow it: rtprio 50 (docs/hardware.md)"
+    if lock and ctypes.CDLL(None, use_errno=True).mlockall(MCL_CURRENT_AND_FUTURE) != 0:
+        return "memory not locked: allow it: memlock unlimited (docs/hardware.md)"
     return ""

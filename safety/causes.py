@@ -126,6 +126,10 @@ class Inputs:
     nan_action: bool = False  # the gate's verdict names it
     policy_dead: bool = False
     reset_dead: bool = False
+    tracker_dead: bool = False
+    console_dead: bool = False
+    manager_gone: bool = False  # who would start again what dies
+    run_over: bool = False  # the manager ends the run
     learner_gone: bool = False
     crash_loop: bool = False  # the manager gave a process up
     console_age_s: float = math.inf
@@ -170,6 +174,7 @@ def catalogue(
         Cause("imu_frozen", 15, "imu_same_in_row", 4, relax, operator, imu),
         Cause("imu_implausible", 16, "imu_implausible_in_row", 2, relax, operator, imu),
         Cause("tracker_gone", 17, "pose_age_s", 1.5, hold, auto, "no pose: look at the tracker", 0, 0, RUN),
+        Cause("tracker_dead", 17, "tracker_dead", 0, hold, auto, "the tracker's program died", 0, 0, RUN),
         Cause("action_stale", 23, "action_age_s", 0.095, hold, auto, "actions come too late", 0, 0.5, RUN, hiccup),
         Cause("reset_silent", 23, "action_age_s", 0.5, hold, auto, "the reset script is silent", 0, 1.0, RESET),
         Cause("learner_gone", 33, "learner_gone", 0, Severity.WARN, auto, "the learner is gone"),
@@ -178,6 +183,9 @@ def catalogue(
         Cause("guard_restart", 35, "", 0, pstop, operator, "the guard was started again: look round"),
         Cause("driver_silent", 36, "drive_age_s", 0.06, pstop, operator, "the servo driver is silent"),
         Cause("console_silent", 38, "console_age_s", 0.5, stopping, operator, "no console: attach one", 0, 0, POWERED),
+        Cause("console_dead", 38, "console_dead", 0, stopping, operator, "the console died: attach one", 0, 0, POWERED),
+        Cause("manager_gone", 39, "manager_gone", 0, pstop, operator, "the manager died: start the run again"),
+        Cause("run_over", 0, "run_over", 0, relax, operator, "the run is over"),
         Cause("overrun", 41, "overruns_in_row", 2, hold, auto, "the servo loop is late", 0, 0, MOVING, hiccup),
         Cause("crash_loop", 43, "crash_loop", 0, pstop, operator, "a process died too often: read its log"),
         Cause("nan_action", 51, "nan_action", 0, stopping, operator, "the policy sends no numbers", 0, 0, MOVING),

@@ -21,6 +21,7 @@ NONCE_NS = 5 * NS
 NONCE_EVERY_NS = NS
 PSTOP_NS = 600 * NS
 SESSION_NS = 4 * 3600 * NS
+LIMP_NS = 200_000_000  # a driver that has had the permit for so long and keeps torque off will not put it on
 RESUME_S = 0.2  # all must be well for so long before a session goes on after a cause its budget forgave
 
 
@@ -113,7 +114,7 @@ class Guard:
         self._nonces: dict[int, int] = {}  # each with the time it was made
         self._damp_ns = round(damp_s * NS)
         self._restarted = restarted
-        self._limp = False  # PSTOP without torque: the driver had switched it off before the guard came back
+        self._limp = False  # PSTOP without torque: the driver has switched it off, or was started again
         self._entered = self._opened = 0
         self._torque, self._stop = False, "off"
         self._off_since: int | None = None
@@ -142,6 +143,8 @@ class Guard:
     def _raised(self, now: int, inputs: Inputs) -> set[str]:
         """The causes that only the guard itself can see."""
         raised = {"operator_stop"} if any(command.name == "stop" for command in inputs.commands) else set()
+        if self.state is State.PSTOP and not inputs.torque_on and now - self._entered > LIMP_NS:
+            self._limp = True
         if self._first:
             self._first, self._epoch, self._entered = False, inputs.epoch, now
             if self._restarted:

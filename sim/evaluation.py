@@ -50,8 +50,9 @@ def evaluate(
     say: Callable[[str], Any] = print,
     terrain: str | None = None,
     push_n: float | None = None,
+    weights: Path | None = None,
 ) -> dict[str, Any]:
-    """Run `episodes` episodes with the newest weights of `directory`; returns means and the list of episodes."""
+    """Run `episodes` episodes with `weights` (default: the newest of `directory`); returns means and the list of episodes."""
     twin = dataclasses.replace(
         run.twin,
         terrain=run.twin.terrain if terrain is None else terrain,
@@ -59,10 +60,10 @@ def evaluate(
     )
     run = dataclasses.replace(run, twin=twin)
     rig = Rig(run, EVALUATION_SEED + run.seed, deterministic=True)
-    weights = directory / "weights" / "policy.safetensors"
-    if not weights.is_file():
-        raise rundir.RunError(f"{weights}: no weights yet; train longer than agent.learn_after steps")
-    rig.pilot.take(Actor.load(weights), 0, 0)
+    source = weights or directory / "weights" / "policy.safetensors"
+    if not source.is_file():
+        raise rundir.RunError(f"{source}: no weights yet; train longer than agent.learn_after steps")
+    rig.pilot.take(Actor.load(source), 0, 0)
     film = VideoWriter(directory / "walk.mp4", VIDEO[2], VIDEO[:2]) if video else None
     done: list[dict[str, Any]] = []
     traces = _Traces()
@@ -94,7 +95,7 @@ def evaluate(
     if film is not None:
         film.close()
         result["video"] = str(film.path)
-    if terrain is None and push_n is None:
+    if terrain is None and push_n is None and weights is None:
         traces.save(directory / "traces.npz")
         metrics = rundir.Metrics(directory)
         metrics.write("evaluation", **result, step_total=run.steps)
@@ -159,13 +160,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--push", type=float, metavar="N", help="one horizontal push of this force for 0.1 s in every episode"
     )
+    parser.add_argument("--weights", type=Path, help="weights file (default: the run's newest)")
     parser.add_argument("--video", action="store_true", help="film the first episode to walk.mp4")
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
     args = parser.parse_args(argv)
     directory = args.run_dir or rundir.newest(Path("runs"))
     console = Console(stderr=args.json)
     result = evaluate(
-        rundir.load(directory), directory, args.episodes, args.video, console.print, args.terrain, args.push
+        rundir.load(directory), directory, args.episodes, args.video, console.print, args.terrain, args.push, args.weights
     )
     console.print(summarise(result))
     if args.json:

@@ -1,6 +1,7 @@
 """A scripted operator for `run --sim` without a terminal: enables, runs, and answers when the robot asks for a hand.
 
-It sits where the console sits, speaks the same messages, and lifts the robot by the twin's own control line. Hardware never has one.
+It sits where the console sits, speaks the same messages, and lifts the robot by the twin's own control line. Hardware never
+has one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from robotrl.messages import Guard, Operator
 from robotrl.node import Node
 
 PERIOD_NS = 100_000_000
+SILENT_NS = 500_000_000  # what a guard said longer ago is no longer on a person's screen
 PATIENCE = 5  # periods between two presses of one key: a person does not hammer
 
 
@@ -45,26 +47,35 @@ class Script:
 
 def needs_a_hand(command: str, guard: Guard) -> bool:
     """Before these keys a person sets the robot on its feet."""
-    return command == "reset" and "reset_failed" in guard.causes or command == "enable" and bool(guard.last_cause)
+    return (command == "reset" and "reset_failed" in guard.causes) or (command == "enable" and bool(guard.last_cause))
+
+
+def lift(twin_fd: int) -> None:
+    """Set the robot on its feet, as far as there is still a robot."""
+    try:
+        os.write(twin_fd, json.dumps({"place": "stand"}).encode() + b"\n")
+    except BrokenPipeError:
+        print("operator: the twin is gone", flush=True)
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="robotrl.sim.operator")
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--twin-fd", type=int, required=True, help="where the twin's control lines go")
+    parser.add_argument("--restarted", action="store_true", help="the last one died")
     args = parser.parse_args(argv)
     node = Node(args.run_dir, "console")
     keys, guards = node.bus.publisher("operator"), node.bus.subscriber("guard")
     script, press, waited = Script(), 0, PATIENCE
     for _ in node.every(PERIOD_NS):
-        guard = guards.latest()
+        guard = None if (said := guards.age_ns(node.clock.now())) is None or said > SILENT_NS else guards.latest()
         waited += 1
         command = script.answer(guard) if guard is not None and waited > PATIENCE else ""
         if guard is None or not command:
             keys.send(Operator(command="beat", press=0))
             continue
         if needs_a_hand(command, guard):
-            os.write(args.twin_fd, json.dumps({"place": "stand"}).encode() + b"\n")
+            lift(args.twin_fd)
         press, waited = press + 1, 0
         keys.send(Operator(command=command, press=press, nonce=guard.nonce))
         print(f"operator: {command} in {guard.state}", flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -67,7 +68,10 @@ class LearnerProcess:
             raise RehearsalError(
                 f"the learner stopped (exit code {self._process.wait()}); its words are above"
             )
-        return dict(json.loads(line))
+        answer = dict(json.loads(line))
+        if "error" in answer:
+            raise RehearsalError(answer["error"])
+        return answer
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -82,8 +86,9 @@ class LearnerProcess:
 class Training:
     """One rehearsal: the rig and the learner in step, with what the person sees of it."""
 
-    def __init__(self, run: config.Run, directory: Path, console: Console) -> None:
+    def __init__(self, run: config.Run, directory: Path, console: Console, keep_every: int = 0) -> None:
         self.run, self.directory, self.console = run, directory, console
+        self.keep_every, self._kept = keep_every, 0
         size = SENSORS * (1 + run.task.history) + ACTIONS * run.task.history
         self.replay = Replay.create(directory / "replay", size, ACTIONS, run.agent.capacity)
         self.rig = Rig(run, run.seed, replay=self.replay)
@@ -125,6 +130,7 @@ class Training:
         # The learner may already have renamed a newer file into place: the weights travel with the answer's version.
         path = self.directory / "weights" / f"policy-{answer['version']}.safetensors"
         self.rig.pilot.take(Actor.load(path), answer["version"], self.rig.clock.now())
+        self._keep(path)
         path.unlink()
         if answer["version"] % 20 == 0:
             keep = ("updates", "critic_loss", "actor_loss", "entropy", "temperature", "q_mean")
@@ -133,6 +139,12 @@ class Training:
                 "learner", step_total=self.replay.count, updates_per_s=rate, wall_s=time.monotonic() - self.started,
                 **{k: answer[k] for k in keep if k in answer},
             )  # fmt: skip
+
+    def _keep(self, path: Path) -> None:
+        """Every `keep_every` transitions, the weights acted with from there on stay as weights/at-<transitions>.safetensors."""
+        if self.keep_every and (reached := self.replay.count // self.keep_every * self.keep_every) > self._kept:
+            os.link(path, path.with_name(f"at-{reached}.safetensors"))
+            self._kept = reached
 
     def _note_causes(self) -> None:
         """What stopped the robot, as it happens: a run that stands still must say why."""
@@ -181,6 +193,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=Path("runs"), help="where run directories are made (default: runs)"
     )
+    parser.add_argument("--keep-every", type=int, default=0, metavar="N", help="keep the weights of every N transitions too")
     parser.add_argument("--no-video", action="store_true", help="leave out the video")
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
     return parser.parse_args(argv)
@@ -194,9 +207,9 @@ def main(argv: list[str]) -> int:
     run = config.load(args.run, overrides)
     console = Console(stderr=args.json)
     directory = rundir.create(run, args.out, "lockstep")
-    training = Training(run, directory, console)
+    training = Training(run, directory, console, args.keep_every)
     console.print(f"[bold]{run.name}[/] on the twin: {run.steps} steps = {run.steps / run.task.rate_hz / 60:.0f} min of robot time, "
-                  f"seed {run.seed}, learner: {training.learner.engine}")  # fmt: skip
+                  f"seed {run.seed}, learner: {training.learner.engine}", soft_wrap=True)  # fmt: skip
     columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.completed}/{task.total}"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[said]}"))  # fmt: skip
     try:

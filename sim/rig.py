@@ -66,7 +66,9 @@ class Rig:
 
     def speed(self) -> float:
         """True forward speed of the torso along its heading, m/s, over the last period."""
-        return float(self.twin.world.forward_speed())
+        now, before = self.twin.world.sensed(0.0), self.twin.world.sensed(self.period_s)
+        heading = np.array((np.cos(now.rpy[2]), np.sin(now.rpy[2])))
+        return float((now.position[:2] - before.position[:2]) @ heading / self.period_s)
 
     def cycle(self) -> None:
         """One control period of robot time."""
@@ -134,6 +136,8 @@ class Rig:
     def _on_state(self, state: str) -> None:
         if state == "RESET" and self.run.twin.randomise:
             self.twin.world.randomise(self.rng)
+        if state == "RESET" and self.run.twin.terrain != "flat":
+            self.twin.world.place("stand")  # a course begins at its start: carried back, or the stairs would be behind it
         if state == "RUN" and self.run.twin.push_n > 0:
             self._push_at = int(self.rng.integers(50, max(51, self.run.task.episode_steps - 150)))
 

@@ -24,10 +24,13 @@ import numpy as np
 from robotrl import config
 from robotrl.clock import Clock, LockstepClock, WallClock
 from robotrl.drivers.port import MemoryPort
+from robotrl.node import real_time
 from robotrl.sim import faults
 from robotrl.sim.moteusbus import MoteusBus
 from robotrl.sim.senses import ImuSensor, TrackerSensor
 from robotrl.sim.server import Server
+
+PRIORITY = 10  # real robots wait for no scheduler; below the driver and the guard, whom the twin must not hold up
 
 
 class Twin:
@@ -42,7 +45,10 @@ class Twin:
         self.clock = clock or LockstepClock()
         lockstep = isinstance(self.clock, LockstepClock)
         streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(5)]
-        self.world = World(run.twin, seed)
+        try:
+            self.world = World(run.twin, seed)
+        except ValueError as error:  # names a terrain or a robot that there is not
+            raise config.ConfigError(f"twin: {error}") from None
         self.bus = MoteusBus(self.world, run.robot.servos, run.twin, streams[0], None if lockstep else self.clock)
         self.imu = ImuSensor(self.world, run.twin, streams[1])
         self.tracker = TrackerSensor(self.world, run.twin, streams[2])
@@ -142,6 +148,8 @@ def main(argv: list[str]) -> int:
     try:
         with os.fdopen(words, "w") as out:
             print(json.dumps(server.paths), file=out, flush=True)
+        if run.real_time and (refused := real_time(PRIORITY, lock=False)):
+            print(f"robotrl twin: {refused}", file=sys.stderr, flush=True)
         server.serve()
     except BrokenPipeError:
         print("robotrl twin: nobody reads the ports' names from standard output; stopped", file=sys.stderr)

@@ -1,7 +1,7 @@
 """The guard: hears every stream, says fifty times a second who may move the robot. Imports no torch.
 
-`Sentry` turns messages into the plain `Inputs` that `safety.guard` judges, and its verdict into a permit. The same sentry stands in
-the rehearsal. `main` is its process on the wall clock.
+`Sentry` turns messages into the plain `Inputs` that `safety.guard` judges, and its verdict into a permit. The same sentry stands
+in the rehearsal. `main` is its process on the wall clock.
 """
 
 from __future__ import annotations
@@ -15,14 +15,19 @@ from pathlib import Path
 
 from robotrl import messages as m
 from robotrl.config import Run
-from robotrl.node import Node, real_time
+from robotrl.node import Node
 from robotrl.safety.causes import Command, Inputs, catalogue
 from robotrl.safety.guard import Guard, Outputs
 
 PERIOD_NS = 20_000_000
 STILL_RAD_S = 0.5  # slower than this no joint counts as moving; reading noise stays below
 CONFIRM_NS = 500_000_000  # for the motors to read back as off once they should be
+PATIENCE_NS = 5_000_000_000  # the same while the driver is silent or without its port: who starts it again needs time
+BEGIN_NS = 30_000_000_000  # for a learner to speak for the first time: it imports torch
+LISTEN_NS = 1_000_000_000  # for a guard that was started again to hear the others before it judges
+LINGER_NS = 500_000_000  # for which a guard whose manager is gone still holds its PSTOP
 GONE_NS = 5_000_000_000  # a learner that has not beaten for so long is gone
+SILENT_S = 0.06  # a driver not heard for so long cannot say whether torque is on
 LATE_FRAME_S = 1.0  # over which bad frames are counted
 READ_NS = 2_000_000_000  # how long a refused key's reason stays on the operator's screen
 NEVER = -1
@@ -49,17 +54,23 @@ class Sentry:
         self._stale_imu = 0
         self._commands: list[Command] = []
         self._human = NEVER
-        self._down: set[str] = set()
+        self._boots: dict[str, int] = {}  # source -> the life of it that spoke last
+        self._down: dict[str, int] = {}  # who died, with the life that did: only another one's word brings it back
+        self._over = False
+        self._began = NEVER
         self._crash_loop = ""
         self._ended = ""
         self._reset = ""
-        self._off_since: int | None = None
+        self._off_since: int | None = None  # for so long torque is off by us and not by the driver's word
         self._had_torque = False
         self.outputs: Outputs | None = None
         self._refused = ("", NEVER)  # the last refusal and when: the operator must have time to read it
 
     def hear(self, message: m.Message, now: int) -> None:
         """Take one message that arrived at `now`."""
+        if self._down.get(message.source, message.boot) != message.boot:
+            del self._down[message.source]
+        self._boots[message.source] = message.boot
         match message:
             case m.Joints():
                 self._joints = message
@@ -81,6 +92,10 @@ class Sentry:
             case m.Reset():
                 self._reset = message.outcome
         self._heard[message.source if isinstance(message, m.Beat) else type(message).__name__] = now
+
+    def informed(self) -> bool:
+        """Whoever says what a judgement needs has spoken."""
+        return {"Drive", "Joints", "Imu", "Operator"} <= self._heard.keys()
 
     def step(self, now: int) -> tuple[m.Permit, m.Guard]:
         """One judgement; the permit to send and the state to show."""
@@ -120,26 +135,29 @@ class Sentry:
             self._commands.append(Command(key.command, key.source, key.nonce))
 
     def _take_process(self, event: m.Process) -> None:
-        if event.event == "started":
-            self._down.discard(event.name)
-        elif event.event in ("died", "gave up"):
-            self._down.add(event.name)
+        if event.event == "died":
+            name = "console" if event.name == "operator" else event.name
+            self._down[name] = self._boots.get(name, NEVER)
         if event.event == "gave up":
             self._crash_loop = event.name
+        if event.event == "stopping":
+            self._over = True
 
     def _watch_off(self, out: Outputs, now: int) -> None:
         if out.stop != "off":
             self._off_since = None
-        elif self._off_since is None:
+        elif self._off_since is None or (self._drive is not None and self._drive.powered_off_confirmed):
             self._off_since = now
 
     def _inputs(self, now: int) -> Inputs:
         joints, drive, imu = self._joints, self._drive, self._imu
         note = self._first_complaint()
+        speaks = drive is not None and drive.present and self._age("Drive", now) < SILENT_S
         unconfirmed = (
-            self._had_torque and self._off_since is not None and now - self._off_since > CONFIRM_NS
-            and drive is not None and not drive.powered_off_confirmed
+            self._had_torque and self._off_since is not None and drive is not None and not drive.powered_off_confirmed
+            and now - self._off_since > (CONFIRM_NS if speaks else PATIENCE_NS)
         )  # fmt: skip
+        self._began = now if self._began == NEVER else self._began
         return Inputs(
             epoch=self._epoch,
             commands=tuple(self._commands),
@@ -147,7 +165,7 @@ class Sentry:
             check_note=note,
             still=joints is not None and all(abs(v) < STILL_RAD_S for v in joints.velocity),
             drive_age_s=self._age("Drive", now),
-            torque_on=drive is not None and drive.torque_on,
+            torque_on=drive is not None and (drive.gate_open or not speaks),
             port_lost=drive is not None and not drive.present,
             stop_unconfirmed=unconfirmed,
             overruns_in_row=self._overruns_in_row,
@@ -165,7 +183,11 @@ class Sentry:
             nan_action=self._nan_action,
             policy_dead="policy" in self._down,
             reset_dead="reset" in self._down,
-            learner_gone="learner" in self._down or self._age("learner", now) > GONE_NS * 1e-9,
+            tracker_dead="tracker" in self._down,
+            console_dead="console" in self._down,
+            manager_gone="manager" in self._down,
+            run_over=self._over,
+            learner_gone="learner" in self._down or now - self._heard.get("learner", self._began + BEGIN_NS) > GONE_NS,
             crash_loop=bool(self._crash_loop),
             console_age_s=self._age("Operator", now),
             human_age_s=math.inf if self._human == NEVER else (now - self._human) * 1e-9,
@@ -228,15 +250,36 @@ def main(argv: list[str]) -> int:
     epochs = EpochFile(node.directory / "epoch")
     restarted = "--restarted" in argv
     sentry = Sentry(node.run, epochs.next, lambda: secrets.randbits(48), restarted, epochs.value)
+    node.pace(19)
+    serve(node, sentry, LISTEN_NS if restarted else 0)
+    if node.orphaned():
+        node.abandon()
+    node.close()
+    return 0
+
+
+def serve(node: Node, sentry: Sentry, listen_ns: int) -> None:
+    """Judge once a period, after having listened for so long at most: silence would be taken for deaths, and the gate is shut.
+
+    Without its manager it stops the robot, says so for a while, and falls silent: that shuts the gate too.
+    """
     streams = [node.bus.subscriber(topic) for topic in STREAMS]
     permits, shown, causes = (node.bus.publisher(topic) for topic in ("permit", "guard", "cause"))
-    if refused := real_time(19):
-        print(f"guard: {refused}", file=sys.stderr, flush=True)
     last: tuple[str, tuple[str, ...]] = ("", ())
-    for _ in node.every(PERIOD_NS):
+    alone_since, listen_until = NEVER, node.clock.now() + listen_ns
+
+    def ended() -> bool:
+        return node.stopping or (alone_since != NEVER and node.clock.now() - alone_since > LINGER_NS)
+
+    for _ in node.every(PERIOD_NS, ended):
         for stream in streams:
             for message in stream.drain():
                 sentry.hear(message, node.clock.now())
+        if alone_since == NEVER and node.orphaned():
+            alone_since = node.clock.now()
+            sentry.hear(m.Process(source="manager", name="manager", pid=0, event="died"), alone_since)
+        if node.clock.now() < listen_until and not sentry.informed():
+            continue
         permit, state = sentry.step(node.clock.now())
         permits.send(permit)
         shown.send(state)
@@ -244,8 +287,6 @@ def main(argv: list[str]) -> int:
             last = (state.state, state.causes)
             causes.send(state)
             print(f"{node.clock.now()} {state.state} {' '.join(state.causes)} {state.note}", flush=True)
-    node.close()
-    return 0
 
 
 if __name__ == "__main__":

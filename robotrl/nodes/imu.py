@@ -6,23 +6,45 @@ import sys
 from pathlib import Path
 
 from robotrl.drivers.imu import WitImu
-from robotrl.drivers.port import SerialPort
+from robotrl.drivers.port import PortError, SerialPort
 from robotrl.node import Node
+from robotrl.nodes.wire import Wire
+
+
+def connect(node: Node) -> tuple[SerialPort, WitImu]:
+    """Open the port and configure the sensor. PortError says what is wrong."""
+    wiring = node.run.robot.imu
+    port = SerialPort(wiring.port, wiring.baud, node.clock)
+    try:
+        imu = WitImu(port, wiring, node.clock)
+        imu.configure()
+    except PortError:
+        port.close()
+        raise
+    return port, imu
 
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "imu")
-    ports = node.run.robot.imu
-    port = SerialPort(ports.port, ports.baud, node.clock)
-    imu = WitImu(port, ports, node.clock)
-    imu.configure()
+    try:
+        wire = Wire(node, lambda: connect(node))
+    except (PortError, ValueError) as error:
+        node.say(error)
+        node.close()
+        return 2
+    node.hurry(18)
     publisher = node.bus.publisher("imu")
-    for _ in node.every(int(1e9 / ports.rate_hz)):
-        sample = imu.read()
-        if sample is not None:
-            publisher.send(sample)
-        node.beat()
-    port.close()
+    for _ in node.every(int(1e9 / node.run.robot.imu.rate_hz)):
+        wire.again()
+        if wire.device is not None:
+            try:
+                sample = wire.device.read()
+                if sample is not None:
+                    publisher.send(sample)
+            except PortError as error:
+                wire.lost(error)
+        node.beat("" if wire.device else "port lost")
+    wire.close()
     node.close()
     return 0
 

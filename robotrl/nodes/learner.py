@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import safetensors.numpy
 
 from robotrl import rundir
-from robotrl.agents.base import make_agent
+from robotrl.agents.base import Unsupported, make_agent
 from robotrl.config import Run
 from robotrl.messages import Learner
 from robotrl.node import Node
@@ -27,6 +28,8 @@ from robotrl.replay import Replay
 from robotrl.tasks.walk import ACTIONS, SENSORS
 
 POLL_NS = 20_000_000
+LUMP = 20  # updates between two looks at whether to end, to publish, to tell
+CHECKPOINT_EVERY = 2000  # updates: 40 s of robot time at one update a step are the most that a kill costs
 
 
 class Student:
@@ -56,15 +59,32 @@ class Student:
             beat()
         return todo
 
+    def resume(self) -> bool:
+        """Go on from the checkpoint, if there is one: a learner that was killed has learnt all but its last minutes."""
+        source = self.directory / "checkpoint"
+        if not (source / "learner.json").is_file():
+            return False
+        kept = json.loads((source / "learner.json").read_text())
+        self.agent.load_state(safetensors.numpy.load_file(source / "agent.safetensors"), kept["noise"])
+        self.rng.bit_generator.state = kept["sampling"]
+        self.updates, self.version = self.agent.step, kept["version"]
+        return True
+
+    def published(self) -> int:
+        """Version of the weights that are out, 0 for none: a learner that begins again must not put worse in their place."""
+        try:
+            with safetensors.safe_open(self.directory / "weights" / "policy.safetensors", "numpy") as file:
+                return int((file.metadata() or {}).get("version", 0))
+        except (FileNotFoundError, safetensors.SafetensorError):
+            return 0
+
     def publish(self, numbered: bool = False) -> Path:
         """Write the actor's weights whole or not at all, with their version; `numbered` makes a file of its own beside it."""
         self.version += 1
         path = self.directory / "weights" / "policy.safetensors"
-        data = safetensors.numpy.save(
-            self.agent.weights(), {"version": str(self.version), "updates": str(self.updates)}
-        )
+        data = safetensors.numpy.save(self.agent.weights(), {"version": str(self.version)})  # one entry: more have no order
         aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_bytes(data)
+        aside.write_bytes(_sorted(data))
         if numbered:
             os.link(aside, path.with_name(f"policy-{self.version}.safetensors"))
         os.replace(aside, path)
@@ -74,7 +94,7 @@ class Student:
         """Everything the agent needs to go on: checkpoint/agent.safetensors and what goes with it."""
         target = self.directory / "checkpoint"
         target.mkdir(exist_ok=True)
-        state = {k: np.ascontiguousarray(v) for k, v in self.agent.state().items()}
+        state = {k: v.copy(order="C") for k, v in self.agent.state().items()}
         rundir.write_bytes(target / "agent.safetensors", safetensors.numpy.save(state))
         rundir.write_json(
             target / "learner.json",
@@ -85,11 +105,23 @@ class Student:
         )  # fmt: skip
 
 
+def _sorted(data: bytes) -> bytes:
+    """A safetensors file with its metadata in order: the library's own order changes from process to process."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    return data[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(size) + data[8 + size :]
+
+
 def lockstep(directory: Path) -> int:
     """Serve the rehearsal: a line `{"count": n}` in, the updates owed done, a line of metrics out."""
     run = rundir.load(directory)
     _prepare(run)
-    student = Student(run, directory, Replay.open(directory / "replay"))
+    try:
+        student = Student(run, directory, Replay.open(directory / "replay"))
+    except (ValueError, Unsupported) as error:  # the run file asks for an agent that does not exist here
+        print(json.dumps({"error": str(error)}), flush=True)
+        return 2
     print(json.dumps({"engine": student.agent.engine}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
@@ -112,16 +144,26 @@ def wall_clock(directory: Path) -> int:
         pass
     _prepare(node.run)
     replay = _await_replay(node)
+    if replay is None:
+        node.close()
+        return 0
     student = Student(node.run, directory, replay)
+    if student.resume():
+        node.say(f"goes on after {student.updates} updates")
+    saved = student.updates
     status = node.bus.publisher("learner")
     every = max(1, int(node.run.agent.publish_every * node.run.agent.updates_per_step))
     marks: deque[tuple[int, int]] = deque(maxlen=20)
-    published = 0
+    student.version = max(student.version, student.published())
+    published = max(student.updates, student.version * every)
     for _ in node.every(POLL_NS):
-        student.study(replay.count, limit=every, beat=node.beat)
+        student.study(replay.count, limit=LUMP, beat=node.beat)
         if student.updates >= published + every:
             published = student.updates
             student.publish()
+        if student.updates >= saved + CHECKPOINT_EVERY:
+            saved = student.updates
+            student.save()
         now = node.clock.now()
         if not marks or now - marks[-1][0] > 200_000_000:
             marks.append((now, student.updates))
@@ -132,13 +174,13 @@ def wall_clock(directory: Path) -> int:
     return 0
 
 
-def _await_replay(node: Node) -> Replay:
-    """The policy makes the replay; wait until its header is there."""
+def _await_replay(node: Node) -> Replay | None:
+    """The policy makes the replay; wait until its header is there. None when told to end first."""
     for _ in node.every(POLL_NS):
         node.beat("waiting for the replay")
         if (node.directory / "replay" / "header.json").is_file():
-            break
-    return Replay.open(node.directory / "replay")
+            return Replay.open(node.directory / "replay")
+    return None
 
 
 def _status(student: Student, marks: deque[tuple[int, int]]) -> Learner:

@@ -22,7 +22,7 @@ from robotrl.drivers.legged import Minitaur
 from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose
 from robotrl.node import Node
 from robotrl.observe import History, Track
-from robotrl.replay import Replay
+from robotrl.replay import Replay, ReplayError
 from robotrl.tasks.walk import ACTIONS, SENSORS, Walk
 
 ACTION_VALID_NS = 50_000_000  # 1.5 action periods + 1 driver period (safety facts, row 23)
@@ -197,7 +197,7 @@ class Pilot:
             self._close_tallies()
 
     def _complete(self, p: Pending, speed: float) -> None:
-        reward = self.task.reward(speed, p.actions, p.pitch)
+        reward = self.task.reward(speed, p.actions, p.pitch, p.terminated)
         tally = self._tallies[p.episode]
         tally.settled += 1
         tally.total += reward
@@ -266,44 +266,63 @@ class Weights:
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "policy")
-    run = node.run
-    replay = open_replay(node.directory, run)
-    pilot = Pilot(run, replay, run.seed + 7919 * replay.count)
-    pilot.steps = replay.count
+    try:
+        serve(node)
+    except ReplayError as error:
+        node.say(error)
+        return 3
+    finally:
+        node.close()
+    return 0
+
+
+def serve(node: Node) -> None:
+    """Answer every servo cycle, and keep what the gate made of the answers, until told to stop."""
+    replay = open_replay(node.directory, node.run)
+    pilot = resumed(node.run, replay)
     weights = Weights(node.directory / "weights" / "policy.safetensors")
     streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit")}
     actions, episodes, ends = (node.bus.publisher(t) for t in ("action", "episode", "episode_end"))
     metrics = rundir.Metrics(node.directory)
+    node.hurry(9)  # without locked memory: the replay's files are mapped into it, whole
     readings: dict[int, Joints] = {}
-    while not node.stopping and not node.orphaned():
-        node.bus.wait([streams["applied"]], 0.1)
-        for pose in streams["pose"].drain():
-            pilot.see(pose)
-        arrived = streams["applied"].drain()
-        readings |= {j.tick: j for j in streams["joints"].drain()}
-        for applied in arrived:
-            joints = readings.pop(applied.tick, None)
-            imu = streams["imu"].latest()
-            if joints is None or imu is None:
-                continue
-            newest = applied is arrived[-1]
-            action = pilot.cycle(joints, applied, imu, streams["permit"].latest())
-            if action is not None and newest:
-                actions.send(action)
-            if pilot.just_ended:
-                ends.send(ended_report(pilot, node.clock.now()))
-        if (found := weights.poll()) is not None:
-            pilot.take(*found, node.clock.now())
-        for done in pilot.finished:
-            note_episode(metrics, done)
-        pilot.finished.clear()
-        episodes.send(pilot.report(node.clock.now()))
-        readings = {t: j for t, j in readings.items() if t > max(readings) - 50} if len(readings) > 100 else readings
-        node.beat(weights.refused)
-    replay.close()
-    metrics.close()
-    node.close()
-    return 0
+    try:
+        while not node.stopping and not node.orphaned():
+            node.bus.wait([streams["applied"]], 0.1)
+            for pose in streams["pose"].drain():
+                pilot.see(pose)
+            arrived = streams["applied"].drain()
+            readings |= {j.tick: j for j in streams["joints"].drain()}
+            for applied in arrived:
+                joints, imu = readings.pop(applied.tick, None), streams["imu"].latest()
+                if joints is None or imu is None:
+                    continue
+                action = pilot.cycle(joints, applied, imu, streams["permit"].latest())
+                if action is not None and applied is arrived[-1]:
+                    actions.send(action)
+                if pilot.just_ended:
+                    ends.send(ended_report(pilot, node.clock.now()))
+            if (found := weights.poll()) is not None:
+                pilot.take(*found, node.clock.now())
+            for done in pilot.finished:
+                note_episode(metrics, done)
+            pilot.finished.clear()
+            episodes.send(pilot.report(node.clock.now()))
+            readings = {t: j for t, j in readings.items() if not arrived or t > arrived[-1].tick - 50}
+            node.beat(weights.refused)
+    finally:
+        metrics.write("policy", transitions=replay.count, dropped=pilot.dropped)
+        replay.close()
+        metrics.close()
+
+
+def resumed(run: Run, replay: Replay) -> Pilot:
+    """A pilot that goes on where the replay ends: steps and episodes are numbered on, and no random number is drawn twice."""
+    pilot = Pilot(run, replay, run.seed + 7919 * replay.count)
+    pilot.steps = replay.count
+    if replay.count:
+        pilot.episode = int(replay.columns["episode"][replay.count - 1])
+    return pilot
 
 
 def open_replay(directory: Path, run: Run) -> Replay:

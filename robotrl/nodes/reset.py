@@ -54,6 +54,7 @@ def main(argv: list[str]) -> int:
     resetter = Resetter(node.run)
     joints, imu, permits = (node.bus.subscriber(topic) for topic in ("joints", "imu", "permit"))
     actions, states = node.bus.publisher("action"), node.bus.publisher("reset")
+    node.hurry(9)
     while not node.stopping and not node.orphaned():
         node.bus.wait([joints], 0.1)
         for reading in joints.drain()[-1:]:

@@ -1,7 +1,7 @@
 """The servo driver: owns the bus to the motors and the gate, the last code before bytes.
 
-`ServoLoop` is one cycle of it: read, judge, write. One thread does all reads and writes, so that a loop that stalls *is* silence on
-the bus, and the servos' own watchdog acts. Imports no torch.
+`ServoLoop` is one cycle of it: read, judge, write. One thread does all reads and writes, so that a loop that stalls *is* silence
+on the bus, and the servos' own watchdog acts. Imports no torch.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from robotrl.config import Robot
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.port import PortError, SerialPort
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
-from robotrl.node import Node, real_time
+from robotrl.node import Node
+from robotrl.nodes.wire import Wire
 from robotrl.safety.gate import Gate, Verdict
 from robotrl.safety.limits import legged_limits
 
-POSITION_MODE, LATCHED_MODES = 10, (1, 11)  # moteus: fault and watchdog time-out leave only by a stop
+WATCHDOG_MODE, FAULT_MODE = LATCHED_MODES = (11, 1)  # moteus: watchdog time-out and fault leave only by a stop
+POWER_DOWN_NS = 1_000_000_000  # beside the damping, for the motors to read back as off
 OFF_EVERY = 5  # cycles between repeated stops while the motors are off: a servo that rebooted hears one soon
 USB_BAUD = 115200  # a USB adapter has no baud rate; something must be said
 
@@ -33,15 +35,14 @@ class ServoLoop:
         limits = robot.limits
         n = len(robot.servos.ids)
         slew = limits.slew_rad_s * period_s
-        self.gate = Gate(
-            legged_limits(n, limits.position_min, limits.position_max, slew, limits.lead_rad, limits.gap_min)
-        )
+        self.gate = Gate(legged_limits(n, limits.position_min, limits.position_max, slew, limits.lead_rad, limits.gap_min))
         self.tick = -1
         self.overruns = 0
         self.late_us = 0.0
         self.cycles_us: list[float] = []
         self._shown: tuple[str, int, int] | None = None
         self._on = False
+        self._armed = False  # torque comes on only by a permit that says so after one that did not: never by a restart
         self._damp_until: int | None = None
         self._nothing = (0,) * n
 
@@ -51,6 +52,8 @@ class ServoLoop:
         began = self.clock.now()
         joints = self.chain.read(self.tick)
         if permit is not None:
+            self._armed = self._armed or not permit.torque
+        if permit is not None and self._armed:
             self.gate.permit(permit, began)
         verdict = self.gate.decide(self.clock.now(), self._unseen(action), joints.position, joints.missed)
         if verdict.target is not None:
@@ -113,45 +116,93 @@ class ServoLoop:
         )  # fmt: skip
 
 
+class Driver:
+    """The servo loop on the bus and on its port. Without the port it goes on saying so: silence would tell the guard less."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.period_s = 1.0 / node.run.task.rate_hz
+        self.permits, self.actions = node.bus.subscriber("permit"), node.bus.subscriber("action")
+        self.joints, self.applied, self.drive = (node.bus.publisher(topic) for topic in ("joints", "applied", "drive"))
+        self.off = False
+        self.tick = -1
+        self.cycles_us: list[float] = []
+        self.wire = Wire(node, self.connect)
+
+    def connect(self) -> tuple[SerialPort, ServoLoop]:
+        """Open the port, stop every servo, configure it, check it. PortError, ValueError: nothing has moved."""
+        robot = self.node.run.robot
+        port = SerialPort(robot.servos.port, USB_BAUD, self.node.clock)
+        try:
+            chain = Chain(port, robot.servos, self.node.clock)
+            if WATCHDOG_MODE in chain.read(self.tick).mode:
+                self.node.say("the servos' own watchdog had stopped them")
+            chain.stop()
+            chain.configure()
+            for complaint in chain.check():
+                self.node.say(complaint)
+            loop = ServoLoop(robot, chain, self.node.clock, self.period_s)
+        except (PortError, ValueError):
+            port.close()
+            raise
+        loop.tick, loop.cycles_us = self.tick, self.cycles_us
+        return port, loop
+
+    def serve(self) -> None:
+        """Own the period until told to stop, then power down by the robot's profile."""
+        period = int(self.period_s * 1e9)
+        for _ in self.node.every(period):
+            permit = self.permits.latest()
+            self.cycle(permit, self.actions.latest(permit.holder) if permit is not None and permit.holder else None)
+        until = self.node.clock.now() + POWER_DOWN_NS + int(self.node.run.robot.stop_damp_s * 1e9)
+        for _ in self.node.every(period, lambda: self.off or self.node.clock.now() > until):
+            self.cycle(None, None)
+
+    def cycle(self, permit: Permit | None, action: Action | None) -> None:
+        """One period: newest permit and newest action in; joints, what was applied, and the drive's health out."""
+        loop = self.wire.device
+        if loop is None:
+            self.wire.again()
+            return self._without()
+        late = self.node.lateness
+        loop.late_us, loop.overruns = late.late_us[-1], late.overruns
+        try:
+            joints, applied, drive = loop.cycle(permit, action)
+        except PortError as error:
+            self.wire.lost(error)
+            return self._without()
+        self.tick, self.off = loop.tick, drive.powered_off_confirmed
+        self.joints.send(joints)
+        self.applied.send(applied)
+        self.drive.send(drive)
+
+    def _without(self) -> None:
+        self.off = self.node.stopping  # nobody can be told to power down: the servos' watchdogs do it
+        late = self.node.lateness
+        self.drive.send(
+            Drive(
+                tick=self.tick, gate_open=False, torque_on=False, powered_off_confirmed=False, late_us=late.late_us[-1],
+                cycle_us=0.0, overruns=late.overruns, frame_errors=0, stop="", present=False,
+            )
+        )  # fmt: skip
+
+
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "servos")
-    robot, period_s = node.run.robot, 1.0 / node.run.task.rate_hz
-    port = SerialPort(robot.servos.port, USB_BAUD, node.clock)
-    chain = Chain(port, robot.servos, node.clock)
-    chain.stop()
-    chain.configure()
-    for complaint in chain.check():
-        print(f"servos: {complaint}", file=sys.stderr, flush=True)
-    loop = ServoLoop(robot, chain, node.clock, period_s)
-    refused = real_time(20)
-    if refused:
-        print(f"servos: {refused}", file=sys.stderr, flush=True)
     try:
-        serve(node, loop, period_s)
-    except PortError as error:
-        print(f"servos: {error}", file=sys.stderr, flush=True)
-        return 3
+        driver = Driver(node)
+    except (PortError, ValueError) as error:
+        node.say(error)
+        node.close()
+        return 2
+    node.pace(20)
+    try:
+        driver.serve()
     finally:
-        np.savez(node.directory / "timing.npz", late_us=node.lateness.late_us, cycle_us=loop.cycles_us)
-    chain.stop()
-    port.close()
+        np.savez(node.directory / "timing.npz", late_us=np.asarray(node.lateness.late_us), cycle_us=driver.cycles_us)
+    driver.wire.close()
     node.close()
     return 0
-
-
-def serve(node: Node, loop: ServoLoop, period_s: float) -> None:
-    """Own the period until told to stop: newest permit and newest action in, joints and what was applied out."""
-    permits, actions = node.bus.subscriber("permit"), node.bus.subscriber("action")
-    joints_out, applied_out = node.bus.publisher("joints"), node.bus.publisher("applied")
-    drive_out = node.bus.publisher("drive")
-    for _ in node.every(int(period_s * 1e9)):
-        loop.late_us, loop.overruns = node.lateness.late_us[-1], node.lateness.overruns
-        permit = permits.latest()
-        action = actions.latest(permit.holder) if permit is not None and permit.holder else None
-        joints, applied, drive = loop.cycle(permit, action)
-        joints_out.send(joints)
-        applied_out.send(applied)
-        drive_out.send(drive)
 
 
 if __name__ == "__main__":

@@ -5,24 +5,41 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from robotrl.drivers.port import SerialPort
+from robotrl.drivers.port import PortError, SerialPort
 from robotrl.drivers.tracker import PoseStream
 from robotrl.node import Node
+from robotrl.nodes.wire import Wire
 
 PERIOD_NS = 4_000_000  # often enough that reading adds little to a 60 Hz pose's age
 
 
+def connect(node: Node) -> tuple[SerialPort, PoseStream]:
+    """Open the port. PortError says what is wrong."""
+    wiring = node.run.robot.tracker
+    port = SerialPort(wiring.port, wiring.baud, node.clock)
+    return port, PoseStream(port, node.clock)
+
+
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "tracker")
-    ports = node.run.robot.tracker
-    port = SerialPort(ports.port, ports.baud, node.clock)
-    stream = PoseStream(port, node.clock)
+    try:
+        wire = Wire(node, lambda: connect(node))
+    except (PortError, ValueError) as error:
+        node.say(error)
+        node.close()
+        return 2
+    node.hurry(18)
     publisher = node.bus.publisher("pose")
     for _ in node.every(PERIOD_NS):
-        for pose in stream.read():
-            publisher.send(pose)
-        node.beat()
-    port.close()
+        wire.again()
+        if wire.device is not None:
+            try:
+                for pose in wire.device.read():
+                    publisher.send(pose)
+            except PortError as error:
+                wire.lost(error)
+        node.beat("" if wire.device else "port lost")
+    wire.close()
     node.close()
     return 0
 

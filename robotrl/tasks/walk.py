@@ -49,7 +49,7 @@ class Walk:
         """The action (8,) that would have sent the legs from `before` to `sent`: the inverse of `legs`."""
         return (before + (sent - before) / np.float32(self.task.smoothing)).astype(np.float32)
 
-    def reward(self, speed: float, actions: np.ndarray, pitch: float) -> float:
+    def reward(self, speed: float, actions: np.ndarray, pitch: float, fallen: bool = False) -> float:
         """Of one step. `actions` (3, 8): normalised leg targets as applied, the newest first; `speed` m/s; `pitch` rad. At most `speed_cap`."""
         assert actions.shape == (3, ACTIONS), actions.shape
         t = self.task
@@ -59,7 +59,7 @@ class Walk:
         lean = max(0.0, abs(pitch) - t.pitch_free)
         under = -actions[0, list(FRONT)] * self._scale[0]  # a positive swing moves the front feet forwards
         fold = float(np.maximum(0.0, under - t.fold_free).mean())
-        return forward - t.acceleration_weight * smooth - t.pitch_weight * lean - t.fold_weight * fold
+        return forward - t.acceleration_weight * smooth - t.pitch_weight * lean - t.fold_weight * fold - t.fall_penalty * fallen
 
     def terminated(self, imu: Imu) -> bool:
         """A fall: rolled or pitched beyond `fall_tilt`; an attitude that is no number counts as one."""

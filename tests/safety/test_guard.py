@@ -48,11 +48,15 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "tracker_gone": ({"pose_age_s": 1.6}, "HOLD", "RUN"),
     "action_stale": ({"action_age_s": 0.1}, "HOLD", "RUN"),
     "reset_silent": ({"action_age_s": 0.6}, "HOLD", "RESET"),
+    "tracker_dead": ({"tracker_dead": True}, "HOLD", "RUN"),
     "learner_gone": ({"learner_gone": True}, "WARN", ALL),
     "policy_dead": ({"policy_dead": True}, "HOLD", "RUN"),
     "reset_dead": ({"reset_dead": True}, "HOLD", "RESET"),
     "driver_silent": ({"drive_age_s": 0.061}, "PSTOP", ALL),
     "console_silent": ({"console_age_s": 0.51}, "STOPPING", ON),
+    "console_dead": ({"console_dead": True}, "STOPPING", ON),
+    "manager_gone": ({"manager_gone": True}, "PSTOP", ALL),
+    "run_over": ({"run_over": True}, "RELAX", ALL),
     "overrun": ({"overruns_in_row": 3}, "HOLD", "RUN RESET"),
     "crash_loop": ({"crash_loop": True}, "PSTOP", ALL),
     "nan_action": ({"nan_action": True}, "STOPPING", "RUN RESET"),
@@ -65,7 +69,7 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
 OWN = {"guard_restart", "session_over", "pstop_long", "reset_failed"}  # each has its own test below
 BY_BUDGET = {"tilt", "episode_fall", "action_stale", "overrun"}
 AUTO = {"frame_errors", "tracker_gone", "action_stale", "reset_silent", "policy_dead", "reset_dead", "overrun"}
-AUTO |= {"operator_absent", "temp_warning", "learner_gone"}
+AUTO |= {"tracker_dead", "operator_absent", "temp_warning", "learner_gone"}
 ORDER = ["NONE", "WARN", "HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"]
 
 
@@ -461,6 +465,16 @@ def test_restart_lands_in_pstop_and_energises_nothing(torque_on, cleared):
     bench.step(100)
     assert bench.state() == "PSTOP" and bench.out.torque is torque_on
     assert bench.key("clear").state == cleared
+
+
+def test_pstop_lets_go_of_torque_that_the_driver_has_not():
+    """A driver that was started again, or whose port came back, keeps torque off: `clear` then leads to READY."""
+    bench = at("PSTOP")
+    assert bench.step(9, torque_on=False).torque
+    bench.step(2, torque_on=False)
+    assert bench.state() == "PSTOP" and not bench.out.torque
+    bench.step(60)
+    assert not bench.out.torque and bench.key("clear").state == "READY"
 
 
 def test_two_commands_in_one_step_need_a_nonce_each():

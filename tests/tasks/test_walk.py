@@ -35,7 +35,7 @@ def test_action_and_legs_are_inverse():
     before = np.linspace(0.5, -0.5, 8).astype(np.float32)
     swing, extension = WALK.legs(a, before)
     target = before + Task().smoothing * (a - before)
-    assert swing == pytest.approx(0.5 * target[:4]) and extension == pytest.approx(2.0 + 0.5 * target[4:])
+    assert swing == pytest.approx(0.5 * target[:4]) and extension == pytest.approx(2.0 + Task().extension_range * target[4:])
     sent = WALK.sent(swing, extension)
     assert sent == pytest.approx(target, abs=1e-6)
     assert WALK.action(sent, before) == pytest.approx(a, abs=1e-5)
@@ -49,8 +49,8 @@ def test_reward_of_steady_walking_is_the_speed_up_to_the_cap():
 
 def test_each_penalty_alone():
     bend = np.zeros((3, 8), np.float32)
-    bend[0, 3] = 1.0  # 0.5 rad on one of eight joints
-    assert WALK.reward(0.0, bend, 0.0) == pytest.approx(-0.1 * 0.5 / 8)
+    bend[0, 7] = 1.0  # an extension's whole range, on one of eight joints
+    assert WALK.reward(0.0, bend, 0.0) == pytest.approx(-0.1 * Task().extension_range / 8)
     ramp = np.stack([np.full(8, v, np.float32) for v in (0.3, 0.2, 0.1)])  # constant speed has no acceleration
     assert WALK.reward(0.0, ramp, 0.0) == pytest.approx(0.0, abs=1e-7)
     assert WALK.reward(0.0, np.zeros((3, 8), np.float32), -0.4) == pytest.approx(-0.05 * 0.2)
@@ -60,6 +60,12 @@ def test_each_penalty_alone():
     back = np.zeros((3, 8), np.float32)
     back[:, 1] = 1.0
     assert WALK.reward(0.0, back, 0.0) == 0.0
+
+
+def test_a_fall_costs_more_than_a_lunge_earns():
+    still = np.zeros((3, 8), np.float32)
+    assert WALK.reward(0.5, still, 0.0, fallen=True) == pytest.approx(0.5 - Task().fall_penalty)
+    assert Task().fall_penalty > 20 * Task().speed_cap * 0.9  # a lunge lasts about 20 steps
 
 
 @pytest.mark.parametrize("tilt", [0.53, -0.53, math.nan, math.inf])

@@ -1,0 +1,229 @@
+"""The processes of a run: each node started by name, watched by pidfd, started again within bounds, ended in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from robotrl import config
+from robotrl.bus import Bus
+from robotrl.clock import WallClock
+from robotrl.messages import Drive, Guard, Process
+
+RESTARTS, WITHIN_S = 3, 60.0  # Erlang's restart intensity: more often, and it stays down
+END_S = 10.0  # for a node that was told to end; then it is killed
+OFF_S = 4.0  # for the motors to be damped, switched off, and read back as off, when the run ends
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A node as data: its name on the bus and its module."""
+
+    name: str
+    module: str
+
+
+# In the order of starting. Each is started again when it dies; none of them moves the robot before the operator has cleared it.
+NODES = (
+    Spec("guard", "robotrl.nodes.guard"),
+    Spec("servos", "robotrl.nodes.servos"),
+    Spec("imu", "robotrl.nodes.imu"),
+    Spec("tracker", "robotrl.nodes.tracker"),
+    Spec("reset", "robotrl.nodes.reset"),
+    Spec("policy", "robotrl.nodes.policy"),
+    Spec("learner", "robotrl.nodes.learner"),
+)
+OPERATOR = Spec("operator", "robotrl.sim.operator")
+# NumPy's threads wait by spinning, which a matrix of 256 x 256 is not worth; torch has its own setting, agent.threads.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+LAST = ("servos", "guard")  # end after all others, in this order: while anything runs, somebody watches
+
+
+class GaveUp(Exception):
+    """The run cannot go on; one line. `code`: 2 when a node found something wrong at its start, 3 when it died on the way."""
+
+    def __init__(self, what: str, code: int = 3) -> None:
+        super().__init__(what)
+        self.code = code
+
+
+@dataclass
+class Child:
+    """A started node."""
+
+    spec: Spec
+    process: subprocess.Popen[bytes]
+    pidfd: int
+    log: Path
+    deaths: list[float] = field(default_factory=list)
+    begin: int = 0  # where this life's log begins
+    read: int = 0  # bytes of the log already shown
+
+
+class Manager:
+    """Holds the children of one run."""
+
+    def __init__(self, directory: Path, sockets: Path, extra: dict[str, list[str]], keep: tuple[int, ...]) -> None:
+        self.directory, self.extra, self.keep = directory, extra, keep
+        self.clock = WallClock()
+        self.bus = Bus(sockets, "manager", self.clock)
+        self.events = self.bus.publisher("process")
+        self.drive, self.guard = self.bus.subscriber("drive"), self.bus.subscriber("guard")
+        self.children: dict[str, Child] = {}
+
+    def start(self, spec: Spec, deaths: list[float] | None = None) -> None:
+        """Start one node; its standard input is a pipe whose closing tells it that we are gone."""
+        words = [sys.executable, "-m", spec.module, str(self.directory), *self.extra.get(spec.name, [])]
+        if deaths:
+            words.append("--restarted")
+        path = self.directory / "logs" / f"{spec.name}.log"
+        # A group of its own: Ctrl-C is for us, who then end all in order.
+        with open(path, "ab") as log:
+            read = log.tell()
+            process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=self.keep, process_group=0,
+                env=os.environ | ONE_THREAD,
+            )  # fmt: skip
+        self.children[spec.name] = Child(spec, process, os.pidfd_open(process.pid), path, deaths or [], read, read)
+        self.say(spec.name, process.pid, "started", restarts=len(deaths or []))
+
+    def say(self, name: str, pid: int, event: str, detail: str = "", restarts: int = 0) -> None:
+        self.events.send(Process(name=name, pid=pid, event=event, detail=detail, restarts=restarts))
+        with open(self.directory / "logs" / "manager.log", "a") as log:
+            log.write(json.dumps({"t": self.clock.now(), "name": name, "pid": pid, "event": event, "detail": detail}) + "\n")
+
+    def watch(self, timeout_s: float, also: tuple[int, ...] = ()) -> list[str]:
+        """Wait for deaths and start again who died; a line for each. GaveUp when one may not, or cannot, be started again.
+
+        `also`: other pidfds to wake up for.
+        """
+        fds = {child.pidfd: child for child in self.children.values()}
+        ready, _, _ = select.select([*fds, *also], [], [], timeout_s)
+        return [self._bury(fds[fd]) for fd in ready if fd in fds]
+
+    def _bury(self, child: Child) -> str:
+        name, pid = child.spec.name, child.process.pid
+        del self.children[name]
+        code, said = self._reap(child), last_line(child.log, child.begin)
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        self.say(name, pid, "died", how, len(child.deaths))
+        if code == 2 and not child.deaths:
+            raise GaveUp(said or f"{name} ended with exit code 2; see {child.log}", 2)
+        now = time.monotonic()
+        deaths = [t for t in child.deaths if now - t < WITHIN_S] + [now]
+        if len(deaths) > RESTARTS:
+            why = f"{name} died {len(deaths)} times in {WITHIN_S:.0f} s, last by {how}"
+            self.say(name, pid, "gave up", why)
+            raise GaveUp(f"{why}: {said or 'it said nothing'}; see {child.log}")
+        self.start(child.spec, deaths)
+        return f"{name} died ({how}) and was started again"
+
+    @staticmethod
+    def _reap(child: Child) -> int:
+        code = child.process.wait()
+        os.close(child.pidfd)
+        if child.process.stdin is not None:
+            child.process.stdin.close()
+        return code
+
+    def heard(self) -> list[str]:
+        """What nodes said to the person since the last call: lines of their logs that begin with their name."""
+        lines = []
+        for child in self.children.values():
+            with open(child.log, "rb") as log:
+                log.seek(child.read)
+                text = log.read()
+            whole = text[: text.rfind(b"\n") + 1]
+            child.read += len(whole)
+            if child.spec is not OPERATOR:
+                lines += [line for line in whole.decode(errors="replace").splitlines() if line.startswith(f"{child.spec.name}: ")]
+        return lines
+
+    def power_down(self) -> bool:
+        """Have the guard take torque off by the robot's stop profile; true once the motors have read back as off."""
+        self.say("manager", os.getpid(), "stopping")
+        until = time.monotonic() + OFF_S
+        while time.monotonic() < until and {"guard", "servos"} <= self.children.keys():
+            drive, guard = self.drive.latest(), self.guard.latest()
+            if (
+                isinstance(guard, Guard)
+                and guard.state in ("CHECK", "READY", "RELAX", "LOCKOUT")
+                and off(drive, self.clock.now())
+            ):
+                return True
+            self.bus.wait([self.drive], 0.05)
+        return self.drive.latest() is None  # a driver that never came up has moved nothing
+
+    def stop(self) -> None:
+        """Ask all to end; whoever does not is killed."""
+        early = [child for name, child in self.children.items() if name not in LAST]
+        self._end(early)
+        for name in LAST:
+            self._end([self.children[name]] if name in self.children else [])
+        self.children.clear()
+        self.bus.close()
+
+    def _end(self, children: list[Child]) -> None:
+        for child in children:
+            child.process.terminate()
+        until = time.monotonic() + END_S
+        for child in children:
+            try:
+                child.process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+            self.say(child.spec.name, child.process.pid, "stopped", f"exit code {self._reap(child)}")
+
+
+def off(drive: Drive | None, now: int) -> bool:
+    """The driver has just said that every motor reads back as off."""
+    return drive is not None and drive.powered_off_confirmed and now - drive.t < 200_000_000
+
+
+def last_line(log: Path, start: int) -> str:
+    """The last line written to a log since `start`, without a traceback's indentation."""
+    with open(log, "rb") as file:
+        file.seek(start)
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+class TwinProcess:
+    """The twin on its ptys, and the pipe by which a scripted operator may lift the robot. It ends with the last that holds it."""
+
+    def __init__(self, run_file: Path, overrides: list[str], seed: int, log: Path) -> None:
+        self.read_fd, self.write_fd = os.pipe()
+        sets = [word for item in overrides for word in ("--set", item)]
+        words = [sys.executable, "-m", "robotrl", "twin", "--run", str(run_file), "--seed", str(seed), "--until-eof", *sets]
+        with open(log, "ab") as file:
+            self.process = subprocess.Popen(
+                words, stdin=self.read_fd, stdout=subprocess.PIPE, stderr=file, text=True, process_group=0
+            )
+        os.close(self.read_fd)  # the twin has its own; with ours open, a write after its death would never fail
+        self.pidfd = os.pidfd_open(self.process.pid)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            said = last_line(log, 0)
+            self.close()
+            raise config.ConfigError(f"the twin did not start: {said or 'it said nothing'}")
+        self.ports: dict[str, str] = json.loads(line)
+
+    def close(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        os.close(self.pidfd)
+        os.close(self.write_fd)

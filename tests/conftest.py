@@ -1,0 +1,85 @@
+"""What several tests share: a reader of the bytes that go to the servos, made from the protocol's page and not the driver."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from dataclasses import dataclass, field
+
+import pytest
+
+from robotrl.sim.faults import Fault
+
+# One line a servo (moteus reference): mode 10 | position f32 | kp, kd scale 1 | torque limit | watchdog, velocity limit
+POSITION = re.compile(
+    rb"can send 00([0-9a-f]{2}) 01000a0d20([0-9a-f]{8})02237f7f0d25([0-9a-f]{8})0e27([0-9a-f]{8})([0-9a-f]{8})(?:50)*"
+)
+# Mode 10, position nan, velocity 0, kp scale 0: the motor brakes and goes nowhere
+DAMPING = re.compile(rb"can send 00([0-9a-f]{2}) 01000a0e200000c07f000000000223007f0d25[0-9a-f]{8}0e27[0-9a-f]{16}(?:50)*")
+STOP = re.compile(rb"can send 00([0-9a-f]{2}) 010000")
+QUERY = re.compile(rb"can send (?:80|fe)([0-9a-f]{2}) 11001f01110a130d")
+
+
+@dataclass
+class Sent:
+    """What some bytes tell the servos. `position` holds each commanded angle in servo radians, by CAN id."""
+
+    position: dict[int, float] = field(default_factory=dict)
+    torque: dict[int, float] = field(default_factory=dict)  # Nm, the limit that came with the position
+    watchdog_s: dict[int, float] = field(default_factory=dict)
+    damped: set[int] = field(default_factory=set)
+    stopped: set[int] = field(default_factory=set)
+    asked: set[int] = field(default_factory=set)
+
+
+def number(digits: bytes) -> float:
+    return struct.unpack("<f", bytes.fromhex(digits.decode()))[0]
+
+
+def read_wire(data: bytes) -> Sent:
+    """Account for every byte; a line that is none of the four above fails the test."""
+    sent = Sent()
+    assert data == b"" or data.endswith(b"\n"), data[-80:]
+    for line in data.splitlines():
+        if found := POSITION.fullmatch(line):
+            servo = int(found[1], 16)
+            assert servo not in sent.position, f"servo {servo} is commanded twice"
+            sent.position[servo] = number(found[2]) * 2 * math.pi
+            sent.torque[servo], sent.watchdog_s[servo] = number(found[3]), number(found[4])
+        elif found := DAMPING.fullmatch(line):
+            sent.damped.add(int(found[1], 16))
+        elif found := STOP.fullmatch(line):
+            sent.stopped.add(int(found[1], 16))
+        elif found := QUERY.fullmatch(line):
+            sent.asked.add(int(found[1], 16))
+        else:
+            raise AssertionError(f"nobody knows this line: {line!r}")
+    return sent
+
+
+class WireTap(Fault):
+    """Put on the twin's servo wire (`rig.twin.wires["servos"].add`) it hears all that the program writes."""
+
+    def __init__(self) -> None:
+        self._heard = b""
+
+    def inward(self, data: bytes) -> bytes:
+        self._heard += data
+        return data
+
+    def read(self) -> Sent:
+        """What was written since the last call."""
+        heard, self._heard = self._heard, b""
+        return read_wire(heard)
+
+
+@pytest.fixture
+def wire_tap():
+    return WireTap()
+
+
+@pytest.fixture
+def wire_reader():
+    """`read(bytes) -> Sent`."""
+    return read_wire

@@ -1,0 +1,168 @@
+"""The sentry: what messages, and their absence, make the guard judge."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from robotrl import messages as m
+from robotrl.config import Run
+from robotrl.nodes.guard import EpochFile, Sentry
+
+T = 20_000_000
+UP = ("servos", "imu", "tracker", "policy", "reset", "learner", "console", "manager")
+
+
+class World:
+    """All nodes speak once a step, but for those in `silent`."""
+
+    def __init__(self, **options):
+        nonces, epochs = itertools.count(1000), itertools.count(1)
+        self.sentry = Sentry(Run(), lambda: next(epochs), lambda: next(nonces), **options)
+        self.now, self.boot, self.silent = 10**12, dict.fromkeys(UP, 1), set()
+        self.drive: dict[str, object] = {}
+        self.permit = self.shown = None
+
+    def hear(self, message: m.Message) -> None:
+        self.sentry.hear(message, self.now)
+
+    def speak(self) -> None:
+        n, torque = 8, bool(self.permit and self.permit.torque)
+        zeros = (0.0,) * n
+        drive = dict(gate_open=torque, torque_on=torque, powered_off_confirmed=not torque) | self.drive
+        for source, message in (
+            ("servos", m.Joints(tick=0, position=zeros, velocity=zeros, torque=zeros, temp_c=(30.0,) * n, voltage=zeros,
+                                mode=(0,) * n, fault=(0,) * n, missed=(0,) * n)),
+            ("servos", m.Drive(tick=0, late_us=0, cycle_us=0, overruns=0, frame_errors=0, stop="", **drive)),
+            ("servos", m.Applied(tick=0, writer=self.permit.holder if self.permit else "", epoch=0, target=zeros, clamped=())),
+            ("imu", m.Imu(roll=0, pitch=0, yaw=0, rates=zeros[:3], accel=zeros[:3])),
+            ("tracker", m.Pose(position=zeros[:3], rpy=zeros[:3])),
+            *((name, m.Beat(progress=1)) for name in ("policy", "reset", "learner")),
+            ("console", m.Operator(command="beat", press=0)),
+        ):  # fmt: skip
+            if source not in self.silent:
+                self.hear(m.msgspec.structs.replace(message, source=source, boot=self.boot[source]))
+
+    def step(self, n: int = 1) -> str:
+        for _ in range(n):
+            self.now += T
+            self.speak()
+            self.permit, self.shown = self.sentry.step(self.now)
+        return self.shown.state
+
+    def press(self, key: str) -> str:
+        self.hear(m.Operator(source="console", boot=self.boot["console"], command=key, press=1, nonce=self.shown.nonce))
+        return self.step()
+
+    def process(self, name: str, event: str) -> None:
+        self.hear(m.Process(source="manager", boot=1, name=name, pid=1, event=event))
+
+    def run(self) -> World:
+        assert self.step(3) == "READY" and self.press("enable") == "HOLD"
+        assert self.press("run") == "RUN" and self.step(30) == "RUN"
+        return self
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "cause"),
+    [("policy", "HOLD", "policy_dead"), ("tracker", "HOLD", "tracker_dead"), ("learner", "RUN", "learner_gone"),
+     ("operator", "STOPPING", "console_dead"), ("manager", "PSTOP", "manager_gone")],
+)  # fmt: skip
+def test_a_death_is_acted_on_in_the_step_in_which_it_is_heard(name, state, cause):
+    world = World().run()
+    world.process(name, "died")
+    world.silent.add({"operator": "console"}.get(name, name))
+    assert world.step() == state and cause in world.shown.causes
+
+
+def test_only_another_life_speaking_ends_a_death():
+    world = World().run()
+    world.process("policy", "died")
+    world.process("policy", "started")
+    assert world.step(3) == "HOLD"  # what it said before it died may come late
+    assert world.press("run") == "RUN" and world.step() == "HOLD" and "policy_dead" in world.shown.causes
+    world.boot["policy"] = 2
+    world.step(60)
+    assert world.press("run") == "RUN" and world.step(30) == "RUN"
+
+
+@pytest.mark.parametrize(
+    ("silent", "steps", "state", "cause"),
+    [("servos", 4, "PSTOP", "driver_silent"), ("imu", 4, "RELAX", "imu_stale"), ("console", 27, "STOPPING", "console_silent")],
+)
+def test_silence_is_acted_on_within_its_bound(silent, steps, state, cause):
+    world = World().run()
+    world.silent.add(silent)
+    for _ in range(steps):
+        world.step()
+        if world.shown.state == state:
+            break
+    assert world.shown.state == state and cause in world.shown.causes
+
+
+def test_the_end_of_the_run_takes_torque_off_and_nothing_brings_it_back():
+    world = World().run()
+    world.process("manager", "stopping")
+    assert world.step() == "RELAX" and not world.permit.torque
+    world.step(100)
+    assert world.press("clear") == "RELAX"
+
+
+def test_a_lost_port_is_pstop_and_a_driver_without_torque_gets_none_back():
+    world = World().run()
+    world.drive = {"present": False, "gate_open": False, "torque_on": False, "powered_off_confirmed": False}
+    assert world.step() == "PSTOP" and "port_lost" in world.shown.causes
+    assert world.step(50) == "PSTOP" and world.permit.torque  # nobody can say that torque is off
+    world.drive = {"gate_open": False, "torque_on": False, "powered_off_confirmed": True}  # plugged in again
+    world.step(60)
+    assert not world.permit.torque
+    assert world.press("clear") == "READY"
+
+
+def test_one_unread_cycle_after_the_motors_are_off_is_no_lockout_but_half_a_second_is():
+    world = World().run()
+    world.press("stop")
+    world.press("disable")
+    world.step(60)
+    world.drive = {"powered_off_confirmed": False}
+    assert world.step(5) == "RELAX"
+    world.drive = {}
+    world.step(5)
+    world.drive = {"powered_off_confirmed": False}
+    assert world.step(27) == "LOCKOUT" and "stop_unconfirmed" in world.shown.causes
+
+
+def test_a_driver_that_is_being_started_again_is_given_time_to_confirm():
+    world = World().run()
+    world.silent.add("servos")
+    world.drive = {"powered_off_confirmed": False}
+    world.step(5)
+    assert world.press("disable") == "RELAX"
+    assert world.step(200) == "RELAX"
+    assert world.step(100) == "LOCKOUT"
+
+
+def test_a_learner_has_time_to_come_up_and_is_then_missed():
+    world = World()
+    world.silent.add("learner")
+    world.step(100)
+    assert "learner_gone" not in world.shown.causes
+    world.step(1700)
+    assert "learner_gone" in world.shown.causes
+
+
+def test_a_restarted_guard_that_heard_the_others_is_in_pstop_without_torque():
+    world = World(restarted=True)
+    assert not world.sentry.informed()
+    world.speak()
+    assert world.sentry.informed()
+    assert world.step() == "PSTOP" and not world.permit.torque and world.shown.causes == ("guard_restart",)
+    world.step(60)
+    assert world.press("clear") == "READY"
+
+
+def test_epochs_survive_the_process(tmp_path):
+    first = EpochFile(tmp_path / "epoch")
+    assert [first.next(), first.next()] == [1, 2]
+    assert EpochFile(tmp_path / "epoch").next() == 3

@@ -1,0 +1,344 @@
+"""The policy's books against a brute-force account: every transition once, in order, in its episode, its reward by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from robotrl.config import Run, Task
+from robotrl.messages import Applied, Imu, Joints, Permit, Pose
+from robotrl.nodes.policy import Pilot
+
+T = 20_000_000
+TASK = Task(
+    episode_steps=40, tracker_patience_s=0.3, velocity_window_s=0.1, swing_range=0.5, extension_range=0.4, extension_centre=2.0,
+    smoothing=0.4, speed_cap=0.5, acceleration_weight=0.1, pitch_weight=0.05, pitch_free=0.2, fold_weight=0.05, fold_free=0.4,
+    fall_tilt=0.52, fall_penalty=3.0,
+)  # fmt: skip
+SCALE = np.repeat([0.5, 0.4], 4)  # rad that +-1 stands for: swings, extensions
+RUN = dataclasses.replace(Run(), task=TASK)
+YAW = 0.4
+STOP = Permit(state="HOLD", epoch=0, holder="", torque=True)
+
+
+class Rows:
+    """In the replay's place: keeps what is added."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict] = []
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
+
+    def add(self, observation, action, reward, next_observation, **rest) -> None:
+        self.rows.append(
+            {
+                "observation": observation.copy(),
+                "action": action.copy(),
+                "reward": reward,
+                "next": next_observation.copy(),
+                **rest,
+            }
+        )
+
+
+@dataclass
+class Cycle:
+    """What one servo cycle brings: readings, what was applied, the permit, and the poses that arrive just before it."""
+
+    joints: Joints
+    applied: Applied
+    imu: Imu
+    permit: Permit | None
+    poses: list[Pose]
+    newest_pose: int = 0  # capture time of the newest pose so far
+
+
+def cycle(tick: int, rng: np.random.Generator, permit: Permit | None, poses=(), roll: float = 0.0) -> Cycle:
+    def eight(low, high):
+        return tuple(rng.uniform(low, high, 8).tolist())
+
+    t = tick * T + int(rng.integers(0, T // 4))
+    zero, none = (0.0,) * 8, (0,) * 8
+    joints = Joints(
+        t=t, tick=tick, position=eight(1.0, 3.0), velocity=zero, torque=zero, temp_c=zero, voltage=zero,
+        mode=(10,) * 8, fault=none, missed=none,
+    )  # fmt: skip
+    imu = Imu(roll=roll or rng.uniform(-0.3, 0.3), pitch=rng.uniform(-0.5, 0.5), yaw=0.0,
+              rates=tuple(rng.uniform(-2, 2, 3).tolist()), accel=(0.0, 0.0, 9.8))  # fmt: skip
+    applied = Applied(tick=tick, writer="policy", epoch=1, target=eight(1.0, 3.0), clamped=none)
+    return Cycle(joints, applied, imu, permit, list(poses))
+
+
+def play(cycles: list[Cycle]) -> tuple[Pilot, Rows, list]:
+    """The cycles through a Pilot; returns it, what it stored, and the episodes it reported."""
+    rows = Rows()
+    pilot = Pilot(RUN, rows, seed=3)
+    finished = []
+    for c in cycles:
+        for pose in c.poses:
+            pilot.see(pose)
+        asked = pilot.cycle(c.joints, c.applied, c.imu, c.permit)
+        if asked is not None:
+            assert c.permit is not None and (c.permit.state, asked.epoch, asked.tick) == ("RUN", c.permit.epoch, c.joints.tick)
+            assert asked.source == "policy" and asked.t == c.joints.t and 0 < asked.valid_ns <= 75_000_000
+        finished += pilot.finished
+        pilot.finished.clear()
+    return pilot, rows, finished
+
+
+# ---- by hand
+
+
+def observed(c: Cycle) -> list[float]:
+    return [*(p - 2.0 for p in c.joints.position), c.imu.roll, c.imu.pitch, 0.2 * c.imu.rates[0], 0.2 * c.imu.rates[1]]
+
+
+def legs(c: Cycle) -> np.ndarray:
+    """The applied targets in leg space, scaled to +-1: swing of four legs, extension of four legs."""
+    m, side = c.applied.target, (1, 1, -1, -1)
+    swing = [side[i] * (m[2 * i + 1] - m[2 * i]) / 2 / 0.5 for i in range(4)]
+    return np.array([*swing, *(((m[2 * i] + m[2 * i + 1]) / 2 - 2.0) / 0.4 for i in range(4))])
+
+
+def window(seen: list[Cycle]) -> np.ndarray:
+    """The policy's input after these cycles of an episode: six observations, five actions, newest first, the first repeated."""
+    back = [seen[max(0, len(seen) - 1 - k)] for k in range(6)]
+    return np.concatenate([np.ravel([observed(c) for c in back]), np.ravel([legs(c) for c in back[:5]])])
+
+
+def path(poses: list[Pose]) -> tuple[np.ndarray, np.ndarray]:
+    """When the pictures were taken, ns, and how far forward the torso was in them, m."""
+    along = [p.position[0] * math.cos(YAW) + p.position[1] * math.sin(YAW) for p in poses]
+    return np.array([p.t for p in poses], float), np.array(along)
+
+
+def earned(seen: list[Cycle], walked: tuple[np.ndarray, np.ndarray]) -> float:
+    t = float(seen[-1].joints.t)
+    head, tail = np.interp([t, t - 1e8], *walked).tolist()
+    a0, a1, a2 = (legs(seen[max(0, len(seen) - 1 - k)]) * SCALE for k in range(3))
+    reward = min(0.5, max(-0.5, (head - tail) / 0.1)) - 0.1 * float(np.mean(np.abs(a0 - 2 * a1 + a2)))
+    reward -= 0.05 * max(0.0, abs(seen[-1].imu.pitch) - 0.2)
+    return reward - 0.05 * (max(0.0, -a0[0] - 0.4) + max(0.0, -a0[2] - 0.4)) / 2
+
+
+@dataclass
+class Expected:
+    row: dict
+    made: int  # index of the cycle that made it
+    t: int
+    free: int = 10**9  # cycle from which it is not the running episode's newest any more
+
+
+@dataclass
+class Told:
+    """An episode by hand."""
+
+    first: int
+    seen: list[Cycle]
+    steps: list[Expected]
+    ended: str = ""
+
+
+def account(cycles: list[Cycle]) -> tuple[list[Told], int]:
+    """Episodes and their transitions by the rules of the page alone, and how many steps fell into holes of the tick."""
+    walked = path([p for c in cycles for p in c.poses])
+    episodes: list[Told] = []
+    epoch, holes = -1, 0
+
+    def end(k: int, why: str) -> None:
+        if not episodes or episodes[-1].ended:
+            return
+        episodes[-1].ended = why
+        if episodes[-1].steps:
+            episodes[-1].steps[-1].free = k
+            episodes[-1].steps[-1].row["truncated"] |= why == "stopped"
+
+    for k, c in enumerate(cycles):
+        if c.permit is None or c.permit.state != "RUN" or c.permit.holder != "policy":
+            end(k, "stopped")
+            continue
+        if c.permit.epoch != epoch:
+            end(k, "stopped")
+            epoch = c.permit.epoch
+            episodes.append(Told(k, [c], []))
+            continue
+        told = episodes[-1]
+        if told.ended:
+            continue
+        before = window(told.seen)
+        missing = c.joints.tick - told.seen[-1].joints.tick - 1
+        told.seen.append(c)
+        if missing:
+            holes += missing
+            continue
+        fallen = abs(c.imu.roll) > 0.52 or abs(c.imu.pitch) > 0.52
+        lost = c.joints.t - c.newest_pose > 300_000_000
+        late = len(told.steps) + 1 >= 40
+        old, new = legs(told.seen[-2]), legs(c)
+        row = {
+            "observation": before, "action": old + (new - old) / 0.4, "reward": earned(told.seen, walked) - 3.0 * fallen,
+            "next": window(told.seen),
+            "terminated": fallen, "truncated": not fallen and (lost or late), "episode": len(episodes) - 1,
+            "step": len(told.steps), "tick": c.joints.tick, "policy_version": -1,
+        }  # fmt: skip
+        if told.steps:
+            told.steps[-1].free = k
+        told.steps.append(Expected(row, k, c.joints.t))
+        if fallen or lost or late:
+            end(k, "fall" if fallen else "tracker lost" if lost else "time")
+    return episodes, holes
+
+
+def stored(cycles: list[Cycle], episodes: list[Told]) -> tuple[list[dict], int]:
+    """Which transitions get their reward: a pose must reach them before patience ends and the next episode begins."""
+    kept, lost = [], 0
+    for n, told in enumerate(episodes):
+        last = episodes[n + 1].first if n + 1 < len(episodes) else len(cycles) - 1
+        for step in told.steps:
+            for k in range(step.made + 1, last + 1):
+                if cycles[k].newest_pose >= step.t:
+                    if k > step.free:
+                        kept.append(step.row)
+                        break
+                elif cycles[k].joints.t - step.t >= 300_000_000:
+                    lost += 1
+                    break
+            else:
+                lost += 1
+    return kept, lost
+
+
+# ---- scripts
+
+
+def script(seed: int) -> list[Cycle]:
+    """Forty seconds of trouble: late and lost poses, a tracker that goes away, lost ticks, falls, stops, new leases."""
+    rng = np.random.default_rng(seed)
+    cycles: list[Cycle] = []
+    wire = [pose(n * 16_666_667, rng) for n in range(2600) if rng.random() > 0.1 and not 400 < n % 700 < 440]
+    tick, epoch = 30, 0
+    while tick < 2000:
+        epoch += 1
+        running, resting = int(rng.integers(2, 60)), int(rng.choice([0, 1, 3, 25]))
+        falls_at = int(rng.integers(1, running + 1)) if rng.random() < 0.3 else -1
+        for k in range(running + resting):
+            permit = Permit(state="RUN", epoch=epoch, holder="policy", torque=True) if k < running else [STOP, None][k % 2]
+            cycles.append(cycle(tick, rng, permit, roll=0.7 if k == falls_at else 0.0))
+            tick += 1 if rng.random() > 0.02 else int(rng.integers(2, 5))
+    cycles += [cycle(tick + k, rng, None) for k in range(30)]
+    for c in cycles:
+        while wire[0].t + 33_000_000 <= c.joints.t:
+            c.poses.append(wire.pop(0))
+    return with_newest(cycles)
+
+
+def pose(t: int, rng: np.random.Generator) -> Pose:
+    along = 0.4 * t * 1e-9 + 0.05 * math.sin(t * 7e-9) + rng.normal(0, 0.002)
+    return Pose(t=t, position=(along * math.cos(YAW), along * math.sin(YAW), 0.25), rpy=(0.0, 0.0, YAW))
+
+
+def with_newest(cycles: list[Cycle]) -> list[Cycle]:
+    newest = 0
+    for c in cycles:
+        newest = c.newest_pose = c.poses[-1].t if c.poses else newest
+    return cycles
+
+
+def same(got: dict, want: dict) -> None:
+    for key, value in want.items():
+        if isinstance(value, np.ndarray):
+            assert got[key] == pytest.approx(value, abs=2e-5), (key, got["tick"])
+        else:
+            assert got[key] == pytest.approx(value, abs=1e-6), (key, got["tick"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_transition_once_in_order_and_by_hand(seed):
+    cycles = script(seed)
+    pilot, got, finished = play(cycles)
+    episodes, holes = account(cycles)
+    want, lost = stored(cycles, episodes)
+    assert [(r["episode"], r["step"], r["tick"]) for r in got.rows] == [(r["episode"], r["step"], r["tick"]) for r in want]
+    for a, b in zip(got.rows, want, strict=True):
+        same(a, b)
+    assert pilot.dropped == holes + lost
+    assert pilot.steps == sum(len(e.steps) for e in episodes)
+    assert [f.ended for f in finished] == [e.ended for e in episodes]
+    for f, told in zip(finished, episodes, strict=True):
+        total = sum(r["reward"] for r in want if r["episode"] == f.episode)
+        assert f.step == len(told.steps) and f.total_return == pytest.approx(total, abs=1e-5)
+    # the script must have had all of it, or nothing was shown
+    assert (
+        {e.ended for e in episodes} == {"fall", "time", "stopped", "tracker lost"} and holes > 5 and lost > 5 and len(want) > 600
+    )
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_ends_are_one_of_two_and_nothing_crosses_an_episode(seed):
+    cycles = script(seed)
+    rows = play(cycles)[1].rows
+    at = {c.joints.tick: observed(c) for c in cycles}
+    for r, after in zip(rows, [*rows[1:], None], strict=True):
+        assert not (r["terminated"] and r["truncated"])
+        assert r["next"][:12] == pytest.approx(at[r["tick"]], abs=2e-5), "the next observation is the one of this very tick"
+        assert r["next"][12:72] == pytest.approx(r["observation"][:60], abs=2e-5), "and its past is this episode's"
+        if r["terminated"] or r["truncated"]:
+            assert after is None or after["episode"] > r["episode"]
+
+
+def straight(n: int, permit, **more) -> list[Cycle]:
+    """n quiet cycles with poses up to date, then 30 of rest."""
+    rng = np.random.default_rng(9)
+    cycles = [cycle(30 + k, rng, permit(k) if k < n else STOP, roll=more.get("rolls", {}).get(k, 0.0)) for k in range(n + 30)]
+    wire = [pose(k * 16_666_667, rng) for k in range(200)]
+    for c in cycles:
+        c.poses = [p for p in wire if p.t <= c.joints.t]
+        wire = wire[len(c.poses) :]
+    return with_newest(cycles)
+
+
+def test_a_fall_terminates_and_a_time_limit_truncates():
+    fall = play(straight(10, lambda k: Permit(state="RUN", epoch=1, holder="policy", torque=True), rolls={6: 0.6}))[1].rows
+    assert [(r["terminated"], r["truncated"]) for r in fall] == [(False, False)] * 5 + [(True, False)]
+    limit = play(straight(60, lambda k: Permit(state="RUN", epoch=1, holder="policy", torque=True)))[1].rows
+    assert [(r["terminated"], r["truncated"]) for r in limit] == [(False, False)] * 39 + [(False, True)]
+
+
+def test_a_stop_by_the_guard_truncates_the_step_before_it():
+    rows = play(straight(8, lambda k: Permit(state="RUN", epoch=1, holder="policy", torque=True)))[1].rows
+    assert [r["truncated"] for r in rows] == [False] * 6 + [True] and not any(r["terminated"] for r in rows)
+
+
+def test_attitude_that_is_no_number_counts_as_a_fall_and_is_not_acted_on():
+    rows = play(straight(6, lambda k: Permit(state="RUN", epoch=1, holder="policy", torque=True), rolls={3: math.inf}))[1].rows
+    assert [r["terminated"] for r in rows] == [False, False, True]
+
+
+def test_what_was_applied_is_stored_and_not_what_was_asked():
+    """The same cycles with other exploration noise: asked differs, stored does not."""
+    cycles = straight(20, lambda k: Permit(state="RUN", epoch=1, holder="policy", torque=True))
+    stored_rows, asked = [], []
+    for seed in (1, 2):
+        rows = Rows()
+        pilot = Pilot(RUN, rows, seed)
+        for c in cycles:
+            for p in c.poses:
+                pilot.see(p)
+            action = pilot.cycle(c.joints, c.applied, c.imu, c.permit)
+            asked += [action.target] if action else []
+        stored_rows.append(np.array([r["action"] for r in rows.rows]))
+    assert asked[:20] != asked[20:]
+    assert np.array_equal(*stored_rows)
+
+
+def test_no_lease_no_action():
+    for permit in (None, STOP, Permit(state="RUN", epoch=1, holder="", torque=True),
+                   Permit(state="RESET", epoch=1, holder="reset", torque=True)):  # fmt: skip
+        pilot, rows, _ = play(straight(10, lambda k, permit=permit: permit))
+        assert pilot.episode == -1 and rows.count == 0

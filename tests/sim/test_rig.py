@@ -1,0 +1,112 @@
+"""The whole program on virtual time: what goes over the servos' wire, whoever asks, and that the clocks and books agree."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robotrl import config
+from robotrl.replay import Replay
+from robotrl.sim.rig import Rig
+
+WALK = Path(__file__).resolve().parent.parent.parent / "launch" / "walk.toml"
+
+
+class NoNumbers:
+    """A policy whose networks have gone to nan."""
+
+    def act(self, observation: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
+        return np.full(8, np.nan, np.float32)
+
+
+def rig_of(*overrides: str, seed: int = 0, replay: Replay | None = None) -> Rig:
+    return Rig(config.load(WALK, list(overrides)), seed, replay=replay)
+
+
+def test_targets_that_are_no_numbers_are_never_sent_and_stop_the_run_when_they_go_on(wire_tap):
+    rig = rig_of("agent.random_steps=0")
+    rig.twin.wires["servos"].add(wire_tap)
+    rig.pilot.take(NoNumbers(), 1, 0)  # type: ignore[arg-type]
+    while rig.permit is None or rig.permit.state != "RUN":
+        rig.cycle()
+        wire_tap.read()
+    states = []
+    for _ in range(8):
+        rig.cycle()
+        states.append(rig.permit.state)
+        assert all(math.isfinite(angle) for angle in wire_tap.read().position.values())
+    assert "STOPPING" in states and rig.servos.gate.counts["non-finite"] >= 2
+    rig.close()
+
+
+def test_the_motors_are_off_until_the_operator_enables(wire_tap):
+    rig = rig_of()
+    rig.twin.wires["servos"].add(wire_tap)
+    rig._operate = lambda now: None  # nobody presses a key
+    for _ in range(50):
+        rig.cycle()
+        assert not wire_tap.read().position
+    assert rig.permit.state == "READY" and not any(rig.joints.mode)
+    rig.close()
+
+
+def test_one_tick_a_cycle_and_a_period_that_jitters_but_does_not_drift():
+    rig = rig_of()
+    ticks, times = [], []
+    for _ in range(100):
+        rig.cycle()
+        ticks.append(rig.joints.tick)
+        times.append(rig.joints.t * 1e-9)
+    assert ticks == list(range(100))
+    periods = np.diff(times)
+    assert 0.0179 < periods.min() < 0.0185 and 0.0215 < periods.max() < 0.0221  # 20 ms, 10 % either way, whole physics steps
+    assert periods.mean() == pytest.approx(0.02, rel=0.02)
+    rig.close()
+
+
+def test_an_action_is_applied_one_cycle_after_the_reading_it_answers():
+    rig = rig_of()
+    lags = []
+    for _ in range(150):
+        rig.cycle()
+        if rig.applied.writer == "policy":
+            lags.append(rig.applied.tick - rig.applied.action_tick)
+    assert len(lags) > 50 and set(lags) == {1}
+    rig.close()
+
+
+def test_what_lies_in_the_replay_is_what_the_bytes_held(tmp_path):
+    replay = Replay.create(tmp_path / "replay", 112, 8, 1000)
+    rig = rig_of("task.episode_steps=60", replay=replay)
+    sent = {}
+    while replay.count < 100:
+        rig.cycle()
+        swing, extension = rig.pilot.robot.to_leg(np.array(rig.applied.target))
+        sent[rig.applied.tick] = rig.pilot.task.sent(swing, extension)
+    for i in range(replay.count):
+        tick = int(replay.columns["tick"][i])
+        now, before = sent[tick], sent[tick - 1]
+        assert replay.columns["next_observation"][i][72:80] == pytest.approx(now, abs=1e-6)
+        action = before + (now - before) / rig.run.task.smoothing
+        assert replay.columns["action"][i] == pytest.approx(action, abs=1e-4)
+    counts = replay.check()
+    assert counts["gaps"] == counts["doubles"] == counts["both_ends"] == 0
+    rig.close()
+    replay.close()
+
+
+def run_of(seed: int, n: int = 200) -> list[tuple]:
+    rig, out = rig_of(seed=seed), []
+    for _ in range(n):
+        rig.cycle()
+        out.append((rig.joints, rig.applied, rig.imu, rig.permit))
+    rig.close()
+    return out
+
+
+def test_one_seed_one_robot():
+    assert run_of(3) == run_of(3)
+    assert run_of(3, 60) != run_of(4, 60)

@@ -1,0 +1,90 @@
+"""Run directories: made once, read back as they were, written whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from robotrl import config, rundir
+
+RUN = config.load(Path(__file__).resolve().parent.parent / "launch" / "walk.toml", ["seed=7", "agent.hidden=[8,8]"])
+
+
+def test_a_run_comes_back_as_it_was(tmp_path):
+    directory = rundir.create(RUN, tmp_path / "runs", "lockstep")
+    assert directory.name.endswith("-walk") and (directory / "weights").is_dir()
+    back = rundir.load(directory)
+    assert math.isnan(back.agent.target_entropy)  # nan travels as null
+    for run in (back, RUN):
+        assert config.to_dict(run) == config.to_dict(RUN)
+    assert dataclasses.replace(back, agent=RUN.agent) == RUN
+
+
+def test_what_it_was_built_from_is_kept(tmp_path):
+    kept = json.loads((rundir.create(RUN, tmp_path, "wall") / "run.json").read_text())
+    assert kept["clock"] == "wall"
+    assert {"commit", "clean", "python", "machine"} <= kept["built_from"].keys()
+
+
+def test_two_runs_in_one_second_have_two_directories(tmp_path):
+    made = [rundir.create(RUN, tmp_path, "lockstep") for _ in range(3)]
+    assert len(set(made)) == 3
+
+
+def test_the_newest_run(tmp_path):
+    with pytest.raises(rundir.RunError, match="no runs here"):
+        rundir.newest(tmp_path)
+    made = [rundir.create(RUN, tmp_path, "lockstep") for _ in range(2)]
+    (tmp_path / "zzz").mkdir()  # no run
+    assert rundir.newest(tmp_path) == made[-1]
+
+
+def test_a_root_that_cannot_be_written(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(rundir.RunError, match="cannot make a run directory"):
+        rundir.create(RUN, tmp_path / "runs", "lockstep")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"config": 3}', '{"config": null}', '{"clock": "wall"}'])
+def test_a_corrupt_run_json_is_one_line_that_names_it(text, tmp_path):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises((rundir.RunError, config.ConfigError)) as error:
+        rundir.load(tmp_path)
+    assert "\n" not in str(error.value) and str(tmp_path / "run.json") in str(error.value)
+
+
+def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "x.json"
+    rundir.write_json(path, {"a": 1})
+    with pytest.raises(ValueError):
+        rundir.write_json(path, {"a": math.nan})  # JSON has no nan
+    monkeypatch.setattr(os, "replace", lambda *names: (_ for _ in ()).throw(OSError("pulled the plug")))
+    with pytest.raises(OSError):
+        rundir.write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_the_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    done = []
+    sync, rename = os.fdatasync, os.replace
+    monkeypatch.setattr(os, "fdatasync", lambda fd: done.append("sync") or sync(fd))
+    monkeypatch.setattr(os, "replace", lambda a, b: done.append("rename") or rename(a, b))
+    rundir.write_bytes(tmp_path / "x", b"data")
+    assert done == ["sync", "rename"] and [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_metrics_are_a_line_each_at_once_and_are_gone_on_with(tmp_path):
+    for k in range(2):
+        metrics = rundir.Metrics(tmp_path)
+        metrics.write("episode", speed=0.5, number=k)
+        assert (tmp_path / "metrics.jsonl").read_text().count("\n") == k + 1  # before it is closed
+        metrics.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"kind": "episode", "speed": 0.5, "number": k} for k in range(2)]
+    with pytest.raises(ValueError):
+        rundir.Metrics(tmp_path).write("episode", speed=math.nan)

@@ -1,0 +1,83 @@
+"""The process tree on the wall clock, on the twin: it runs, it survives the death of each process, it ends, it leaves nothing.
+
+Bounds here are generous, for a loaded machine; bench/wall_clock.py measures them.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.wall_clock import LIGHT, Live, kills
+from robotrl.replay import Replay
+from robotrl.topics import TOPICS
+
+ROOT = Path(__file__).resolve().parent.parent
+ABSENT = {("label", "console"), ("beat", "recorder")}  # the scripted operator gives no rewards; no node records yet
+
+
+def command(*words: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "robotrl", "run", "launch/walk.toml", *words],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def live(tmp_path):
+    run = Live(tmp_path, *LIGHT)
+    yield run
+    run.close()
+
+
+def test_it_runs_learns_ends_on_a_signal_and_leaves_nothing(live):
+    live.reach("RUN")
+    live.wait(lambda: (live.directory / "weights" / "policy.safetensors").exists(), 40)
+    live.wait(lambda: live.episode.latest().policy_version > 0, 10)
+    streams = {tuple(path.name.split(".")) for path in live.sockets.iterdir() if not path.name.endswith(".lock")}
+    assert streams == {(topic, source) for topic, entry in TOPICS.items() for source in entry.sources} - ABSENT
+    assert live.end(signal.SIGINT) == 0
+    assert not live.left_over() and not live.sockets.exists() and not (live.directory / "bus.json").exists()
+    counts = Replay.open(live.directory / "replay").check()
+    assert counts["transitions"] > 64 and not counts["gaps"] and not counts["doubles"]
+    assert (live.directory / "timing.npz").exists() and (live.directory / "checkpoint" / "learner.json").exists()
+    *_, replay, run, look = live.said().splitlines()
+    assert "none lost, none doubled" in replay and str(live.directory) in run and "plot" in look
+    assert "RELAX run_over" in live.log("guard") and "exit code 0" in live.log("manager")
+    assert "LOCKOUT" not in live.log("guard")
+
+
+def test_each_death_leads_to_its_state(tmp_path):
+    table = {row.killed: row for row in kills(tmp_path, 1.0)}
+    assert {name: row.led_to for name, row in table.items() if name not in ("operator", "twin", "manager")} == {
+        "policy": "HOLD", "tracker": "HOLD", "learner": "RUN", "imu": "RELAX", "reset": "HOLD", "guard": "PSTOP",
+        "servos": "PSTOP",
+    }  # fmt: skip
+    assert table["reset"].during == "RESET" and "guard_restart" in table["guard"].causes
+    for run in (
+        path for path in tmp_path.iterdir() if path.is_dir()
+    ):  # what the policy had not yet written is gone, nothing else
+        counts = Replay.open(run / "replay").check()
+        assert not counts["gaps"] and not counts["doubles"] and not counts["damaged"]
+
+
+def test_without_the_robot_the_preflight_names_what_is_missing_and_nothing_moves(tmp_path):
+    code, out, err = command("--out", str(tmp_path / "runs"))
+    assert code == 2 and out == "" and "nothing has moved" in err.splitlines()[-1]
+    assert all(line.startswith("missing: ") for line in err.splitlines()[:-1]) and "usb-mjbots_fdcanusb" in err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [("robot.servos.sign=[1]", "sign"), ("twin.urdf=none.urdf", "none.urdf"), ("agnet.batch=1", "did you mean 'agent'")],
+)
+def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path, wrong, says):
+    code, _, err = command("--sim", "--seconds", "20", "--out", str(tmp_path / "runs"), "--set", wrong)
+    assert (code, len(err.splitlines())) == (2, 1), err
+    assert err.startswith("robotrl run: ") and says in err
