@@ -10,13 +10,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FOOTER = 48
 MAGIC = 0xDB4775248B80FB57
-TYPES = {1: np.dtype("<f4"), 3: np.dtype("<i4")}  # TensorFlow's DT_FLOAT, DT_INT32
+TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 3: np.dtype("<i4")}  # TensorFlow's DT_FLOAT, DT_INT32
 CASTAGNOLI = 0x82F63B78  # CRC-32C, reflected
 
 
@@ -84,8 +85,7 @@ def _tensor(entry: bytes, data: bytes, name: str) -> Tensor | None:
     # The memory of whole episodes is megabytes, and a checksum by hand is slow: only what a policy needs is checked.
     if size <= 100_000 and _masked(crc32c(raw)) != _number(fields, 6):
         raise CheckpointError(f"{name}: checksum is wrong")
-    tensor: Tensor = np.frombuffer(raw, TYPES[kind]).reshape(shape)
-    return tensor
+    return np.frombuffer(raw, TYPES[kind]).reshape(shape)
 
 
 def _message(raw: bytes) -> list[tuple[int, int | bytes]]:

@@ -1,9 +1,9 @@
 """Speed of the lockstep clock: the whole robot program over wire bytes while the robot trots, beside physics alone.
 
-`lockstep` is a control step of the rehearsal without its learner: physics, servo bytes both ways, gate, guard, reset script, IMU and
-tracker bytes, observation, action, transition. `bare` is the loop of bench/twin_bare.py: PyBullet and the motor model in the same
-world, same settings, same trot, and nothing else. Both run in one process on one core, by turns; wall time and the process's own
-time are told apart, since other programs take only the first.
+`lockstep` is a control step of the rehearsal without its learner: physics, servo bytes both ways, gate, guard, reset script,
+IMU and tracker bytes, observation, action, transition. `bare` is the loop of bench/twin_bare.py: PyBullet and the motor model
+in the same world, same settings, same trot, and nothing else. Both run in one process on one core, by turns; wall time and the
+process's own time are told apart, since other programs take only the first.
 Run: python bench/twin.py [--steps N] [--rounds N] [--out FILE]
 """
 
@@ -30,7 +30,7 @@ SETTINGS = ["twin.randomise=false", "task.episode_steps=1000000000", "agent.rand
 
 
 class Trot:
-    """In the actor's place: the open-loop trot of the bare loop, as actions that lead the legs there through the task's low-pass."""
+    """In the actor's place: the open-loop trot of the bare loop, as actions that lead there through the task's low-pass."""
 
     def __init__(self, run: config.Run) -> None:
         self._task, self._t, self._period = Walk(run.task), 0.0, 1.0 / run.task.rate_hz

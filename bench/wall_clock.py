@@ -228,8 +228,14 @@ def kills(out: Path, within_s: float) -> list[Reaction]:
     return table
 
 
+def stolen_s() -> float:
+    """Seconds that the host of a virtual machine has kept its processors from it, so far, all of them together."""
+    return int(Path("/proc/stat").read_text().split("\n")[0].split()[8]) / os.sysconf("SC_CLK_TCK")
+
+
 def lateness(out: Path, seconds: float, real_time: bool) -> dict[str, Any]:
     """A run of so many seconds with a learner that never rests: how late, how long, what was lost."""
+    stolen = stolen_s()
     live = Live(out, *BUSY, f"real_time={str(real_time).lower()}", seconds=seconds)
     dropped = 0
     try:
@@ -256,6 +262,7 @@ def lateness(out: Path, seconds: float, real_time: bool) -> dict[str, Any]:
         "lost": checks["gaps"] + dropped,
         "doubled": checks["doubles"],
         "updates": learner["updates"],
+        "stolen_s": round(stolen_s() - stolen, 2),
     }
 
 

@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from robotrl import config
+from robotrl.complaint import Complaint
 
 SCHEMA = 1
 
 
-class CalibrationError(Exception):
+class CalibrationError(Complaint):
     """What is wrong with which record, and what to do; always one line."""
 
 

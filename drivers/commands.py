@@ -50,7 +50,10 @@ class Commands:
         self.damping = b"".join(make_send(i, _POSITION + still + undriven + limits, checksum) for i in ids)
         driven = make_write(Register.KP_SCALE, Width.INT8, 1.0, 1.0)
         target = make_write(Register.TARGET_POSITION, Width.F32, 0.0)
-        eased = limits.replace(*(make_write(Register.MAX_TORQUE, Width.F32, t) for t in (servos.max_torque, servos.continuous_torque)))
+        peak, continuous = (
+            make_write(Register.MAX_TORQUE, Width.F32, nm) for nm in (servos.max_torque, servos.continuous_torque)
+        )
+        eased = limits.replace(peak, continuous)
         lines, easy = ([make_send(i, _POSITION + target + driven + ends).rstrip() for i in ids] for ends in (limits, eased))
         first = lines[0].rindex(b" ") + 1 + 2 * _AT
         self._around = [(line[:first], line[first + 8 :]) for line in lines]

@@ -60,7 +60,8 @@ class Minitaur:
         """Whether every motor is in range and every leg's gap as wide as the limits ask; nan is not."""
         angles = np.asarray(motors, float)
         gap, least = kinematics.gap(angles), self.limits.gap_min
-        inside = (angles >= self.limits.position_min) & (angles <= self.limits.position_max)
+        rounding = 1e-9  # a pose on its limit is allowed
+        inside = (angles >= self.limits.position_min - rounding) & (angles <= self.limits.position_max + rounding)
         return bool(np.all(inside) and np.all((gap >= least) & (gap <= 2 * math.pi - least)))
 
     def lie(self) -> tuple[Keyframe, ...]:

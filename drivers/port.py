@@ -15,12 +15,13 @@ from typing import Protocol
 import serial
 
 from robotrl.clock import Clock
+from robotrl.complaint import Complaint
 
 WRITE_NS = 50_000_000  # a line that takes no byte for this long has no reader; half a servo watchdog
 PENDING_MAX = 65_536  # bytes kept while waiting for the end of a line
 
 
-class PortError(Exception):
+class PortError(Complaint):
     """The port cannot be opened or is gone. One line: what, where, what to do."""
 
 

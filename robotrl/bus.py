@@ -17,6 +17,7 @@ import msgspec
 import zmq
 
 from robotrl.clock import Clock
+from robotrl.complaint import Complaint
 from robotrl.messages import Message
 from robotrl.topics import TOPICS
 
@@ -24,7 +25,7 @@ MAX_BYTES = 64 * 1024  # largest message; images will go by shared memory
 QUEUE = 4096  # messages a queue topic may hold for a slow reader: 80 s at 50 Hz
 
 
-class BusError(Exception):
+class BusError(Complaint):
     """What is wrong on the bus, where, and what to do; one line."""
 
 

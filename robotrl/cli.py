@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
+from robotrl.complaint import Complaint
+
 COMMANDS: dict[str, tuple[str, str]] = {
     # command     module                          what it does
     "rehearse": ("robotrl.sim.rehearsal", "train in lockstep on the twin: RUN.toml [--steps N] [--seed S] [--set a.b=c]"),
@@ -42,15 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"robotrl {name}: stopped by Ctrl-C", file=sys.stderr)
         return 130
-    except Exception as error:
-        if type(error).__name__ not in FORESEEN:
-            raise
+    except Complaint as error:
         print(f"robotrl {name}: {error}", file=sys.stderr)
         return 2
 
-
-# By name, so that no command imports another's modules.
-FORESEEN = frozenset(("ConfigError", "RehearsalError", "RunError", "ReplayError", "PortError", "BusError", "CalibrationError", "DeviceError", "VideoError", "WeightsError", "Unsupported"))
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from robotrl.complaint import Complaint
 
-class ConfigError(Exception):
+
+class ConfigError(Complaint):
     """What is wrong, in which file and line, and what to do; always one line."""
 
 
@@ -120,7 +122,7 @@ class Task:
     history: int = 5  # past observations and actions in the policy's input; Haarnoja et al.
     episode_steps: int = 500  # truncation; same source
     swing_range: float = 0.5  # rad about 0; authors' minitaur_extended_env
-    extension_range: float = 0.35  # rad about extension_centre; theirs 0.5 lets one side fold until the torso lies at 30 degrees; chosen
+    extension_range: float = 0.35  # rad about extension_centre; theirs, 0.5, lets the torso lean at 30 degrees; chosen
     extension_centre: float = 2.0  # rad; same
     smoothing: float = 0.5  # of the way to an action that the legs' target moves in a step; 1: no low-pass; chosen
     speed_cap: float = 0.5  # m/s, reward is clip(v, +-cap); same

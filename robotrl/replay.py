@@ -25,13 +25,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from robotrl.complaint import Complaint
+
 SCHEMA = 1
 RESERVE = 512  # rows whose disk space is claimed at a time: a full disk must be an error, not a SIGBUS
 DTYPES = {"f32": "<f4", "u8": "u1", "i64": "<i8", "u32": "<u4"}
 COPY = "restore the directory from a copy"
 
 
-class ReplayError(Exception):
+class ReplayError(Complaint):
     """What is wrong, in which directory, and what to do; one line."""
 
 

@@ -1,7 +1,7 @@
 """A run is a directory: its configuration, what it was built from, metrics, replay, weights, pictures.
 
-    runs/20261120-131500-walk/
-        run.json  metrics.jsonl  replay/  weights/  checkpoint/  traces.npz  timing.npz  plot.png  walk.mp4
+runs/20261120-131500-walk/
+    run.json  metrics.jsonl  replay/  weights/  checkpoint/  traces.npz  timing.npz  plot.png  walk.mp4
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from robotrl.complaint import Complaint
 from robotrl.config import Run, from_dict, to_dict
 
 
-class RunError(Exception):
+class RunError(Complaint):
     """What is wrong with a run directory, where, and what to do; one line."""
 
 

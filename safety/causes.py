@@ -48,7 +48,7 @@ class Clear(StrEnum):
 EVERYWHERE = frozenset(State)
 POWERED = frozenset({State.HOLD, State.RUN, State.RESET, State.STOPPING, State.PSTOP})
 MOVING = frozenset({State.RUN, State.RESET})
-RUN, RESET = frozenset({State.RUN}), frozenset({State.RESET})
+RUN, RESET, HELD = frozenset({State.RUN}), frozenset({State.RESET}), frozenset({State.HOLD})
 
 
 @dataclass(frozen=True)
@@ -174,12 +174,12 @@ def catalogue(
         Cause("imu_frozen", 15, "imu_same_in_row", 4, relax, operator, imu),
         Cause("imu_implausible", 16, "imu_implausible_in_row", 2, relax, operator, imu),
         Cause("tracker_gone", 17, "pose_age_s", 1.5, hold, auto, "no pose: look at the tracker", 0, 0, RUN),
-        Cause("tracker_dead", 17, "tracker_dead", 0, hold, auto, "the tracker's program died", 0, 0, RUN),
+        Cause("tracker_dead", 17, "tracker_dead", 0, hold, auto, "the tracker's program died", 0, 0, RUN | HELD),
         Cause("action_stale", 23, "action_age_s", 0.095, hold, auto, "actions come too late", 0, 0.5, RUN, hiccup),
         Cause("reset_silent", 23, "action_age_s", 0.5, hold, auto, "the reset script is silent", 0, 1.0, RESET),
         Cause("learner_gone", 33, "learner_gone", 0, Severity.WARN, auto, "the learner is gone"),
-        Cause("policy_dead", 34, "policy_dead", 0, hold, auto, "the policy died", 0, 0, RUN),
-        Cause("reset_dead", 34, "reset_dead", 0, hold, auto, "the reset script died", 0, 0, RESET),
+        Cause("policy_dead", 34, "policy_dead", 0, hold, auto, "the policy died", 0, 0, RUN | HELD),
+        Cause("reset_dead", 34, "reset_dead", 0, hold, auto, "the reset script died", 0, 0, RESET | HELD),
         Cause("guard_restart", 35, "", 0, pstop, operator, "the guard was started again: look round"),
         Cause("driver_silent", 36, "drive_age_s", 0.06, pstop, operator, "the servo driver is silent"),
         Cause("console_silent", 38, "console_age_s", 0.5, stopping, operator, "no console: attach one", 0, 0, POWERED),

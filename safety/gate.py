@@ -12,7 +12,8 @@ all angles within the lead of the measured one:
   lead    If goal is in the band, so is target. If not (the joint was pushed away), target goes towards the
           band by as much as slew allows, except where range or pair forbids it.
 
-Each holds after the target was rounded to float32 revolutions (`limits.WIRE_MARGIN`).
+Each holds after the target was rounded to float32 revolutions (`limits.WIRE_MARGIN`); only where torque came on with a
+joint within that margin of its limit, and it may not move, is the rounding itself (2e-6 rad) not kept.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Resets as data: stages with a pose, a time and a test, and one stepper. The poses come from drivers/legged.py.
 
 An attempt plays the self-right stages when the robot lies (tilted more than the last stand stage allows), the
-get-up stages when it lies or an attempt has failed, then the stand stages. A stage that fails its test ends the attempt. After the last attempt the outcome is "failed"
-and stays so: the guard asks the operator, and his answer starts a new script.
+get-up stages when it lies, a joint is far from the stand, or an attempt has failed, then the stand stages. A stage
+that fails its test ends the attempt. After the last attempt the outcome is "failed" and stays so: the guard asks the
+operator, and his answer starts a new script.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+NEAR = 1.0  # rad from the stand's pose: farther, and the legs do not carry the robot straight up
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ class ResetScript:
 
     def _begin_attempt(self, now: int, tilt: float) -> None:
         lies = tilt > self._stand[-1].max_tilt
-        get_up = self._get_up if lies or self._attempt > 1 else ()
+        away = max(abs(a - b) for a, b in zip(self._target or (), self._stand[0].target, strict=True))
+        get_up = self._get_up if lies or away > NEAR or self._attempt > 1 else ()
         self._stages = (*(self._self_right if lies else ()), *get_up, *self._stand)
         self._begin_stage(now, 0)
 

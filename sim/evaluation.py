@@ -78,9 +78,7 @@ def evaluate(
             traces.add(rig)
             if film is not None and tally.steps % 2 == 0:
                 frame = rig.twin.world.render(*VIDEO[:2])
-                film.write(
-                    caption(frame, [f"t {tally.steps / run.task.rate_hz:4.1f} s   {walked.speed():.2f} m/s"])
-                )
+                film.write(caption(frame, [f"t {tally.steps / run.task.rate_hz:4.1f} s   {walked.speed():.2f} m/s"]))
         if walked is not None and tally is None:
             speed, walked = walked.speed(), None
         for episode in rig.take_finished():
@@ -88,7 +86,8 @@ def evaluate(
                    "steps": episode.step, "ended": episode.ended}  # fmt: skip
             done.append(row)
             say(
-                f"episode {len(done):2d}: return {row['return']:6.1f}, {row['speed']:.2f} m/s, {row['steps']} steps, ended: {row['ended']}"
+                f"episode {len(done):2d}: return {row['return']:6.1f}, {row['speed']:.2f} m/s, "
+                f"{row['steps']} steps, ended: {row['ended']}"
             )
     rig.close()
     result = _summary(done)
@@ -107,9 +106,7 @@ class _Traces:
     """Joint angles, targets and attitude of one episode, for the plot."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, list[Any]] = {
-            k: [] for k in ("t", "position", "target", "roll", "pitch", "speed")
-        }
+        self.rows: dict[str, list[Any]] = {k: [] for k in ("t", "position", "target", "roll", "pitch", "speed")}
 
     def add(self, rig: Rig) -> None:
         assert rig.joints is not None and rig.applied is not None and rig.imu is not None
@@ -125,7 +122,7 @@ class _Traces:
             self.rows[key].append(value)
 
     def save(self, path: Path) -> None:
-        np.savez(path, **{k: np.asarray(v, np.float64) for k, v in self.rows.items()})
+        np.savez(path, **{k: np.asarray(v, np.float64) for k, v in self.rows.items()})  # type: ignore[arg-type]
 
 
 def _summary(done: list[dict[str, Any]]) -> dict[str, Any]:
@@ -152,14 +149,10 @@ def summarise(result: dict[str, Any]) -> str:
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="robotrl eval", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument(
-        "run_dir", type=Path, nargs="?", help="run directory (default: the newest under runs)"
-    )
+    parser.add_argument("run_dir", type=Path, nargs="?", help="run directory (default: the newest under runs)")
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--terrain", help="flat, slope:+5, slope:-10, blocks, stairs-down, stairs-up")
-    parser.add_argument(
-        "--push", type=float, metavar="N", help="one horizontal push of this force for 0.1 s in every episode"
-    )
+    parser.add_argument("--push", type=float, metavar="N", help="one horizontal push of this force for 0.1 s in every episode")
     parser.add_argument("--weights", type=Path, help="weights file (default: the run's newest)")
     parser.add_argument("--video", action="store_true", help="film the first episode to walk.mp4")
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")

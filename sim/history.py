@@ -12,10 +12,8 @@ Array = NDArray[np.float64]
 Quaternion = tuple[float, float, float, float]  # x, y, z, w
 Pair = tuple[tuple[float, ...], ...]  # (position, orientation) or (velocity, spin), as PyBullet answers
 
-JOINTS = slice(0, 24)  # angle, velocity, torque
-_DERIVED = slice(24, 36)  # rpy, rates, accel, position
-_YAW = 26
 GRAVITY = 9.81
+NEVER = -(1 << 60)  # a step that is not: those before the first have small negative numbers
 
 
 class Sample(NamedTuple):
@@ -35,6 +33,15 @@ class Sample(NamedTuple):
     position: Array
 
 
+class Torso(NamedTuple):
+    """The torso's part of a `Sample`, as plain numbers."""
+
+    rpy: tuple[float, ...]
+    rates: tuple[float, ...]
+    accel: tuple[float, ...]
+    position: tuple[float, ...]
+
+
 class History:
     """A ring of physics steps: joints, and of the torso what PyBullet gives; the rest is derived when asked."""
 
@@ -44,19 +51,20 @@ class History:
         self.depth = depth
         self._offset = frame[0]
         self._turn = (-frame[1][0], -frame[1][1], -frame[1][2], frame[1][3])
-        self._rows = np.zeros((depth, 36))
-        self._joints = [row[JOINTS] for row in self._rows]  # views, made once
+        self._rows = np.zeros((depth, 24))  # angle, velocity, torque
+        self._joints = list(self._rows)  # views, made once
         self._poses: list[Pair] = [()] * depth
         self._twists: list[Pair] = [()] * depth
-        self._derived = [-1] * depth  # the step whose derived values stand in the row
+        self._torso: list[list[float]] = [[]] * depth  # rpy, rates, accel, position
+        self._derived = [NEVER] * depth  # the step whose values stand in `_torso`
         self.step = 0
 
     def fill(self, joints: Array, pose: Pair, twist: Pair) -> None:
         """Forget everything: the robot has been like this for ever. `joints` (24,), the rest: see `push`."""
-        self._rows[:, JOINTS] = joints
+        self._rows[:] = joints
         self._poses = [pose] * self.depth
         self._twists = [twist] * self.depth
-        self._derived = [-1] * self.depth
+        self._derived = [NEVER] * self.depth
 
     def push(self, pose: Pair, twist: Pair) -> Array:
         """One physics step on; returns the joints' row (24,) to fill in: angle, velocity, torque.
@@ -83,41 +91,54 @@ class History:
 
     def sample(self, delay_s: float) -> Sample:
         """The robot `delay_s` ago. Raises ValueError beyond the depth or for the future."""
+        whole, part = self._split(delay_s)
+        newer = self._joints[(self.step - whole) % self.depth]
+        older = self._joints[(self.step - whole - 1) % self.depth]
+        row = newer + (older - newer) * part
+        time = (self.step - delay_s / self.dt) * self.dt
+        return Sample(time, row[0:8], row[8:16], row[16:24], *map(np.array, self._blend(whole, part)))
+
+    def torso(self, delay_s: float) -> Torso:
+        """The torso alone, as `sample` has it, without the cost of arrays."""
+        return self._blend(*self._split(delay_s))
+
+    def _split(self, delay_s: float) -> tuple[int, float]:
+        """Whole steps back, and the fraction of one beyond."""
         back = delay_s / self.dt
         if not 0.0 <= back < self.depth - 2:
             raise ValueError(f"delay {delay_s} s: the history holds 0 to {(self.depth - 2) * self.dt:.3f} s")
         whole = int(back)
-        part = back - whole
-        newer = self._row(self.step - whole)
-        older = self._row(self.step - whole - 1)
-        row = newer + (older - newer) * part
-        turn = older[24:27] - newer[24:27]
-        if abs(turn).max() > math.pi:  # the short way round, also where an angle wraps
-            row[24:27] = newer[24:27] + part * ((turn + math.pi) % (2 * math.pi) - math.pi)
-        time = (self.step - back) * self.dt
-        return Sample(time, row[0:8], row[8:16], row[16:24], row[24:27], row[27:30], row[30:33], row[33:36])
+        return whole, back - whole
 
-    def _row(self, step: int) -> Array:
+    def _blend(self, whole: int, part: float) -> Torso:
+        newer, older = self._step(self.step - whole), self._step(self.step - whole - 1)
+        row = [a + (b - a) * part for a, b in zip(newer, older, strict=True)]
+        turn = [older[k] - newer[k] for k in (0, 1, 2)]
+        if not -math.pi <= min(turn) <= max(turn) <= math.pi:  # the short way round, also where an angle wraps
+            row[0:3] = [newer[k] + part * ((turn[k] + math.pi) % (2 * math.pi) - math.pi) for k in (0, 1, 2)]
+        return Torso(tuple(row[0:3]), tuple(row[3:6]), tuple(row[6:9]), tuple(row[9:12]))
+
+    def _step(self, step: int) -> list[float]:
         i = step % self.depth
         if self._derived[i] != step:
-            self._rows[i, _DERIVED] = self._derive(self._poses[i], self._twists[i], self._twists[i - 1])
+            self._torso[i] = self._derive(self._poses[i], self._twists[i], self._twists[i - 1])
             self._derived[i] = step
-        row: Array = self._rows[i]
-        return row
+        return self._torso[i]
 
     def _derive(self, pose: Pair, twist: Pair, before: Pair) -> list[float]:
-        (position, orientation), (velocity, spin) = pose, twist
+        (x, y, z), orientation = pose
+        (vx, vy, vz), (wx, wy, wz) = twist
         m = matrix(product(orientation, self._turn))
-        was = before[0]
-        force = [(velocity[k] - was[k]) / self.dt for k in range(3)]
-        force[2] += GRAVITY
-        back = range(3)
+        (a, b, c), (d, e, f), (g, h, i) = m
+        ox, oy, oz = self._offset
+        ux, uy, uz = before[0]
+        fx, fy, fz = (vx - ux) / self.dt, (vy - uy) / self.dt, (vz - uz) / self.dt + GRAVITY
         return [
             *euler(m),
-            *[m[0][k] * spin[0] + m[1][k] * spin[1] + m[2][k] * spin[2] for k in back],
-            *[m[0][k] * force[0] + m[1][k] * force[1] + m[2][k] * force[2] for k in back],
-            *[position[k] - sum(m[k][j] * self._offset[j] for j in back) for k in back],
-        ]
+            a * wx + d * wy + g * wz, b * wx + e * wy + h * wz, c * wx + f * wy + i * wz,
+            a * fx + d * fy + g * fz, b * fx + e * fy + h * fz, c * fx + f * fy + i * fz,
+            x - (a * ox + b * oy + c * oz), y - (d * ox + e * oy + f * oz), z - (g * ox + h * oy + i * oz),
+        ]  # fmt: skip
 
 
 def product(a: tuple[float, ...], b: tuple[float, ...]) -> Quaternion:

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from robotrl import config, rundir
 from robotrl.agents.actor import Actor
+from robotrl.complaint import Complaint
 from robotrl.messages import Episode
 from robotrl.replay import Replay
 from robotrl.sim.evaluation import evaluate, summarise
@@ -29,7 +30,7 @@ from robotrl.sim.rig import Rig
 from robotrl.tasks.walk import ACTIONS, SENSORS
 
 
-class RehearsalError(config.ConfigError):
+class RehearsalError(Complaint):
     """Why the rehearsal could not go on, and what to do; one line."""
 
 
@@ -65,9 +66,7 @@ class LearnerProcess:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RehearsalError(
-                f"the learner stopped (exit code {self._process.wait()}); its words are above"
-            )
+            raise RehearsalError(f"the learner stopped (exit code {self._process.wait()}); its words are above")
         answer = dict(json.loads(line))
         if "error" in answer:
             raise RehearsalError(answer["error"])
@@ -113,7 +112,7 @@ class Training:
                 self._exchange(asked)
                 progress.update(bar, completed=min(asked, self.run.steps), said=self._said())
         self._exchange(self.replay.count)  # the data so far
-        self.learner.wait()
+        self._take(self.learner.wait())
         self.learner.ask(self.replay.count, save=True)
         self._take(self.learner.wait())
         progress.update(bar, completed=self.run.steps, said=self._said())
@@ -169,7 +168,8 @@ class Training:
         speed = sum(e.speed for e in last) / max(1, len(last))
         total = sum(e.total_return for e in last) / max(1, len(last))
         times = self.rig.seconds / wall
-        return f"{speed:5.2f} m/s  return {total:6.1f}  falls {self.falls:3d}  {self.updates / wall:4.0f} updates/s  {times:4.1f}x real time"
+        walked = f"{speed:5.2f} m/s  return {total:6.1f}  falls {self.falls:3d}"
+        return f"{walked}  {self.updates / wall:4.0f} updates/s  {times:4.1f}x real time"
 
     def close(self) -> None:
         self.learner.close()
@@ -190,9 +190,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="any config field, e.g. agent.batch=128",
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs"), help="where run directories are made (default: runs)"
-    )
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="where run directories are made (default: runs)")
     parser.add_argument("--keep-every", type=int, default=0, metavar="N", help="keep the weights of every N transitions too")
     parser.add_argument("--no-video", action="store_true", help="leave out the video")
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
@@ -208,7 +206,8 @@ def main(argv: list[str]) -> int:
     console = Console(stderr=args.json)
     directory = rundir.create(run, args.out, "lockstep")
     training = Training(run, directory, console, args.keep_every)
-    console.print(f"[bold]{run.name}[/] on the twin: {run.steps} steps = {run.steps / run.task.rate_hz / 60:.0f} min of robot time, "
+    minutes = run.steps / run.task.rate_hz / 60
+    console.print(f"[bold]{run.name}[/] on the twin: {run.steps} steps = {minutes:.0f} min of robot time, "
                   f"seed {run.seed}, learner: {training.learner.engine}", soft_wrap=True)  # fmt: skip
     columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.completed}/{task.total}"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[said]}"))  # fmt: skip

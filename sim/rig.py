@@ -28,9 +28,7 @@ PUSH_S = 0.1  # a push lasts so long, at a random moment of an episode (learning
 class Rig:
     """One robot, its program and its operator. Everything random comes from `seed`."""
 
-    def __init__(
-        self, run: Run, seed: int, replay: Replay | None = None, deterministic: bool = False
-    ) -> None:
+    def __init__(self, run: Run, seed: int, replay: Replay | None = None, deterministic: bool = False) -> None:
         self.run = run
         self.clock = LockstepClock()
         self.twin = Twin(run, seed, self.clock)
@@ -129,9 +127,7 @@ class Rig:
         if self.guard is not None and needs_a_hand(command, self.guard):
             self.twin.world.place("stand")
         nonce = self.guard.nonce if self.guard is not None else 0
-        self.sentry.hear(
-            Operator(source="console", command=command or "beat", press=self._press, nonce=nonce), now
-        )
+        self.sentry.hear(Operator(source="console", command=command or "beat", press=self._press, nonce=nonce), now)
 
     def _on_state(self, state: str) -> None:
         if state == "RESET" and self.run.twin.randomise:

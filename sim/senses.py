@@ -78,8 +78,8 @@ class ImuSensor:
 
     def _sample(self, age: float) -> bytes:
         domain = self._world.domain
-        seen = self._world.sensed(age + self._twin.imu_latency_s + domain.extra_latency_s)
-        noise = self._rng.standard_normal(8)
+        seen = self._world.torso(age + self._twin.imu_latency_s + domain.extra_latency_s)
+        noise = self._rng.standard_normal(8).tolist()
         tilt, turn = self._twin.imu_noise_rad, self._twin.imu_rate_noise
         roll, pitch, yaw = seen.rpy
         mask, out = self.registers[MASK], b""
@@ -148,10 +148,10 @@ class TrackerSensor:
         if now - self._next > 1.0:
             self._next = now
         while self._next <= now + 1e-9:
-            seen = self._world.sensed(max(0.0, now - self._next))
-            noise = self._rng.standard_normal(6)
-            pose = [float(p + self._twin.tracker_noise_m * e) for p, e in zip(seen.position, noise[:3], strict=True)]
-            pose += [float(_wrap(a + self._twin.tracker_noise_rad * e)) for a, e in zip(seen.rpy, noise[3:], strict=True)]
+            seen = self._world.torso(max(0.0, now - self._next))
+            noise = self._rng.standard_normal(6).tolist()
+            pose = [p + self._twin.tracker_noise_m * e for p, e in zip(seen.position, noise[:3], strict=True)]
+            pose += [_wrap(a + self._twin.tracker_noise_rad * e) for a, e in zip(seen.rpy, noise[3:], strict=True)]
             self._seen.append((self._next, self._seq, pose))
             self._seq += 1
             self._next += self._period

@@ -45,6 +45,8 @@ class PtyWire:
 
     def read(self) -> None:
         """Pass on what the host has written. A hang-up empties the line."""
+        if self.gone:
+            return  # unplugged while writing: the poll list still has it
         try:
             data = os.read(self.fd, CHUNK)
             self._wire.receive(data)

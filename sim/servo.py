@@ -170,7 +170,8 @@ class ServoBank:
         np.subtract(self._bias, a, out=a)
         np.subtract(a, b, out=a)
         np.maximum(a, self._floor, out=a)
-        np.multiply(self.world.torque, self.world.torque, out=b)
+        torque = self.world.torque
+        np.multiply(torque, torque, out=b)
         self._heat += b
         self._heat_steps += 1
         return np.minimum(a, self._limit)

@@ -13,13 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from robotrl.complaint import Complaint
+
 FPS = 25.0  # every second step at 50 Hz
 SIZE = (320, 240)  # width, height
 CODECS = ((".mp4", "mp4v"), (".avi", "MJPG"))
 Frame = NDArray[np.uint8]
 
 
-class VideoError(Exception):
+class VideoError(Complaint):
     """What is wrong with the film, where, and what to do; one line."""
 
 

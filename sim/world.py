@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from robotrl import config, kinematics
 from robotrl.sim import model, terrain
 from robotrl.sim.domain import Domain
-from robotrl.sim.history import GRAVITY, History, Sample, matrix, product
+from robotrl.sim.history import GRAVITY, History, Sample, Torso, matrix, product
 from robotrl.sim.motor import Motors
 
 Array = NDArray[np.float64]
@@ -83,12 +83,16 @@ class World:
     @property
     def position(self) -> Array:
         """The torso's origin (middle of the four hips) in the world, (3,) m."""
-        return self.sensed(0.0).position
+        return np.array(self.torso(0.0).position)
 
     @property
     def rpy(self) -> Array:
         """Roll, pitch, yaw of the torso, (3,) rad."""
-        return self.sensed(0.0).rpy
+        return np.array(self.torso(0.0).rpy)
+
+    def torso(self, delay_s: float) -> Torso:
+        """Attitude, rates, acceleration and position alone, `delay_s` ago."""
+        return self.history.torso(delay_s)
 
     def sensed(self, delay_s: float) -> Sample:
         """The robot `delay_s` ago (at most half a second), linearly interpolated between physics steps."""
@@ -192,8 +196,7 @@ class World:
             pybullet.getBaseVelocity(body, physicsClientId=client),
         )
         angles, velocities, _, _ = zip(*pybullet.getJointStates(body, motors, physicsClientId=client), strict=True)
-        joints[0:16] = angles + velocities
-        joints[0:16] *= BOTH
+        np.multiply(angles + velocities, BOTH, joints[0:16])
         joints[16:24] = self.motors.torque
         self._joints = joints
 

@@ -16,9 +16,10 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from robotrl.agents.nets import LOG_STD_MAX, LOG_STD_MIN
+from robotrl.complaint import Complaint
 
 
-class WeightsError(ValueError):
+class WeightsError(Complaint, ValueError):
     """Weights that are not an actor's: what, where, what to do; one line."""
 
 

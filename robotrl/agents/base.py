@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl import config
+from robotrl.complaint import Complaint
 from robotrl.replay import Batch
 
 
-class Unsupported(Exception):
+class Unsupported(Complaint):
     """An engine cannot do what is asked here; the text is the reason, one line."""
 
 

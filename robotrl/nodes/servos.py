@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from robotrl.clock import Clock
@@ -95,15 +96,15 @@ class ServoLoop:
         return not any(joints.missed) and not any(joints.mode)
 
     def _applied(self, verdict: Verdict, sent: tuple[float, ...], used: Action | None) -> Applied:
-        common = dict(
-            tick=self.tick, t=self.clock.now(), writer=verdict.writer or "off", target=sent, clamped=verdict.clamped,
-            held=verdict.held or verdict.target is None, refused=verdict.cause or verdict.refused,
+        applied = Applied(
+            source="servos", epoch=-1, tick=self.tick, t=self.clock.now(), writer=verdict.writer or "off", target=sent,
+            clamped=verdict.clamped, held=verdict.held or verdict.target is None, refused=verdict.cause or verdict.refused,
         )  # fmt: skip
         if used is None:
-            return Applied(source="servos", epoch=-1, **common)
-        return Applied(
-            source="servos", epoch=used.epoch, action_seq=used.seq, action_tick=used.tick, episode=used.episode,
-            step=used.step, policy_version=used.policy_version, **common,
+            return applied
+        return msgspec.structs.replace(
+            applied, epoch=used.epoch, action_seq=used.seq, action_tick=used.tick, episode=used.episode, step=used.step,
+            policy_version=used.policy_version,
         )  # fmt: skip
 
     def _drive(self, joints: Joints, stage: str, began: int) -> Drive:

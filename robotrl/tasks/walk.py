@@ -22,8 +22,8 @@ class Walk:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self._scale = np.repeat(np.float32([task.swing_range, task.extension_range]), 4)
-        self._centre = np.repeat(np.float32([0.0, task.extension_centre]), 4)
+        self._scale = np.repeat(np.array([task.swing_range, task.extension_range], np.float32), 4)
+        self._centre = np.repeat(np.array([0.0, task.extension_centre], np.float32), 4)
 
     def observation(self, joints: Joints, imu: Imu) -> np.ndarray:
         """The 12 sensor values, float32, all of order one."""
@@ -50,7 +50,7 @@ class Walk:
         return (before + (sent - before) / np.float32(self.task.smoothing)).astype(np.float32)
 
     def reward(self, speed: float, actions: np.ndarray, pitch: float, fallen: bool = False) -> float:
-        """Of one step. `actions` (3, 8): normalised leg targets as applied, the newest first; `speed` m/s; `pitch` rad. At most `speed_cap`."""
+        """Of one step, at most `speed_cap`. `actions` (3, 8): leg targets as applied, newest first; speed m/s; pitch rad."""
         assert actions.shape == (3, ACTIONS), actions.shape
         t = self.task
         forward = min(max(speed, -t.speed_cap), t.speed_cap)

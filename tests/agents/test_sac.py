@@ -93,7 +93,9 @@ def random_memory(rows: int, observation: int, action: int) -> Memory:
 
 
 def small(seed: int = 0, **changes: object) -> Sac:
-    agent = config.Agent(engine="reference", hidden=(16, 16), batch=32, **changes)  # type: ignore[arg-type]
+    paper = dict(discount=0.99, polyak=0.005, initial_temperature=0.1, target_entropy=math.nan)
+    paper |= dict.fromkeys(("actor_lr", "critic_lr", "temperature_lr"), 3e-4)
+    agent = config.Agent(engine="reference", hidden=(16, 16), batch=32, **(paper | changes))  # type: ignore[arg-type]
     return Sac(agent, 5, 3, seed, random_memory(200, 5, 3))
 
 
@@ -109,7 +111,7 @@ def test_soft_lqr_against_the_closed_form() -> None:
     """Fails with the entropy term's sign flipped anywhere, and with truncation treated as termination."""
     lr = 1e-3
     agent = config.Agent(
-        engine="reference", hidden=(64, 64), discount=DISCOUNT, polyak=0.05, initial_temperature=0.3,
+        engine="reference", hidden=(64, 64), discount=DISCOUNT, polyak=0.05, initial_temperature=0.3, target_entropy=-1.0,
         actor_lr=lr, critic_lr=lr, temperature_lr=lr,
     )  # fmt: skip
     sac, rng = Sac(agent, 1, 1, 0, soft_lqr(0)), np.random.default_rng(0)

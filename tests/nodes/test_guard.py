@@ -81,7 +81,7 @@ def test_only_another_life_speaking_ends_a_death():
     world.process("policy", "died")
     world.process("policy", "started")
     assert world.step(3) == "HOLD"  # what it said before it died may come late
-    assert world.press("run") == "RUN" and world.step() == "HOLD" and "policy_dead" in world.shown.causes
+    assert world.press("run") == "HOLD" and "policy_dead stands" in world.shown.note
     world.boot["policy"] = 2
     world.step(60)
     assert world.press("run") == "RUN" and world.step(30) == "RUN"

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from robotrl.clock import LockstepClock
-from robotrl.config import Robot, Servos
+from robotrl.config import Limits, Robot, Servos
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.port import MemoryPort
 from robotrl.messages import Action, Permit
@@ -20,7 +20,10 @@ from robotrl.nodes.servos import ServoLoop
 T = 20_000_000
 SIGN = (1, -1, 1, 1, -1, 1, -1, 1)
 OFFSET = (0.0, 0.3, -0.2, 2.0, 0.0, -1.0, 0.1, 0.7)
-ROBOT = Robot(servos=Servos(sign=SIGN, offset=OFFSET))
+ROBOT = Robot(
+    servos=Servos(sign=SIGN, offset=OFFSET, max_torque=5.0, watchdog_s=0.1),
+    limits=Limits(position_min=0.4, position_max=3.6, slew_rad_s=40.0, lead_rad=1.6, gap_min=0.1),
+)
 LOW, HIGH, SLEW, LEAD, OPENING = 0.4, 3.6, 40.0 * 0.02, 1.6, 0.035
 SUM_LOW, SUM_HIGH = 0.1, 2 * math.pi - 0.1  # of a leg's two motors
 TINY = 1e-5  # two roundings to float32 revolutions

@@ -333,7 +333,7 @@ def test_heat_rises_over_minutes_and_trips(world, bus):
         bus.drive(world.angle, world.velocity)
         heat = floats(bus, 0x0A, 1)[0]
         assert minute or 25 < heat < 40
-    assert heat == pytest.approx(25 + 28, abs=3)
+    assert heat == pytest.approx(25 + 18.6, abs=2)
     assert mode(bus, 1) == 10 and mode(bus, 2) == 1
     assert ask(bus, "can send 8002 110f")[1] == "rcv 200 210f26"
 

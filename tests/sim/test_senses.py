@@ -22,7 +22,7 @@ class Moment:
         self.time, self.domain = 0.0, Domain.nominal()
         self.rpy, self.rates, self.accel = np.zeros(3), np.zeros(3), np.array([0.0, 0.0, 9.80665])
 
-    def sensed(self, delay_s):
+    def torso(self, delay_s):
         t = self.time - delay_s
         position = np.array([0.4 * t, 0.0, 0.25])
         return SimpleNamespace(rpy=self.rpy, rates=self.rates, accel=self.accel, position=position)
@@ -80,7 +80,7 @@ def test_rate_and_noise_floor(world):
 
 def test_latency_and_bias_of_the_domain(world):
     seen = []
-    world.sensed = lambda delay: seen.append(delay) or Moment.sensed(world, delay)
+    world.torso = lambda delay: seen.append(delay) or Moment.torso(world, delay)
     world.domain = Domain(extra_latency_s=0.01, imu_bias=(0.03, -0.02))
     sensor = imu(world, **QUIET)
     run(sensor, world, 0.1)
