@@ -494,3 +494,24 @@ def test_on_a_pty_with_one_servo_mute_and_then_unplugged():
     with pytest.raises(PortError, match="lost"):
         chain.read(99)
     port.close()
+
+
+def test_a_servo_that_used_its_peak_torque_too_long_is_held_to_the_continuous_one_until_it_rested() -> None:
+    from robotrl.drivers.commands import Commands
+
+    commands = Commands(SERVOS, False)
+    peak, eased = (commands.position([2.0] * 8, servos).split(b"\n") for servos in ((), (2,)))
+    changed = [i for i in range(8) if peak[i] != eased[i]]
+    high, low = (struct.pack("<f", nm).hex().encode() for nm in (SERVOS.max_torque, SERVOS.continuous_torque))
+    assert changed == [2] and high in peak[2] and eased[2] == peak[2].replace(high, low)
+
+    chain = Chain.__new__(Chain)
+    chain._servos, chain._strain, chain._eased, chain._read_at = SERVOS, [0.0] * 8, (), None
+    hard, rest = [0.0, 0.0, -3.0] + [0.0] * 5, [0.0] * 8
+    held = []
+    for k in range(60):  # 0.6 s of strain on servo 2, then rest
+        chain._ease(k * 20_000_000, hard if k < 30 else rest)
+        held.append(chain._eased)
+    first = held.index((2,))
+    assert first * 0.02 == pytest.approx(SERVOS.peak_s, abs=0.021)
+    assert all(h == (2,) for h in held[first:30]) and held[-1] == ()
