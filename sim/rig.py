@@ -15,7 +15,7 @@ from robotrl.drivers.imu import WitImu
 from robotrl.drivers.tracker import PoseStream
 from robotrl.messages import Action, Applied, Beat, Episode, Guard, Imu, Joints, Operator, Permit
 from robotrl.nodes.guard import Sentry
-from robotrl.nodes.policy import Pilot
+from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.reset import Resetter
 from robotrl.nodes.servos import ServoLoop
 from robotrl.replay import Replay

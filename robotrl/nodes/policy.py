@@ -1,243 +1,25 @@
-"""The policy: observe, act, and turn what the gate applied into transitions on disk.
+"""The policy's node: answer every servo cycle by the pilot (`robotrl/nodes/pilot.py`), and keep what the gate made of it on disk.
 
-`Pilot` is the thinking, driven by the bus on the wall clock (`main`) and by the rehearsal in lockstep. It never waits for the
-learner: new weights are taken when they are there.
+It never waits for the learner: new weights are taken when they are there.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import deque
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import safetensors
 
 from robotrl import rundir
 from robotrl.agents.actor import Actor, WeightsError
 from robotrl.config import Run
-from robotrl.drivers.legged import Minitaur
-from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose
+from robotrl.messages import Episode, Joints
 from robotrl.node import Node
-from robotrl.observe import History, Track
+from robotrl.nodes.pilot import Pilot
+from robotrl.observe import History
 from robotrl.replay import Replay, ReplayError
-from robotrl.tasks.walk import ACTIONS, SENSORS, Walk
-
-ACTION_VALID_NS = 50_000_000  # 1.5 action periods + 1 driver period (safety facts, row 23)
-
-
-@dataclass
-class Pending:
-    """A transition that waits for the poses that give its reward."""
-
-    observation: np.ndarray
-    action: np.ndarray
-    next_observation: np.ndarray
-    actions: np.ndarray  # (3, 8) newest first
-    pitch: float
-    t: int  # capture time of the next observation
-    tick: int
-    step: int  # of its episode, from 0
-    episode: int
-    version: int
-    terminated: bool
-    truncated: bool
-
-
-@dataclass
-class Tally:
-    """An episode's sums; told to the world once its last reward is known."""
-
-    episode: int
-    t_begin: int
-    t_end: int = 0
-    steps: int = 0
-    settled: int = 0
-    total: float = 0.0
-    ended: str = ""
-    speed: float = 0.0
-
-
-class Pilot:
-    """Acts while the guard's lease says policy. One call a servo cycle; pure of bus, port and wall time."""
-
-    def __init__(self, run: Run, replay: Replay | None, seed: int, deterministic: bool = False) -> None:
-        self.run, self.replay, self.deterministic = run, replay, deterministic
-        self.task = Walk(run.task)
-        self.robot = Minitaur(run.robot.limits)
-        self.history = History(SENSORS, ACTIONS, run.task.history)
-        self.track = Track()
-        self.rng = np.random.default_rng(seed)
-        self.actor: Actor | None = None
-        self.version, self.version_t = -1, 0
-        self.pending: deque[Pending] = deque()
-        self.finished: list[Episode] = []  # for the caller to take
-        self.just_ended = ""  # why the episode ended in the last cycle, "" when it did not; "stopped" is the guard's own doing
-        self.tally: Tally | None = None
-        self._tallies: dict[int, Tally] = {}
-        self.episode = -1
-        self.epoch = -1
-        self.steps = 0  # transitions begun, ever
-        self.dropped = 0  # transitions that could not be completed, ever
-        self._tick = -1
-        self._input = np.zeros(self.history.size, np.float32)
-        self._actions = np.zeros((3, ACTIONS), np.float32)
-        self._seq = 0
-
-    def take(self, actor: Actor, version: int, now: int) -> None:
-        """Act with these weights from the next cycle on."""
-        self.actor, self.version, self.version_t = actor, version, now
-
-    def see(self, pose: Pose) -> None:
-        """A pose from the tracker."""
-        self.track.add(pose)
-
-    def cycle(self, joints: Joints, applied: Applied, imu: Imu, permit: Permit | None) -> Action | None:
-        """Answer one servo cycle: settle rewards, move the episode on, and ask for an action if it is our turn."""
-        self.just_ended = ""
-        self._settle(joints.t)
-        ours = permit is not None and permit.state == "RUN" and permit.holder == "policy"
-        if not ours or permit is None:
-            self._end("stopped")
-            return None
-        if permit.epoch != self.epoch:
-            self._end("stopped")
-            self._begin(joints, applied, imu, permit.epoch)
-        elif self.tally is None:
-            return None  # this episode is over; the guard has not taken the lease back yet
-        elif not self._advance(joints, applied, imu):
-            return None
-        return self._act(joints, permit.epoch)
-
-    def _begin(self, joints: Joints, applied: Applied, imu: Imu, epoch: int) -> None:
-        self.dropped += len(self.pending)  # poses never came: their direction is about to change
-        self.pending.clear()
-        self._close_tallies()
-        self.epoch, self.episode = epoch, self.episode + 1
-        self.track.begin()
-        sent = self._sent(applied)
-        self._actions[:] = sent
-        self._input = self.history.reset(self.task.observation(joints, imu), sent)
-        self.tally = self._tallies[self.episode] = Tally(self.episode, joints.t)
-        self._tick = joints.tick
-
-    def _advance(self, joints: Joints, applied: Applied, imu: Imu) -> bool:
-        """One step of the episode; false when it has ended with it."""
-        assert self.tally is not None
-        sent = self._sent(applied)
-        action = self.task.action(sent, self._actions[0])
-        self._actions[1:] = self._actions[:-1]
-        self._actions[0] = sent
-        new = self.history.push(self.task.observation(joints, imu), sent)
-        if joints.tick != self._tick + 1:
-            self.dropped += max(0, joints.tick - self._tick - 1)
-            self._tick, self._input = joints.tick, new
-            return True
-        self._tick = joints.tick
-        self.tally.steps += 1
-        self.steps += 1
-        terminated = self.task.terminated(imu)
-        lost = self._tracker_lost(joints.t)
-        truncated = not terminated and (lost or self.task.truncated(self.tally.steps))
-        self.pending.append(
-            Pending(
-                self._input, action, new, self._actions.copy(), imu.pitch, joints.t, joints.tick,
-                self.tally.steps - 1, self.episode, self.version, terminated, truncated,
-            )
-        )  # fmt: skip
-        self._input = new
-        if terminated or truncated:
-            self.just_ended = "fall" if terminated else "tracker lost" if lost else "time"
-            self._end(self.just_ended)
-            return False
-        return True
-
-    def _act(self, joints: Joints, epoch: int) -> Action:
-        # Uniform actions first; after a restart with weights at hand there is no going back to them.
-        explored = self.steps >= self.run.agent.random_steps and self.actor is not None
-        if self.actor is None or not (explored or self.deterministic):
-            a = self.rng.uniform(-1, 1, ACTIONS).astype(np.float32)
-        else:
-            noise = None if self.deterministic else self.rng.standard_normal(ACTIONS, np.float32)
-            a = self.actor.act(self._input, noise)
-        self._seq += 1
-        step = self.tally.steps if self.tally else 0
-        return Action(
-            source="policy", seq=self._seq, t=joints.t, valid_ns=ACTION_VALID_NS, epoch=epoch, tick=joints.tick,
-            target=tuple(self.robot.to_motors(*self.task.legs(a, self._actions[0])).tolist()),
-            episode=self.episode, step=step, policy_version=self.version,
-        )  # fmt: skip
-
-    def _end(self, reason: str) -> None:
-        if self.tally is None:
-            return
-        tally, self.tally = self.tally, None
-        tally.t_end, tally.ended = (self.pending[-1].t if self.pending else tally.t_begin), reason
-        if reason == "stopped" and self.pending and self.pending[-1].episode == tally.episode:
-            self.pending[-1] = replace(self.pending[-1], truncated=True)
-
-    def _settle(self, now: int) -> None:
-        """Complete the transitions whose poses have arrived; give up on those whose poses stay away."""
-        while self.pending:
-            head = self.pending[0]
-            speed = self.track.speed(head.t, self.run.task.velocity_window_s)
-            if speed is None:
-                if now - head.t < self.run.task.tracker_patience_s * 1e9:
-                    return
-                self.pending.popleft()
-                self.dropped += 1
-                continue
-            if len(self.pending) == 1 and self.tally is not None:
-                return  # the newest stays: should the guard stop us now, it is the one that is truncated
-            self.pending.popleft()
-            self._complete(head, speed)
-        if self.tally is None:
-            self._close_tallies()
-
-    def _complete(self, p: Pending, speed: float) -> None:
-        reward = self.task.reward(speed, p.actions, p.pitch, p.terminated)
-        tally = self._tallies[p.episode]
-        tally.settled += 1
-        tally.total += reward
-        if self.replay is not None:
-            self.replay.add(
-                p.observation, p.action, reward, p.next_observation, terminated=p.terminated, truncated=p.truncated,
-                episode=p.episode, step=p.step, tick=p.tick, policy_version=p.version,
-            )  # fmt: skip
-
-    def _close_tallies(self) -> None:
-        for tally in self._tallies.values():
-            a, b = self.track.at(tally.t_begin), self.track.at(tally.t_end)
-            seconds = (tally.t_end - tally.t_begin) * 1e-9
-            tally.speed = (b - a) / seconds if a is not None and b is not None and seconds > 0 else 0.0
-            self.finished.append(self._report(tally))
-        self._tallies.clear()
-
-    def report(self, now: int) -> Episode:
-        """How the running episode stands."""
-        tally = self.tally or Tally(self.episode, now)
-        newest = self.track.newest()
-        if self.tally is not None and newest is not None and newest > tally.t_begin:
-            a, b = self.track.at(tally.t_begin), self.track.at(newest)
-            tally.speed = ((b or 0.0) - (a or 0.0)) / ((newest - tally.t_begin) * 1e-9)
-        return self._report(tally, now)
-
-    def _report(self, tally: Tally, now: int = 0) -> Episode:
-        return Episode(
-            episode=tally.episode, step=tally.steps, total_steps=self.steps, total_return=tally.total,
-            speed=tally.speed, policy_version=self.version,
-            policy_age_s=max(0, now - self.version_t) * 1e-9, ended=tally.ended,
-            transitions=self.replay.count if self.replay is not None else 0, dropped=self.dropped,
-        )  # fmt: skip
-
-    def _sent(self, applied: Applied) -> np.ndarray:
-        return self.task.sent(*self.robot.to_leg(np.asarray(applied.target)))
-
-    def _tracker_lost(self, now: int) -> bool:
-        newest = self.track.newest()
-        return newest is None or now - newest > self.run.task.tracker_patience_s * 1e9
+from robotrl.tasks.walk import ACTIONS, SENSORS
 
 
 class Weights:

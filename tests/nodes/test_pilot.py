@@ -11,7 +11,7 @@ import pytest
 
 from robotrl.config import Run, Task
 from robotrl.messages import Applied, Imu, Joints, Permit, Pose
-from robotrl.nodes.policy import Pilot
+from robotrl.nodes.pilot import Pilot
 
 T = 20_000_000
 TASK = Task(
