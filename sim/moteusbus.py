@@ -16,6 +16,7 @@ from robotrl.clock import Clock
 from robotrl.sim.diagnostic import Diagnostic
 from robotrl.sim.fdcanusb import USB_NS, Adapter
 from robotrl.sim.firmware import DEFAULTS, NM_PER_A, TURN
+from robotrl.sim.layouts import Plan
 from robotrl.sim.registers import (
     COMMAND,
     IDENTITY,
@@ -24,7 +25,6 @@ from robotrl.sim.registers import (
     STATUS,
     TELEMETRY,
     Frame,
-    Plan,
     Scale,
     dissect,
     value_of,

@@ -1,0 +1,187 @@
+"""Frame layouts compiled once: a command is matched and read, and its answer built, without taking the frame apart again.
+
+Register numbers, scales and subframes, and the manual they are from: `sim/registers.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robotrl.sim.registers import (
+    ACTIONS,
+    CAN_FD_LENGTHS,
+    CODE,
+    COMMAND,
+    DTYPE,
+    F32,
+    IDENTITY,
+    IGNORED,
+    INT32,
+    LARGEST,
+    LONGEST,
+    NOT_WRITABLE,
+    PAD,
+    READ_ONLY,
+    SIZE,
+    STATUS,
+    TELEMETRY,
+    UNKNOWN_REGISTER,
+    Frame,
+    Scale,
+    encode,
+    to_varuint,
+)
+
+
+class Reply:
+    """The answer to a set of reads: built for all servos at once from their telemetry, one by one where it needs more."""
+
+    def __init__(self, reads: tuple[tuple[int, int, int], ...], errors: bytes) -> None:
+        self._head = errors
+        self.parts: list[tuple[int, int, int] | bytes] = []  # runs of known registers (kind, start, count), or an error
+        for kind, start, count in reads:
+            for register in range(start, start + count):
+                last = self.parts[-1] if self.parts else b""
+                if not _readable(register, kind):
+                    self.parts.append(bytes([0x31]) + to_varuint(register) + bytes([UNKNOWN_REGISTER]))
+                elif isinstance(last, tuple) and last[0] == kind and last[1] + last[2] == register and register != start:
+                    self.parts[-1] = (kind, last[1], last[2] + 1)
+                else:
+                    self.parts.append((kind, register, 1))
+        self._fit()
+        self.bulk = all(isinstance(p, bytes) or p[1] + p[2] <= 0x10 for p in self.parts)
+        self._runs: list[tuple[slice, int, slice, Any, Any]] = []
+        self._template = self._lay_out()
+
+    def _fit(self) -> None:
+        """Keep the parts that a CAN-FD frame has room for."""
+        room, kept = LONGEST - len(self._head), []
+        for part in self.parts:
+            room -= len(part) if isinstance(part, bytes) else len(_reply_head(*part)) + part[2] * SIZE[part[0]]
+            if room >= 0:
+                kept.append(part)
+        self.parts = kept
+
+    def _lay_out(self) -> bytes:
+        out = bytearray(self._head)
+        for part in self.parts:
+            if isinstance(part, bytes):
+                out += part
+                continue
+            kind, start, count = part
+            out += _reply_head(kind, start, count)
+            where = slice(len(out), len(out) + count * SIZE[kind])
+            if self.bulk:
+                scale, largest = None, None
+                if kind != F32:
+                    scale = np.array([TELEMETRY[start + k][kind] for k in range(count)], np.float32)
+                    largest = (np.float64 if kind == INT32 else np.float32)(LARGEST[kind])
+                self._runs.append((slice(start, start + count), kind, where, scale, largest))
+            out += bytes(count * SIZE[kind])
+        length = next(n for n in CAN_FD_LENGTHS if n >= len(out))
+        return bytes(out) + bytes([PAD]) * (length - len(out))
+
+    def of_all(self, telemetry: NDArray[np.float32]) -> list[str]:
+        """The answers of all servos, as hex text; for `bulk` replies only. `telemetry` (n, 16)."""
+        n, size = len(telemetry), len(self._template)
+        out = np.frombuffer(self._template * n, np.uint8).reshape(n, size).copy()
+        for columns, kind, where, scale, largest in self._runs:
+            values = telemetry[:, columns]
+            if scale is not None:
+                values = _saturated(values / scale, kind, largest)
+            out[:, where] = values.astype(DTYPE[kind], "C").view(np.uint8)
+        text = out.tobytes().hex()
+        return [text[i : i + 2 * size] for i in range(0, 2 * size * n, 2 * size)]
+
+    def of_one(self, read: Any) -> str:
+        """The answer of one servo whose registers `read(register) -> (value, scale)` gives, as hex text."""
+        out = bytearray(self._head)
+        for part in self.parts:
+            if isinstance(part, bytes):
+                out += part
+                continue
+            kind, start, count = part
+            out += _reply_head(kind, start, count)
+            for register in range(start, start + count):
+                out += encode(*_with_kind(read(register), kind))
+        return bytes(out).ljust(len(self._template), bytes([PAD])).hex()
+
+
+class Plan:
+    """A frame layout compiled: how to tell that a frame has it, where its values are, what it asks."""
+
+    def __init__(self, data: bytes, frame: Frame) -> None:
+        formats, at, position = "<", 0, 0
+        fixed: list[int] = []
+        self.values: list[tuple[int, int, float, int]] = []  # column, place in the tuple, scale (0: as it is), NaN's number
+        self.actions: list[tuple[int, int, float, int]] = []  # the same with a register for the column
+        self.mode = -1  # place of the mode
+        errors = b""
+        for register, kind, offset in [*frame.writes, (0, 0, len(data))]:
+            if offset > at:
+                formats += f"{offset - at}s"
+                fixed.append(position)
+                position += 1
+            if offset == len(data):
+                break
+            formats += CODE[kind]
+            errors += self._take(register, kind, position)
+            position += 1
+            at = offset + SIZE[kind]
+        self._unpack = struct.Struct(formats).unpack
+        self._pick = itemgetter(*fixed)
+        self._fixed = self._pick(self._unpack(data))
+        self.reply = Reply(tuple(frame.reads), errors) if frame.reads or errors else None
+        self.is_query = not frame.writes
+
+    def _take(self, register: int, kind: int, place: int) -> bytes:
+        nan = -LARGEST[kind] - 1 if kind != F32 else 0
+        if register == 0:
+            self.mode = place
+            self.values = []  # a mode write resets what came before it
+        elif register in COMMAND:
+            column, scale = COMMAND[register]
+            self.values.append((column, place, scale[kind] if kind != F32 else 0.0, nan))
+        elif register in ACTIONS:
+            self.actions.append((register, place, ACTIONS[register][kind] if kind != F32 else 0.0, nan))
+        elif register not in IGNORED:
+            number = NOT_WRITABLE if register in READ_ONLY else UNKNOWN_REGISTER
+            return bytes([0x30]) + to_varuint(register) + bytes([number])
+        return b""
+
+    def match(self, data: bytes) -> tuple[Any, ...] | None:
+        """The frame's values if it has this layout. The caller has compared the length."""
+        values = self._unpack(data)
+        return values if self._pick(values) == self._fixed else None
+
+
+def _saturated(values: Any, kind: int, largest: Any) -> Any:
+    """Whole numbers of a register's scale, within what `kind` holds; its most negative one for NaN and infinities."""
+    lost = None if math.isfinite(values.sum()) else ~np.isfinite(values)
+    if kind == INT32:
+        values = values.astype(np.float64)  # 2^31 - 1 is no single-precision number
+    values = np.minimum(np.maximum(values, -largest), largest)
+    if lost is not None:
+        values[lost] = -LARGEST[kind] - 1
+    return values
+
+
+def _with_kind(value: tuple[float, Scale], kind: int) -> tuple[float, int, Scale]:
+    return value[0], kind, value[1]
+
+
+def _readable(register: int, kind: int) -> bool:
+    if register in IDENTITY or 0x120 <= register <= 0x122:
+        return kind == INT32
+    return register in TELEMETRY or register in COMMAND or register in STATUS
+
+
+def _reply_head(kind: int, start: int, count: int) -> bytes:
+    code = 0x20 | kind << 2
+    return (bytes([code | count]) if count <= 3 else bytes([code]) + to_varuint(count)) + to_varuint(start)
