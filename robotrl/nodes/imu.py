@@ -7,8 +7,9 @@ from pathlib import Path
 
 from robotrl.drivers.imu import WitImu
 from robotrl.drivers.port import PortError, SerialPort
+from robotrl.messages import Imu
 from robotrl.node import Node
-from robotrl.nodes.wire import Wire
+from robotrl.nodes.wire import sense
 
 
 def connect(node: Node) -> tuple[SerialPort, WitImu]:
@@ -24,29 +25,14 @@ def connect(node: Node) -> tuple[SerialPort, WitImu]:
     return port, imu
 
 
+def read(imu: WitImu) -> list[Imu]:
+    sample = imu.read()
+    return [] if sample is None else [sample]
+
+
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "imu")
-    try:
-        wire = Wire(node, lambda: connect(node))
-    except (PortError, ValueError) as error:
-        node.say(error)
-        node.close()
-        return 2
-    node.hurry(18)
-    publisher = node.bus.publisher("imu")
-    for _ in node.every(int(1e9 / node.run.robot.imu.rate_hz)):
-        wire.again()
-        if wire.device is not None:
-            try:
-                sample = wire.device.read()
-                if sample is not None:
-                    publisher.send(sample)
-            except PortError as error:
-                wire.lost(error)
-        node.beat("" if wire.device else "port lost")
-    wire.close()
-    node.close()
-    return 0
+    return sense(node, lambda: connect(node), "imu", int(1e9 / node.run.robot.imu.rate_hz), read)
 
 
 if __name__ == "__main__":

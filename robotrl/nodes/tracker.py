@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from robotrl.drivers.port import PortError, SerialPort
+from robotrl.drivers.port import SerialPort
 from robotrl.drivers.tracker import PoseStream
 from robotrl.node import Node
-from robotrl.nodes.wire import Wire
+from robotrl.nodes.wire import sense
 
 PERIOD_NS = 4_000_000  # often enough that reading adds little to a 60 Hz pose's age
 
@@ -22,26 +22,7 @@ def connect(node: Node) -> tuple[SerialPort, PoseStream]:
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "tracker")
-    try:
-        wire = Wire(node, lambda: connect(node))
-    except (PortError, ValueError) as error:
-        node.say(error)
-        node.close()
-        return 2
-    node.hurry(18)
-    publisher = node.bus.publisher("pose")
-    for _ in node.every(PERIOD_NS):
-        wire.again()
-        if wire.device is not None:
-            try:
-                for pose in wire.device.read():
-                    publisher.send(pose)
-            except PortError as error:
-                wire.lost(error)
-        node.beat("" if wire.device else "port lost")
-    wire.close()
-    node.close()
-    return 0
+    return sense(node, lambda: connect(node), "pose", PERIOD_NS, PoseStream.read)
 
 
 if __name__ == "__main__":

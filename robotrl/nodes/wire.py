@@ -1,14 +1,19 @@
-"""A device on a port that may be unplugged while the robot runs: what a node does until it is plugged in again."""
+"""A device on a port that may be unplugged while the robot runs: what a node does until it is plugged in again.
+
+`sense` is the whole of a node that publishes what its device reads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from robotrl.drivers.port import Port, PortError
+from robotrl.messages import Message
 from robotrl.node import Node
 
 RETRY_NS = 1_000_000_000
+PRIORITY = 18  # a sensor's: after the servo driver and the guard, before all that thinks
 Device = TypeVar("Device")
 
 
@@ -43,3 +48,33 @@ class Wire(Generic[Device]):
 
     def close(self) -> None:
         self._port.close()
+
+
+def sense(
+    node: Node,
+    connect: Callable[[], tuple[Port, Device]],
+    topic: str,
+    period_ns: int,
+    read: Callable[[Device], Iterable[Message]],
+) -> int:
+    """Publish what `read` gets from the device, once a period, until told to stop. Exit code 2 when it could not be opened."""
+    try:
+        wire = Wire(node, connect)
+    except (PortError, ValueError) as error:
+        node.say(error)
+        node.close()
+        return 2
+    node.hurry(PRIORITY)
+    publisher = node.bus.publisher(topic)
+    for _ in node.every(period_ns):
+        wire.again()
+        if wire.device is not None:
+            try:
+                for message in read(wire.device):
+                    publisher.send(message)
+            except PortError as error:
+                wire.lost(error)
+        node.beat("" if wire.device else "port lost")
+    wire.close()
+    node.close()
+    return 0

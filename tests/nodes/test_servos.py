@@ -7,10 +7,8 @@ import pytest
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
 from robotrl.drivers.chain import Chain
-from robotrl.drivers.port import PortError
 from robotrl.messages import Action, Permit
 from robotrl.nodes.servos import ServoLoop
-from robotrl.nodes.wire import RETRY_NS, Wire
 from robotrl.sim.twin import Twin
 
 PERIOD_S = 0.02
@@ -76,43 +74,3 @@ def test_an_action_of_nobody_is_applied_by_nobody(rig):
     rig.twin.advance(PERIOD_S)
     action = Action(source="policy", seq=1, t=rig.clock.now(), valid_ns=10**9, epoch=rig.epoch, tick=0, target=(2.0,) * 8)
     assert rig.loop.cycle(None, action)[1].writer == "hold"
-
-
-class FakeNode:
-    def __init__(self):
-        self.clock, self.said = LockstepClock(), []
-
-    def say(self, what):
-        self.said.append(str(what))
-
-
-class FakePort:
-    name = "/dev/x"
-    closed = 0
-
-    def close(self):
-        self.closed += 1
-
-
-def test_a_lost_wire_is_tried_once_a_second_and_comes_back():
-    node, ports, there = FakeNode(), [], [True]
-
-    def connect():
-        if not there[0]:
-            raise PortError("/dev/x: no such port")
-        ports.append(FakePort())
-        return ports[-1], len(ports)
-
-    wire = Wire(node, connect)
-    there[0] = False
-    wire.lost(PortError("/dev/x: port lost"))
-    assert wire.device is None and ports[0].closed and node.said == ["/dev/x: port lost"]
-    node.clock.advance(RETRY_NS)
-    assert not wire.again()
-    there[0] = True
-    assert not wire.again()  # not before its time
-    node.clock.advance(RETRY_NS)
-    assert wire.again() and wire.device == 2 and node.said[-1] == "/dev/x: is back"
-    with pytest.raises(PortError):
-        there[0] = False
-        Wire(node, connect)

@@ -1,0 +1,103 @@
+"""A device that is unplugged and plugged in again, and the node that publishes what it reads."""
+
+from __future__ import annotations
+
+import pytest
+
+from robotrl.clock import LockstepClock
+from robotrl.drivers.port import PortError
+from robotrl.nodes.wire import RETRY_NS, Wire, sense
+
+
+class FakeNode:
+    """A node with a clock of its own, that tells what was done with it. It is its own bus and publisher."""
+
+    def __init__(self, periods=0):
+        self.clock, self.said, self.periods = LockstepClock(), [], periods
+        self.bus, self.sent, self.beats, self.closed = self, [], [], 0
+
+    def say(self, what):
+        self.said.append(str(what))
+
+    def hurry(self, priority):
+        pass
+
+    def publisher(self, topic):
+        assert topic == "imu"
+        return self
+
+    def send(self, message):
+        self.sent.append(message)
+
+    def every(self, period_ns):
+        for number in range(self.periods):
+            yield number
+            self.clock.advance(period_ns)
+
+    def beat(self, note):
+        self.beats.append(note)
+
+    def close(self):
+        self.closed += 1
+
+
+class FakePort:
+    name = "/dev/x"
+    closed = 0
+
+    def close(self):
+        self.closed += 1
+
+
+def test_a_lost_wire_is_tried_once_a_second_and_comes_back():
+    node, ports, there = FakeNode(), [], [True]
+
+    def connect():
+        if not there[0]:
+            raise PortError("/dev/x: no such port")
+        ports.append(FakePort())
+        return ports[-1], len(ports)
+
+    wire = Wire(node, connect)
+    there[0] = False
+    wire.lost(PortError("/dev/x: port lost"))
+    assert wire.device is None and ports[0].closed and node.said == ["/dev/x: port lost"]
+    node.clock.advance(RETRY_NS)
+    assert not wire.again()
+    there[0] = True
+    assert not wire.again()  # not before its time
+    node.clock.advance(RETRY_NS)
+    assert wire.again() and wire.device == 2 and node.said[-1] == "/dev/x: is back"
+    with pytest.raises(PortError):
+        there[0] = False
+        Wire(node, connect)
+
+
+@pytest.mark.parametrize("error", [PortError("/dev/x: no such port"), ValueError("rate 7: use 200")])
+def test_a_sensor_that_cannot_be_opened_ends_its_node_with_a_line(error):
+    node = FakeNode(periods=3)
+
+    def connect():
+        raise error
+
+    assert sense(node, connect, "imu", 5_000_000, lambda device: [device]) == 2
+    assert node.said == [str(error)] and node.closed == 1 and not node.beats
+
+
+def test_a_sensor_publishes_what_it_reads_and_goes_on_after_its_port_was_lost():
+    node, ports = FakeNode(periods=8), []
+
+    def connect():
+        ports.append(FakePort())
+        return ports[-1], f"device {len(ports)}"
+
+    def read(device):
+        if len(node.sent) == 4 and device == "device 1":
+            raise PortError("/dev/x: port lost")
+        return [device] * 2  # several a period, as a tracker has them
+
+    assert sense(node, connect, "imu", RETRY_NS // 2, read) == 0
+    assert node.sent == ["device 1"] * 4 + ["device 2"] * 8
+    assert node.beats == ["", "", "port lost", "port lost", "", "", "", ""]
+    assert node.said == ["/dev/x: port lost", "/dev/x: is back"]
+    assert [port.closed for port in ports] == [1, 1] and node.closed == 1
