@@ -155,7 +155,7 @@ class World:
     def render(self, width: int, height: int) -> NDArray[np.uint8]:
         """A picture (height, width, 3), RGB, from a camera that follows the robot."""
         position = self.position
-        target = [float(position[0]), float(position[1]), float(position[2]) * 0.5 + 0.05]
+        target = [float(position[0]), float(position[1]), float(position[2]) - 0.075]  # between hips and toes, on any ground
         view = pybullet.computeViewMatrixFromYawPitchRoll(target, 1.0, 35.0, -18.0, 0.0, 2)
         lens = pybullet.computeProjectionMatrixFOV(45.0, width / height, 0.05, 20.0)
         _, _, pixels, _, _ = pybullet.getCameraImage(

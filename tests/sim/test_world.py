@@ -247,6 +247,22 @@ def test_picture_shows_the_robot(make) -> None:
     assert dark > 30  # the black torso
 
 
+def test_the_camera_follows_the_robot_down_a_slope(make) -> None:
+    """2.5 m on and 0.44 m down, it is where in the picture it was at the start."""
+    world = make(terrain="slope:-10")
+
+    def row() -> float:
+        return float(np.nonzero(world.render(96, 64).max(-1) < 90)[0].mean())
+
+    start = row()
+    (x, y, z), turn = pybullet.getBasePositionAndOrientation(world.model.body, physicsClientId=world._client)
+    there = (x + 2.5, y, z - 2.5 * math.tan(math.radians(10)))
+    pybullet.resetBasePositionAndOrientation(world.model.body, there, turn, physicsClientId=world._client)
+    stand = world.angle
+    world.advance(0.01, lambda angle, speed: 80 * (stand - angle) - 3 * speed)
+    assert world.position[2] < 0 and row() == pytest.approx(start, abs=3)
+
+
 PROGRAM = """
 import dataclasses, hashlib, sys
 import numpy as np
