@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -178,6 +179,15 @@ class Training:
         self.rig.close()
 
 
+def start(run: config.Run, directory: Path, console: Console, keep_every: int = 0) -> Training:
+    """A training about to begin. One that cannot is no run: its directory goes again."""
+    try:
+        return Training(run, directory, console, keep_every)
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="robotrl rehearse", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("run", type=Path, help="run file, e.g. launch/walk.toml")
@@ -205,7 +215,7 @@ def main(argv: list[str]) -> int:
     run = config.load(args.run, overrides)
     console = Console(stderr=args.json)
     directory = rundir.create(run, args.out, "lockstep")
-    training = Training(run, directory, console, args.keep_every)
+    training = start(run, directory, console, args.keep_every)
     minutes = run.steps / run.task.rate_hz / 60
     console.print(f"[bold]{run.name}[/] on the twin: {run.steps} steps = {minutes:.0f} min of robot time, "
                   f"seed {run.seed}, learner: {training.learner.engine}", soft_wrap=True)  # fmt: skip

@@ -26,6 +26,7 @@ from robotrl.clock import Clock, LockstepClock, WallClock
 from robotrl.drivers.port import MemoryPort
 from robotrl.node import real_time
 from robotrl.sim import faults
+from robotrl.sim.bullet import import_bullet
 from robotrl.sim.moteusbus import MoteusBus
 from robotrl.sim.senses import ImuSensor, TrackerSensor
 from robotrl.sim.server import Server
@@ -40,7 +41,8 @@ class Twin:
     """
 
     def __init__(self, run: config.Run, seed: int, clock: Clock | None = None) -> None:
-        from robotrl.sim.world import World  # late: pybullet prints when it is imported
+        import_bullet()
+        from robotrl.sim.world import World  # late: it imports pybullet, which must have been told to be quiet
 
         self.clock = clock or LockstepClock()
         lockstep = isinstance(self.clock, LockstepClock)
