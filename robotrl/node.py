@@ -55,6 +55,7 @@ class Node:
         self.bus = Bus(bus_directory(directory), source, self.clock)
         self.progress = 0
         self.lateness = Lateness()
+        self.due = 0  # when the next period begins; set by `every`
         self._paced = self._spin = False
         self._looked = 0  # when we last looked for the manager
         self._watch_input = sys.stdin is not None and not sys.stdin.closed and not os.isatty(0)
@@ -109,6 +110,7 @@ class Node:
         while not ended():
             if self._paced:
                 self.lateness.late_us.append(max(0, self.clock.now() - deadline) * 1e-3)
+            self.due = deadline + period_ns
             yield number
             number += 1
             deadline += period_ns

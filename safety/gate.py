@@ -121,6 +121,18 @@ class Gate:
         self._permit_until = min(now, permit.t or now) + PERMIT_VALID_NS
         return True
 
+    @property
+    def open_until(self) -> int | None:
+        """The last moment (ns) of an open gate unless another permit comes; None while it is shut."""
+        return None if self._goal is None else self._permit_until
+
+    def lapse(self, now: int) -> bool:
+        """Between two cycles: shut now if the permit has run out. True when this shut it."""
+        if self._goal is None or (self._permit is not None and self._opens(self._permit, now)):
+            return False
+        self._goal = None
+        return True
+
     def decide(self, now: int, action: ActionLike | None, position: Sequence[float], missed: Sequence[int]) -> Verdict:
         """The verdict of one cycle (ns, rad; `position` and `missed` as in Joints).
 
@@ -129,7 +141,7 @@ class Gate:
         self._read(position, missed)
         permit = self._permit
         nothing = (0,) * self.limits.joints
-        if permit is None or now > self._permit_until or not (permit.torque and permit.state in TORQUE_STATES):
+        if permit is None or not self._opens(permit, now):
             self._goal = None
             return Verdict(None, "", nothing, self._refuse("no permit"))
         opening = self._goal is None
@@ -144,6 +156,9 @@ class Gate:
         if refused:
             return Verdict(self._goal, "hold", clamped, self._refuse(refused), True, cause)
         return Verdict(self._goal, permit.holder, clamped)
+
+    def _opens(self, permit: PermitLike, now: int) -> bool:
+        return now <= self._permit_until and permit.torque and permit.state in TORQUE_STATES
 
     def _refuse(self, why: str) -> str:
         self.counts[why] += 1

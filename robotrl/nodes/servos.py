@@ -42,6 +42,7 @@ class ServoLoop:
         self.late_us = 0.0
         self.cycles_us: list[float] = []
         self._shown: tuple[str, int, int] | None = None
+        self._last: tuple[Joints, Drive] | None = None
         self._on = False
         self._armed = False  # torque comes on only by a permit that says so after one that did not: never by a restart
         self._damp_until: int | None = None
@@ -52,17 +53,37 @@ class ServoLoop:
         self.tick += 1
         began = self.clock.now()
         joints = self.chain.read(self.tick)
-        if permit is not None:
-            self._armed = self._armed or not permit.torque
-        if permit is not None and self._armed:
-            self.gate.permit(permit, began)
+        self._hear(permit, began)
         verdict = self.gate.decide(self.clock.now(), self._unseen(action), joints.position, joints.missed)
         if verdict.target is not None:
             sent, stage = self._write(joints, verdict.target), ""
         else:
             sent, stage = joints.position, self._power_down(began, joints)
         used = action if action is not None and not verdict.refused and verdict.target is not None else None
-        return joints, self._applied(verdict, sent, used), self._drive(joints, stage, began)
+        drive = self._drive(joints, stage, began)
+        self._last = joints, drive
+        return joints, self._applied(verdict, sent, used), drive
+
+    @property
+    def lapses_at(self) -> int | None:
+        """When the gate must be shut unless another permit comes; None while it is."""
+        return None if self.gate.open_until is None else self.gate.open_until + 1
+
+    def lapse(self, permit: Permit | None) -> Drive | None:
+        """Between two cycles: if the permit has run out, the stop profile begins now, not in the next cycle. None: it has not."""
+        now = self.clock.now()
+        self._hear(permit, now)
+        if self._last is None or not self.gate.lapse(now):
+            return None
+        joints, drive = self._last
+        stage = self._power_down(now, joints)
+        return msgspec.structs.replace(drive, t=now, gate_open=False, torque_on=stage == "damp", stop=stage)
+
+    def _hear(self, permit: Permit | None, now: int) -> None:
+        if permit is not None:
+            self._armed = self._armed or not permit.torque
+        if permit is not None and self._armed:
+            self.gate.permit(permit, now)
 
     def _unseen(self, action: Action | None) -> Action | None:
         """The action if the gate has not judged it before."""
@@ -155,6 +176,7 @@ class Driver:
         for _ in self.node.every(period):
             permit = self.permits.latest()
             self.cycle(permit, self.actions.latest(permit.holder) if permit is not None and permit.holder else None)
+            self.watch()
         until = self.node.clock.now() + POWER_DOWN_NS + int(self.node.run.robot.stop_damp_s * 1e9)
         for _ in self.node.every(period, lambda: self.off or self.node.clock.now() > until):
             self.cycle(None, None)
@@ -176,6 +198,20 @@ class Driver:
         self.joints.send(joints)
         self.applied.send(applied)
         self.drive.send(drive)
+
+    def watch(self) -> None:
+        """Until the next period: should the permit run out before it begins, be awake then, and shut the gate."""
+        loop = self.wire.device
+        if loop is None or loop.lapses_at is None or loop.lapses_at >= self.node.due:
+            return
+        self.node.clock.sleep_until(loop.lapses_at)
+        try:
+            drive = loop.lapse(self.permits.latest())
+        except PortError as error:
+            self.wire.lost(error)
+            return self._without()
+        if drive is not None:
+            self.drive.send(drive)
 
     def _without(self) -> None:
         self.off = self.node.stopping  # nobody can be told to power down: the servos' watchdogs do it

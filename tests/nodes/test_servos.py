@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from array import array
+from itertools import pairwise
+
 import pytest
 
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
 from robotrl.drivers.chain import Chain
-from robotrl.messages import Action, Permit
-from robotrl.nodes.servos import ServoLoop
+from robotrl.messages import Action, Drive, Permit
+from robotrl.node import Lateness, Node
+from robotrl.nodes import servos
+from robotrl.nodes.servos import Driver, ServoLoop
+from robotrl.sim.faults import Fault
 from robotrl.sim.twin import Twin
 
 PERIOD_S = 0.02
+MS = 1_000_000
 
 
 class Rig:
@@ -74,3 +81,89 @@ def test_an_action_of_nobody_is_applied_by_nobody(rig):
     rig.twin.advance(PERIOD_S)
     action = Action(source="policy", seq=1, t=rig.clock.now(), valid_ns=10**9, epoch=rig.epoch, tick=0, target=(2.0,) * 8)
     assert rig.loop.cycle(None, action)[1].writer == "hold"
+
+
+class Mortal:
+    """The guard's stream as the driver sees it: a permit at each of these times (ns), without torque at first. Then silence."""
+
+    def __init__(self, times, clock):
+        self.clock = clock
+        self.permits = [
+            Permit(source="guard", t=t, state="HOLD" if i > 2 else "READY", epoch=1, holder="", torque=i > 2)
+            for i, t in enumerate(times)
+        ]
+
+    def latest(self, source=""):
+        return max((p for p in self.permits if p.t <= self.clock.now()), key=lambda p: p.t, default=None)
+
+
+class Told:
+    """A publisher that keeps what it is given."""
+
+    def __init__(self):
+        self.messages = []
+
+    def send(self, message):
+        self.messages.append(message)
+
+
+class VirtualNode(Node):
+    """The servo driver's node, its own period kept on virtual time; a bus on which the guard alone is heard."""
+
+    def __init__(self, times, ends):
+        self.run, self.clock, self.stopping, self.ends = Run(), LockstepClock(), False, ends
+        self.lateness, self._paced, self._spin, self.due = Lateness(array("d"), 0), True, False, 0
+        self.bus, self.told, self.guard = self, {}, Mortal(times, self.clock)
+
+    def subscriber(self, topic):
+        return self.guard
+
+    def publisher(self, topic):
+        return self.told.setdefault(topic, Told())
+
+    def _over(self):
+        return self.clock.now() > self.ends
+
+
+class Stamped(Fault):
+    """Keeps when the driver wrote what."""
+
+    def __init__(self, clock):
+        self.clock, self.written = clock, []
+
+    def inward(self, data):
+        self.written.append((self.clock.now(), data))
+        return data
+
+
+def drive_on(times, ends, monkeypatch, wire_reader):
+    """A driver on virtual time until `ends`; when it wrote targets, when it damped, and the health it told."""
+    node = VirtualNode(times, ends)
+    twin = Twin(node.run, 0, node.clock)
+    monkeypatch.setattr(servos, "SerialPort", lambda *_: twin.ports()["servos"])
+    driver = Driver(node)
+    wire = Stamped(node.clock)
+    twin.wires["servos"].add(wire)
+    driver.serve()
+    twin.close()
+    sent = [(t, wire_reader(data)) for t, data in wire.written]
+    return [t for t, s in sent if s.position], [t for t, s in sent if s.damped], node.told["drive"].messages
+
+
+@pytest.mark.parametrize("phase", [0, 1 * MS, 7 * MS, 13 * MS, 20 * MS - 1])
+def test_after_the_last_permit_the_stop_is_written_at_its_60_ms_and_not_in_the_next_cycle(phase, monkeypatch, wire_reader):
+    times = [phase + k * 20 * MS for k in range(9)]
+    targets, damped, drives = drive_on(times, 400 * MS, monkeypatch, wire_reader)
+    assert len(targets) >= 8, "or nothing was tried"
+    assert max(targets) <= times[-1] + 60 * MS < damped[0] <= times[-1] + 60 * MS + 1
+    shut: Drive = next(d for d in drives if d.stop)
+    assert shut.t == damped[0] and not shut.gate_open and shut.torque_on
+    assert not any(d.gate_open for d in drives if d.t >= damped[0])
+
+
+def test_a_permit_that_comes_late_but_in_time_keeps_the_gate_open(monkeypatch, wire_reader):
+    times = [k * 20 * MS + 3 * MS for k in range(6)]
+    times += [times[-1] + 59 * MS + k * 20 * MS for k in range(6)]
+    targets, damped, _ = drive_on(times, times[-1] + 50 * MS, monkeypatch, wire_reader)
+    assert damped[0] > times[-1] + 60 * MS, "only at the end"
+    assert len(targets) > 10 and {b - a for a, b in pairwise(targets)} == {20 * MS}

@@ -75,6 +75,21 @@ def test_permit_runs_out_after_60_ms(age_ns, open_):
     assert (gate.decide(age_ns, Action(t=age_ns), STAND, FRESH).target is not None) is open_
 
 
+def test_between_two_cycles_it_shuts_when_the_permit_has_run_out_and_not_before():
+    gate = opened()
+    assert gate.open_until == 60_000_000 and not gate.lapse(60_000_000)
+    assert gate.lapse(60_000_001) and gate.open_until is None
+    assert not gate.lapse(60_000_002)  # once
+    assert gate.permit(Permit(t=4 * T), 4 * T) and gate.open_until is None  # only a cycle, which has read the joints, opens
+    assert gate.decide(4 * T, None, STAND, FRESH).target == STAND
+
+
+@pytest.mark.parametrize("permit", [Permit(torque=False, t=T), Permit(state="READY", t=T)])
+def test_between_two_cycles_it_shuts_for_a_permit_without_torque(permit):
+    gate = opened()
+    assert gate.permit(permit, T) and gate.lapse(T)
+
+
 def test_permit_that_was_long_on_its_way_is_not_fresh():
     gate = Gate(LIMITS)
     gate.permit(Permit(t=T), 10 * T)
