@@ -31,7 +31,9 @@ def make(agent: config.Agent, observation_size: int, action_size: int, seed: int
     """
     _supported(agent)
     note = ""
-    if agent.engine != "torch":
+    if agent.layer_norm and agent.engine == "fused":
+        raise Unsupported("no layer_norm in the native engine yet")
+    if agent.engine != "torch" and not agent.layer_norm:
         try:
             return Fused(agent, observation_size, action_size, seed, replay)
         except build.NoLibrary as reason:
