@@ -145,6 +145,7 @@ class Agent:
     initial_temperature: float = 0.02  # times the entropy, no more than the reward is in size; chosen
     target_entropy: float = -4.0  # minus half the action size, as Walk in the Park; nan: minus the action size, as the paper
     critics: int = 2
+    layer_norm: bool = False  # normalise the critics' hidden layers: DroQ (Hiraoka et al. 2022), Walk in the Park
     updates_per_step: float = 1.0  # UTD: the learner is paced by data
     random_steps: int = 2000  # uniform actions first
     learn_after: int = 2000  # transitions before the first update

@@ -24,10 +24,15 @@ LOG_2, HALF_LOG_2PI = math.log(2.0), 0.5 * math.log(2.0 * math.pi)
 
 
 def mlp(parameters: dict[str, Tensor], prefix: str, x: Tensor) -> Tensor:
-    """Linear layers with ReLU between: x (batch, in) -> (batch, out)."""
+    """Linear layers with ReLU between: x (batch, in) -> (batch, out).
+
+    A layer with a norm_gain is normalised before its ReLU: Hiraoka et al. 2022, arXiv 2110.02034, without dropout.
+    """
     layer = 0
     while (weight := parameters.get(f"{prefix}.{layer}.weight")) is not None:
         x = F.linear(F.relu(x) if layer else x, weight, parameters[f"{prefix}.{layer}.bias"])
+        if (gain := parameters.get(f"{prefix}.{layer}.norm_gain")) is not None:
+            x = F.layer_norm(x, gain.shape, gain, parameters[f"{prefix}.{layer}.norm_bias"], nets.NORM_EPSILON)
         layer += 1
     return x
 
@@ -58,7 +63,7 @@ class Sac:
         self.observation_size, self.action_size = observation_size, action_size
         self.target_entropy = -float(action_size) if math.isnan(agent.target_entropy) else agent.target_entropy
         start, self.rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
-        shapes = nets.shapes(observation_size, action_size, agent.hidden, agent.critics)
+        shapes = nets.shapes(observation_size, action_size, agent.hidden, agent.critics, agent.layer_norm)
         first = nets.initial(shapes, agent.initial_temperature, start)
         self.parameters = {name: torch.from_numpy(value) for name, value in first.items()}
         self.log_alpha = self.parameters["log_alpha"]

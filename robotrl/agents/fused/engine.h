@@ -14,11 +14,19 @@ constexpr int kRows = 48;  // rows of a weight matrix one task updates; a multip
 struct Weights {
   float *p = nullptr, *m = nullptr, *v = nullptr, *target = nullptr;
   float* transposed[kMaxHidden + 1] = {};
-  Block h[kMaxHidden], dz[kMaxHidden];  // (batch, ld) activations after ReLU, gradients before it
+  Block h[kMaxHidden], dy[kMaxHidden];  // (batch, ld) activations after ReLU, gradients before it
+  Block dz[kMaxHidden];                 // gradients before the normalisation too; dy where there is none
+  Normal normal[kMaxHidden];
 };
 
 struct Piece {  // rows [first, last) of a layer's weight; columns of the first layer's
   int net, layer, first, last;
+};
+
+// A row seen in a mirror: value j is sign[j] * row[take[j]].
+struct Mirror {
+  std::vector<int32_t> take;
+  std::vector<float> sign;
 };
 
 struct Call {  // one update's arguments
@@ -48,12 +56,13 @@ struct Engine {
   int* which[kMaxThreads];      // (chunk,)
   std::vector<Piece> critic_pieces, actor_pieces;
   Call call{};
+  Mirror observation_mirror, action_mirror;
   Arena arena;
   Pool pool;
 
   explicit Engine(const Config& config) : c(config), pool(config.threads) {
-    build(actor, c.observation, 2 * c.action);
-    build(critic, c.observation + c.action, 1);
+    build(actor, c.observation, 2 * c.action, false);
+    build(critic, c.observation + c.action, 1, c.layer_norm != 0);
     place();        // measure
     arena.open();
     arena.used = 0;
@@ -68,9 +77,9 @@ struct Engine {
   int chunks() const { return (c.batch + chunk() - 1) / chunk(); }
 
  private:
-  void build(Net& net, int in, int out) {
-    for (int l = 0; l < c.hidden_count; ++l) net.add(l ? c.hidden[l - 1] : in, c.hidden[l]);
-    net.add(c.hidden[c.hidden_count - 1], out);
+  void build(Net& net, int in, int out, bool norm) {
+    for (int l = 0; l < c.hidden_count; ++l) net.add(l ? c.hidden[l - 1] : in, c.hidden[l], norm);
+    net.add(c.hidden[c.hidden_count - 1], out, false);
   }
 
   float* floats(size_t n) { return arena.base + arena.take(n); }
@@ -81,7 +90,10 @@ struct Engine {
     if (target) w.target = floats(net.size);
     for (int l = first_transposed; l <= last_transposed; ++l)
       w.transposed[l] = floats(size_t(padded(net.layer[l].out)) * stride(net.layer[l].in));
-    for (int l = 0; l < hidden(); ++l) w.h[l] = block(c.batch, c.hidden[l]), w.dz[l] = block(c.batch, c.hidden[l]);
+    for (int l = 0; l < hidden(); ++l) {
+      w.h[l] = block(c.batch, c.hidden[l]), w.dy[l] = w.dz[l] = block(c.batch, c.hidden[l]);
+      if (net.layer[l].norm) w.dz[l] = block(c.batch, c.hidden[l]), w.normal[l] = {block(c.batch, c.hidden[l]), floats(c.batch)};
+    }
   }
 
   void place() {

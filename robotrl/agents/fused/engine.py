@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl import config
-from robotrl.agents import nets
 from robotrl.agents.base import Agent, Rows, Unsupported
 from robotrl.agents.fused import build
 from robotrl.agents.fused.learned import METRICS, Learned, finite
 
 ISA = ("portable", "AVX2", "AVX-512")
 VALUE, M, V, TARGET = range(4)
+PARTS = ("weight", "bias", "norm_gain", "norm_bias")
 MAX_HIDDEN, MAX_CRITICS, MAX_THREADS = 4, 16, 8
 
 
@@ -61,7 +61,7 @@ class _Config(ctypes.Structure):
     _fields_ = [
         *((n, ctypes.c_int32) for n in ("observation", "action", "hidden_count")),
         ("hidden", ctypes.c_int32 * MAX_HIDDEN),
-        *((n, ctypes.c_int32) for n in ("critics", "batch", "threads", "isa")),
+        *((n, ctypes.c_int32) for n in ("critics", "batch", "threads", "isa", "layer_norm")),
         *(
             (n, ctypes.c_float)
             for n in ("discount", "polyak", "actor_lr", "critic_lr", "temperature_lr", "target_entropy")
@@ -112,7 +112,8 @@ class Fused(Learned):
         super().__init__(agent, observation_size, action_size, seed, replay)
         self._config = _Config(
             observation_size, action_size, len(agent.hidden), agent.hidden, agent.critics, agent.batch, agent.threads,
-            isa, agent.discount, agent.polyak, agent.actor_lr, agent.critic_lr, agent.temperature_lr, self.target_entropy,
+            isa, agent.layer_norm, agent.discount, agent.polyak, agent.actor_lr, agent.critic_lr, agent.temperature_lr,
+            self.target_entropy,
         )  # fmt: skip
         self._handle = self._native.robotrl_open(ctypes.byref(self._config))
         if not self._handle:
@@ -165,10 +166,9 @@ class Fused(Learned):
 
     def _parameters(self) -> dict[str, NDArray[np.float32]]:
         """Every named array as a view into the native arena, (out, in) as in the reference, in its order."""
-        shapes = nets.shapes(self.observation_size, self.action_size, self.config.hidden, self.config.critics)
         values: dict[str, NDArray[np.float32]] = {}
         moments: dict[str, NDArray[np.float32]] = {}
-        for name, shape in shapes.items():
+        for name, shape in self.shapes.items():
             if name == "log_alpha":
                 scalar = np.ctypeslib.as_array(self._native.robotrl_log_alpha(self._handle), (3,))
                 views = [scalar[i : i + 1] for i in range(3)]
@@ -187,10 +187,10 @@ class Fused(Learned):
             -1 if net[0] == "actor" else int(net[1]),
             kind,
             int(layer),
-            part == "bias",
+            PARTS.index(part),
             ctypes.byref(ld),
         )
-        if part == "bias":
+        if part != "weight":
             return np.ctypeslib.as_array(at, shape)
         fan_in = shape[1]
         flat = np.ctypeslib.as_array(at, (fan_in * ld.value,))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,49 +22,79 @@ from robotrl.agents.fused.learned import Learned, finite
 from robotrl.agents.sac import tanh_gaussian
 
 
+class Pass(NamedTuple):
+    """What a forward pass leaves for the backward pass."""
+
+    inputs: list[Tensor]  # of every layer and, last, the output (copies, batch, out)
+    normal: list[tuple[Tensor, Tensor]]  # of every normalised layer: (y - mean) / std, and 1 / std
+
+    @property
+    def output(self) -> Tensor:
+        """(copies, batch, out)."""
+        return self.inputs[-1]
+
+
 class Stack:
     """`copies` equal networks in one flat array: layer l has weight (copies, out, in) and bias (copies, 1, out)."""
 
-    def __init__(self, copies: int, sizes: tuple[int, ...], learns: bool) -> None:
+    def __init__(self, copies: int, sizes: tuple[int, ...], learns: bool, layer_norm: bool = False) -> None:
         """With `learns`, also a gradient and Adam's moments of the same layout."""
-        self.copies, self.sizes = copies, sizes
-        count = sum(copies * (i + 1) * o for i, o in pairwise(sizes))
+        self.copies, self.sizes, self.layer_norm = copies, sizes, layer_norm
+        count = sum(copies * (i + 1) * o for i, o in pairwise(sizes)) + layer_norm * 2 * copies * sum(sizes[1:-1])
         self.flat = torch.zeros(count)
         self.layers = self.cut(self.flat)
         if learns:
             self.gradient, self.m, self.v = (torch.zeros(count) for _ in range(3))
             self.gradients = self.cut(self.gradient)
 
-    def cut(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """(weight, bias) of each layer as views into `flat`."""
+    def cut(self, flat: Tensor) -> list[dict[str, Tensor]]:
+        """The parts of each layer, by the last word of their names, as views into `flat`."""
         out, at = [], 0
-        for fan_in, fan_out in pairwise(self.sizes):
-            n, m = self.copies * fan_in * fan_out, self.copies * fan_out
-            weight = flat[at : at + n].view(self.copies, fan_out, fan_in)
-            out.append((weight, flat[at + n : at + n + m].view(self.copies, 1, fan_out)))
-            at += n + m
+        for layer, (fan_in, fan_out) in enumerate(pairwise(self.sizes)):
+            shapes = {"weight": (self.copies, fan_out, fan_in), "bias": (self.copies, 1, fan_out)}
+            if self.layer_norm and layer < len(self.sizes) - 2:
+                shapes |= dict.fromkeys(("norm_gain", "norm_bias"), shapes["bias"])
+            parts = {}
+            for part, shape in shapes.items():
+                parts[part] = flat[at : at + math.prod(shape)].view(shape)
+                at += math.prod(shape)
+            out.append(parts)
         return out
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """x (batch, in) -> the input of every layer and, last, the output (copies, batch, out)."""
-        inputs = [x.expand(self.copies, *x.shape)]
-        for weight, bias in self.layers:
-            z = torch.baddbmm(bias, inputs[-1], weight.mT)
-            inputs.append(z if weight is self.layers[-1][0] else z.relu_())
-        return inputs
+    def forward(self, x: Tensor) -> Pass:
+        """x (batch, in) through all copies."""
+        inputs, normal = [x.expand(self.copies, *x.shape)], []
+        for layer in self.layers:
+            z = torch.baddbmm(layer["bias"], inputs[-1], layer["weight"].mT)
+            if "norm_gain" in layer:
+                z, _, scale = torch.native_layer_norm(z, z.shape[-1:], None, None, nets.NORM_EPSILON)
+                normal.append((z, scale))
+                z = torch.addcmul(layer["norm_bias"], z, layer["norm_gain"])
+            inputs.append(z if layer is self.layers[-1] else z.relu_())
+        return Pass(inputs, normal)
 
-    def backward(self, inputs: list[Tensor], dz: Tensor, learn: bool, to_input: bool) -> Tensor:
+    def backward(self, seen: Pass, dz: Tensor, learn: bool, to_input: bool) -> Tensor:
         """From the output's gradient dz (copies, batch, out): parameter gradients, and the input's if asked for."""
         for l in reversed(range(len(self.layers))):
-            weight, _ = self.layers[l]
+            if l < len(seen.normal):
+                dz = self._through_norm(l, *seen.normal[l], dz, learn)
             if learn:
-                torch.bmm(dz.mT, inputs[l], out=self.gradients[l][0])
-                torch.sum(dz, 1, keepdim=True, out=self.gradients[l][1])
+                torch.bmm(dz.mT, seen.inputs[l], out=self.gradients[l]["weight"])
+                torch.sum(dz, 1, keepdim=True, out=self.gradients[l]["bias"])
             if l or to_input:
-                dz = torch.bmm(dz, weight)
+                dz = torch.bmm(dz, self.layers[l]["weight"])
             if l:
-                dz.mul_(inputs[l] > 0)
+                dz.mul_(seen.inputs[l] > 0)
         return dz
+
+    def _through_norm(self, l: int, normal: Tensor, scale: Tensor, d: Tensor, learn: bool) -> Tensor:
+        """From the gradient behind layer l's normalisation to the one before it: it loses mean and share of `normal`."""
+        if learn:
+            torch.sum(d * normal, 1, keepdim=True, out=self.gradients[l]["norm_gain"])
+            torch.sum(d, 1, keepdim=True, out=self.gradients[l]["norm_bias"])
+        d = d * self.layers[l]["norm_gain"]
+        share = (d * normal).mean(-1, keepdim=True)
+        return (d - d.mean(-1, keepdim=True) - normal * share).mul_(scale)
 
     def adam(self, lr: float, step: int) -> None:
         """One Adam step (Kingma and Ba 2015) with the gradient at hand."""
@@ -83,7 +114,8 @@ class TorchSac(Learned):
         super().__init__(agent, observation_size, action_size, seed, replay)
         value = (observation_size + action_size, *agent.hidden, 1)
         self.actor = Stack(1, (observation_size, *agent.hidden, 2 * action_size), True)
-        self.critics, self.targets = Stack(agent.critics, value, True), Stack(agent.critics, value, False)
+        self.critics = Stack(agent.critics, value, True, agent.layer_norm)
+        self.targets = Stack(agent.critics, value, False, agent.layer_norm)
         self.log_alpha = np.zeros(3, np.float32)  # value, m, v
         self._step = 0
         self._views = self._parameters()
@@ -108,7 +140,7 @@ class TorchSac(Learned):
             else:
                 stack, copy = stacks[net[0]], int(net[1]) if len(net) > 1 else 0
                 flats = [stack.flat] if stack is self.targets else [stack.flat, stack.m, stack.v]
-                views = [stack.cut(f)[int(layer)][part == "bias"][copy].numpy().reshape(shape) for f in flats]
+                views = [stack.cut(f)[int(layer)][part][copy].numpy().reshape(shape) for f in flats]
             values[name] = views[0]
             if len(views) == 3:
                 moments[f"adam_m.{name}"], moments[f"adam_v.{name}"] = views[1:]
@@ -125,8 +157,8 @@ class TorchSac(Learned):
         alpha = math.exp(self.log_alpha[0])
         self._step += 1
 
-        a_next, log_pi = tanh_gaussian(self.actor.forward(s_next)[-1][0], epsilon_next)
-        v_next = self.targets.forward(torch.cat([s_next, a_next], -1))[-1].amin(0)[:, 0] - alpha * log_pi
+        a_next, log_pi = tanh_gaussian(self.actor.forward(s_next).output[0], epsilon_next)
+        v_next = self.targets.forward(torch.cat([s_next, a_next], -1)).output.amin(0)[:, 0] - alpha * log_pi
         residual = self._criticise(s, a, r + self.config.discount * goes_on * v_next)
         actor_loss, mean_log_pi = self._improve(s, epsilon, alpha)
         self._temper(alpha, mean_log_pi)
@@ -135,28 +167,28 @@ class TorchSac(Learned):
 
     def _criticise(self, s: Tensor, a: Tensor, y: Tensor) -> tuple[float, float]:
         """The critics' step; their loss and mean value before it."""
-        inputs = self.critics.forward(torch.cat([s, a], -1))
-        residual = inputs[-1] - y[:, None]
-        self.critics.backward(inputs, residual / len(y), learn=True, to_input=False)
+        seen = self.critics.forward(torch.cat([s, a], -1))
+        residual = seen.output - y[:, None]
+        self.critics.backward(seen, residual / len(y), learn=True, to_input=False)
         self.critics.adam(self.config.critic_lr, self._step)
         loss = 0.5 * residual.square().sum() / len(y)
-        return loss.item(), inputs[-1].mean().item()
+        return loss.item(), seen.output.mean().item()
 
     def _improve(self, s: Tensor, epsilon: Tensor, alpha: float) -> tuple[float, float]:
         """The actor's step; its loss and mean log pi before it."""
-        layers = self.actor.forward(s)
-        mean_and_log_std = layers[-1][0]
+        policy = self.actor.forward(s)
+        mean_and_log_std = policy.output[0]
         action, log_pi = tanh_gaussian(mean_and_log_std, epsilon)
-        inputs = self.critics.forward(torch.cat([s, action], -1))
-        least, which = inputs[-1].min(0, keepdim=True)
-        chosen = torch.zeros_like(inputs[-1]).scatter_(0, which, -1.0 / len(s))
-        d_sa = self.critics.backward(inputs, chosen, learn=False, to_input=True).sum(0)
+        seen = self.critics.forward(torch.cat([s, action], -1))
+        least, which = seen.output.min(0, keepdim=True)
+        chosen = torch.zeros_like(seen.output).scatter_(0, which, -1.0 / len(s))
+        d_sa = self.critics.backward(seen, chosen, learn=False, to_input=True).sum(0)
         scale = alpha / len(s)
         d_u = 2.0 * scale * action + d_sa[:, s.shape[1] :] * (1.0 - action.square())
         raw = mean_and_log_std[:, action.shape[1] :]
         log_std = raw.clamp(nets.LOG_STD_MIN, nets.LOG_STD_MAX)
         d_log_std = (d_u * log_std.exp() * epsilon - scale) * (raw == log_std)
-        self.actor.backward(layers, torch.cat([d_u, d_log_std], -1)[None], learn=True, to_input=False)
+        self.actor.backward(policy, torch.cat([d_u, d_log_std], -1)[None], learn=True, to_input=False)
         self.actor.adam(self.config.actor_lr, self._step)
         mean_log_pi = log_pi.mean().item()
         return alpha * mean_log_pi - least.mean().item(), mean_log_pi

@@ -28,6 +28,8 @@ inline int stride(int n) {
 struct Layer {
   int in, out, ld;
   size_t weight, bias;
+  bool norm;  // normalised before its ReLU
+  size_t norm_gain, norm_bias;
 };
 
 struct Net {
@@ -35,18 +37,19 @@ struct Net {
   Layer layer[kMaxHidden + 1];
   size_t size = 0;
 
-  void add(int in, int out) {
+  void add(int in, int out, bool norm) {
     Layer& l = layer[count++];
-    l.in = in, l.out = out, l.ld = out == 1 ? 1 : stride(out);
+    l.in = in, l.out = out, l.ld = out == 1 ? 1 : stride(out), l.norm = norm;
     l.weight = size, size += size_t(stride(in)) * l.ld;
     l.bias = size, size += stride(out);
+    if (norm) l.norm_gain = size, size += stride(out), l.norm_bias = size, size += stride(out);
   }
 };
 
 // What the caller decides; field order is the binding's.
 struct Config {
   int32_t observation, action, hidden_count, hidden[kMaxHidden];
-  int32_t critics, batch, threads, isa;
+  int32_t critics, batch, threads, isa, layer_norm;
   float discount, polyak, actor_lr, critic_lr, temperature_lr, target_entropy;
 };
 
@@ -86,6 +89,12 @@ struct Block {
   float* at = nullptr;
   int ld = 0;
   float* row(int r) const { return at + size_t(r) * ld; }
+};
+
+// What a normalisation leaves for its gradient: (z - mean) / std of every row, and 1 / std.
+struct Normal {
+  Block value;
+  float* scale = nullptr;
 };
 
 }  // namespace robotrl

@@ -29,7 +29,7 @@ class Learned:
         self.observation_size, self.action_size = observation_size, action_size
         entropy = agent.target_entropy
         self.target_entropy = -float(action_size) if math.isnan(entropy) else entropy
-        self.shapes = nets.shapes(observation_size, action_size, agent.hidden, agent.critics)
+        self.shapes = nets.shapes(observation_size, action_size, agent.hidden, agent.critics, agent.layer_norm)
         self._start, self.rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
 
     def begin(self) -> None:

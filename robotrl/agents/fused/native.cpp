@@ -20,6 +20,7 @@ constexpr int kLanes = 4;
 #include "lanes.h"
 #include "compress.h"
 #include "sparse.h"
+#include "norm.h"
 #include "step.h"
 }  // namespace portable
 
@@ -37,6 +38,7 @@ constexpr int kLanes = 8;
 #include "lanes256.h"
 #include "compress.h"
 #include "sparse.h"
+#include "norm.h"
 #include "step.h"
 }  // namespace avx2
 #if defined(__clang__)
@@ -55,6 +57,7 @@ constexpr int kLanes = 16;
 #include "lanes512.h"
 #include "compress.h"
 #include "sparse.h"
+#include "norm.h"
 #include "step.h"
 }  // namespace avx512
 #if defined(__clang__)
@@ -95,14 +98,23 @@ int64_t* robotrl_steps(Engine* e) { return &e->steps; }
 
 float* robotrl_log_alpha(Engine* e) { return e->log_alpha; }
 
-// Address of a layer's weight (bias = 0) or bias (1). net: -1 actor, i critic. kind: 0 value, 1 m, 2 v, 3 target.
+// Address of a layer's weight (part = 0), bias (1), norm_gain (2) or norm_bias (3). net: -1 actor, i critic. kind: 0 value, 1 m, 2 v, 3 target.
 // ld: elements from one input's row to the next; the weight is (in, out).
-float* robotrl_parameter(Engine* e, int net, int kind, int layer, int bias, int* ld) {
+float* robotrl_parameter(Engine* e, int net, int kind, int layer, int part, int* ld) {
   const Layer& l = (net < 0 ? e->actor : e->critic).layer[layer];
   Weights& w = net < 0 ? e->pi : e->q[net];
   float* const base[] = {w.p, w.m, w.v, w.target};
   *ld = l.ld;
-  return base[kind] + (bias ? l.bias : l.weight);
+  const size_t at[] = {l.weight, l.bias, l.norm_gain, l.norm_bias};
+  return base[kind] + at[part];
+}
+
+// From now on index i < 0 is row -i - 1 seen in this mirror: permutations and signs of observation and action.
+void robotrl_mirror(Engine* e, const int32_t* observation, const float* observation_sign, const int32_t* action,
+                    const float* action_sign) {
+  int n = e->c.observation, k = e->c.action;
+  e->observation_mirror = {{observation, observation + n}, {observation_sign, observation_sign + n}};
+  e->action_mirror = {{action, action + k}, {action_sign, action_sign + k}};
 }
 
 void robotrl_refresh(Engine* e) {

@@ -57,10 +57,10 @@ static void sparse_multiply(const List& a, int columns, int depth, const float* 
   }
 }
 
-// out = x W + b with ReLU, x the ReLU of the layer below.
+// out = x W + b, with ReLU unless a normalisation comes first; x the ReLU of the layer below.
 static void forward_sparse(const float* block, const Layer& l, int rows, Block x, Block out, List room) {
   compress_rows(room, rows, l.in, x, l.ld);
-  sparse_multiply(room, padded(l.out), l.in, block + l.weight, l.ld, out, Rectify{out, block + l.bias, true});
+  sparse_multiply(room, padded(l.out), l.in, block + l.weight, l.ld, out, Rectify{out, block + l.bias, !l.norm});
 }
 
 // As backward in kernels.h, dz having passed a ReLU.

@@ -7,20 +7,33 @@ static List room(const Engine& e, int worker) {
 }
 
 static Block from(Block b, int row) { return Block{b.row(row), b.ld}; }
+static Normal from(Normal n, int row) { return Normal{from(n.value, row), n.scale + row}; }
 
-// Hidden layers of a network on rows of x; the activations of layer l go to keep[l].
-static void hidden_layers(const float* p, const Net& net, int rows, Block x, const Block* keep, List room) {
+// Hidden layers of a network on rows of x; the activations of layer l go to keep[l], what a gradient needs to seen[l].
+static void hidden_layers(const float* p, const Net& net, int rows, Block x, const Block* keep, List room,
+                          const Normal* seen = nullptr) {
   for (int l = 0; l < net.count - 1; ++l) {
-    if (l) forward_sparse(p, net.layer[l], rows, x, keep[l], room);
-    else forward(p, net.layer[l], rows, x, keep[l], true);
+    const Layer& layer = net.layer[l];
+    if (l) forward_sparse(p, layer, rows, x, keep[l], room);
+    else forward(p, layer, rows, x, keep[l], !layer.norm);
+    if (layer.norm) normalise(p, layer, rows, keep[l], seen ? seen + l : nullptr);
     x = keep[l];
   }
 }
 
+// Gradient before layer l's ReLU to the same of the layer below; h, which: as for Gate.
+static void layer_back(const Weights& w, const Net& net, int l, int rows, Block dz, Block h, const int* which, Block out,
+                       List room) {
+  if (net.layer[l].norm) backward(w.transposed[l], net.layer[l], rows, dz, h, which, out);
+  else backward_sparse(w.transposed[l], net.layer[l], rows, dz, h, which, out, room);
+}
+
+static int64_t row_of(const Engine& e, int b) { return e.call.indices[b] < 0 ? ~e.call.indices[b] : e.call.indices[b]; }
+
 // Ask for a row some rows ahead of its turn: drawn at random, it lies in no cache.
 static void announce(const Engine& e, int b) {
   const Columns& s = *e.call.columns;
-  int64_t i = e.call.indices[b];
+  int64_t i = row_of(e, b);
   for (long at = 0; at < long(e.c.observation) * 4; at += 64) {
     __builtin_prefetch(s.observation + i * s.observation_stride + at);
     __builtin_prefetch(s.next_observation + i * s.next_observation_stride + at);
@@ -30,13 +43,25 @@ static void announce(const Engine& e, int b) {
   __builtin_prefetch(s.terminated + i * s.terminated_stride);
 }
 
+// n values from a row of the replay, in the mirror unless null.
+static void copy(const char* row, int n, const Mirror* mirror, float* to) {
+  if (!mirror) std::memcpy(to, row, size_t(n) * 4);
+  else
+    for (int j = 0; j < n; ++j) {
+      float value;
+      std::memcpy(&value, row + size_t(mirror->take[j]) * 4, 4);
+      to[j] = mirror->sign[j] * value;
+    }
+}
+
 static void gather(Engine& e, int b) {
   const Columns& s = *e.call.columns;
-  int64_t i = e.call.indices[b];
-  size_t n = size_t(e.c.observation) * 4;
-  std::memcpy(e.x.row(b), s.observation + i * s.observation_stride, n);
-  std::memcpy(e.x.row(b) + e.c.observation, s.action + i * s.action_stride, size_t(e.c.action) * 4);
-  std::memcpy(e.x_next.row(b), s.next_observation + i * s.next_observation_stride, n);
+  const int64_t i = row_of(e, b);
+  const bool seen = e.call.indices[b] < 0;
+  const Mirror *observation = seen ? &e.observation_mirror : nullptr, *action = seen ? &e.action_mirror : nullptr;
+  copy(s.observation + i * s.observation_stride, e.c.observation, observation, e.x.row(b));
+  copy(s.action + i * s.action_stride, e.c.action, action, e.x.row(b) + e.c.observation);
+  copy(s.next_observation + i * s.next_observation_stride, e.c.observation, observation, e.x_next.row(b));
   std::memcpy(e.reward + b, s.reward + i * s.reward_stride, 4);
   e.goes_on[b] = s.terminated[i * s.terminated_stride] ? 0.0f : 1.0f;
 }
@@ -102,17 +127,21 @@ static void spread_value(const Engine& e, const float* p, const float* h, float 
 static void critic_rows(Engine& e, int i, int first, int rows, List room) {
   Weights& q = e.q[i];
   Block keep[kMaxHidden];
-  for (int l = 0; l < e.hidden(); ++l) keep[l] = from(q.h[l], first);
-  hidden_layers(q.p, e.critic, rows, from(e.x, first), keep, room);
+  Normal seen[kMaxHidden];
+  for (int l = 0; l < e.hidden(); ++l) keep[l] = from(q.h[l], first), seen[l] = from(q.normal[l], first);
+  hidden_layers(q.p, e.critic, rows, from(e.x, first), keep, room, seen);
   int top = e.hidden() - 1;
   for (int b = first; b < first + rows; ++b) {
     e.value[i][b] = critic_head(q.p, e.critic, q.h[top].row(b));
     e.dvalue[i][b] = (e.value[i][b] - e.y[b]) / float(e.c.batch);
-    spread_value(e, q.p, q.h[top].row(b), e.dvalue[i][b], q.dz[top].row(b));
+    spread_value(e, q.p, q.h[top].row(b), e.dvalue[i][b], q.dy[top].row(b));
   }
-  for (int l = top; l > 0; --l)
-    backward_sparse(q.transposed[l], e.critic.layer[l], rows, from(q.dz[l], first), keep[l - 1], nullptr,
-                    from(q.dz[l - 1], first), room);
+  for (int l = top; l >= 0; --l) {
+    const Layer& layer = e.critic.layer[l];
+    Block dz = from(q.dz[l], first);
+    if (layer.norm) before_norm(q.p, layer, rows, from(q.dy[l], first), nullptr, seen[l], dz);
+    if (l) layer_back(q, e.critic, l, rows, dz, keep[l - 1], nullptr, from(q.dy[l - 1], first), room);
+  }
 }
 
 static void critic_phase(void* context, int task, int worker) {
@@ -157,13 +186,16 @@ static void descend(Engine& e, const Net& net, Weights& w, Piece piece, Block x,
   Learned to{w.p, w.m, w.v, w.target};
   List lists = room(e, worker);
   Block wide = e.scratch[worker][0];
-  if (piece.layer == 0)
+  if (piece.layer == 0 && l.norm)
+    descend_first(l, piece.first, piece.last, e.c.batch, x, dz, to, step);
+  else if (piece.layer == 0)
     descend_first_sparse(l, piece.first, piece.last, e.c.batch, x, dz, to, step, lists, e.tall[worker], wide);
   else if (l.out > 64)
     descend_weight_sparse(l, piece.first, piece.last, e.c.batch, x, dz, to, step, lists, wide);
   else
     descend_weight(l, piece.first, piece.last, e.c.batch, x, dz, to, step);
   if (piece.first == 0) descend_bias(l, e.c.batch, dz, to, step);
+  if (piece.first == 0 && l.norm) descend_norm(l, e.c.batch, w.dy[piece.layer], w.normal[piece.layer], to, step);
   if (w.transposed[piece.layer]) transpose(w.p, l, piece.first, piece.last, w.transposed[piece.layer]);
 }
 
@@ -189,10 +221,10 @@ static void action_gradient(Engine& e, int i, int first, int rows, int worker, f
     spread_value(e, q.p, q.h[e.hidden() - 1].row(first + r), -1.0f / float(e.c.batch), d.row(count));
     which[count++] = r;
   }
-  for (int l = e.hidden() - 1; l > 0; --l) {
-    Block h = from(q.h[l - 1], first);
-    backward_sparse(q.transposed[l], e.critic.layer[l], count, d, h, which, other, room(e, worker));
-    std::swap(d, other);
+  for (int l = e.hidden() - 1; l >= 0; --l) {
+    const Layer& layer = e.critic.layer[l];
+    if (layer.norm) before_norm(q.p, layer, count, d, which, from(q.normal[l], first), d);
+    if (l) layer_back(q, e.critic, l, count, d, from(q.h[l - 1], first), which, other, room(e, worker)), std::swap(d, other);
   }
   const Layer& bottom = e.critic.layer[0];
   for (int r = 0; r < count; ++r)
@@ -221,8 +253,9 @@ static void actor_phase(void* context, int task, int worker) {
   act(e, first, rows, e.x, e.call.noise + size_t(e.c.batch) * e.c.action, keep, room(e, worker));
   for (int i = 0; i < e.c.critics; ++i) {
     Block h[kMaxHidden];
-    for (int l = 0; l <= top; ++l) h[l] = from(e.q[i].h[l], first);
-    hidden_layers(e.q[i].p, e.critic, rows, from(e.x, first), h, room(e, worker));
+    Normal seen[kMaxHidden];
+    for (int l = 0; l <= top; ++l) h[l] = from(e.q[i].h[l], first), seen[l] = from(e.q[i].normal[l], first);
+    hidden_layers(e.q[i].p, e.critic, rows, from(e.x, first), h, room(e, worker), seen);
     for (int r = 0; r < rows; ++r) e.value[i][first + r] = critic_head(e.q[i].p, e.critic, h[top].row(r));
   }
   for (int i = 0; i < e.c.critics; ++i) action_gradient(e, i, first, rows, worker, e.daction[worker]);
