@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,11 @@ Quaternion = tuple[float, float, float, float]  # x, y, z, w
 Pair = tuple[tuple[float, ...], ...]  # (position, orientation) or (velocity, spin), as PyBullet answers
 
 GRAVITY = 9.81
+TORSO, SPEED, ROW = (
+    24,
+    31,
+    37,
+)  # of a row: angle, velocity, torque; position, orientation (from TORSO); velocity, spin (from SPEED)
 NEVER = -(1 << 60)  # a step that is not: those before the first have small negative numbers
 
 
@@ -43,27 +49,27 @@ class Torso(NamedTuple):
 
 
 class History:
-    """A ring of physics steps: joints, and of the torso what PyBullet gives; the rest is derived when asked."""
+    """A ring of physics steps: joints, and of the torso what PyBullet gives; the rest is derived when asked.
+
+    The arrays stay where they are for as long as the history lives: the native inner loop writes and reads them too.
+    """
 
     def __init__(self, dt: float, frame: tuple[tuple[float, ...], Quaternion], depth: int = 256) -> None:
         """`frame`: position and orientation of the torso's inertial frame in the torso."""
         self.dt = dt
         self.depth = depth
-        self._offset = frame[0]
-        self._turn = (-frame[1][0], -frame[1][1], -frame[1][2], frame[1][3])
-        self._rows = np.zeros((depth, 24))  # angle, velocity, torque
-        self._joints = list(self._rows)  # views, made once
-        self._poses: list[Pair] = [()] * depth
-        self._twists: list[Pair] = [()] * depth
+        self.offset = frame[0]
+        self.turn = (-frame[1][0], -frame[1][1], -frame[1][2], frame[1][3])
+        self.rows = np.zeros((depth, ROW))
+        self._joints = list(self.rows[:, 0:TORSO])  # views, made once
         self._torso: list[list[float]] = [[]] * depth  # rpy, rates, accel, position
         self._derived = [NEVER] * depth  # the step whose values stand in `_torso`
         self.step = 0
 
     def fill(self, joints: Array, pose: Pair, twist: Pair) -> None:
         """Forget everything: the robot has been like this for ever. `joints` (24,), the rest: see `push`."""
-        self._rows[:] = joints
-        self._poses = [pose] * self.depth
-        self._twists = [twist] * self.depth
+        self.rows[:, 0:TORSO] = joints
+        self.rows[:, TORSO:] = (*pose[0], *pose[1], *twist[0], *twist[1])
         self._derived = [NEVER] * self.depth
 
     def push(self, pose: Pair, twist: Pair) -> Array:
@@ -73,9 +79,13 @@ class History:
         """
         self.step += 1
         i = self.step % self.depth
-        self._poses[i] = pose
-        self._twists[i] = twist
+        self.rows[i, TORSO:] = (*pose[0], *pose[1], *twist[0], *twist[1])
         return self._joints[i]
+
+    @property
+    def newest(self) -> Array:
+        """Joints (24,) as they are; read only."""
+        return self._joints[self.step % self.depth]
 
     def joints(self, back: float) -> Array:
         """Joints (24,) as they were `back` steps ago, interpolated; read only."""
@@ -121,17 +131,17 @@ class History:
     def _step(self, step: int) -> list[float]:
         i = step % self.depth
         if self._derived[i] != step:
-            self._torso[i] = self._derive(self._poses[i], self._twists[i], self._twists[i - 1])
+            self._torso[i] = self._derive(self.rows[i, TORSO:].tolist(), self.rows[i - 1, SPEED : SPEED + 3].tolist())
             self._derived[i] = step
         return self._torso[i]
 
-    def _derive(self, pose: Pair, twist: Pair, before: Pair) -> list[float]:
-        (x, y, z), orientation = pose
-        (vx, vy, vz), (wx, wy, wz) = twist
-        m = matrix(product(orientation, self._turn))
+    def _derive(self, row: list[float], before: list[float]) -> list[float]:
+        """Of a row's torso (13,) and the linear velocity (3,) a step before it."""
+        x, y, z, *orientation, vx, vy, vz, wx, wy, wz = row
+        m = matrix(product(orientation, self.turn))
         (a, b, c), (d, e, f), (g, h, i) = m
-        ox, oy, oz = self._offset
-        ux, uy, uz = before[0]
+        ox, oy, oz = self.offset
+        ux, uy, uz = before
         fx, fy, fz = (vx - ux) / self.dt, (vy - uy) / self.dt, (vz - uz) / self.dt + GRAVITY
         return [
             *euler(m),
@@ -141,7 +151,7 @@ class History:
         ]  # fmt: skip
 
 
-def product(a: tuple[float, ...], b: tuple[float, ...]) -> Quaternion:
+def product(a: Sequence[float], b: Sequence[float]) -> Quaternion:
     """Quaternion product, x y z w."""
     ax, ay, az, aw = a
     bx, by, bz, bw = b

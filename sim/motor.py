@@ -17,12 +17,16 @@ AMPERES = np.array([0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0])
 NEWTON_METRES = np.array([0.0, 1.0, 1.9, 2.45, 3.0, 3.25, 3.5])  # at AMPERES; constant beyond
 OVERLOAD_A = 30.0  # more than this, the current of 2.45 Nm: heat comes from current, whatever torque a motor makes of it
 OVERLOAD_S = 1.0  # for longer than this shuts the motor off
+OVERLOAD_MAX_S = OVERLOAD_S + 1e-9  # a sum of steps is not exact
 _LARGEST = np.maximum.reduce  # the array's own `max` in half the time
 CREEP = 1.0  # rad/s at which Coulomb friction is fully there: a step at zero would chatter at 2 ms
 
 
 class Motors:
-    """n motors on one battery; `torque` (Nm, without friction) and `current` (A) are the last ones, shape (n,)."""
+    """n motors on one battery; `torque` (Nm, without friction) and `current` (A) are the last ones, shape (n,).
+
+    The arrays are written in place: the native inner loop works on the same ones.
+    """
 
     def __init__(self, count: int, battery_v: float, strength: float = 1.0, friction: float = 0.0) -> None:
         self.battery_v = battery_v
@@ -31,34 +35,33 @@ class Motors:
         self.current = np.zeros(count)
         self.torque = np.zeros(count)
         self.overheated = np.zeros(count, bool)
-        self._overload_s = np.zeros(count)
-        self._watching = False  # some motor is, or was, overloaded
+        self.overload_s = np.zeros(count)
+        self.watching = False  # some motor is, or was, overloaded
 
     def reset(self) -> None:
         """Cool down: nothing overheated, no torque."""
-        self.current = np.zeros_like(self.current)
-        self.torque = np.zeros_like(self.torque)
+        self.current[:] = 0.0
+        self.torque[:] = 0.0
         self.overheated[:] = False
-        self._overload_s[:] = 0.0
-        self._watching = False
+        self.overload_s[:] = 0.0
+        self.watching = False
 
     def step(self, demand: Array, velocity: Array, dt: float) -> Array:
         """Torque at the joint for the demanded current at the true velocity, over the next `dt` s; all (n,).
 
-        Raises ValueError for a nan, which physics would carry on in silence.
+        What it returns holds until the next step. Raises ValueError for a nan, which physics would carry on in silence.
         """
         emf = velocity * (-TORQUE_CONSTANT / RESISTANCE)
         stall = self.battery_v / RESISTANCE
-        current = np.maximum(demand, emf - stall)
+        current = np.maximum(demand, emf - stall, out=self.current)
         emf += stall
         np.minimum(current, emf, out=current)
         size = np.abs(current)
         torque = np.interp(size, AMPERES, NEWTON_METRES)
         torque *= self.strength
-        if self._watching or not _LARGEST(size) <= OVERLOAD_A:  # nan if any is
+        if self.watching or not _LARGEST(size) <= OVERLOAD_A:  # nan if any is
             self._watch(size, torque, demand, dt)
-        self.torque = np.copysign(torque, current)
-        self.current = current
+        np.copysign(torque, current, out=self.torque)
         if self.friction:
             drag = np.maximum(velocity, -CREEP)
             np.minimum(drag, CREEP, out=drag)
@@ -70,7 +73,7 @@ class Motors:
         """Count overload and silence the motors that shut off; `size` is |current|, `torque` is changed in place."""
         if np.isnan(size).any():
             raise ValueError(f"motor current demand {demand} holds a nan; the servo's control law must not send it")
-        self._overload_s = np.where(size > OVERLOAD_A, self._overload_s + dt, 0.0)
-        self.overheated |= self._overload_s > OVERLOAD_S + 1e-9
+        self.overload_s[:] = np.where(size > OVERLOAD_A, self.overload_s + dt, 0.0)
+        self.overheated |= self.overload_s > OVERLOAD_MAX_S
         torque[self.overheated] = 0.0
-        self._watching = bool(self._overload_s.any() or self.overheated.any())
+        self.watching = bool(self.overload_s.any() or self.overheated.any())

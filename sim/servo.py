@@ -56,19 +56,19 @@ class ServoBank:
         self._pending = [fw.STOPPED] * n  # the mode that calibration ends in
         self._ready = [math.inf] * n
         self._deadline = [math.inf] * n
-        self._next_event = math.inf
+        self.next_event = math.inf
         self._silence = [math.inf] * n  # the watchdog of the last command, s
         self._last: list[list[float]] = [[]] * n  # a command but for its position and velocity
         self._fresh = [False] * n
-        self._stale, self._aimed = True, True
+        self.stale, self.aimed = True, True
         self._signs = [float(s) for s in servos.sign]
         self.ramp = Ramp(n, twin.physics_dt)
-        self._bounded = False
+        self.bounded = False
         # current = bias - stiffness * angle - damping * velocity, within +-limit (A)
-        self._stiffness, self._damping, self._bias = np.zeros(n), np.zeros(n), np.zeros(n)
-        self._feedforward, self._limit, self._floor = np.zeros(n), np.zeros(n), np.zeros(n)
+        self.stiffness, self.damping, self.bias = np.zeros(n), np.zeros(n), np.zeros(n)
+        self.feedforward, self.limit, self.floor = np.zeros(n), np.zeros(n), np.zeros(n)
         self._a, self._b = np.zeros(n), np.zeros(n)
-        self._heat, self._heat_steps = np.zeros(n), 0  # sum of torque squared since the last look
+        self.heat, self.heat_steps = np.zeros(n), 0  # sum of torque squared since the last look
         self.motor_c = np.full(n, fw.AMBIENT_C)
         self._cooled_at = world.time
 
@@ -95,18 +95,18 @@ class ServoBank:
                 self._enter(index, fw.CALIBRATING)
         elif present != mode:
             self._enter(index, mode)
-        self._fresh[index] = self._stale = True
+        self._fresh[index] = self.stale = True
         watchdog = row[fw.WATCHDOG] or self.conf[index]["servo.default_timeout_s"]
         self._silence[index] = math.inf if math.isnan(watchdog) or mode not in fw.STARTED else watchdog
         self._deadline[index] = now + self._silence[index]
-        self._next_event = 0.0  # unknown until the next tick
+        self.next_event = 0.0  # unknown until the next tick
 
     def _retarget(self, index: int, row: list[float], now: float) -> None:
         """The everyday command: position mode goes on with a new goal, all else as in the last command."""
         self._deadline[index] = now + self._silence[index]
         sign = self._signs[index]
         self.ramp.retarget(index, sign * (row[fw.P] * fw.TURN - self.offset[index]), sign * row[fw.V] * fw.TURN)
-        self._aimed = False
+        self.aimed = False
 
     def trip(self, index: int, code: int) -> None:
         """The servo finds fault `code` in itself: mode 1, bridge off, until a stop."""
@@ -123,12 +123,12 @@ class ServoBank:
         """The configuration or a zero was written to: gains and goals are taken from it again."""
         self._columns.clear()
         self._last = [[]] * self.count
-        self._stale = True
+        self.stale = True
 
     def _enter(self, index: int, mode: int) -> None:
         self.mode[index] = mode
         self.changes += 1
-        self._stale = True
+        self.stale = True
         if mode != fw.CALIBRATING:
             self._ready[index] = math.inf
         if mode in (fw.STOPPED, fw.FAULT, fw.TIMEOUT):
@@ -139,7 +139,7 @@ class ServoBank:
     def tick(self) -> None:
         """Let what is due by now happen: calibration ends, watchdogs run out."""
         now = self.world.time
-        if now < self._next_event:
+        if now < self.next_event:
             return
         for i in range(self.count):
             if now >= self._ready[i]:
@@ -147,38 +147,38 @@ class ServoBank:
                 self._fresh[i] = True
             if now > self._deadline[i] and self.mode[i] in fw.STARTED:
                 self._enter(i, fw.TIMEOUT)
-        self._next_event = min(min(self._deadline), min(self._ready))
+        self.next_event = min(min(self._deadline), min(self._ready))
 
     # ---- the control law
 
     def drive(self, angle: Array, velocity: Array) -> Array:
         """Current demanded (A, robot convention) of all servos for this physics step."""
-        if self.world.time >= self._next_event:
+        if self.world.time >= self.next_event:
             self.tick()
-        if self._stale:
+        if self.stale:
             self._settle(angle, velocity)
         if self.ramp.moving:
             self.ramp.step()
             self._aim()
-        elif not self._aimed:
+        elif not self.aimed:
             self._aim()
-        if self._bounded:
+        if self.bounded:
             self._stay_within(angle)
         a, b = self._a, self._b
-        np.multiply(self._stiffness, angle, out=a)
-        np.multiply(self._damping, velocity, out=b)
-        np.subtract(self._bias, a, out=a)
+        np.multiply(self.stiffness, angle, out=a)
+        np.multiply(self.damping, velocity, out=b)
+        np.subtract(self.bias, a, out=a)
         np.subtract(a, b, out=a)
-        np.maximum(a, self._floor, out=a)
+        np.maximum(a, self.floor, out=a)
         torque = self.world.torque
         np.multiply(torque, torque, out=b)
-        self._heat += b
-        self._heat_steps += 1
-        return np.minimum(a, self._limit)
+        self.heat += b
+        self.heat_steps += 1
+        return np.minimum(a, self.limit)
 
     def _settle(self, angle: Array, velocity: Array) -> None:
         """New commands, modes or gains: set up ramp and coefficients of the law."""
-        self._stale = False
+        self.stale = False
         mode = np.asarray(self.mode)
         row = np.array(self.command)
         position = mode == fw.POSITION
@@ -196,17 +196,17 @@ class ServoBank:
         damped = (mode == fw.ZERO_VELOCITY) | (timed_out & (fallback == fw.ZERO_VELOCITY))
         braked = (mode == fw.BRAKE) | (timed_out & (fallback == fw.BRAKE))
         held = position | (mode == fw.WITHIN)
-        self._stiffness = np.where(held, kp * scale_p, 0.0)
-        self._damping = np.where(held | damped, kd * np.where(timed_out, 1.0, scale_d), 0.0)
-        self._damping[braked] = TORQUE_CONSTANT / RESISTANCE
-        self._feedforward = np.where(held, self.sign * np.nan_to_num(row[:, fw.FF]) / fw.NM_PER_A, 0.0)
-        self._feedforward[mode == fw.CURRENT] = (self.sign * np.nan_to_num(row[:, fw.IQ]))[mode == fw.CURRENT]
+        self.stiffness[:] = np.where(held, kp * scale_p, 0.0)
+        self.damping[:] = np.where(held | damped, kd * np.where(timed_out, 1.0, scale_d), 0.0)
+        self.damping[braked] = TORQUE_CONSTANT / RESISTANCE
+        self.feedforward[:] = np.where(held, self.sign * np.nan_to_num(row[:, fw.FF]) / fw.NM_PER_A, 0.0)
+        self.feedforward[mode == fw.CURRENT] = (self.sign * np.nan_to_num(row[:, fw.IQ]))[mode == fw.CURRENT]
         asked = np.where(timed_out, self._conf("servo.timeout_max_torque_Nm"), row[:, fw.MAX]) / fw.NM_PER_A
-        self._limit = np.where(held | damped, np.fmin(np.abs(asked), amps), amps)
-        self._limit[~(held | damped | braked | (mode == fw.CURRENT))] = 0.0
-        self._floor = -self._limit
-        self._bounded = bool((mode == fw.WITHIN).any())
-        self._outside_damping = self._damping.copy()
+        self.limit[:] = np.where(held | damped, np.fmin(np.abs(asked), amps), amps)
+        self.limit[~(held | damped | braked | (mode == fw.CURRENT))] = 0.0
+        np.negative(self.limit, out=self.floor)
+        self.bounded = bool((mode == fw.WITHIN).any())
+        self._outside_damping = self.damping.copy()
         self._aim()
 
     def _plan(self, row: Array, fresh: Array, angle: Array, velocity: Array) -> None:
@@ -220,18 +220,18 @@ class ServoBank:
     def _aim(self) -> None:
         """The law's constant part: stiffness times where the ramp stands, damping times its speed, feedforward."""
         ramp = self.ramp
-        here = np.where(np.isnan(ramp.place), 0.0, self._stiffness * ramp.place + self._damping * ramp.speed)
-        self._bias = here + self._feedforward
-        self._aimed = True
+        here = np.where(np.isnan(ramp.place), 0.0, self.stiffness * ramp.place + self.damping * ramp.speed)
+        self.bias[:] = here + self.feedforward
+        self.aimed = True
 
     def _stay_within(self, angle: Array) -> None:
         """Mode 13: nothing but feedforward between the bounds, the position law toward the nearer one outside."""
         mode, row = np.asarray(self.mode) == fw.WITHIN, np.array(self.command)
         ends = self.sign[:, None] * (row[:, (fw.LOWER, fw.UPPER)] * fw.TURN - self.offset[:, None])
         inside = np.fmin(np.fmax(angle, np.fmin(ends[:, 0], ends[:, 1])), np.fmax(ends[:, 0], ends[:, 1]))
-        self._bias[mode] = (self._stiffness * inside + self._feedforward)[mode]
+        self.bias[mode] = (self.stiffness * inside + self.feedforward)[mode]
         outside = inside != angle
-        self._damping[mode] = np.where(outside, self._outside_damping, 0.0)[mode]
+        self.damping[mode] = np.where(outside, self._outside_damping, 0.0)[mode]
 
     def _conf(self, name: str) -> Array:
         column = self._columns.get(name)
@@ -250,12 +250,12 @@ class ServoBank:
         """Bring temperatures up to now and return those of the boards (n,), deg C. Trips a servo that is too hot."""
         now = self.world.time
         elapsed = now - self._cooled_at
-        if elapsed > 0 and self._heat_steps:
-            amps2 = self._heat / self._heat_steps / fw.NM_PER_A**2
+        if elapsed > 0 and self.heat_steps:
+            amps2 = self.heat / self.heat_steps / fw.NM_PER_A**2
             settled = fw.AMBIENT_C + fw.THERMAL_K_PER_W * RESISTANCE * amps2
             self.motor_c += (settled - self.motor_c) * -math.expm1(-elapsed / fw.THERMAL_S)
-            self._heat[:] = 0.0
-            self._heat_steps = 0
+            self.heat[:] = 0.0
+            self.heat_steps = 0
         self._cooled_at = now
         board = fw.AMBIENT_C + fw.BOARD_SHARE * (self.motor_c - fw.AMBIENT_C)
         hot = self.world.overheated | (board > self._conf("servo.fault_temperature"))

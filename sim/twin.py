@@ -42,7 +42,8 @@ class Twin:
 
     def __init__(self, run: config.Run, seed: int, clock: Clock | None = None) -> None:
         import_bullet()
-        from robotrl.sim.world import World  # late: it imports pybullet, which must have been told to be quiet
+        from robotrl.sim import inner  # late: they import pybullet, which must have been told to be quiet
+        from robotrl.sim.world import World
 
         self.clock = clock or LockstepClock()
         lockstep = isinstance(self.clock, LockstepClock)
@@ -52,6 +53,7 @@ class Twin:
         except ValueError as error:  # names a terrain or a robot that there is not
             raise config.ConfigError(f"twin: {error}") from None
         self.bus = MoteusBus(self.world, run.robot.servos, run.twin, streams[0], None if lockstep else self.clock)
+        self._loop = inner.loop(self.world, self.bus.bank)
         self.imu = ImuSensor(self.world, run.twin, streams[1])
         self.tracker = TrackerSensor(self.world, run.twin, streams[2])
         self._ids, self._rng = run.robot.servos.ids, streams[3]
@@ -69,7 +71,7 @@ class Twin:
 
     def advance(self, seconds: float) -> None:
         """Move physics, servos and senses on, and a lockstep clock with them."""
-        self.world.advance(seconds, self.bus.drive)
+        self._loop.advance(seconds)
         self.imu.advance()
         self.tracker.advance()
         if isinstance(self.clock, LockstepClock):

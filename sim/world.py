@@ -15,9 +15,9 @@ import pybullet
 from numpy.typing import NDArray
 
 from robotrl import config, kinematics
-from robotrl.sim import model, terrain
+from robotrl.sim import inner, model, terrain
 from robotrl.sim.domain import Domain
-from robotrl.sim.history import GRAVITY, History, Sample, Torso, matrix, product
+from robotrl.sim.history import GRAVITY, Pair, Sample, Torso, matrix, product
 from robotrl.sim.motor import Motors
 
 Array = NDArray[np.float64]
@@ -50,12 +50,11 @@ class World:
             self.close()
             raise
         self.motors = Motors(kinematics.MOTORS, twin.battery_v)
-        self.history = History(twin.physics_dt, self.model.frame)
-        self._lag = twin.pd_latency_s / twin.physics_dt
+        self.history = inner.history(twin.physics_dt, self.model.frame)
+        self.lag = twin.pd_latency_s / twin.physics_dt  # physics steps that the servos' readings are late
         self._due = 0.0  # physics steps asked for and not yet made, as a fraction
         self._push = ([0.0, 0.0, 0.0], 0)  # force, steps left
         self._dynamics = self._read_dynamics()
-        self._joints = np.zeros(24)
         self.place("stand")
 
     @property
@@ -65,15 +64,15 @@ class World:
 
     @property
     def angle(self) -> Array:
-        return self._joints[0:8].copy()
+        return self.history.newest[0:8].copy()
 
     @property
     def velocity(self) -> Array:
-        return self._joints[8:16].copy()
+        return self.history.newest[8:16].copy()
 
     @property
     def torque(self) -> Array:
-        return self._joints[16:24].copy()
+        return self.history.newest[16:24].copy()
 
     @property
     def overheated(self) -> NDArray[np.bool_]:
@@ -100,13 +99,42 @@ class World:
 
     def advance(self, seconds: float, drive: Drive) -> None:
         """Move on by whole physics steps, carrying the rest. `drive` sees the joints `pd_latency_s` late."""
+        for _ in range(self.steps_due(seconds)):
+            self.step(drive)
+
+    def steps_due(self, seconds: float) -> int:
+        """Whole physics steps to make for `seconds` more; the rest is carried."""
         self._due += seconds / self.twin.physics_dt
         steps = int(self._due + 1e-6)
         self._due -= steps
-        history, motors, dt = self.history, self.motors, self.twin.physics_dt
-        for _ in range(steps):
-            seen = history.joints(self._lag)
-            self._step(motors.step(drive(seen[0:8], seen[8:16]), self._joints[8:16], dt))
+        return steps
+
+    def step(self, drive: Drive) -> None:
+        """One physics step; `sim/inner.py` does the same natively."""
+        history, motors = self.history, self.motors
+        seen = history.joints(self.lag)
+        shaft = motors.step(drive(seen[0:8], seen[8:16]), history.newest[8:16], self.twin.physics_dt)
+        pose, twist, states = self.simulate((shaft * model.DIRECTION).tolist())
+        joints = history.push(pose, twist)
+        angles, velocities, _, _ = zip(*states, strict=True)
+        np.multiply(angles + velocities, BOTH, joints[0:16])
+        joints[16:24] = motors.torque
+
+    def simulate(self, forces: list[float]) -> tuple[Pair, Pair, tuple[tuple[float, ...], ...]]:
+        """Physics alone: one step under motor torques (8,) of URDF sign and the push. The hottest lines of the twin.
+
+        Returns the torso's pose and twist as in `History.push`, and the motors' states, all as PyBullet answers.
+        """
+        body, client, motors = self.model.body, self._client, self.model.motors
+        pybullet.setJointMotorControlArray(body, motors, pybullet.TORQUE_CONTROL, forces=forces, physicsClientId=client)
+        if self._push[1]:
+            self._press()
+        pybullet.stepSimulation(physicsClientId=client)
+        return (
+            pybullet.getBasePositionAndOrientation(body, physicsClientId=client),
+            pybullet.getBaseVelocity(body, physicsClientId=client),
+            pybullet.getJointStates(body, motors, physicsClientId=client),
+        )
 
     def place(self, pose: str = "stand") -> None:
         """Put the robot down at the origin, at rest, motors cool: stand, lie (belly), back, side (either).
@@ -182,24 +210,6 @@ class World:
         )  # fmt: skip
         pybullet.setGravity(0, 0, -GRAVITY, physicsClientId=self._client)
 
-    def _step(self, shaft: Array) -> None:
-        """One physics step under the torque `shaft` (8,) and the push, then its record. The hottest lines of the twin."""
-        body, client, motors = self.model.body, self._client, self.model.motors
-        pybullet.setJointMotorControlArray(
-            body, motors, pybullet.TORQUE_CONTROL, forces=(shaft * model.DIRECTION).tolist(), physicsClientId=client
-        )
-        if self._push[1]:
-            self._press()
-        pybullet.stepSimulation(physicsClientId=client)
-        joints = self.history.push(
-            pybullet.getBasePositionAndOrientation(body, physicsClientId=client),
-            pybullet.getBaseVelocity(body, physicsClientId=client),
-        )
-        angles, velocities, _, _ = zip(*pybullet.getJointStates(body, motors, physicsClientId=client), strict=True)
-        np.multiply(angles + velocities, BOTH, joints[0:16])
-        joints[16:24] = self.motors.torque
-        self._joints = joints
-
     def _press(self) -> None:
         """Apply the push for one physics step."""
         force, left = self._push
@@ -225,11 +235,11 @@ class World:
             height -= self._clearance() - CLEARANCE
         self.motors.reset()
         self._push = ([0.0, 0.0, 0.0], 0)
-        self._joints = np.zeros(24)
+        joints = np.zeros(24)
         states = pybullet.getJointStates(self.model.body, self.model.motors, physicsClientId=self._client)
-        self._joints[0:8] = [state[0] for state in states] * model.DIRECTION
+        joints[0:8] = [state[0] for state in states] * model.DIRECTION
         self.history.fill(
-            self._joints,
+            joints,
             pybullet.getBasePositionAndOrientation(self.model.body, physicsClientId=self._client),
             pybullet.getBaseVelocity(self.model.body, physicsClientId=self._client),
         )

@@ -10,16 +10,17 @@ import pytest
 import torch
 
 from robotrl import config
+from robotrl import native as libraries
 from robotrl.agents.base import Unsupported, make_agent
-from robotrl.agents.fused import build
+from robotrl.agents.fused import engine
 from robotrl.agents.fused.engine import ISA, Fused
 from robotrl.agents.fused.fallback import TorchSac
 from robotrl.agents.sac import Sac
 from robotrl.replay import Batch, Replay
 
 try:
-    WIDEST = build.library().robotrl_widest()
-except build.NoLibrary:
+    WIDEST = engine.LIBRARY.load().robotrl_widest()
+except libraries.NoLibrary:
     WIDEST = -1
 native = pytest.mark.skipif(WIDEST < 0, reason="no C++ compiler on this machine")
 N = 2000
@@ -222,9 +223,8 @@ def test_what_it_cannot_do_falls_to_the_reference():
 
 
 def test_no_compiler_is_no_error(monkeypatch, tmp_path):
-    monkeypatch.setattr(build, "HERE", tmp_path)
-    monkeypatch.setattr(build, "cache", lambda: tmp_path)
-    monkeypatch.setattr(build, "_fingerprint", lambda: "none")
+    monkeypatch.setattr(libraries, "cache", lambda: tmp_path)
+    monkeypatch.setattr(libraries.Library, "fingerprint", lambda self: "none")
     monkeypatch.setenv("CXX", str(tmp_path / "no-such-compiler"))
     agent = make_agent(config.Agent(hidden=(8, 8), batch=64), 6, 2, 0, Memory(6, 2))
     assert agent.engine == "torch"

@@ -85,7 +85,7 @@ def test_manual_query_and_reply_bytes(world, bus):
     world.torque[0] = -np.interp(14.402, (10, 20), (1.0, 1.9))
     world.domain = Domain.nominal(12.0)
     world.time += 10
-    bus.bank._next_event = bus.bank._deadline[0] = math.inf
+    bus.bank.next_event = bus.bank._deadline[0] = math.inf
     bus.bank.warm = lambda: np.full(8, 20.4)
     assert ask(bus, line) == ["OK", "rcv 100 2404000a005000000170ff230d181400"]
 

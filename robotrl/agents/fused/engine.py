@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robotrl import config
+from robotrl import config, native
 from robotrl.agents.base import Agent, Rows, Unsupported
-from robotrl.agents.fused import build
 from robotrl.agents.fused.learned import METRICS, Learned, finite
 
+# One library holds every instruction set of the processor family and picks one when it runs.
+FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-pthread")
+LIBRARY = native.Library(Path(__file__).resolve().with_name("native.cpp"), FLAGS, "the fused engine")
 ISA = ("portable", "AVX2", "AVX-512")
 VALUE, M, V, TARGET = range(4)
 PARTS = ("weight", "bias", "norm_gain", "norm_bias")
@@ -34,7 +37,7 @@ def make(agent: config.Agent, observation_size: int, action_size: int, seed: int
     if agent.engine != "torch":
         try:
             return Fused(agent, observation_size, action_size, seed, replay)
-        except build.NoLibrary as reason:
+        except native.NoLibrary as reason:
             if agent.engine == "fused":
                 raise Unsupported(str(reason)) from None
             note = str(reason)
@@ -105,7 +108,7 @@ class Fused(Learned):
     ) -> None:
         """`isa` (index into ISA) narrows the instruction set, for tests. Raises NoLibrary without a compiler."""
         self._handle = None
-        self._native = _bind(build.library())
+        self._native = _bind(LIBRARY.load())
         widest = self._native.robotrl_widest()
         isa = widest if isa is None else min(isa, widest)
         self.engine, self.engine_note = f"fused {ISA[isa]}", ""

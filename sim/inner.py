@@ -1,0 +1,184 @@
+"""The twin between two physics steps, natively: `sim/inner.cpp` does what `World.step` and `History.torso` say, bit for bit.
+
+`NativeHistory` and `NativeLoop` stand in for `History` and `PlainLoop` where a C++ compiler is at hand. Both sides work on the
+same arrays, and whatever happens rarely (a mode change, new gains, mode 13) is left to the plain pages.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robotrl import native
+from robotrl.native import NoLibrary
+from robotrl.sim import model, motor
+from robotrl.sim.history import GRAVITY, NEVER, Array, History, Pair, Quaternion, Torso
+from robotrl.sim.servo import ServoBank
+
+if TYPE_CHECKING:
+    from robotrl.sim.world import World
+
+# No contraction to fused multiply-adds, no fast maths: numpy does none either, and equal seeds give equal bits.
+FLAGS = ("-O2", "-ffp-contract=off", "-fno-math-errno")
+LIBRARY = native.Library(Path(__file__).resolve().with_name("inner.cpp"), FLAGS, "the twin's inner loop")
+STATE = ("stiffness", "damping", "bias", "feedforward", "limit", "floor", "heat")
+RAMP = ("place", "speed", "goal", "goal_speed", "vlim", "alim")
+MOTORS = ("current", "torque", "overload_s", "overheated")
+BUFFERS = ("demand", "forces", "answer")
+
+_ANSWER = struct.Struct("29d")
+
+
+class _Ring(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("rows", "torso", "derived")),
+        ("depth", ctypes.c_int64), ("dt", ctypes.c_double), ("gravity", ctypes.c_double),
+        ("offset", ctypes.c_double * 3), ("turn", ctypes.c_double * 4),
+    ]  # fmt: skip
+
+
+class _Plant(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("ring", *STATE, *RAMP, *MOTORS, *BUFFERS)),
+        *((name, ctypes.c_double * len(motor.AMPERES)) for name in ("amperes", "newton_metres")),
+        ("direction", ctypes.c_double * len(model.DIRECTION)),
+        *((name, ctypes.c_double) for name in (
+            "lag", "dt", "emf_per_speed", "resistance", "overload_a", "overload_max_s", "creep",
+            "battery_v", "strength", "friction",
+        )),
+        *((name, ctypes.c_int32) for name in ("moving", "plain", "aimed", "heat_steps", "watching")),
+    ]  # fmt: skip
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The native library, its functions declared. Raises NoLibrary."""
+    found = LIBRARY.load()
+    step, pointer = ctypes.c_int64, ctypes.c_void_p
+    found.robotrl_demand.argtypes, found.robotrl_demand.restype = [pointer, step], ctypes.c_int
+    found.robotrl_record.argtypes, found.robotrl_record.restype = [pointer, step], None
+    found.robotrl_torso.argtypes, found.robotrl_torso.restype = [pointer, step, ctypes.c_double, pointer], None
+    for which, mirror in enumerate((_Ring, _Plant)):
+        assert found.robotrl_sizes(which) == ctypes.sizeof(mirror), mirror
+    return found
+
+
+class NativeHistory(History):
+    """A history whose torso is derived natively. Raises NoLibrary."""
+
+    def __init__(self, dt: float, frame: tuple[tuple[float, ...], Quaternion], depth: int = 256) -> None:
+        self._torso_at = library().robotrl_torso
+        super().__init__(dt, frame, depth)
+        self._values, self._marks = np.zeros((depth, 12)), np.full(depth, NEVER, np.int64)
+        self.ring = _Ring(
+            self.rows.ctypes.data, self._values.ctypes.data, self._marks.ctypes.data, depth, dt, GRAVITY,
+            tuple(self.offset), tuple(self.turn),
+        )  # fmt: skip
+        self._at = ctypes.addressof(self.ring)
+        self._out = np.zeros(12)
+        self._out_at = self._out.ctypes.data
+
+    def fill(self, joints: Array, pose: Pair, twist: Pair) -> None:
+        super().fill(joints, pose, twist)
+        self._marks[:] = NEVER
+
+    def _blend(self, whole: int, part: float) -> Torso:
+        self._torso_at(self._at, self.step, whole + part, self._out_at)
+        row = self._out.tolist()
+        return Torso(tuple(row[0:3]), tuple(row[3:6]), tuple(row[6:9]), tuple(row[9:12]))
+
+
+def history(dt: float, frame: tuple[tuple[float, ...], Quaternion]) -> History:
+    """The fastest history that there is here."""
+    try:
+        return NativeHistory(dt, frame)
+    except NoLibrary:
+        return History(dt, frame)
+
+
+class PlainLoop:
+    """Servos and physics by turns, as their pages say."""
+
+    def __init__(self, world: World, bank: ServoBank) -> None:
+        self._world, self._bank = world, bank
+
+    def advance(self, seconds: float) -> None:
+        """Move on by whole physics steps; the rest is carried."""
+        self._world.advance(seconds, self._bank.drive)
+
+
+class NativeLoop:
+    """The same, and what lies between two physics steps is one native call. Raises NoLibrary."""
+
+    def __init__(self, world: World, bank: ServoBank) -> None:
+        if not isinstance(world.history, NativeHistory) or bank.count != len(model.DIRECTION):
+            raise NoLibrary("the twin's inner loop is made for eight servos and a native history")
+        self._world, self._bank, self._history = world, bank, world.history
+        self._demand, self._record = library().robotrl_demand, library().robotrl_record
+        self._buffers = {"demand": np.zeros(8), "forces": np.zeros(8), "answer": np.zeros(_ANSWER.size // 8)}
+        self._plant = _Plant()
+        self._at = ctypes.addressof(self._plant)
+        self._describe()
+
+    def advance(self, seconds: float) -> None:
+        """Move on by whole physics steps; the rest is carried. ValueError for a current that is not a number."""
+        world, bank, history = self._world, self._bank, self._history
+        forces, answer = self._buffers["forces"], self._buffers["answer"].data
+        self._lend()
+        for _ in range(world.steps_due(seconds)):
+            if world.time >= bank.next_event:
+                bank.tick()
+            if bank.stale or bank.bounded:
+                self._take_back()
+                world.step(bank.drive)
+                self._lend()
+                continue
+            if self._demand(self._at, history.step):
+                world.motors.step(self._buffers["demand"], history.newest[8:16], history.dt)  # says what is wrong
+            (position, orientation), (velocity, spin), states = world.simulate(forces.tolist())
+            angles, speeds, _, _ = zip(*states, strict=True)
+            _ANSWER.pack_into(answer, 0, *angles, *speeds, *position, *orientation, *velocity, *spin)
+            history.step += 1
+            self._record(self._at, history.step)
+        self._take_back()
+
+    def _describe(self) -> None:
+        """Fill in what never changes: where the arrays are, and the motors' constants."""
+        plant, world, bank = self._plant, self._world, self._bank
+        plant.ring = ctypes.addressof(self._history.ring)
+        for owner, names in ((bank, STATE), (bank.ramp, RAMP), (world.motors, MOTORS)):
+            for name in names:
+                setattr(plant, name, getattr(owner, name).ctypes.data)
+        for name, buffer in self._buffers.items():
+            setattr(plant, name, buffer.ctypes.data)
+        plant.amperes[:], plant.newton_metres[:] = motor.AMPERES.tolist(), motor.NEWTON_METRES.tolist()
+        plant.direction[:] = model.DIRECTION.tolist()
+        plant.lag, plant.dt = world.lag, self._history.dt
+        plant.emf_per_speed, plant.resistance = -motor.TORQUE_CONSTANT / motor.RESISTANCE, motor.RESISTANCE
+        plant.overload_a, plant.overload_max_s, plant.creep = motor.OVERLOAD_A, motor.OVERLOAD_MAX_S, motor.CREEP
+
+    def _lend(self) -> None:
+        """Tell the native side how the flags stand."""
+        plant, bank, motors = self._plant, self._bank, self._world.motors
+        plant.moving, plant.plain, plant.aimed = bank.ramp.moving, bank.ramp.plain, bank.aimed
+        plant.heat_steps, plant.watching = bank.heat_steps, motors.watching
+        plant.battery_v, plant.strength, plant.friction = motors.battery_v, motors.strength, motors.friction
+
+    def _take_back(self) -> None:
+        """Take over how they stand now."""
+        plant, bank = self._plant, self._bank
+        bank.ramp.moving, bank.aimed = bool(plant.moving), bool(plant.aimed)
+        bank.heat_steps, self._world.motors.watching = plant.heat_steps, bool(plant.watching)
+
+
+def loop(world: World, bank: ServoBank) -> PlainLoop | NativeLoop:
+    """The fastest loop that there is here."""
+    try:
+        return NativeLoop(world, bank)
+    except NoLibrary:
+        return PlainLoop(world, bank)
