@@ -64,7 +64,8 @@ def test_equals_the_reference(observation, action, agent, isa):
     other.load_state(reference.state(), reference.random_state())
     advance((reference, other), 1, agent.batch)
     assert gap(reference, other) < 1e-5
-    assert max(gradient_gap(reference, other).values()) < 1e-5
+    for name, error in gradient_gap(reference, other).items():  # the actor's passes critics that Adam has moved meanwhile
+        assert error < (1e-5 if "critic" in name else 1e-4), name
     expected, got = advance((reference, other), 9, agent.batch, seed=1)
     assert gap(reference, other) < 1e-4
     assert max(gradient_gap(reference, other).values()) < 1e-3  # a unit near zero may be on in one and off in the other
