@@ -18,7 +18,7 @@ from torch import Tensor
 
 from robotrl import config
 from robotrl.agents import nets
-from robotrl.agents.base import Rows
+from robotrl.agents.base import Mirror, Rows, seen_rows
 
 LOG_2, HALF_LOG_2PI = math.log(2.0), 0.5 * math.log(2.0 * math.pi)
 
@@ -56,10 +56,14 @@ class Sac:
 
     engine = "reference"
 
-    def __init__(self, agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows) -> None:
+    def __init__(
+        self, agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None = None
+    ) -> None:
         """Everything random comes from `seed`: the first parameters and the noise of each update."""
+        if mirror is not None:
+            mirror.check(observation_size, action_size)
         self.engine_note = ""
-        self.config, self.replay, self.step = agent, replay, 0
+        self.config, self.replay, self.mirror, self.step = agent, replay, mirror, 0
         self.observation_size, self.action_size = observation_size, action_size
         self.target_entropy = -float(action_size) if math.isnan(agent.target_entropy) else agent.target_entropy
         start, self.rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
@@ -87,14 +91,14 @@ class Sac:
         return torch.cat([mlp(self.parameters, f"{kind}.{i}", sa) for i in range(self.config.critics)], -1).T
 
     def update(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None = None) -> dict[str, float]:
-        """One update on the rows `indices` (batch,); the order is the module's.
+        """One update on the rows `indices` (batch,), row ~i in the mirror for i < 0; the order is the module's.
 
         noise (2, batch, action) float32, standard normal: [0] for a' of the targets, [1] for a of the actor.
         None draws it from the agent's own generator: so engines with one seed agree. Returns critic_loss,
         actor_loss, entropy (-mean log pi), temperature (after the update), q_mean (all critics, before it).
         ValueError for a wrong shape or type; FloatingPointError when a metric is not finite.
         """
-        n, batch = len(indices), self.replay.rows(indices)
+        n, batch = len(indices), seen_rows(self.replay, indices, self.mirror)
         if noise is None:
             noise = self.rng.standard_normal((2, n, self.action_size), dtype=np.float32)
         _check("observation", batch.observation, (n, self.observation_size))

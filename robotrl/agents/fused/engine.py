@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl import config, native
-from robotrl.agents.base import Agent, Rows, Unsupported
+from robotrl.agents.base import Agent, Mirror, Rows, Unsupported, seen_rows
 from robotrl.agents.fused.learned import METRICS, Learned, finite
 
 # One library holds every instruction set of the processor family and picks one when it runs.
@@ -27,7 +27,9 @@ PARTS = ("weight", "bias", "norm_gain", "norm_bias")
 MAX_HIDDEN, MAX_CRITICS, MAX_THREADS = 4, 16, 8
 
 
-def make(agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows) -> Agent:
+def make(
+    agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None = None
+) -> Agent:
     """The fastest engine that runs here for `agent.engine` "auto" or "fused"; "torch" names the fallback.
 
     Raises Unsupported when the sizes or the machine do not allow it.
@@ -36,14 +38,14 @@ def make(agent: config.Agent, observation_size: int, action_size: int, seed: int
     note = ""
     if agent.engine != "torch":
         try:
-            return Fused(agent, observation_size, action_size, seed, replay)
+            return Fused(agent, observation_size, action_size, seed, replay, mirror)
         except native.NoLibrary as reason:
             if agent.engine == "fused":
                 raise Unsupported(str(reason)) from None
             note = str(reason)
     from robotrl.agents.fused.fallback import TorchSac  # late: torch
 
-    made = TorchSac(agent, observation_size, action_size, seed, replay)
+    made = TorchSac(agent, observation_size, action_size, seed, replay, mirror)
     made.engine_note = note
     return made
 
@@ -87,6 +89,7 @@ def _bind(library: ctypes.CDLL) -> ctypes.CDLL:
     library.robotrl_steps.argtypes, library.robotrl_steps.restype = [pointer], ctypes.POINTER(ctypes.c_int64)
     floats = ctypes.POINTER(ctypes.c_float)
     library.robotrl_log_alpha.argtypes, library.robotrl_log_alpha.restype = [pointer], floats
+    library.robotrl_mirror.argtypes, library.robotrl_mirror.restype = [pointer] * 5, None
     library.robotrl_parameter.argtypes = [pointer, c_int, c_int, c_int, c_int, ctypes.POINTER(c_int)]
     library.robotrl_parameter.restype = floats
     library.robotrl_update.argtypes = [pointer, ctypes.POINTER(_Columns), pointer, pointer, pointer]
@@ -104,6 +107,7 @@ class Fused(Learned):
         action_size: int,
         seed: int,
         replay: Rows,
+        mirror: Mirror | None = None,
         isa: int | None = None,
     ) -> None:
         """`isa` (index into ISA) narrows the instruction set, for tests. Raises NoLibrary without a compiler."""
@@ -112,7 +116,7 @@ class Fused(Learned):
         widest = self._native.robotrl_widest()
         isa = widest if isa is None else min(isa, widest)
         self.engine, self.engine_note = f"fused {ISA[isa]}", ""
-        super().__init__(agent, observation_size, action_size, seed, replay)
+        super().__init__(agent, observation_size, action_size, seed, replay, mirror)
         self._config = _Config(
             observation_size, action_size, len(agent.hidden), agent.hidden, agent.critics, agent.batch, agent.threads,
             isa, agent.layer_norm, agent.discount, agent.polyak, agent.actor_lr, agent.critic_lr, agent.temperature_lr,
@@ -121,6 +125,9 @@ class Fused(Learned):
         self._handle = self._native.robotrl_open(ctypes.byref(self._config))
         if not self._handle:
             raise MemoryError(f"the fused engine got no memory for networks {agent.hidden}")
+        if mirror is not None:
+            kept = [np.ascontiguousarray(a) for a in mirror.arrays()]  # until the native side has copied them
+            self._native.robotrl_mirror(self._handle, *(a.ctypes.data for a in kept))
         self._views = self._parameters()
         columns = getattr(replay, "columns", None)  # mapped files, which stay where they are
         self._kept = columns  # the native side reads these arrays: they must outlive it
@@ -144,10 +151,12 @@ class Fused(Learned):
     def _columns(self, indices: NDArray[np.int64]) -> tuple[_Columns, NDArray[np.int64]]:
         """Where the rows lie: in the replay's own columns if it shows them, else in a copy from its `rows`."""
         if self._mapped is not None:
-            if not 0 <= indices.min() <= indices.max() < self.replay.count:  # type: ignore[attr-defined]
+            count: int = self.replay.count  # type: ignore[attr-defined]
+            lowest = 0 if self.mirror is None else -count  # row ~i in the mirror
+            if not lowest <= indices.min() <= indices.max() < count:
                 raise IndexError(f"sac.update: rows {indices.min()}..{indices.max()} are not all in the replay")
             return self._mapped, np.ascontiguousarray(indices, np.int64)
-        self._kept = self.replay.rows(indices)._asdict()
+        self._kept = seen_rows(self.replay, indices, self.mirror)._asdict()
         return self._described(self._kept, len(indices)), np.arange(len(indices))
 
     def _described(self, arrays: Mapping[str, NDArray[Any]], n: int) -> _Columns:

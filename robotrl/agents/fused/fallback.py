@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robotrl import config
 from robotrl.agents import nets
-from robotrl.agents.base import Rows
+from robotrl.agents.base import Mirror, Rows, seen_rows
 from robotrl.agents.fused.learned import Learned, finite
 from robotrl.agents.sac import tanh_gaussian
 
@@ -109,9 +109,11 @@ class TorchSac(Learned):
 
     engine = "torch"
 
-    def __init__(self, agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows) -> None:
+    def __init__(
+        self, agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None = None
+    ) -> None:
         """As `Sac`."""
-        super().__init__(agent, observation_size, action_size, seed, replay)
+        super().__init__(agent, observation_size, action_size, seed, replay, mirror)
         value = (observation_size + action_size, *agent.hidden, 1)
         self.actor = Stack(1, (observation_size, *agent.hidden, 2 * action_size), True)
         self.critics = Stack(agent.critics, value, True, agent.layer_norm)
@@ -150,7 +152,7 @@ class TorchSac(Learned):
     def update(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None = None) -> dict[str, float]:
         """One update on the rows `indices` (batch,); arguments, results and errors as `Sac.update`."""
         epsilon_next, epsilon = torch.from_numpy(self.noise(indices, noise))
-        batch = self.replay.rows(indices)
+        batch = seen_rows(self.replay, indices, self.mirror)
         self.check_rows(batch._asdict(), len(indices))
         s, a, r, s_next = map(torch.from_numpy, (batch.observation, batch.action, batch.reward, batch.next_observation))
         goes_on = 1.0 - torch.from_numpy(batch.terminated).float()

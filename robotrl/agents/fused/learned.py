@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robotrl import config
 from robotrl.agents import nets
-from robotrl.agents.base import Rows
+from robotrl.agents.base import Mirror, Rows
 
 METRICS = ("critic_loss", "actor_loss", "entropy", "temperature", "q_mean")
 
@@ -23,9 +23,13 @@ class Learned:
     engine_note = ""
     _views: dict[str, NDArray[np.float32]]
 
-    def __init__(self, agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows) -> None:
+    def __init__(
+        self, agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None
+    ) -> None:
         """Everything random comes from `seed`, as in the reference: the first parameters and each update's noise."""
-        self.config, self.replay = agent, replay
+        if mirror is not None:
+            mirror.check(observation_size, action_size)
+        self.config, self.replay, self.mirror = agent, replay, mirror
         self.observation_size, self.action_size = observation_size, action_size
         entropy = agent.target_entropy
         self.target_entropy = -float(action_size) if math.isnan(entropy) else entropy

@@ -21,6 +21,7 @@ constexpr int kLanes = 4;
 #include "compress.h"
 #include "sparse.h"
 #include "norm.h"
+#include "gather.h"
 #include "step.h"
 }  // namespace portable
 
@@ -39,6 +40,7 @@ constexpr int kLanes = 8;
 #include "compress.h"
 #include "sparse.h"
 #include "norm.h"
+#include "gather.h"
 #include "step.h"
 }  // namespace avx2
 #if defined(__clang__)
@@ -58,6 +60,7 @@ constexpr int kLanes = 16;
 #include "compress.h"
 #include "sparse.h"
 #include "norm.h"
+#include "gather.h"
 #include "step.h"
 }  // namespace avx512
 #if defined(__clang__)
