@@ -119,12 +119,14 @@ class Task:
     smoothing: float = 0.5  # of the way to an action that the legs' target moves in a step; 1: no low-pass; chosen
     speed_cap: float = 0.5  # m/s, reward is clip(v, +-cap); same
     acceleration_weight: float = 0.1  # times mean |a'' | of the last three actions; same
-    pitch_weight: float = 0.05  # times the pitch beyond pitch_free; chosen (paper: penalises large pitch, weight not published)
-    pitch_free: float = 0.2  # rad; chosen
+    tilt_weight: float = 0.5  # times the larger of roll and pitch beyond tilt_free; theirs, its size unpublished; chosen
+    tilt_free: float = 0.2  # rad; a slope of 10 degrees is 0.17; chosen
     fold_weight: float = 0.05  # times front-leg swing under the body beyond fold_free; chosen (paper's third penalty)
     fold_free: float = 0.4  # rad; chosen
     fall_penalty: float = 10.0  # once, at a fall: more than a lunge forward earns before it; a fall costs a reset; chosen
     fall_tilt: float = 0.52  # rad, roll or pitch: the episode terminates; Walk in the Park and safety row 58
+    splay_rad: float = 0.3  # a leg so far beyond the range of actions: 0.04 s at most in a gait, for good on its belly; chosen
+    splay_s: float = 0.2  # for so long: the legs have folded, which is a fall as well; chosen
     velocity_window_s: float = 0.1  # over which the tracker's poses give a speed; chosen
     tracker_patience_s: float = 1.0  # the episode ends when poses stay away longer (hardware facts 9)
 
@@ -145,9 +147,11 @@ class Agent:
     initial_temperature: float = 0.02  # times the entropy, no more than the reward is in size; chosen
     target_entropy: float = -4.0  # minus half the action size, as Walk in the Park; nan: minus the action size, as the paper
     critics: int = 2
+    mirror: bool = True  # half of the rows are learnt from with left and right exchanged (Abdolhosseini et al. 2019, DUP)
     layer_norm: bool = False  # normalise the critics' hidden layers: DroQ (Hiraoka et al. 2022), Walk in the Park
     updates_per_step: float = 1.0  # UTD: the learner is paced by data
     random_steps: int = 2000  # uniform actions first
+    noise_beta: float = 1.0  # exploration has a power spectrum 1/f^beta; 1 is pink (Eberhard et al. 2023), 0 the paper's white
     learn_after: int = 2000  # transitions before the first update
     publish_every: int = 50  # steps between two weight versions
     threads: int = 1

@@ -22,6 +22,9 @@ SIDE = np.array([1.0, 1.0, -1.0, -1.0])  # +1 for left legs, -1 for right legs
 # The link that carries the toe hangs from the L motor on left legs and from the R motor on right legs.
 LONG = np.array([0, 2, 5, 7])
 SHORT = np.array([1, 3, 4, 6])
+# Left and right exchanged: mirrored legs are legs[LEGS_MIRRORED], with the same signs; mirrored motors likewise.
+LEGS_MIRRORED = np.array([2, 3, 0, 1])
+MOTORS_MIRRORED = np.array([5, 4, 7, 6, 1, 0, 3, 2])
 
 
 @dataclass(frozen=True)

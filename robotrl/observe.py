@@ -1,11 +1,14 @@
-"""From streams to what a task sees: a window of past observations and actions, and a forward speed from stamped poses."""
+"""From streams to what a task sees: a window of past observations and actions, its mirror image, a speed from stamped poses."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robotrl.messages import Pose
 
@@ -40,6 +43,41 @@ class History:
 
     def _vector(self) -> np.ndarray:
         return np.concatenate((self._observations.reshape(-1), self._actions.reshape(-1)))
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A robot's left and right exchanged: the mirrored vector is sign * vector[order]; twice gives the first again."""
+
+    observation: NDArray[np.int64]  # order of the observation's values
+    observation_sign: NDArray[np.float32]  # 1 or -1 for each
+    action: NDArray[np.int64]
+    action_sign: NDArray[np.float32]
+
+    def check(self, observation_size: int, action_size: int) -> None:
+        """ValueError unless both are mirrors of vectors of these sizes."""
+        for name, order, sign, n in (
+            ("observation", self.observation, self.observation_sign, observation_size),
+            ("action", self.action, self.action_sign, action_size),
+        ):
+            if order.shape != (n,) or sign.shape != (n,) or order.dtype.kind != "i" or sign.dtype != np.float32:
+                raise ValueError(f"mirror: {name} must be {n} whole numbers with float32 signs, is {order.dtype} {order.shape}")
+            if not np.array_equal(np.sort(order), np.arange(n)) or not (np.abs(sign) == 1).all():
+                raise ValueError(f"mirror: {name} must hold each of 0..{n - 1} once, with signs 1 or -1")
+            if not np.array_equal(order[order], np.arange(n)) or not (sign * sign[order] == 1).all():
+                raise ValueError(f"mirror: {name} seen in the mirror twice is another; correct its order or signs")
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Orders as int32 and signs, observation first."""
+        return self.observation.astype(np.int32), self.observation_sign, self.action.astype(np.int32), self.action_sign
+
+    def window(self, length: int) -> Mirror:
+        """The mirror of a `History`: of its 1 + length observations and length actions."""
+        n, a = len(self.observation), len(self.action)
+        orders = [self.observation + k * n for k in range(1 + length)]
+        orders += [self.action + (1 + length) * n + k * a for k in range(length)]
+        signs = [self.observation_sign] * (1 + length) + [self.action_sign] * length
+        return Mirror(np.concatenate(orders), np.concatenate(signs), self.action, self.action_sign)
 
 
 class Track:

@@ -9,7 +9,6 @@ save_file(agent.weights(), "actor.safetensors")
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from robotrl import config
 from robotrl.complaint import Complaint
+from robotrl.observe import Mirror
 from robotrl.replay import Batch
 
 
@@ -32,45 +32,6 @@ class Rows(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Mirror:
-    """A robot's left and right exchanged: the mirrored vector is sign * vector[order]; twice gives the first again."""
-
-    observation: NDArray[np.int64]  # order of the observation's values
-    observation_sign: NDArray[np.float32]  # 1 or -1 for each
-    action: NDArray[np.int64]
-    action_sign: NDArray[np.float32]
-
-    def check(self, observation_size: int, action_size: int) -> None:
-        """ValueError unless both are mirrors of vectors of these sizes."""
-        for name, order, sign, n in (
-            ("observation", self.observation, self.observation_sign, observation_size),
-            ("action", self.action, self.action_sign, action_size),
-        ):
-            if order.shape != (n,) or sign.shape != (n,) or order.dtype.kind != "i" or sign.dtype != np.float32:
-                raise ValueError(f"mirror: {name} must be {n} whole numbers with float32 signs, is {order.dtype} {order.shape}")
-            if not np.array_equal(np.sort(order), np.arange(n)) or not (np.abs(sign) == 1).all():
-                raise ValueError(f"mirror: {name} must hold each of 0..{n - 1} once, with signs 1 or -1")
-            if not np.array_equal(order[order], np.arange(n)) or not (sign * sign[order] == 1).all():
-                raise ValueError(f"mirror: {name} seen in the mirror twice is another; correct its order or signs")
-
-    def arrays(self) -> tuple[NDArray[Any], ...]:
-        """Orders as int32 and signs, observation first."""
-        return self.observation.astype(np.int32), self.observation_sign, self.action.astype(np.int32), self.action_sign
-
-    def seen(self, batch: Batch, rows: NDArray[np.bool_]) -> Batch:
-        """The batch with those rows in the mirror (Abdolhosseini et al. 2019, On Learning Symmetric Locomotion, DUP)."""
-
-        def flip(x: NDArray[np.float32], order: NDArray[np.int64], sign: NDArray[np.float32]) -> NDArray[np.float32]:
-            return np.where(rows[:, None], sign * x[:, order], x)
-
-        return batch._replace(
-            observation=flip(batch.observation, self.observation, self.observation_sign),
-            action=flip(batch.action, self.action, self.action_sign),
-            next_observation=flip(batch.next_observation, self.observation, self.observation_sign),
-        )
-
-
 def seen_rows(replay: Rows, indices: NDArray[np.int64], mirror: Mirror | None) -> Batch:
     """The rows at `indices`; for i < 0 row ~i seen in the mirror, an IndexError without one."""
     behind = indices < 0
@@ -78,7 +39,16 @@ def seen_rows(replay: Rows, indices: NDArray[np.int64], mirror: Mirror | None) -
         return replay.rows(indices)
     if mirror is None:
         raise IndexError(f"sac.update: row {indices.min()} would be seen in a mirror, and the agent has none")
-    return mirror.seen(replay.rows(np.where(behind, ~indices, indices)), behind)
+    batch = replay.rows(np.where(behind, ~indices, indices))
+
+    def flip(x: NDArray[np.float32], order: NDArray[np.int64], sign: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.where(behind[:, None], sign * x[:, order], x)
+
+    return batch._replace(
+        observation=flip(batch.observation, mirror.observation, mirror.observation_sign),
+        action=flip(batch.action, mirror.action, mirror.action_sign),
+        next_observation=flip(batch.next_observation, mirror.observation, mirror.observation_sign),
+    )
 
 
 class Agent(Protocol):

@@ -25,7 +25,7 @@ from robotrl.config import Run
 from robotrl.messages import Learner
 from robotrl.node import Node
 from robotrl.replay import Replay
-from robotrl.tasks.walk import ACTIONS, SENSORS
+from robotrl.tasks.walk import ACTIONS, SENSORS, Walk
 
 POLL_NS = 20_000_000
 LUMP = 20  # updates between two looks at whether to end, to publish, to tell
@@ -38,7 +38,8 @@ class Student:
     def __init__(self, run: Run, directory: Path, replay: Replay) -> None:
         self.run, self.directory, self.replay = run, directory, replay
         size = SENSORS * (1 + run.task.history) + ACTIONS * run.task.history
-        self.agent = make_agent(run.agent, size, ACTIONS, run.seed, replay)
+        mirror = Walk(run.task).mirror() if run.agent.mirror else None
+        self.agent = make_agent(run.agent, size, ACTIONS, run.seed, replay, mirror)
         self.rng = np.random.default_rng([run.seed, 1])
         self.updates = self.version = 0
         self.metrics: dict[str, float] = {}
@@ -54,6 +55,8 @@ class Student:
         todo = todo if limit is None else min(todo, limit)
         for _ in range(todo):
             indices = self.replay.sample(self.rng, self.run.agent.batch, transitions)
+            if self.run.agent.mirror:  # row ~i is row i in the mirror
+                indices = np.where(self.rng.random(len(indices)) < 0.5, ~indices, indices)
             self.metrics = self.agent.update(indices)
             self.updates += 1
             beat()

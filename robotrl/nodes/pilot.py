@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robotrl.agents.actor import Actor
+from robotrl.agents.noise import ColoredNoise, uniform
 from robotrl.config import Run
 from robotrl.drivers.legged import Minitaur
 from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose
@@ -20,6 +21,7 @@ from robotrl.replay import Replay
 from robotrl.tasks.walk import ACTIONS, SENSORS, Walk
 
 ACTION_VALID_NS = 50_000_000  # 1.5 action periods + 1 driver period (safety facts, row 23)
+NOISE_STEPS = 500  # of exploration noise made at a time: the slowest wave takes 10 s
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Pending:
     action: np.ndarray
     next_observation: np.ndarray
     actions: np.ndarray  # (3, 8) newest first
-    pitch: float
+    tilt: float
     t: int  # capture time of the next observation
     tick: int
     step: int  # of its episode, from 0
@@ -48,6 +50,7 @@ class Tally:
     t_begin: int
     t_end: int = 0
     steps: int = 0
+    splayed: int = 0  # steps in a row
     settled: int = 0
     total: float = 0.0
     ended: str = ""
@@ -63,7 +66,7 @@ class Pilot:
         self.robot = Minitaur(run.robot.limits)
         self.history = History(SENSORS, ACTIONS, run.task.history)
         self.track = Track()
-        self.rng = np.random.default_rng(seed)
+        self.noise = ColoredNoise(np.random.default_rng(seed), ACTIONS, run.agent.noise_beta, NOISE_STEPS)
         self.actor: Actor | None = None
         self.version, self.version_t = -1, 0
         self.pending: deque[Pending] = deque()
@@ -111,6 +114,7 @@ class Pilot:
         self._close_tallies()
         self.epoch, self.episode = epoch, self.episode + 1
         self.track.begin()
+        self.noise.reset()
         sent = self._sent(applied)
         self._actions[:] = sent
         self._input = self.history.reset(self.task.observation(joints, imu), sent)
@@ -132,12 +136,14 @@ class Pilot:
         self._tick = joints.tick
         self.tally.steps += 1
         self.steps += 1
-        terminated = self.task.terminated(imu)
+        out = self.task.splayed(*self.robot.to_leg(np.asarray(joints.position)))
+        self.tally.splayed = self.tally.splayed + 1 if out else 0
+        terminated = self.task.terminated(imu, self.tally.splayed / self.run.task.rate_hz)
         lost = self._tracker_lost(joints.t)
         truncated = not terminated and (lost or self.task.truncated(self.tally.steps))
         self.pending.append(
             Pending(
-                self._input, action, new, self._actions.copy(), imu.pitch, joints.t, joints.tick,
+                self._input, action, new, self._actions.copy(), self.task.tilt(imu), joints.t, joints.tick,
                 self.tally.steps - 1, self.episode, self.version, terminated, truncated,
             )
         )  # fmt: skip
@@ -152,10 +158,9 @@ class Pilot:
         # Uniform actions first; after a restart with weights at hand there is no going back to them.
         explored = self.steps >= self.run.agent.random_steps and self.actor is not None
         if self.actor is None or not (explored or self.deterministic):
-            a = self.rng.uniform(-1, 1, ACTIONS).astype(np.float32)
+            a = uniform(self.noise.draw())
         else:
-            noise = None if self.deterministic else self.rng.standard_normal(ACTIONS, np.float32)
-            a = self.actor.act(self._input, noise)
+            a = self.actor.act(self._input, None if self.deterministic else self.noise.draw())
         self._seq += 1
         step = self.tally.steps if self.tally else 0
         return Action(
@@ -191,7 +196,7 @@ class Pilot:
             self._close_tallies()
 
     def _complete(self, p: Pending, speed: float) -> None:
-        reward = self.task.reward(speed, p.actions, p.pitch, p.terminated)
+        reward = self.task.reward(speed, p.actions, p.tilt, p.terminated)
         tally = self._tallies[p.episode]
         tally.settled += 1
         tally.total += reward

@@ -2,15 +2,20 @@
 
 Observation: 8 motor angles, roll, pitch and their rates (no yaw: it drifts), with five past observations and actions: 112.
 Action: swing and extension of each leg, scaled to [-1, 1]^8: four swings, then four extensions.
-Reward: forward speed from the tracker, capped, minus three penalties. Termination: a fall. Truncation: 500 steps.
+Reward: forward speed from the tracker, capped, minus three penalties. Termination: a fall, to the side or onto folded legs.
+Truncation: 500 steps.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from robotrl.config import Task
+from robotrl.kinematics import LEGS_MIRRORED, MOTORS_MIRRORED
 from robotrl.messages import Imu, Joints
+from robotrl.observe import Mirror
 
 SENSORS, ACTIONS = 12, 8
 FRONT = (0, 2)  # front left, front right
@@ -32,6 +37,17 @@ class Walk:
         out[:8] -= self.task.extension_centre
         return out
 
+    def mirror(self) -> Mirror:
+        """The policy's input and action with the robot's left and right exchanged: roll and its rate change sign."""
+        attitude, one = np.arange(8, SENSORS), np.ones(ACTIONS, np.float32)
+        once = Mirror(
+            observation=np.concatenate((MOTORS_MIRRORED, attitude)),
+            observation_sign=np.concatenate((one, np.array([-1, 1, -1, 1], np.float32))),
+            action=np.concatenate((LEGS_MIRRORED, 4 + LEGS_MIRRORED)),
+            action_sign=one,
+        )
+        return once.window(self.task.history)
+
     def legs(self, action: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Swing (4,) and extension (4,), rad, that an action asks for when the legs were last sent to `before`.
 
@@ -49,22 +65,36 @@ class Walk:
         """The action (8,) that would have sent the legs from `before` to `sent`: the inverse of `legs`."""
         return (before + (sent - before) / np.float32(self.task.smoothing)).astype(np.float32)
 
-    def reward(self, speed: float, actions: np.ndarray, pitch: float, fallen: bool = False) -> float:
-        """Of one step, at most `speed_cap`. `actions` (3, 8): leg targets as applied, newest first; speed m/s; pitch rad."""
+    def reward(self, speed: float, actions: np.ndarray, tilt: float, fallen: bool = False) -> float:
+        """Of one step, at most `speed_cap`. `actions` (3, 8): leg targets as applied, newest first; speed m/s; tilt rad."""
         assert actions.shape == (3, ACTIONS), actions.shape
         t = self.task
         forward = min(max(speed, -t.speed_cap), t.speed_cap)
         bend = (actions[0] - 2 * actions[1] + actions[2]) * self._scale  # rad
         smooth = float(np.abs(bend).mean())
-        lean = max(0.0, abs(pitch) - t.pitch_free)
+        lean = min(max(0.0, tilt - t.tilt_free), math.pi)  # also of an attitude that is no number
         under = -actions[0, list(FRONT)] * self._scale[0]  # a positive swing moves the front feet forwards
         fold = float(np.maximum(0.0, under - t.fold_free).mean())
-        return forward - t.acceleration_weight * smooth - t.pitch_weight * lean - t.fold_weight * fold - t.fall_penalty * fallen
+        return forward - t.acceleration_weight * smooth - t.tilt_weight * lean - t.fold_weight * fold - t.fall_penalty * fallen
 
-    def terminated(self, imu: Imu) -> bool:
-        """A fall: rolled or pitched beyond `fall_tilt`; an attitude that is no number counts as one."""
-        # Written so that a comparison with nan, which is false, means fallen; max() would lose it.
-        return not (abs(imu.roll) <= self.task.fall_tilt and abs(imu.pitch) <= self.task.fall_tilt)
+    @staticmethod
+    def tilt(imu: Imu) -> float:
+        """The larger of roll and pitch, rad, without sign; nan if either is."""
+        return float(np.maximum(abs(imu.roll), abs(imu.pitch)))
+
+    def splayed(self, swing: np.ndarray, extension: np.ndarray) -> bool:
+        """A leg, swing (4,) and extension (4,) in rad as measured, lies farther out than any action would send it."""
+        beyond = np.abs((np.concatenate((swing, extension)) - self._centre) / self._scale) - 1.0
+        return bool((beyond * self._scale > self.task.splay_rad).any())
+
+    def terminated(self, imu: Imu, splayed_s: float) -> bool:
+        """A fall: tilted beyond `fall_tilt`, or with a leg `splayed` for `splay_s`: folded under a torso that lies on its motors.
+
+        From there no action leads back up, and the tilt alone would let a robot lie for the rest of the episode. An attitude that
+        is no number counts as a fall.
+        """
+        # Written so that a comparison with nan, which is false, means fallen.
+        return not self.tilt(imu) <= self.task.fall_tilt or splayed_s >= self.task.splay_s
 
     def truncated(self, step: int) -> bool:
         """The time limit, which is no property of the world: values are bootstrapped across it."""

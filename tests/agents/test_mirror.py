@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from robotrl import config
-from robotrl.agents.base import Mirror, make_agent
+from robotrl.agents.base import make_agent
 from robotrl.agents.fused.engine import Fused
 from robotrl.agents.fused.fallback import TorchSac
 from robotrl.agents.sac import Sac
+from robotrl.observe import Mirror
 from robotrl.replay import Replay
 from tests.agents.test_fused import Memory, N, native, one_thread  # noqa: F401
 

@@ -16,8 +16,8 @@ from robotrl.nodes.pilot import Pilot
 T = 20_000_000
 TASK = Task(
     episode_steps=40, tracker_patience_s=0.3, velocity_window_s=0.1, swing_range=0.5, extension_range=0.4, extension_centre=2.0,
-    smoothing=0.4, speed_cap=0.5, acceleration_weight=0.1, pitch_weight=0.05, pitch_free=0.2, fold_weight=0.05, fold_free=0.4,
-    fall_tilt=0.52, fall_penalty=3.0,
+    smoothing=0.4, speed_cap=0.5, acceleration_weight=0.1, tilt_weight=0.05, tilt_free=0.2, fold_weight=0.05, fold_free=0.4,
+    fall_tilt=0.52, fall_penalty=3.0, splay_rad=0.3, splay_s=0.11,
 )  # fmt: skip
 SCALE = np.repeat([0.5, 0.4], 4)  # rad that +-1 stands for: swings, extensions
 RUN = dataclasses.replace(Run(), task=TASK)
@@ -123,7 +123,7 @@ def earned(seen: list[Cycle], walked: tuple[np.ndarray, np.ndarray]) -> float:
     head, tail = np.interp([t, t - 1e8], *walked).tolist()
     a0, a1, a2 = (legs(seen[max(0, len(seen) - 1 - k)]) * SCALE for k in range(3))
     reward = min(0.5, max(-0.5, (head - tail) / 0.1)) - 0.1 * float(np.mean(np.abs(a0 - 2 * a1 + a2)))
-    reward -= 0.05 * max(0.0, abs(seen[-1].imu.pitch) - 0.2)
+    reward -= 0.05 * min(math.pi, max(0.0, abs(seen[-1].imu.roll) - 0.2, abs(seen[-1].imu.pitch) - 0.2))
     return reward - 0.05 * (max(0.0, -a0[0] - 0.4) + max(0.0, -a0[2] - 0.4)) / 2
 
 
@@ -143,6 +143,13 @@ class Told:
     seen: list[Cycle]
     steps: list[Expected]
     ended: str = ""
+    out: int = 0  # steps in a row with a leg out of range
+
+
+def out_of_range(c: Cycle) -> bool:
+    """A leg farther out than actions reach, 0.5 and 0.4 rad, by 0.3 rad."""
+    m = c.joints.position
+    return any(abs(m[i + 1] - m[i]) / 2 > 0.8 or abs((m[i] + m[i + 1]) / 2 - 2.0) > 0.7 for i in range(0, 8, 2))
 
 
 def account(cycles: list[Cycle]) -> tuple[list[Told], int]:
@@ -177,7 +184,8 @@ def account(cycles: list[Cycle]) -> tuple[list[Told], int]:
         if missing:
             holes += missing
             continue
-        fallen = abs(c.imu.roll) > 0.52 or abs(c.imu.pitch) > 0.52
+        told.out = told.out + 1 if out_of_range(c) else 0
+        fallen = abs(c.imu.roll) > 0.52 or abs(c.imu.pitch) > 0.52 or told.out >= 6  # of 20 ms: 0.11 s are over
         lost = c.joints.t - c.newest_pose > 300_000_000
         late = len(told.steps) + 1 >= 40
         old, new = legs(told.seen[-2]), legs(c)
@@ -274,6 +282,7 @@ def test_every_transition_once_in_order_and_by_hand(seed):
         total = sum(r["reward"] for r in want if r["episode"] == f.episode)
         assert f.step == len(told.steps) and f.total_return == pytest.approx(total, abs=1e-5)
     # the script must have had all of it, or nothing was shown
+    assert any(e.out >= 6 for e in episodes)
     assert (
         {e.ended for e in episodes} == {"fall", "time", "stopped", "tracker lost"} and holes > 5 and lost > 5 and len(want) > 600
     )

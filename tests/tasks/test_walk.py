@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from robotrl.config import Task
+from robotrl.kinematics import to_motors
 from robotrl.messages import Imu, Joints
+from robotrl.observe import History
 from robotrl.tasks.walk import Walk
 
 WALK = Walk(Task())
@@ -53,7 +55,7 @@ def test_each_penalty_alone():
     assert WALK.reward(0.0, bend, 0.0) == pytest.approx(-0.1 * Task().extension_range / 8)
     ramp = np.stack([np.full(8, v, np.float32) for v in (0.3, 0.2, 0.1)])  # constant speed has no acceleration
     assert WALK.reward(0.0, ramp, 0.0) == pytest.approx(0.0, abs=1e-7)
-    assert WALK.reward(0.0, np.zeros((3, 8), np.float32), -0.4) == pytest.approx(-0.05 * 0.2)
+    assert WALK.reward(0.0, np.zeros((3, 8), np.float32), 0.4) == pytest.approx(-0.5 * 0.2)
     folded = np.zeros((3, 8), np.float32)
     folded[:, 0] = -1.0  # front left at -0.5 rad: under the body
     assert WALK.reward(0.0, folded, 0.0) == pytest.approx(-0.05 * 0.1 / 2)
@@ -70,9 +72,42 @@ def test_a_fall_costs_more_than_a_lunge_earns():
 
 @pytest.mark.parametrize("tilt", [0.53, -0.53, math.nan, math.inf])
 def test_a_fall_terminates(tilt):
-    assert WALK.terminated(imu(roll=tilt)) and WALK.terminated(imu(pitch=tilt))
+    assert WALK.terminated(imu(roll=tilt), 0.0) and WALK.terminated(imu(pitch=tilt), 0.0)
 
 
 def test_upright_does_not_terminate_and_time_truncates():
-    assert not WALK.terminated(imu(0.51, -0.51))
+    assert not WALK.terminated(imu(0.51, -0.51), 0.19)
+
+
+def test_folded_legs_are_a_fall_after_a_while():
+    inside, level = np.full(4, 0.79), imu()  # 0.5 + 0.3 rad is the edge, 2.0 +- 0.65 in extension
+    assert not WALK.splayed(inside, np.full(4, 2.64)) and not WALK.splayed(-inside, np.full(4, 1.36))
+    for leg in range(4):
+        for swing, extension in ((0.81, 2.0), (-0.81, 2.0), (0.0, 2.66), (0.0, 1.34)):
+            s, e = np.zeros(4), np.full(4, 2.0)
+            s[leg], e[leg] = swing, extension
+            assert WALK.splayed(s, e)
+    assert WALK.terminated(level, 0.2) and not WALK.terminated(level, 0.18)
     assert not WALK.truncated(499) and WALK.truncated(500)
+
+
+def test_the_mirror_is_the_robot_seen_from_the_other_side():
+    """Left legs on the right, roll the other way: what the task makes of that is the mirror of what it made of the first."""
+    rng = np.random.default_rng(4)
+    other = {0: 2, 1: 3, 2: 0, 3: 1}  # front left, back left, front right, back right
+    mirror, history, mirrored = WALK.mirror(), History(12, 8, 5), History(12, 8, 5)
+    mirror.check(112, 8)
+    for step in range(8):
+        swing, extension = rng.uniform(-0.5, 0.5, 4), rng.uniform(1.7, 2.3, 4)
+        roll, pitch, rates = *rng.uniform(-0.3, 0.3, 2), rng.uniform(-2, 2, 3)
+        action = rng.uniform(-1, 1, 8).astype(np.float32)
+        exchange = [other[leg] for leg in range(4)]
+        seen = WALK.observation(joints(tuple(to_motors(swing, extension))), imu(roll, pitch, tuple(rates)))
+        across = WALK.observation(
+            joints(tuple(to_motors(swing[exchange], extension[exchange]))), imu(-roll, pitch, (-rates[0], rates[1], -rates[2]))
+        )
+        action_across = np.concatenate((action[:4][exchange], action[4:][exchange]))
+        add = (history.push, mirrored.push) if step else (history.reset, mirrored.reset)
+        here, there = add[0](seen, action).copy(), add[1](across, action_across).copy()
+        assert mirror.observation_sign * here[mirror.observation] == pytest.approx(there, abs=1e-6)
+        assert mirror.action_sign * action[mirror.action] == pytest.approx(action_across)
