@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robotrl import native
+from robotrl import config, native
 from robotrl.native import NoLibrary
-from robotrl.sim import model, motor
+from robotrl.sim import model, motor, senses
 from robotrl.sim.history import GRAVITY, NEVER, Array, History, Pair, Quaternion, Torso
 from robotrl.sim.servo import ServoBank
 
@@ -63,6 +63,8 @@ def library() -> ctypes.CDLL:
     found.robotrl_demand.argtypes, found.robotrl_demand.restype = [pointer, step], ctypes.c_int
     found.robotrl_record.argtypes, found.robotrl_record.restype = [pointer, step], None
     found.robotrl_torso.argtypes, found.robotrl_torso.restype = [pointer, step, ctypes.c_double, pointer], None
+    found.robotrl_imu.argtypes = [pointer, step, ctypes.c_double, pointer, pointer, pointer, pointer]
+    found.robotrl_imu.restype = ctypes.c_int
     for which, mirror in enumerate((_Ring, _Plant)):
         assert found.robotrl_sizes(which) == ctypes.sizeof(mirror), mirror
     return found
@@ -79,7 +81,7 @@ class NativeHistory(History):
             self.rows.ctypes.data, self._values.ctypes.data, self._marks.ctypes.data, depth, dt, GRAVITY,
             tuple(self.offset), tuple(self.turn),
         )  # fmt: skip
-        self._at = ctypes.addressof(self.ring)
+        self.at = ctypes.addressof(self.ring)
         self._out = np.zeros(12)
         self._out_at = self._out.ctypes.data
 
@@ -88,7 +90,7 @@ class NativeHistory(History):
         self._marks[:] = NEVER
 
     def _blend(self, whole: int, part: float) -> Torso:
-        self._torso_at(self._at, self.step, whole + part, self._out_at)
+        self._torso_at(self.at, self.step, whole + part, self._out_at)
         row = self._out.tolist()
         return Torso(tuple(row[0:3]), tuple(row[3:6]), tuple(row[6:9]), tuple(row[9:12]))
 
@@ -99,6 +101,35 @@ def history(dt: float, frame: tuple[tuple[float, ...], Quaternion]) -> History:
         return NativeHistory(dt, frame)
     except NoLibrary:
         return History(dt, frame)
+
+
+class ImuFrames:
+    """The frames of an IMU's sample; see `senses.Quick`."""
+
+    def __init__(self, history: NativeHistory, twin: config.Twin) -> None:
+        self._imu, self._history = library().robotrl_imu, history
+        ranges = (senses.ACCEL_RANGE, senses.RATE_RANGE, senses.ANGLE_RANGE)
+        noise = (senses.ACCEL_NOISE, twin.imu_rate_noise, twin.imu_noise_rad)
+        self._level = np.array((*noise, 0.0, 0.0, *(32768 / full for full in ranges)))
+        self._last = np.array((senses.TEMPERATURE, senses.SUPPLY, senses.VERSION), np.int16)
+        self._noise, self._out = np.zeros(8), ctypes.create_string_buffer(3 * senses.FRAME)
+        arrays = (self._noise, self._level, self._last)
+        self._where = (*(a.ctypes.data for a in arrays), ctypes.addressof(self._out))
+
+    def __call__(self, delay_s: float, noise: Array, bias: tuple[float, float]) -> bytes:
+        """33 bytes; none when a value is not finite."""
+        self._noise[:] = noise
+        self._level[3:5] = bias
+        history = self._history
+        whole, part = history.split(delay_s)
+        if self._imu(history.at, history.step, whole + part, *self._where):
+            return b""
+        return self._out.raw
+
+
+def imu_frames(world: World, twin: config.Twin) -> ImuFrames | None:
+    """The fast way to an IMU's bytes, where there is one."""
+    return ImuFrames(world.history, twin) if isinstance(world.history, NativeHistory) else None
 
 
 class PlainLoop:
@@ -150,7 +181,7 @@ class NativeLoop:
     def _describe(self) -> None:
         """Fill in what never changes: where the arrays are, and the motors' constants."""
         plant, world, bank = self._plant, self._world, self._bank
-        plant.ring = ctypes.addressof(self._history.ring)
+        plant.ring = self._history.at
         for owner, names in ((bank, STATE), (bank.ramp, RAMP), (world.motors, MOTORS)):
             for name in names:
                 setattr(plant, name, getattr(owner, name).ctypes.data)
