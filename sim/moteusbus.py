@@ -13,9 +13,10 @@ import numpy as np
 
 from robotrl import config
 from robotrl.clock import Clock
+from robotrl.sim.blocks import CACHE, Blocks, Goal, Queries
 from robotrl.sim.diagnostic import Diagnostic
-from robotrl.sim.fdcanusb import USB_NS, Adapter
-from robotrl.sim.firmware import DEFAULTS, NM_PER_A, TURN
+from robotrl.sim.fdcanusb import LONGEST_FRAME, OK, USB_NS, Adapter
+from robotrl.sim.firmware import DEFAULTS, NM_PER_A, POSITION, TURN
 from robotrl.sim.registers import (
     COMMAND,
     IDENTITY,
@@ -33,7 +34,6 @@ from robotrl.sim.servo import Physics, ServoBank
 
 TURN_NS = 40_000
 BROADCAST = 0x7F
-CACHE = 256  # layouts, addresses and query lines remembered
 
 Address = tuple[tuple[int, ...], int, bool]  # servos, host, answer wanted
 
@@ -60,6 +60,7 @@ class MoteusBus(Adapter):
         self._plans: dict[tuple[int, bytes], list[Plan]] = {}
         self._addresses: dict[bytes, Address] = {}
         self._known: dict[bytes, tuple[int, int, int, Plan]] = {}  # whole lines of queries: size, servo, host, plan
+        self._blocks = Blocks()
         self._seen = (-1.0, -1)  # time and mode changes that `_telemetry` is from
         self._telemetry = np.zeros((self.bank.count, 16), np.float32)
         self._answers: dict[tuple[Plan, int, bool], list[bytes]] = {}  # by plan and host: the lines of all servos
@@ -71,7 +72,68 @@ class MoteusBus(Adapter):
     def receive(self, data: bytes) -> None:
         """Bytes from the host; lines may be cut anywhere and come many at once. Nothing is raised for any bytes."""
         self.bank.tick()
+        whole = self._clock is None and not self._partial and not self.checked
+        if whole and (self._ask_again(data) or self._move_on(data)):
+            return
         super().receive(data)
+        if whole and not self._partial and not self.checked:
+            self._remember(data)
+
+    # ---- whole writes
+
+    def _ask_again(self, data: bytes) -> bool:
+        known = self._blocks.queries.get(data)
+        if known is None:
+            return False
+        lines = self._lines(known.host, known.plan)
+        self._out.append(b"".join([OK + lines[servo] for servo in known.servos]))
+        return True
+
+    def _move_on(self, data: bytes) -> bool:
+        commands = self._blocks.goals(data)
+        if commands is None:
+            return False
+        for servo, row in commands:
+            self.bank.obey(servo, POSITION, row)
+        self._out.append(OK * len(commands))
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        """Keep a write that asked all its servos the same, or that did nothing but give position commands."""
+        *lines, rest = data.split(b"\n")
+        known = [self._known.get(line) for line in lines]
+        if rest or not lines:
+            return
+        if None not in known:
+            _, _, host, plan = known[0]  # type: ignore[misc]
+            alike = all(k is not None and k[2] == host and k[3] is plan for k in known)
+            if alike and plan.reply is not None and plan.reply.bulk and len(self._blocks.queries) < CACHE:
+                self._blocks.queries[data] = Queries(tuple(k[1] for k in known if k), host, plan)
+            return
+        goals, at = [], 0
+        for line in lines:
+            goal = self._goal(line, at)
+            if goal is None:
+                return
+            goals.append(goal)
+            at += len(line) + 1
+        self._blocks.keep_goals(data, goals)
+
+    def _goal(self, line: bytes, at: int) -> Goal | None:
+        """What to remember of a line that begins `at` in its write and gives one servo a position; None for another."""
+        words = line.split(b" ")
+        if len(words) != 4 or words[:2] != [b"can", b"send"]:
+            return None
+        try:
+            (servos, _, wanted), frame = self._address(words[2]), bytes.fromhex(words[3].decode())
+        except ValueError:
+            return None
+        if len(servos) != 1 or wanted or len(frame) > LONGEST_FRAME:
+            return None
+        plan, values, streams = self._plan(frame)
+        if streams is not None or plan.goal_at < 0 or plan.actions or values[plan.mode] != POSITION:
+            return None
+        return Goal(servos[0], at + len(line) - len(words[3]) + 2 * plan.goal_at, self._row(plan, values))
 
     # ---- frames
 
@@ -144,6 +206,10 @@ class MoteusBus(Adapter):
         mode = values[plan.mode]
         if mode not in MODES:
             return
+        self.bank.obey(servo, int(mode), self._row(plan, values))
+
+    @staticmethod
+    def _row(plan: Plan, values: tuple[Any, ...]) -> list[float]:
         row = list(DEFAULTS)
         for column, place, scale, nan in plan.values:
             value = values[place]
@@ -151,7 +217,7 @@ class MoteusBus(Adapter):
                 row[column] = math.nan if value == nan else value * scale
             else:
                 row[column] = value if value == value else math.nan  # one NaN object: lists of it compare equal
-        self.bank.obey(servo, int(mode), row)
+        return row
 
     def _act(self, servo: int, register: int, value: float) -> None:
         """Set output, nearest turn or exactly: the servo's zero moves, the motor does not."""
@@ -170,16 +236,22 @@ class MoteusBus(Adapter):
         reply = plan.reply
         if reply is None:
             return
-        self._look()
         if not reply.bulk:
+            self._look()
             self._say_reply(self._reply(servo, host, reply.of_one(lambda register: self._read(servo, register))))
             return
+        self._say_reply(self._lines(host, plan)[servo])
+
+    def _lines(self, host: int, plan: Plan) -> list[bytes]:
+        """The lines with which all servos answer, as they are now."""
+        self._look()
         key = (plan, host, self.checked)
         lines = self._answers.get(key)
         if lines is None:
-            texts = reply.of_all(self._telemetry)
+            assert plan.reply is not None
+            texts = plan.reply.of_all(self._telemetry)
             lines = self._answers[key] = [self._reply(i, host, text) for i, text in enumerate(texts)]
-        self._say_reply(lines[servo])
+        return lines
 
     def _reply(self, servo: int, host: int, text: str) -> bytes:
         return self._ended(f"rcv {self._canid[servo] << 8 | host:x} {text}".encode())

@@ -237,6 +237,7 @@ class Plan:
         self.values: list[tuple[int, int, float, int]] = []  # column, place in the tuple, scale (0: as it is), NaN's number
         self.actions: list[tuple[int, int, float, int]] = []  # the same with a register for the column
         self.mode = -1  # place of the mode
+        self.goal_at = -1  # offset of a position in single precision, behind a mode
         errors = b""
         for register, kind, offset in [*frame.writes, (0, 0, len(data))]:
             if offset > at:
@@ -247,6 +248,8 @@ class Plan:
                 break
             formats += CODE[kind]
             errors += self._take(register, kind, position)
+            if register in (0x00, 0x20):
+                self.goal_at = offset if register and kind == F32 and self.mode >= 0 else -1
             position += 1
             at = offset + SIZE[kind]
         self._unpack = struct.Struct(formats).unpack
