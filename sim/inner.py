@@ -18,6 +18,7 @@ from robotrl import config, native
 from robotrl.native import NoLibrary
 from robotrl.sim import model, motor, senses
 from robotrl.sim.history import GRAVITY, NEVER, Array, History, Pair, Quaternion, Torso
+from robotrl.sim.readings import Readings, Thermal
 from robotrl.sim.servo import ServoBank
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ def library() -> ctypes.CDLL:
     found.robotrl_torso.argtypes, found.robotrl_torso.restype = [pointer, step, ctypes.c_double, pointer], None
     found.robotrl_imu.argtypes = [pointer, step, ctypes.c_double, pointer, pointer, pointer, pointer]
     found.robotrl_imu.restype = ctypes.c_int
-    for which, mirror in enumerate((_Ring, _Plant)):
+    found.robotrl_warm.argtypes, found.robotrl_warm.restype = [pointer, pointer, ctypes.c_double, pointer, pointer], None
+    found.robotrl_telemetry.argtypes = [pointer, pointer, step, ctypes.c_double, pointer, pointer, pointer, pointer]
+    found.robotrl_telemetry.restype = None
+    for which, mirror in enumerate((_Ring, _Plant, Thermal)):
         assert found.robotrl_sizes(which) == ctypes.sizeof(mirror), mirror
     return found
 
@@ -149,16 +153,17 @@ class NativeLoop:
     def __init__(self, world: World, bank: ServoBank) -> None:
         if not isinstance(world.history, NativeHistory) or bank.count != len(model.DIRECTION):
             raise NoLibrary("the twin's inner loop is made for eight servos and a native history")
-        self._world, self._bank, self._history = world, bank, world.history
+        self._world, self._bank, self.history = world, bank, world.history
         self._demand, self._record = library().robotrl_demand, library().robotrl_record
         self._buffers = {"demand": np.zeros(8), "forces": np.zeros(8), "answer": np.zeros(_ANSWER.size // 8)}
-        self._plant = _Plant()
-        self._at = ctypes.addressof(self._plant)
+        self.plant = _Plant()
+        self.at = ctypes.addressof(self.plant)
         self._describe()
+        bank.quick = Readings(self, bank, library())
 
     def advance(self, seconds: float) -> None:
         """Move on by whole physics steps; the rest is carried. ValueError for a current that is not a number."""
-        world, bank, history = self._world, self._bank, self._history
+        world, bank, history = self._world, self._bank, self.history
         forces, answer = self._buffers["forces"], self._buffers["answer"].data
         self._lend()
         for _ in range(world.steps_due(seconds)):
@@ -169,19 +174,19 @@ class NativeLoop:
                 world.step(bank.drive)
                 self._lend()
                 continue
-            if self._demand(self._at, history.step):
+            if self._demand(self.at, history.step):
                 world.motors.step(self._buffers["demand"], history.newest[8:16], history.dt)  # says what is wrong
             (position, orientation), (velocity, spin), states = world.simulate(forces.tolist())
             angles, speeds, _, _ = zip(*states, strict=True)
             _ANSWER.pack_into(answer, 0, *angles, *speeds, *position, *orientation, *velocity, *spin)
             history.step += 1
-            self._record(self._at, history.step)
+            self._record(self.at, history.step)
         self._take_back()
 
     def _describe(self) -> None:
         """Fill in what never changes: where the arrays are, and the motors' constants."""
-        plant, world, bank = self._plant, self._world, self._bank
-        plant.ring = self._history.at
+        plant, world, bank = self.plant, self._world, self._bank
+        plant.ring = self.history.at
         for owner, names in ((bank, STATE), (bank.ramp, RAMP), (world.motors, MOTORS)):
             for name in names:
                 setattr(plant, name, getattr(owner, name).ctypes.data)
@@ -189,20 +194,20 @@ class NativeLoop:
             setattr(plant, name, buffer.ctypes.data)
         plant.amperes[:], plant.newton_metres[:] = motor.AMPERES.tolist(), motor.NEWTON_METRES.tolist()
         plant.direction[:] = model.DIRECTION.tolist()
-        plant.lag, plant.dt = world.lag, self._history.dt
+        plant.lag, plant.dt = world.lag, self.history.dt
         plant.emf_per_speed, plant.resistance = -motor.TORQUE_CONSTANT / motor.RESISTANCE, motor.RESISTANCE
         plant.overload_a, plant.overload_max_s, plant.creep = motor.OVERLOAD_A, motor.OVERLOAD_MAX_S, motor.CREEP
 
     def _lend(self) -> None:
         """Tell the native side how the flags stand."""
-        plant, bank, motors = self._plant, self._bank, self._world.motors
+        plant, bank, motors = self.plant, self._bank, self._world.motors
         plant.moving, plant.plain, plant.aimed = bank.ramp.moving, bank.ramp.plain, bank.aimed
         plant.heat_steps, plant.watching = bank.heat_steps, motors.watching
         plant.battery_v, plant.strength, plant.friction = motors.battery_v, motors.strength, motors.friction
 
     def _take_back(self) -> None:
         """Take over how they stand now."""
-        plant, bank = self._plant, self._bank
+        plant, bank = self.plant, self._bank
         bank.ramp.moving, bank.aimed = bool(plant.moving), bool(plant.aimed)
         bank.heat_steps, self._world.motors.watching = plant.heat_steps, bool(plant.watching)
 

@@ -65,6 +65,7 @@ class Story:
         self.world = Rotors(History if plainly else inner.NativeHistory, latency_s)
         self.bank = ServoBank(self.world, config.Servos(), self.world.twin)
         self.loop = (inner.PlainLoop if plainly else inner.NativeLoop)(self.world, self.bank)
+        self.told = np.zeros(0)
 
     def happen(self, rng: np.random.Generator) -> None:
         """A few random commands, then some time."""
@@ -81,12 +82,13 @@ class Story:
             bank.reconfigured()
         elif chance < 0.08:
             motors.battery_v, motors.strength, motors.friction = rng.uniform(14, 17), rng.uniform(0.8, 1.2), rng.uniform(0, 0.05)
-        elif chance < 0.09:
+        elif chance < 0.14:
             motors.reset()
         elif chance < 0.2 and motors.watching:
             motors.overload_s[motors.overload_s > 0] = 0.999  # who is overloaded now has been for long
         self.loop.advance(rng.uniform(0.0, 0.05))
-        bank.warm()
+        self.world.domain = Domain(extra_latency_s=rng.choice([0.0, 0.0137]))
+        self.told = bank.telemetry(rng.standard_normal(8)).copy()
 
     def state(self) -> dict[str, bytes]:
         """Everything there is to compare."""
@@ -96,7 +98,10 @@ class Story:
         found |= {name: getattr(world.motors, name) for name in (*inner.MOTORS, "watching")}
         for delay in (0.0, 0.0013, 0.02, 0.4):
             found[f"sample {delay}"] = np.concatenate([np.ravel(part) for part in world.sensed(delay)])
-        return {name: np.asarray(value).tobytes() for name, value in found.items()} | {"rows": world.history.rows.tobytes()}
+        return {name: np.asarray(value).tobytes() for name, value in found.items()} | {
+            "rows": world.history.rows.tobytes(),
+            "telemetry": self.told.tobytes(),
+        }
 
 
 def command(rng: np.random.Generator) -> tuple[int, list[float]]:
@@ -113,7 +118,7 @@ def command(rng: np.random.Generator) -> tuple[int, list[float]]:
     return int(rng.choice([fw.POSITION, fw.STOPPED, fw.CURRENT, fw.ZERO_VELOCITY, fw.WITHIN, fw.BRAKE], p=P_MODE)), row
 
 
-P_MODE = (0.4, 0.1, 0.3, 0.08, 0.02, 0.1)
+P_MODE = (0.3, 0.2, 0.25, 0.08, 0.07, 0.1)
 
 
 @native
