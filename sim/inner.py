@@ -116,14 +116,15 @@ class ImuFrames:
         noise = (senses.ACCEL_NOISE, twin.imu_rate_noise, twin.imu_noise_rad)
         self._level = np.array((*noise, 0.0, 0.0, *(32768 / full for full in ranges)))
         self._last = np.array((senses.TEMPERATURE, senses.SUPPLY, senses.VERSION), np.int16)
-        self._noise, self._out = np.zeros(8), ctypes.create_string_buffer(3 * senses.FRAME)
+        self._noise, self._bias, self._out = np.zeros(8), (0.0, 0.0), ctypes.create_string_buffer(3 * senses.FRAME)
         arrays = (self._noise, self._level, self._last)
         self._where = (*(a.ctypes.data for a in arrays), ctypes.addressof(self._out))
 
     def __call__(self, delay_s: float, noise: Array, bias: tuple[float, float]) -> bytes:
         """33 bytes; none when a value is not finite."""
         self._noise[:] = noise
-        self._level[3:5] = bias
+        if bias is not self._bias:
+            self._bias, self._level[3:5] = bias, bias
         history = self._history
         whole, part = history.split(delay_s)
         if self._imu(history.at, history.step, whole + part, *self._where):

@@ -13,10 +13,10 @@ import numpy as np
 
 from robotrl import config
 from robotrl.clock import Clock
-from robotrl.sim.blocks import CACHE, Blocks, Goal, Queries
+from robotrl.sim.blocks import CACHE, Blocks, row_of
 from robotrl.sim.diagnostic import Diagnostic
-from robotrl.sim.fdcanusb import LONGEST_FRAME, OK, USB_NS, Adapter
-from robotrl.sim.firmware import DEFAULTS, NM_PER_A, POSITION, TURN
+from robotrl.sim.fdcanusb import OK, USB_NS, Adapter
+from robotrl.sim.firmware import NM_PER_A, POSITION, TURN
 from robotrl.sim.registers import (
     COMMAND,
     IDENTITY,
@@ -60,7 +60,7 @@ class MoteusBus(Adapter):
         self._plans: dict[tuple[int, bytes], list[Plan]] = {}
         self._addresses: dict[bytes, Address] = {}
         self._known: dict[bytes, tuple[int, int, int, Plan]] = {}  # whole lines of queries: size, servo, host, plan
-        self._blocks = Blocks()
+        self._blocks = Blocks(self._address, self._plan)
         self._seen = (-1.0, -1)  # time and mode changes that `_telemetry` is from
         self._telemetry = np.zeros((self.bank.count, 16), np.float32)
         self._answers: dict[tuple[Plan, int, bool], list[bytes]] = {}  # by plan and host: the lines of all servos
@@ -77,7 +77,7 @@ class MoteusBus(Adapter):
             return
         super().receive(data)
         if whole and not self._partial and not self.checked:
-            self._remember(data)
+            self._blocks.remember(data, self._known)
 
     # ---- whole writes
 
@@ -97,43 +97,6 @@ class MoteusBus(Adapter):
             self.bank.obey(servo, POSITION, row)
         self._out.append(OK * len(commands))
         return True
-
-    def _remember(self, data: bytes) -> None:
-        """Keep a write that asked all its servos the same, or that did nothing but give position commands."""
-        *lines, rest = data.split(b"\n")
-        known = [self._known.get(line) for line in lines]
-        if rest or not lines:
-            return
-        if None not in known:
-            _, _, host, plan = known[0]  # type: ignore[misc]
-            alike = all(k is not None and k[2] == host and k[3] is plan for k in known)
-            if alike and plan.reply is not None and plan.reply.bulk and len(self._blocks.queries) < CACHE:
-                self._blocks.queries[data] = Queries(tuple(k[1] for k in known if k), host, plan)
-            return
-        goals, at = [], 0
-        for line in lines:
-            goal = self._goal(line, at)
-            if goal is None:
-                return
-            goals.append(goal)
-            at += len(line) + 1
-        self._blocks.keep_goals(data, goals)
-
-    def _goal(self, line: bytes, at: int) -> Goal | None:
-        """What to remember of a line that begins `at` in its write and gives one servo a position; None for another."""
-        words = line.split(b" ")
-        if len(words) != 4 or words[:2] != [b"can", b"send"]:
-            return None
-        try:
-            (servos, _, wanted), frame = self._address(words[2]), bytes.fromhex(words[3].decode())
-        except ValueError:
-            return None
-        if len(servos) != 1 or wanted or len(frame) > LONGEST_FRAME:
-            return None
-        plan, values, streams = self._plan(frame)
-        if streams is not None or plan.goal_at < 0 or plan.actions or values[plan.mode] != POSITION:
-            return None
-        return Goal(servos[0], at + len(line) - len(words[3]) + 2 * plan.goal_at, self._row(plan, values))
 
     # ---- frames
 
@@ -206,18 +169,7 @@ class MoteusBus(Adapter):
         mode = values[plan.mode]
         if mode not in MODES:
             return
-        self.bank.obey(servo, int(mode), self._row(plan, values))
-
-    @staticmethod
-    def _row(plan: Plan, values: tuple[Any, ...]) -> list[float]:
-        row = list(DEFAULTS)
-        for column, place, scale, nan in plan.values:
-            value = values[place]
-            if scale:
-                row[column] = math.nan if value == nan else value * scale
-            else:
-                row[column] = value if value == value else math.nan  # one NaN object: lists of it compare equal
-        return row
+        self.bank.obey(servo, int(mode), row_of(plan, values))
 
     def _act(self, servo: int, register: int, value: float) -> None:
         """Set output, nearest turn or exactly: the servo's zero moves, the motor does not."""
@@ -254,7 +206,7 @@ class MoteusBus(Adapter):
         return lines
 
     def _reply(self, servo: int, host: int, text: str) -> bytes:
-        return self._ended(f"rcv {self._canid[servo] << 8 | host:x} {text}".encode())
+        return self._ended(b"rcv %x %b" % (self._canid[servo] << 8 | host, text.encode()))
 
     def _say_reply(self, line: bytes) -> None:
         if self._clock is None:

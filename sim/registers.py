@@ -52,18 +52,8 @@ COMMAND: dict[int, tuple[int, Scale]] = {
 ACTIONS: dict[int, Scale] = {0x130: ANGLE, 0x131: ANGLE, 0x132: INTEGER, 0x133: INTEGER}
 IGNORED = {*range(0x10, 0x1C), 0x1E, 0x2A, 0x2B, 0x2C, 0x2D, 0x47, 0x48, 0x5C, 0x5D, 0x71, *range(0x76, 0x80)}
 READ_ONLY = {
-    *TELEMETRY,
-    *range(0x30, 0x3E),
-    *range(0x50, 0x59),
-    0x5E,
-    0x5F,
-    *range(0x60, 0x6D),
-    0x70,
-    0x100,
-    0x101,
-    0x102,
-    0x110,
-}
+    *TELEMETRY, *range(0x30, 0x3E), *range(0x50, 0x59), 0x5E, 0x5F, *range(0x60, 0x6D), 0x70, 0x100, 0x101, 0x102, 0x110,
+}  # fmt: skip
 MODES = {fw.STOPPED, fw.BRAKE, *fw.STARTED}
 UNKNOWN_REGISTER, NOT_WRITABLE, NO_SUCH_MODE = 1, 2, 3  # error numbers in subframes 0x30 and 0x31
 STATUS: dict[int, Scale] = {
@@ -224,7 +214,8 @@ class Reply:
             kind, start, count = part
             out += _reply_head(kind, start, count)
             for register in range(start, start + count):
-                out += encode(*_with_kind(read(register), kind))
+                value, scale = read(register)
+                out += encode(value, kind, scale)
         return bytes(out).ljust(len(self._template), bytes([PAD])).hex()
 
 
@@ -295,10 +286,6 @@ def _saturated(values: Any, kind: int, largest: Any) -> Any:
     if lost is not None:
         values[lost] = -LARGEST[kind] - 1
     return values
-
-
-def _with_kind(value: tuple[float, Scale], kind: int) -> tuple[float, int, Scale]:
-    return value[0], kind, value[1]
 
 
 def _readable(register: int, kind: int) -> bool:

@@ -188,15 +188,13 @@ class ServoBank:
         self._fresh = [False] * self.count
         if fresh.any():
             self._plan(row, fresh, angle, velocity)
-        scale_p = np.nan_to_num(row[:, fw.KP])
-        scale_d = np.nan_to_num(row[:, fw.KD])
+        scale_p, scale_d = np.nan_to_num(row[:, fw.KP]), np.nan_to_num(row[:, fw.KD])
         kp = self._conf("servo.pid_position.kp") / fw.TURN / fw.NM_PER_A
         kd = self._conf("servo.pid_position.kd") / fw.TURN / fw.NM_PER_A
         amps = self._conf("servo.max_current_A")
         fallback = self._conf("servo.timeout_mode")
         timed_out = mode == fw.TIMEOUT
-        damped = (mode == fw.ZERO_VELOCITY) | (timed_out & (fallback == fw.ZERO_VELOCITY))
-        braked = (mode == fw.BRAKE) | (timed_out & (fallback == fw.BRAKE))
+        damped, braked = ((mode == m) | (timed_out & (fallback == m)) for m in (fw.ZERO_VELOCITY, fw.BRAKE))
         held = position | (mode == fw.WITHIN)
         self.stiffness[:] = np.where(held, kp * scale_p, 0.0)
         self.damping[:] = np.where(held | damped, kd * np.where(timed_out, 1.0, scale_d), 0.0)
@@ -270,10 +268,9 @@ class ServoBank:
     def trip_hot(self, board: Array) -> None:
         """Trip every servo whose motor shut off or whose board (n,) deg C is too hot."""
         hot = self.world.overheated | (board > self._conf("servo.fault_temperature"))
-        if hot.any():
-            for i in np.flatnonzero(hot):
-                if self.mode[i] not in (fw.STOPPED, fw.FAULT):
-                    self.trip(int(i), fw.OVER_TEMPERATURE)
+        for i in np.flatnonzero(hot):
+            if self.mode[i] not in (fw.STOPPED, fw.FAULT):
+                self.trip(int(i), fw.OVER_TEMPERATURE)
 
     def telemetry(self, joint_noise: Any) -> NDArray[np.float32]:
         """Registers 0x000 to 0x00F of all servos, shape (n, 16), servo units, single precision as in the firmware.
