@@ -66,10 +66,11 @@ class Parser:
         data = self._pending + data
         found: list[Frame | None] = []
         at = 0
-        while len(data) - at >= FRAME:
-            body = data[at : at + FRAME]
-            if body[0] == 0x55 and body[1] in TYPES and sum(body[:10]) & 0xFF == body[10]:
-                found.append(Frame(body[1], _NUMBERS.unpack_from(body, 2)))
+        last = len(data) - FRAME  # where the last whole frame can begin
+        while at <= last:
+            kind = data[at + 1]
+            if data[at] == 0x55 and kind in TYPES and sum(data[at : at + 10]) & 0xFF == data[at + 10]:
+                found.append(Frame(kind, _NUMBERS.unpack_from(data, at + 2)))
                 self._astray = False
                 at += FRAME
                 continue

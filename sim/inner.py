@@ -165,23 +165,24 @@ class NativeLoop:
     def advance(self, seconds: float) -> None:
         """Move on by whole physics steps; the rest is carried. ValueError for a current that is not a number."""
         world, bank, history = self._world, self._bank, self.history
-        forces, answer = self._buffers["forces"], self._buffers["answer"].data
+        at, demand, record, simulate, pack = self.at, self._demand, self._record, world.simulate, _ANSWER.pack_into
+        forces, answer = self._buffers["forces"].tolist, self._buffers["answer"].data
         self._lend()
         for _ in range(world.steps_due(seconds)):
-            if world.time >= bank.next_event:
+            if history.step * history.dt >= bank.next_event:
                 bank.tick()
             if bank.stale or bank.bounded:
                 self._take_back()
                 world.step(bank.drive)
                 self._lend()
                 continue
-            if self._demand(self.at, history.step):
+            if demand(at, history.step):
                 world.motors.step(self._buffers["demand"], history.newest[8:16], history.dt)  # says what is wrong
-            (position, orientation), (velocity, spin), states = world.simulate(forces.tolist())
+            (position, orientation), (velocity, spin), states = simulate(forces())
             angles, speeds, _, _ = zip(*states, strict=True)
-            _ANSWER.pack_into(answer, 0, *angles, *speeds, *position, *orientation, *velocity, *spin)
+            pack(answer, 0, *angles, *speeds, *position, *orientation, *velocity, *spin)
             history.step += 1
-            self._record(self.at, history.step)
+            record(at, history.step)
         self._take_back()
 
     def _describe(self) -> None:
