@@ -21,7 +21,7 @@ INT8, INT16, INT32, F32 = range(4)
 SIZE = (1, 2, 4, 4)
 CODE = "bhif"
 LARGEST = (127, 32767, 2147483647)
-DTYPE = (np.dtype("<i1"), np.dtype("<i2"), np.dtype("<i4"), np.dtype("<f4"))
+DTYPE = tuple(map(np.dtype, ("<i1", "<i2", "<i4", "<f4")))
 PAD, LONGEST = 0x50, 64
 CAN_FD_LENGTHS = (*range(9), 12, 16, 20, 24, 32, 48, 64)
 
@@ -161,7 +161,7 @@ class Reply:
                     self.parts.append((kind, register, 1))
         self._fit()
         self.bulk = all(isinstance(p, bytes) or p[1] + p[2] <= 0x10 for p in self.parts)
-        self._runs: list[tuple[slice, int, slice, Any, Any]] = []
+        self._runs: list[tuple[Any, int, Any, Any, Any]] = []  # by kind: columns, kind, bytes, scales, largest number
         self._template = self._lay_out()
 
     def _fit(self) -> None:
@@ -175,20 +175,23 @@ class Reply:
 
     def _lay_out(self) -> bytes:
         out = bytearray(self._head)
+        columns: dict[int, list[int]] = {}
+        where: dict[int, list[int]] = {}
         for part in self.parts:
             if isinstance(part, bytes):
                 out += part
                 continue
             kind, start, count = part
             out += _reply_head(kind, start, count)
-            where = slice(len(out), len(out) + count * SIZE[kind])
-            if self.bulk:
-                scale, largest = None, None
-                if kind != F32:
-                    scale = np.array([TELEMETRY[start + k][kind] for k in range(count)], np.float32)
-                    largest = (np.float64 if kind == INT32 else np.float32)(LARGEST[kind])
-                self._runs.append((slice(start, start + count), kind, where, scale, largest))
+            columns.setdefault(kind, []).extend(range(start, start + count))
+            where.setdefault(kind, []).extend(range(len(out), len(out) + count * SIZE[kind]))
             out += bytes(count * SIZE[kind])
+        for kind, those in columns.items() if self.bulk else ():
+            scale = largest = None
+            if kind != F32:
+                scale = np.array([TELEMETRY[column][kind] for column in those], np.float32)
+                largest = (np.float64 if kind == INT32 else np.float32)(LARGEST[kind])
+            self._runs.append((np.array(those), kind, np.array(where[kind]), scale, largest))
         length = next(n for n in CAN_FD_LENGTHS if n >= len(out))
         return bytes(out) + bytes([PAD]) * (length - len(out))
 
@@ -197,7 +200,7 @@ class Reply:
         n, size = len(telemetry), len(self._template)
         out = np.frombuffer(self._template * n, np.uint8).reshape(n, size).copy()
         for columns, kind, where, scale, largest in self._runs:
-            values = telemetry[:, columns]
+            values = telemetry.take(columns, 1)
             if scale is not None:
                 values = _saturated(values / scale, kind, largest)
             out[:, where] = values.astype(DTYPE[kind], "C").view(np.uint8)
