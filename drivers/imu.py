@@ -66,10 +66,11 @@ class Parser:
         data = self._pending + data
         found: list[Frame | None] = []
         at = 0
-        while len(data) - at >= FRAME:
-            body = data[at : at + FRAME]
-            if body[0] == 0x55 and body[1] in TYPES and sum(body[:10]) & 0xFF == body[10]:
-                found.append(Frame(body[1], _NUMBERS.unpack_from(body, 2)))
+        last = len(data) - FRAME  # where the last whole frame can begin
+        while at <= last:
+            kind = data[at + 1]
+            if data[at] == 0x55 and kind in TYPES and sum(data[at : at + 10]) & 0xFF == data[at + 10]:
+                found.append(Frame(kind, _NUMBERS.unpack_from(data, at + 2)))
                 self._astray = False
                 at += FRAME
                 continue
@@ -95,6 +96,7 @@ class WitImu:
         self._registers: tuple[int, ...] = ()
         self._raw: tuple[int, ...] = ()
         self._same = 1
+        self._fresh: int | None = None  # when the sample in `_raw` arrived, if no message was made of it yet
         self._newest: Imu | None = None
 
     @property
@@ -111,6 +113,8 @@ class WitImu:
         while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
             total += len(data)
             self._parse(data)
+        if self._fresh is not None:  # of a burst of samples only the newest is made a message
+            self._newest, self._fresh = self._sample(self._fresh), None
         newest = self._newest
         if newest is None:
             return None
@@ -181,18 +185,22 @@ class WitImu:
                 self._registers = frame.numbers
 
     def _complete(self, accel: tuple[int, ...], rates: tuple[int, ...], angles: tuple[int, ...]) -> None:
-        roll, pitch, yaw = (n * ANGLE_SCALE for n in angles)
-        if max(map(abs, (*accel, *rates))) >= FULL or abs(pitch) > PITCH_MAX:
+        if max(map(abs, (*accel, *rates))) >= FULL or abs(angles[1] * ANGLE_SCALE) > PITCH_MAX:
             self.refused += 1
             return
         raw = (*accel, *rates, *angles)
         self._same = self._same + 1 if raw == self._raw else 1
         self._raw = raw
-        self._newest = Imu(
-            t=self._clock.now(),
-            roll=roll,
-            pitch=pitch,
-            yaw=yaw,
-            rates=tuple([n * RATE_SCALE for n in rates]),
-            accel=tuple([n * ACCEL_SCALE for n in accel]),
+        self._fresh = self._clock.now()
+
+    def _sample(self, t: int) -> Imu:
+        """The newest sample's numbers in SI units."""
+        raw = self._raw
+        return Imu(
+            t=t,
+            roll=raw[6] * ANGLE_SCALE,
+            pitch=raw[7] * ANGLE_SCALE,
+            yaw=raw[8] * ANGLE_SCALE,
+            rates=tuple([n * RATE_SCALE for n in raw[3:6]]),
+            accel=tuple([n * ACCEL_SCALE for n in raw[0:3]]),
         )

@@ -101,7 +101,7 @@ class History:
 
     def sample(self, delay_s: float) -> Sample:
         """The robot `delay_s` ago. Raises ValueError beyond the depth or for the future."""
-        whole, part = self._split(delay_s)
+        whole, part = self.split(delay_s)
         newer = self._joints[(self.step - whole) % self.depth]
         older = self._joints[(self.step - whole - 1) % self.depth]
         row = newer + (older - newer) * part
@@ -110,9 +110,9 @@ class History:
 
     def torso(self, delay_s: float) -> Torso:
         """The torso alone, as `sample` has it, without the cost of arrays."""
-        return self._blend(*self._split(delay_s))
+        return self._blend(*self.split(delay_s))
 
-    def _split(self, delay_s: float) -> tuple[int, float]:
+    def split(self, delay_s: float) -> tuple[int, float]:
         """Whole steps back, and the fraction of one beyond."""
         back = delay_s / self.dt
         if not 0.0 <= back < self.depth - 2:

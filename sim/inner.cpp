@@ -8,8 +8,8 @@
 
 namespace {
 
-constexpr int N = 8;                // motors
-constexpr int TORSO = 24, ROW = 37; // a row of the record: angle, velocity, torque; position, orientation, velocity, spin
+constexpr int N = 8;                 // motors
+constexpr int TORSO = 24, ROW = 37;  // a row of the record: angle, velocity, torque; position, orientation, velocity, spin
 constexpr int SPEED = 31;
 constexpr int TABLE = 7;
 constexpr double PI = 3.141592653589793;
@@ -40,10 +40,16 @@ struct Plant {
   uint8_t* overheated;
   double *demand, *forces, *answer;  // A; Nm of URDF sign; PyBullet's answer (29,): angles, velocities, pose, twist
   double amperes[TABLE], newton_metres[TABLE], direction[N];
-  double lag, dt;                    // physics steps, s
+  double lag, dt;                     // physics steps, s
   double emf_per_speed, resistance, overload_a, overload_max_s, creep;
   double battery_v, strength, friction;
   int32_t moving, plain, aimed, heat_steps, watching;
+};
+
+// What the servos know of themselves.
+struct Thermal {
+  double *sign, *offset;  // (N,)
+  double ambient_c, kelvin_per_a2, nm_per_a_squared, board_share, nm_per_a, turn;
 };
 
 }  // extern "C"
@@ -117,16 +123,16 @@ void drive(Plant& p, int64_t step) {
   ++p.heat_steps;
 }
 
-// numpy.interp over the motor's table.
-double table(const Plant& p, double x) {
+// numpy.interp: `x` from the scale `from` to the scale `to`, (TABLE,) each.
+double interpolated(double x, const double* from, const double* to) {
   if (std::isnan(x)) return x;
-  if (x > p.amperes[TABLE - 1]) return p.newton_metres[TABLE - 1];
-  if (x < p.amperes[0]) return p.newton_metres[0];
+  if (x > from[TABLE - 1]) return to[TABLE - 1];
+  if (x < from[0]) return to[0];
   int j = 0;
-  while (j < TABLE - 1 && x >= p.amperes[j + 1]) ++j;
-  if (j == TABLE - 1 || p.amperes[j] == x) return p.newton_metres[j];
-  const double slope = (p.newton_metres[j + 1] - p.newton_metres[j]) / (p.amperes[j + 1] - p.amperes[j]);
-  return slope * (x - p.amperes[j]) + p.newton_metres[j];
+  while (j < TABLE - 1 && x >= from[j + 1]) ++j;
+  if (j == TABLE - 1 || from[j] == x) return to[j];
+  const double slope = (to[j + 1] - to[j]) / (from[j + 1] - from[j]);
+  return slope * (x - from[j]) + to[j];
 }
 
 // Motors._watch: overload and shut-off. False for a nan.
@@ -153,7 +159,7 @@ bool turn_motors(Plant& p, const double* velocity) {
     const double emf = velocity[i] * p.emf_per_speed;
     p.current[i] = smaller(larger(p.demand[i], emf - stall), emf + stall);
     size[i] = std::fabs(p.current[i]);
-    torque[i] = table(p, size[i]) * p.strength;
+    torque[i] = interpolated(size[i], p.amperes, p.newton_metres) * p.strength;
     overloaded |= !(size[i] <= p.overload_a);
   }
   if (overloaded && !watch(p, size, torque)) return false;
@@ -237,8 +243,80 @@ void robotrl_record(Plant* p, int64_t step) {
   std::memcpy(row + TORSO, p->answer + 2 * N, (ROW - TORSO) * sizeof(double));
 }
 
+// ServoBank.warm, without the trips: `board` (N,) deg C. `share` of the way to where a temperature settles has passed.
+void robotrl_warm(Plant* p, const Thermal* t, double share, double* motor_c, double* board) {
+  for (int i = 0; i < N; ++i) {
+    if (share != 0.0) {
+      const double settled = t->ambient_c + t->kelvin_per_a2 * (p->heat[i] / p->heat_steps / t->nm_per_a_squared);
+      motor_c[i] += (settled - motor_c[i]) * share;
+      p->heat[i] = 0.0;
+    }
+    board[i] = t->ambient_c + t->board_share * (motor_c[i] - t->ambient_c);
+  }
+}
+
+// ServoBank.telemetry: registers 0x000 to 0x00F of all servos into `out` (N, 16), seen `back` steps ago (0: now).
+void robotrl_telemetry(const Plant* p, const Thermal* t, int64_t step, double back, const double* noise, const double* motor_c,
+                       const double* board, float* out) {
+  const int64_t whole = static_cast<int64_t>(back);
+  const double part = back - static_cast<double>(whole);
+  const double *now = row_of(*p->ring, step), *newer = row_of(*p->ring, step - whole);
+  const double* older = row_of(*p->ring, step - whole - 1);
+  for (int i = 0; i < N; ++i, out += 16) {
+    double angle = now[i], velocity = now[N + i];
+    if (back != 0.0) {
+      angle = newer[i] + (older[i] - newer[i]) * part;
+      velocity = newer[N + i] + (older[N + i] - newer[N + i]) * part;
+    }
+    const double shaft = now[2 * N + i], sign = t->sign[i];
+    const double amps = sign * std::copysign(interpolated(std::fabs(shaft), p->newton_metres, p->amperes), shaft);
+    const double turns = (sign * (angle + noise[i]) + t->offset[i]) / t->turn;
+    const double speed = sign * velocity / t->turn, torque = amps * t->nm_per_a;
+    std::memset(out, 0, 16 * sizeof(float));
+    out[1] = out[6] = static_cast<float>(turns);
+    out[2] = static_cast<float>(speed);
+    out[3] = static_cast<float>(torque);
+    out[4] = static_cast<float>(amps);
+    out[7] = static_cast<float>(torque * speed * t->turn + p->resistance * amps * amps);
+    out[10] = static_cast<float>(motor_c[i]);
+    out[11] = std::isnan(p->place[i]) || p->goal[i] == p->place[i];
+    out[14] = static_cast<float>(board[i]);
+  }
+}
+
 void robotrl_torso(const Ring* r, int64_t step, double back, double* out) { blend(*r, step, back, out); }
 
-int robotrl_sizes(int which) { return which ? sizeof(Plant) : sizeof(Ring); }
+// What an IMU makes of the torso `back` steps before `step`: its three frames, 33 bytes into `out`. `noise` (8,) unit normal;
+// `level` (8,): standard deviations of acceleration, rate, tilt; bias of roll and pitch; steps a unit of the three.
+// 1 when a value is not finite. `ImuSensor._sample` in senses.py.
+int robotrl_imu(const Ring* r, int64_t step, double back, const double* noise, const double* level, const int16_t* last,
+                uint8_t* out) {
+  double t[12], value[9];
+  blend(*r, step, back, t);
+  for (int k = 0; k < 3; ++k) {
+    value[k] = (t[6 + k] + level[0] * noise[k]) * level[5];
+    value[3 + k] = (t[3 + k] + level[1] * noise[3 + k]) * level[6];
+  }
+  const double angles[3] = {t[0] + level[3] + level[2] * noise[6], t[1] + level[4] + level[2] * noise[7], t[2]};
+  for (int k = 0; k < 3; ++k) value[6 + k] = (modulo(angles[k] + PI) - PI) * level[7];
+  for (int frame = 0; frame < 3; ++frame, out += 11) {
+    int16_t words[4];
+    for (int k = 0; k < 3; ++k) {
+      const double whole = std::rint(value[3 * frame + k]);
+      if (!std::isfinite(whole)) return 1;
+      words[k] = static_cast<int16_t>(whole < -32768 ? -32768 : whole > 32767 ? 32767 : whole);
+    }
+    words[3] = last[frame];
+    out[0] = 0x55, out[1] = static_cast<uint8_t>(0x51 + frame), out[10] = 0;
+    for (int k = 0; k < 4; ++k) {
+      out[2 + 2 * k] = static_cast<uint8_t>(words[k] & 0xFF);
+      out[3 + 2 * k] = static_cast<uint8_t>(words[k] >> 8 & 0xFF);
+    }
+    for (int k = 0; k < 10; ++k) out[10] = static_cast<uint8_t>(out[10] + out[k]);
+  }
+  return 0;
+}
+
+int robotrl_sizes(int which) { return which == 0 ? sizeof(Ring) : which == 1 ? sizeof(Plant) : sizeof(Thermal); }
 
 }  // extern "C"

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robotrl import native
+from robotrl import config, native
 from robotrl.native import NoLibrary
-from robotrl.sim import model, motor
+from robotrl.sim import model, motor, senses
 from robotrl.sim.history import GRAVITY, NEVER, Array, History, Pair, Quaternion, Torso
+from robotrl.sim.readings import Readings, Thermal
 from robotrl.sim.servo import ServoBank
 
 if TYPE_CHECKING:
@@ -63,7 +64,12 @@ def library() -> ctypes.CDLL:
     found.robotrl_demand.argtypes, found.robotrl_demand.restype = [pointer, step], ctypes.c_int
     found.robotrl_record.argtypes, found.robotrl_record.restype = [pointer, step], None
     found.robotrl_torso.argtypes, found.robotrl_torso.restype = [pointer, step, ctypes.c_double, pointer], None
-    for which, mirror in enumerate((_Ring, _Plant)):
+    found.robotrl_imu.argtypes = [pointer, step, ctypes.c_double, pointer, pointer, pointer, pointer]
+    found.robotrl_imu.restype = ctypes.c_int
+    found.robotrl_warm.argtypes, found.robotrl_warm.restype = [pointer, pointer, ctypes.c_double, pointer, pointer], None
+    found.robotrl_telemetry.argtypes = [pointer, pointer, step, ctypes.c_double, pointer, pointer, pointer, pointer]
+    found.robotrl_telemetry.restype = None
+    for which, mirror in enumerate((_Ring, _Plant, Thermal)):
         assert found.robotrl_sizes(which) == ctypes.sizeof(mirror), mirror
     return found
 
@@ -79,7 +85,7 @@ class NativeHistory(History):
             self.rows.ctypes.data, self._values.ctypes.data, self._marks.ctypes.data, depth, dt, GRAVITY,
             tuple(self.offset), tuple(self.turn),
         )  # fmt: skip
-        self._at = ctypes.addressof(self.ring)
+        self.at = ctypes.addressof(self.ring)
         self._out = np.zeros(12)
         self._out_at = self._out.ctypes.data
 
@@ -88,7 +94,7 @@ class NativeHistory(History):
         self._marks[:] = NEVER
 
     def _blend(self, whole: int, part: float) -> Torso:
-        self._torso_at(self._at, self.step, whole + part, self._out_at)
+        self._torso_at(self.at, self.step, whole + part, self._out_at)
         row = self._out.tolist()
         return Torso(tuple(row[0:3]), tuple(row[3:6]), tuple(row[6:9]), tuple(row[9:12]))
 
@@ -99,6 +105,36 @@ def history(dt: float, frame: tuple[tuple[float, ...], Quaternion]) -> History:
         return NativeHistory(dt, frame)
     except NoLibrary:
         return History(dt, frame)
+
+
+class ImuFrames:
+    """The frames of an IMU's sample; see `senses.Quick`."""
+
+    def __init__(self, history: NativeHistory, twin: config.Twin) -> None:
+        self._imu, self._history = library().robotrl_imu, history
+        ranges = (senses.ACCEL_RANGE, senses.RATE_RANGE, senses.ANGLE_RANGE)
+        noise = (senses.ACCEL_NOISE, twin.imu_rate_noise, twin.imu_noise_rad)
+        self._level = np.array((*noise, 0.0, 0.0, *(32768 / full for full in ranges)))
+        self._last = np.array((senses.TEMPERATURE, senses.SUPPLY, senses.VERSION), np.int16)
+        self._noise, self._bias, self._out = np.zeros(8), (0.0, 0.0), ctypes.create_string_buffer(3 * senses.FRAME)
+        arrays = (self._noise, self._level, self._last)
+        self._where = (*(a.ctypes.data for a in arrays), ctypes.addressof(self._out))
+
+    def __call__(self, delay_s: float, noise: Array, bias: tuple[float, float]) -> bytes:
+        """33 bytes; none when a value is not finite."""
+        self._noise[:] = noise
+        if bias is not self._bias:
+            self._bias, self._level[3:5] = bias, bias
+        history = self._history
+        whole, part = history.split(delay_s)
+        if self._imu(history.at, history.step, whole + part, *self._where):
+            return b""
+        return self._out.raw
+
+
+def imu_frames(world: World, twin: config.Twin) -> ImuFrames | None:
+    """The fast way to an IMU's bytes, where there is one."""
+    return ImuFrames(world.history, twin) if isinstance(world.history, NativeHistory) else None
 
 
 class PlainLoop:
@@ -118,39 +154,41 @@ class NativeLoop:
     def __init__(self, world: World, bank: ServoBank) -> None:
         if not isinstance(world.history, NativeHistory) or bank.count != len(model.DIRECTION):
             raise NoLibrary("the twin's inner loop is made for eight servos and a native history")
-        self._world, self._bank, self._history = world, bank, world.history
+        self._world, self._bank, self.history = world, bank, world.history
         self._demand, self._record = library().robotrl_demand, library().robotrl_record
         self._buffers = {"demand": np.zeros(8), "forces": np.zeros(8), "answer": np.zeros(_ANSWER.size // 8)}
-        self._plant = _Plant()
-        self._at = ctypes.addressof(self._plant)
+        self.plant = _Plant()
+        self.at = ctypes.addressof(self.plant)
         self._describe()
+        bank.quick = Readings(self, bank, library())
 
     def advance(self, seconds: float) -> None:
         """Move on by whole physics steps; the rest is carried. ValueError for a current that is not a number."""
-        world, bank, history = self._world, self._bank, self._history
-        forces, answer = self._buffers["forces"], self._buffers["answer"].data
+        world, bank, history = self._world, self._bank, self.history
+        at, demand, record, simulate, pack = self.at, self._demand, self._record, world.simulate, _ANSWER.pack_into
+        forces, answer = self._buffers["forces"].tolist, self._buffers["answer"].data
         self._lend()
         for _ in range(world.steps_due(seconds)):
-            if world.time >= bank.next_event:
+            if history.step * history.dt >= bank.next_event:
                 bank.tick()
             if bank.stale or bank.bounded:
                 self._take_back()
                 world.step(bank.drive)
                 self._lend()
                 continue
-            if self._demand(self._at, history.step):
+            if demand(at, history.step):
                 world.motors.step(self._buffers["demand"], history.newest[8:16], history.dt)  # says what is wrong
-            (position, orientation), (velocity, spin), states = world.simulate(forces.tolist())
+            (position, orientation), (velocity, spin), states = simulate(forces())
             angles, speeds, _, _ = zip(*states, strict=True)
-            _ANSWER.pack_into(answer, 0, *angles, *speeds, *position, *orientation, *velocity, *spin)
+            pack(answer, 0, *angles, *speeds, *position, *orientation, *velocity, *spin)
             history.step += 1
-            self._record(self._at, history.step)
+            record(at, history.step)
         self._take_back()
 
     def _describe(self) -> None:
         """Fill in what never changes: where the arrays are, and the motors' constants."""
-        plant, world, bank = self._plant, self._world, self._bank
-        plant.ring = ctypes.addressof(self._history.ring)
+        plant, world, bank = self.plant, self._world, self._bank
+        plant.ring = self.history.at
         for owner, names in ((bank, STATE), (bank.ramp, RAMP), (world.motors, MOTORS)):
             for name in names:
                 setattr(plant, name, getattr(owner, name).ctypes.data)
@@ -158,20 +196,20 @@ class NativeLoop:
             setattr(plant, name, buffer.ctypes.data)
         plant.amperes[:], plant.newton_metres[:] = motor.AMPERES.tolist(), motor.NEWTON_METRES.tolist()
         plant.direction[:] = model.DIRECTION.tolist()
-        plant.lag, plant.dt = world.lag, self._history.dt
+        plant.lag, plant.dt = world.lag, self.history.dt
         plant.emf_per_speed, plant.resistance = -motor.TORQUE_CONSTANT / motor.RESISTANCE, motor.RESISTANCE
         plant.overload_a, plant.overload_max_s, plant.creep = motor.OVERLOAD_A, motor.OVERLOAD_MAX_S, motor.CREEP
 
     def _lend(self) -> None:
         """Tell the native side how the flags stand."""
-        plant, bank, motors = self._plant, self._bank, self._world.motors
+        plant, bank, motors = self.plant, self._bank, self._world.motors
         plant.moving, plant.plain, plant.aimed = bank.ramp.moving, bank.ramp.plain, bank.aimed
         plant.heat_steps, plant.watching = bank.heat_steps, motors.watching
         plant.battery_v, plant.strength, plant.friction = motors.battery_v, motors.strength, motors.friction
 
     def _take_back(self) -> None:
         """Take over how they stand now."""
-        plant, bank = self._plant, self._bank
+        plant, bank = self.plant, self._bank
         bank.ramp.moving, bank.aimed = bool(plant.moving), bool(plant.aimed)
         bank.heat_steps, self._world.motors.watching = plant.heat_steps, bool(plant.watching)
 

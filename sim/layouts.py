@@ -33,7 +33,6 @@ from robotrl.sim.registers import (
     TELEMETRY,
     UNKNOWN_REGISTER,
     Frame,
-    Scale,
     encode,
     to_varuint,
 )
@@ -56,7 +55,7 @@ class Reply:
                     self.parts.append((kind, register, 1))
         self._fit()
         self.bulk = all(isinstance(p, bytes) or p[1] + p[2] <= 0x10 for p in self.parts)
-        self._runs: list[tuple[slice, int, slice, Any, Any]] = []
+        self._runs: list[tuple[Any, int, Any, Any, Any]] = []  # by kind: columns, kind, bytes, scales, largest number
         self._template = self._lay_out()
 
     def _fit(self) -> None:
@@ -70,20 +69,23 @@ class Reply:
 
     def _lay_out(self) -> bytes:
         out = bytearray(self._head)
+        columns: dict[int, list[int]] = {}
+        where: dict[int, list[int]] = {}
         for part in self.parts:
             if isinstance(part, bytes):
                 out += part
                 continue
             kind, start, count = part
             out += _reply_head(kind, start, count)
-            where = slice(len(out), len(out) + count * SIZE[kind])
-            if self.bulk:
-                scale, largest = None, None
-                if kind != F32:
-                    scale = np.array([TELEMETRY[start + k][kind] for k in range(count)], np.float32)
-                    largest = (np.float64 if kind == INT32 else np.float32)(LARGEST[kind])
-                self._runs.append((slice(start, start + count), kind, where, scale, largest))
+            columns.setdefault(kind, []).extend(range(start, start + count))
+            where.setdefault(kind, []).extend(range(len(out), len(out) + count * SIZE[kind]))
             out += bytes(count * SIZE[kind])
+        for kind, those in columns.items() if self.bulk else ():
+            scale = largest = None
+            if kind != F32:
+                scale = np.array([TELEMETRY[column][kind] for column in those], np.float32)
+                largest = (np.float64 if kind == INT32 else np.float32)(LARGEST[kind])
+            self._runs.append((np.array(those), kind, np.array(where[kind]), scale, largest))
         length = next(n for n in CAN_FD_LENGTHS if n >= len(out))
         return bytes(out) + bytes([PAD]) * (length - len(out))
 
@@ -92,7 +94,7 @@ class Reply:
         n, size = len(telemetry), len(self._template)
         out = np.frombuffer(self._template * n, np.uint8).reshape(n, size).copy()
         for columns, kind, where, scale, largest in self._runs:
-            values = telemetry[:, columns]
+            values = telemetry.take(columns, 1)
             if scale is not None:
                 values = _saturated(values / scale, kind, largest)
             out[:, where] = values.astype(DTYPE[kind], "C").view(np.uint8)
@@ -109,7 +111,8 @@ class Reply:
             kind, start, count = part
             out += _reply_head(kind, start, count)
             for register in range(start, start + count):
-                out += encode(*_with_kind(read(register), kind))
+                value, scale = read(register)
+                out += encode(value, kind, scale)
         return bytes(out).ljust(len(self._template), bytes([PAD])).hex()
 
 
@@ -122,6 +125,7 @@ class Plan:
         self.values: list[tuple[int, int, float, int]] = []  # column, place in the tuple, scale (0: as it is), NaN's number
         self.actions: list[tuple[int, int, float, int]] = []  # the same with a register for the column
         self.mode = -1  # place of the mode
+        self.goal_at = -1  # offset of a position in single precision, behind a mode
         errors = b""
         for register, kind, offset in [*frame.writes, (0, 0, len(data))]:
             if offset > at:
@@ -132,6 +136,8 @@ class Plan:
                 break
             formats += CODE[kind]
             errors += self._take(register, kind, position)
+            if register in (0x00, 0x20):
+                self.goal_at = offset if register and kind == F32 and self.mode >= 0 else -1
             position += 1
             at = offset + SIZE[kind]
         self._unpack = struct.Struct(formats).unpack
@@ -170,10 +176,6 @@ def _saturated(values: Any, kind: int, largest: Any) -> Any:
     if lost is not None:
         values[lost] = -LARGEST[kind] - 1
     return values
-
-
-def _with_kind(value: tuple[float, Scale], kind: int) -> tuple[float, int, Scale]:
-    return value[0], kind, value[1]
 
 
 def _readable(register: int, kind: int) -> bool:

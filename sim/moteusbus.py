@@ -13,9 +13,10 @@ import numpy as np
 
 from robotrl import config
 from robotrl.clock import Clock
+from robotrl.sim.blocks import CACHE, Blocks, row_of
 from robotrl.sim.diagnostic import Diagnostic
-from robotrl.sim.fdcanusb import USB_NS, Adapter
-from robotrl.sim.firmware import DEFAULTS, NM_PER_A, TURN
+from robotrl.sim.fdcanusb import OK, USB_NS, Adapter
+from robotrl.sim.firmware import NM_PER_A, POSITION, TURN
 from robotrl.sim.layouts import Plan
 from robotrl.sim.registers import (
     COMMAND,
@@ -33,7 +34,6 @@ from robotrl.sim.servo import Physics, ServoBank
 
 TURN_NS = 40_000
 BROADCAST = 0x7F
-CACHE = 256  # layouts, addresses and query lines remembered
 
 Address = tuple[tuple[int, ...], int, bool]  # servos, host, answer wanted
 
@@ -60,6 +60,7 @@ class MoteusBus(Adapter):
         self._plans: dict[tuple[int, bytes], list[Plan]] = {}
         self._addresses: dict[bytes, Address] = {}
         self._known: dict[bytes, tuple[int, int, int, Plan]] = {}  # whole lines of queries: size, servo, host, plan
+        self._blocks = Blocks(self._address, self._plan)
         self._seen = (-1.0, -1)  # time and mode changes that `_telemetry` is from
         self._telemetry = np.zeros((self.bank.count, 16), np.float32)
         self._answers: dict[tuple[Plan, int, bool], list[bytes]] = {}  # by plan and host: the lines of all servos
@@ -71,7 +72,31 @@ class MoteusBus(Adapter):
     def receive(self, data: bytes) -> None:
         """Bytes from the host; lines may be cut anywhere and come many at once. Nothing is raised for any bytes."""
         self.bank.tick()
+        whole = self._clock is None and not self._partial and not self.checked
+        if whole and (self._ask_again(data) or self._move_on(data)):
+            return
         super().receive(data)
+        if whole and not self._partial and not self.checked:
+            self._blocks.remember(data, self._known)
+
+    # ---- whole writes
+
+    def _ask_again(self, data: bytes) -> bool:
+        known = self._blocks.queries.get(data)
+        if known is None:
+            return False
+        lines = self._lines(known.host, known.plan)
+        self._out.append(b"".join([OK + lines[servo] for servo in known.servos]))
+        return True
+
+    def _move_on(self, data: bytes) -> bool:
+        commands = self._blocks.goals(data)
+        if commands is None:
+            return False
+        for servo, row in commands:
+            self.bank.obey(servo, POSITION, row)
+        self._out.append(OK * len(commands))
+        return True
 
     # ---- frames
 
@@ -144,14 +169,7 @@ class MoteusBus(Adapter):
         mode = values[plan.mode]
         if mode not in MODES:
             return
-        row = list(DEFAULTS)
-        for column, place, scale, nan in plan.values:
-            value = values[place]
-            if scale:
-                row[column] = math.nan if value == nan else value * scale
-            else:
-                row[column] = value if value == value else math.nan  # one NaN object: lists of it compare equal
-        self.bank.obey(servo, int(mode), row)
+        self.bank.obey(servo, int(mode), row_of(plan, values))
 
     def _act(self, servo: int, register: int, value: float) -> None:
         """Set output, nearest turn or exactly: the servo's zero moves, the motor does not."""
@@ -170,19 +188,25 @@ class MoteusBus(Adapter):
         reply = plan.reply
         if reply is None:
             return
-        self._look()
         if not reply.bulk:
+            self._look()
             self._say_reply(self._reply(servo, host, reply.of_one(lambda register: self._read(servo, register))))
             return
+        self._say_reply(self._lines(host, plan)[servo])
+
+    def _lines(self, host: int, plan: Plan) -> list[bytes]:
+        """The lines with which all servos answer, as they are now."""
+        self._look()
         key = (plan, host, self.checked)
         lines = self._answers.get(key)
         if lines is None:
-            texts = reply.of_all(self._telemetry)
+            assert plan.reply is not None
+            texts = plan.reply.of_all(self._telemetry)
             lines = self._answers[key] = [self._reply(i, host, text) for i, text in enumerate(texts)]
-        self._say_reply(lines[servo])
+        return lines
 
     def _reply(self, servo: int, host: int, text: str) -> bytes:
-        return self._ended(f"rcv {self._canid[servo] << 8 | host:x} {text}".encode())
+        return self._ended(b"rcv %x %b" % (self._canid[servo] << 8 | host, text.encode()))
 
     def _say_reply(self, line: bytes) -> None:
         if self._clock is None:

@@ -19,7 +19,7 @@ INT8, INT16, INT32, F32 = range(4)
 SIZE = (1, 2, 4, 4)
 CODE = "bhif"
 LARGEST = (127, 32767, 2147483647)
-DTYPE = (np.dtype("<i1"), np.dtype("<i2"), np.dtype("<i4"), np.dtype("<f4"))
+DTYPE = tuple(map(np.dtype, ("<i1", "<i2", "<i4", "<f4")))
 PAD, LONGEST = 0x50, 64
 CAN_FD_LENGTHS = (*range(9), 12, 16, 20, 24, 32, 48, 64)
 
@@ -50,18 +50,8 @@ COMMAND: dict[int, tuple[int, Scale]] = {
 ACTIONS: dict[int, Scale] = {0x130: ANGLE, 0x131: ANGLE, 0x132: INTEGER, 0x133: INTEGER}
 IGNORED = {*range(0x10, 0x1C), 0x1E, 0x2A, 0x2B, 0x2C, 0x2D, 0x47, 0x48, 0x5C, 0x5D, 0x71, *range(0x76, 0x80)}
 READ_ONLY = {
-    *TELEMETRY,
-    *range(0x30, 0x3E),
-    *range(0x50, 0x59),
-    0x5E,
-    0x5F,
-    *range(0x60, 0x6D),
-    0x70,
-    0x100,
-    0x101,
-    0x102,
-    0x110,
-}
+    *TELEMETRY, *range(0x30, 0x3E), *range(0x50, 0x59), 0x5E, 0x5F, *range(0x60, 0x6D), 0x70, 0x100, 0x101, 0x102, 0x110,
+}  # fmt: skip
 MODES = {fw.STOPPED, fw.BRAKE, *fw.STARTED}
 UNKNOWN_REGISTER, NOT_WRITABLE, NO_SUCH_MODE = 1, 2, 3  # error numbers in subframes 0x30 and 0x31
 STATUS: dict[int, Scale] = {

@@ -8,6 +8,7 @@ left by a stop alone; NaN in the watchdog means none, 0 means the configured def
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,6 +72,7 @@ class ServoBank:
         self.heat, self.heat_steps = np.zeros(n), 0  # sum of torque squared since the last look
         self.motor_c = np.full(n, fw.AMBIENT_C)
         self._cooled_at = world.time
+        self.quick: Callable[[Array], NDArray[np.float32]] | None = None  # does what `telemetry` does, natively
 
     # ---- commands
 
@@ -186,15 +188,13 @@ class ServoBank:
         self._fresh = [False] * self.count
         if fresh.any():
             self._plan(row, fresh, angle, velocity)
-        scale_p = np.nan_to_num(row[:, fw.KP])
-        scale_d = np.nan_to_num(row[:, fw.KD])
+        scale_p, scale_d = np.nan_to_num(row[:, fw.KP]), np.nan_to_num(row[:, fw.KD])
         kp = self._conf("servo.pid_position.kp") / fw.TURN / fw.NM_PER_A
         kd = self._conf("servo.pid_position.kd") / fw.TURN / fw.NM_PER_A
         amps = self._conf("servo.max_current_A")
         fallback = self._conf("servo.timeout_mode")
         timed_out = mode == fw.TIMEOUT
-        damped = (mode == fw.ZERO_VELOCITY) | (timed_out & (fallback == fw.ZERO_VELOCITY))
-        braked = (mode == fw.BRAKE) | (timed_out & (fallback == fw.BRAKE))
+        damped, braked = ((mode == m) | (timed_out & (fallback == m)) for m in (fw.ZERO_VELOCITY, fw.BRAKE))
         held = position | (mode == fw.WITHIN)
         self.stiffness[:] = np.where(held, kp * scale_p, 0.0)
         self.damping[:] = np.where(held | damped, kd * np.where(timed_out, 1.0, scale_d), 0.0)
@@ -248,28 +248,37 @@ class ServoBank:
 
     def warm(self) -> Array:
         """Bring temperatures up to now and return those of the boards (n,), deg C. Trips a servo that is too hot."""
-        now = self.world.time
-        elapsed = now - self._cooled_at
-        if elapsed > 0 and self.heat_steps:
+        share = self.passed()
+        if share:
             amps2 = self.heat / self.heat_steps / fw.NM_PER_A**2
             settled = fw.AMBIENT_C + fw.THERMAL_K_PER_W * RESISTANCE * amps2
-            self.motor_c += (settled - self.motor_c) * -math.expm1(-elapsed / fw.THERMAL_S)
+            self.motor_c += (settled - self.motor_c) * share
             self.heat[:] = 0.0
             self.heat_steps = 0
-        self._cooled_at = now
         board = fw.AMBIENT_C + fw.BOARD_SHARE * (self.motor_c - fw.AMBIENT_C)
-        hot = self.world.overheated | (board > self._conf("servo.fault_temperature"))
-        if hot.any():
-            for i in np.flatnonzero(hot):
-                if self.mode[i] not in (fw.STOPPED, fw.FAULT):
-                    self.trip(int(i), fw.OVER_TEMPERATURE)
+        self.trip_hot(board)
         return board
+
+    def passed(self) -> float:
+        """How much of the way to where a temperature settles lies behind since the last look; 0 when no step was made."""
+        now = self.world.time
+        elapsed, self._cooled_at = now - self._cooled_at, now
+        return -math.expm1(-elapsed / fw.THERMAL_S) if elapsed > 0 and self.heat_steps else 0.0
+
+    def trip_hot(self, board: Array) -> None:
+        """Trip every servo whose motor shut off or whose board (n,) deg C is too hot."""
+        hot = self.world.overheated | (board > self._conf("servo.fault_temperature"))
+        for i in np.flatnonzero(hot):
+            if self.mode[i] not in (fw.STOPPED, fw.FAULT):
+                self.trip(int(i), fw.OVER_TEMPERATURE)
 
     def telemetry(self, joint_noise: Any) -> NDArray[np.float32]:
         """Registers 0x000 to 0x00F of all servos, shape (n, 16), servo units, single precision as in the firmware.
 
         `joint_noise` (n,) rad is added to the angles.
         """
+        if self.quick is not None:
+            return self.quick(joint_noise)
         out = np.zeros((self.count, 16), np.float32)
         board = self.warm()
         amps = self.sign * self.current()

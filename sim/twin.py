@@ -54,7 +54,7 @@ class Twin:
             raise config.ConfigError(f"twin: {error}") from None
         self.bus = MoteusBus(self.world, run.robot.servos, run.twin, streams[0], None if lockstep else self.clock)
         self._loop = inner.loop(self.world, self.bus.bank)
-        self.imu = ImuSensor(self.world, run.twin, streams[1])
+        self.imu = ImuSensor(self.world, run.twin, streams[1], inner.imu_frames(self.world, run.twin))
         self.tracker = TrackerSensor(self.world, run.twin, streams[2])
         self._ids, self._rng = run.robot.servos.ids, streams[3]
         if run.twin.randomise:

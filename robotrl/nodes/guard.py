@@ -72,6 +72,9 @@ class Sentry:
             del self._down[message.source]
         self._boots[message.source] = message.boot
         match message:
+            case m.Beat():  # the commonest: that it came is all it says
+                self._heard[message.source] = now
+                return
             case m.Joints():
                 self._joints = message
             case m.Drive():
@@ -91,7 +94,7 @@ class Sentry:
                 self._ended = message.ended
             case m.Reset():
                 self._reset = message.outcome
-        self._heard[message.source if isinstance(message, m.Beat) else type(message).__name__] = now
+        self._heard[type(message).__name__] = now
 
     def informed(self) -> bool:
         """Whoever says what a judgement needs has spoken."""

@@ -18,7 +18,7 @@ from robotrl.messages import Imu, Joints
 from robotrl.observe import Mirror
 
 SENSORS, ACTIONS = 12, 8
-FRONT = (0, 2)  # front left, front right
+FRONT = slice(0, 4, 2)  # front left, front right
 RATE_SCALE = 0.2  # body rates reach +-5 rad/s in a gait: brings them to the size of the angles; chosen
 
 
@@ -71,10 +71,10 @@ class Walk:
         t = self.task
         forward = min(max(speed, -t.speed_cap), t.speed_cap)
         bend = (actions[0] - 2 * actions[1] + actions[2]) * self._scale  # rad
-        smooth = float(np.abs(bend).mean())
+        smooth = float(np.add.reduce(np.abs(bend)) / ACTIONS)  # `mean` takes three times as long
         lean = min(max(0.0, tilt - t.tilt_free), math.pi)  # also of an attitude that is no number
-        under = -actions[0, list(FRONT)] * self._scale[0]  # a positive swing moves the front feet forwards
-        fold = float(np.maximum(0.0, under - t.fold_free).mean())
+        under = -actions[0, FRONT] * self._scale[0]  # a positive swing moves the front feet forwards
+        fold = float(np.add.reduce(np.maximum(0.0, under - t.fold_free)) / len(under))
         return forward - t.acceleration_weight * smooth - t.tilt_weight * lean - t.fold_weight * fold - t.fall_penalty * fallen
 
     @staticmethod

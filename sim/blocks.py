@@ -1,0 +1,128 @@
+"""Whole writes the servo bus has seen before, so that a host's every cycle is not taken apart line by line again.
+
+A host asks all servos with the same bytes each time, and sends goals in lines that differ in the goals' digits alone. Only what
+went through `MoteusBus` line by line once is remembered, and only where bytes take no time and carry no checksum.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from robotrl.sim import firmware as fw
+from robotrl.sim.fdcanusb import LONGEST_FRAME
+from robotrl.sim.layouts import Plan
+
+DIGITS = 8  # hexadecimal ones of a single-precision number
+CACHE = 256  # writes remembered
+
+
+class Queries(NamedTuple):
+    """A write that asks servos, in this order, all the same."""
+
+    servos: tuple[int, ...]
+    host: int
+    plan: Plan
+
+
+class Goal(NamedTuple):
+    """One line of a write that moves servos."""
+
+    servo: int
+    at: int  # where in the write its digits begin
+    row: list[float]  # the command but for its position
+
+
+class Blocks:
+    """Memory of whole writes. `address` and `plan` take a line's identifier and its frame apart, as in `MoteusBus`."""
+
+    def __init__(self, address: Callable[[bytes], Any], plan: Callable[[bytes], Any]) -> None:
+        self._address, self._plan = address, plan
+        self.queries: dict[bytes, Queries] = {}
+        self._goals: dict[bytes, list[Goal]] = {}  # by all text but the digits
+        self._digits: list[slice] = []
+        self._between: list[slice] = []
+        self._floats = struct.Struct("")
+
+    def remember(self, data: bytes, known: dict[bytes, tuple[int, int, int, Plan]]) -> None:
+        """Keep a write that asked all its servos the same, or that did nothing but give position commands.
+
+        `known`: single lines of queries, as size, servo, host, plan.
+        """
+        *lines, rest = data.split(b"\n")
+        if rest or not lines:
+            return
+        asked = [known[line] for line in lines if line in known]
+        if len(asked) == len(lines):
+            _, _, host, plan = asked[0]
+            alike = all(query[2] == host and query[3] is plan for query in asked)
+            if alike and plan.reply is not None and plan.reply.bulk and len(self.queries) < CACHE:
+                self.queries[data] = Queries(tuple(servo for _, servo, _, _ in asked), host, plan)
+            return
+        goals, at = [], 0
+        for line in lines:
+            goal = self._goal(line, at)
+            if goal is None:
+                return
+            goals.append(goal)
+            at += len(line) + 1
+        self._keep_goals(data, goals)
+
+    def _goal(self, line: bytes, at: int) -> Goal | None:
+        """What to remember of a line that begins `at` in its write and gives one servo a position; None for another."""
+        words = line.split(b" ")
+        if len(words) != 4 or words[:2] != [b"can", b"send"]:
+            return None
+        try:
+            (servos, _, wanted), frame = self._address(words[2]), bytes.fromhex(words[3].decode())
+        except ValueError:
+            return None
+        if len(servos) != 1 or wanted or len(frame) > LONGEST_FRAME:
+            return None
+        plan, values, streams = self._plan(frame)
+        if streams is not None or plan.goal_at < 0 or plan.actions or values[plan.mode] != fw.POSITION:
+            return None
+        return Goal(servos[0], at + len(line) - len(words[3]) + 2 * plan.goal_at, row_of(plan, values))
+
+    def _keep_goals(self, data: bytes, goals: list[Goal]) -> None:
+        """Keep this write by what stands around its goals' digits."""
+        digits = [slice(goal.at, goal.at + DIGITS) for goal in goals]
+        if digits != self._digits or len(self._goals) >= CACHE:
+            self._goals.clear()
+            ends = [0, *(end for cut in digits for end in (cut.start, cut.stop)), None]
+            self._digits, self._between = digits, [slice(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True)]
+            self._floats = struct.Struct(f"<{len(digits)}f")
+        self._goals[self._around(data)] = goals
+
+    def goals(self, data: bytes) -> list[tuple[int, list[float]]] | None:
+        """Servo and row of each command in this write; None where it has another layout than one remembered."""
+        known = self._goals.get(self._around(data)) if self._goals else None
+        if known is None:
+            return None
+        try:
+            values = self._floats.unpack(bytes.fromhex(b"".join([data[cut] for cut in self._digits]).decode()))
+        except (ValueError, struct.error):  # digits that are none
+            return None
+        out = []
+        for goal, value in zip(known, values, strict=True):
+            row = goal.row.copy()
+            row[fw.P] = value if value == value else math.nan  # one NaN object: lists of it compare equal
+            out.append((goal.servo, row))
+        return out
+
+    def _around(self, data: bytes) -> bytes:
+        return b"".join([data[part] for part in self._between])
+
+
+def row_of(plan: Plan, values: tuple[Any, ...]) -> list[float]:
+    """The command in a frame of this layout: its values over the defaults."""
+    row = list(fw.DEFAULTS)
+    for column, place, scale, nan in plan.values:
+        value = values[place]
+        if scale:
+            row[column] = math.nan if value == nan else value * scale
+        else:
+            row[column] = value if value == value else math.nan  # one NaN object: lists of it compare equal
+    return row

@@ -1,0 +1,64 @@
+"""What the servos know of themselves, natively: `ServoBank.warm` and `.telemetry` bit for bit, by `sim/inner.cpp`."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robotrl.sim import firmware as fw
+from robotrl.sim.firmware import Array
+from robotrl.sim.motor import RESISTANCE
+from robotrl.sim.servo import ServoBank
+
+if TYPE_CHECKING:
+    from robotrl.sim.inner import NativeLoop
+
+
+class Thermal(ctypes.Structure):
+    """Mirror of the struct of that name."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("sign", "offset")),
+        *((name, ctypes.c_double) for name in (
+            "ambient_c", "kelvin_per_a2", "nm_per_a_squared", "board_share", "nm_per_a", "turn",
+        )),
+    ]  # fmt: skip
+
+
+class Readings:
+    """`ServoBank.telemetry`, quicker: a call returns (n, 16), good until the next one."""
+
+    def __init__(self, loop: NativeLoop, bank: ServoBank, library: ctypes.CDLL) -> None:
+        self._bank, self._plant, self._at = bank, loop.plant, loop.at
+        self._warm, self._telemetry = library.robotrl_warm, library.robotrl_telemetry
+        self._history = loop.history
+        n = bank.count
+        self._noise, self._board, self._out = np.zeros(n), np.zeros(n), np.zeros((n, 16), np.float32)
+        self._thermal = Thermal(
+            bank.sign.ctypes.data, bank.offset.ctypes.data, fw.AMBIENT_C, fw.THERMAL_K_PER_W * RESISTANCE, fw.NM_PER_A**2,
+            fw.BOARD_SHARE, fw.NM_PER_A, fw.TURN,
+        )  # fmt: skip
+        temperatures = (bank.motor_c.ctypes.data, self._board.ctypes.data)
+        self._heating = (ctypes.addressof(self._thermal), temperatures)
+        self._where = (self._noise.ctypes.data, *temperatures, self._out.ctypes.data)
+
+    def __call__(self, joint_noise: Array) -> NDArray[np.float32]:
+        bank, history, out = self._bank, self._history, self._out
+        self._noise[:] = joint_noise
+        thermal, temperatures = self._heating
+        share = bank.passed()
+        self._plant.heat_steps = bank.heat_steps
+        self._warm(self._at, thermal, share, *temperatures)
+        if share:
+            bank.heat_steps = 0
+        bank.trip_hot(self._board)
+        late = bank.world.domain.extra_latency_s
+        whole, part = history.split(late)
+        self._telemetry(self._at, thermal, history.step, whole + part, *self._where)
+        out[:, 0] = bank.mode
+        out[:, 13] = bank.world.domain.battery_v
+        out[:, 15] = bank.fault
+        return out
