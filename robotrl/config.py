@@ -125,8 +125,8 @@ class Task:
     fold_free: float = 0.4  # rad; chosen
     fall_penalty: float = 10.0  # once, at a fall: more than a lunge forward earns before it; a fall costs a reset; chosen
     fall_tilt: float = 0.52  # rad, roll or pitch: the episode terminates; Walk in the Park and safety row 58
-    splay_rad: float = 0.3  # a leg so far beyond the range of actions: 0.04 s at most in a gait, for good on its belly; chosen
-    splay_s: float = 0.2  # for so long: the legs have folded, which is a fall as well; chosen
+    stuck_s: float = 3.0  # the episode is truncated when in so long a time
+    stuck_m: float = 0.15  # no more way was made forwards: early policies fold the legs and lie; crawling is faster; chosen
     velocity_window_s: float = 0.1  # over which the tracker's poses give a speed; chosen
     tracker_patience_s: float = 1.0  # the episode ends when poses stay away longer (hardware facts 9)
 

@@ -154,7 +154,7 @@ class Episode(Message, frozen=True, kw_only=True, gc=False):
     speed: float  # m/s, net forward displacement over time
     policy_version: int
     policy_age_s: float
-    ended: str = ""  # "", "fall", "time", "stopped", "tracker lost"
+    ended: str = ""  # "", "fall", "time", "stuck", "stopped", "tracker lost"
     transitions: int = 0  # in the replay
     dropped: int = 0  # transitions that could not be completed, ever
 

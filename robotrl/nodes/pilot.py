@@ -50,7 +50,6 @@ class Tally:
     t_begin: int
     t_end: int = 0
     steps: int = 0
-    splayed: int = 0  # steps in a row
     settled: int = 0
     total: float = 0.0
     ended: str = ""
@@ -136,23 +135,38 @@ class Pilot:
         self._tick = joints.tick
         self.tally.steps += 1
         self.steps += 1
-        out = self.task.splayed(*self.robot.to_leg(np.asarray(joints.position)))
-        self.tally.splayed = self.tally.splayed + 1 if out else 0
-        terminated = self.task.terminated(imu, self.tally.splayed / self.run.task.rate_hz)
-        lost = self._tracker_lost(joints.t)
-        truncated = not terminated and (lost or self.task.truncated(self.tally.steps))
+        terminated = self.task.terminated(imu)
+        why = "" if terminated else self._truncated(joints.t)
         self.pending.append(
             Pending(
                 self._input, action, new, self._actions.copy(), self.task.tilt(imu), joints.t, joints.tick,
-                self.tally.steps - 1, self.episode, self.version, terminated, truncated,
+                self.tally.steps - 1, self.episode, self.version, terminated, bool(why),
             )
         )  # fmt: skip
         self._input = new
-        if terminated or truncated:
-            self.just_ended = "fall" if terminated else "tracker lost" if lost else "time"
+        if terminated or why:
+            self.just_ended = why or "fall"
             self._end(self.just_ended)
             return False
         return True
+
+    def _truncated(self, now: int) -> str:
+        """Why the episode is cut off here, though the world would go on; empty when it is not."""
+        assert self.tally is not None
+        if self._tracker_lost(now):
+            return "tracker lost"
+        if self.task.truncated(self.tally.steps):
+            return "time"
+        return "stuck" if self._stuck(self.tally) else ""
+
+    def _stuck(self, tally: Tally) -> bool:
+        """No way made for `stuck_s`: on folded legs a robot may lie for good, and teaches no more by it."""
+        task = self.run.task
+        newest = self.track.newest()
+        if newest is None or newest - tally.t_begin < task.stuck_s * 1e9:
+            return False
+        progress = self.track.speed(newest, task.stuck_s)
+        return progress is not None and progress * task.stuck_s < task.stuck_m
 
     def _act(self, joints: Joints, epoch: int) -> Action:
         # Uniform actions first; after a restart with weights at hand there is no going back to them.

@@ -2,8 +2,7 @@
 
 Observation: 8 motor angles, roll, pitch and their rates (no yaw: it drifts), with five past observations and actions: 112.
 Action: swing and extension of each leg, scaled to [-1, 1]^8: four swings, then four extensions.
-Reward: forward speed from the tracker, capped, minus three penalties. Termination: a fall, to the side or onto folded legs.
-Truncation: 500 steps.
+Reward: forward speed from the tracker, capped, minus three penalties. Termination: a fall. Truncation: 500 steps, or no way made.
 """
 
 from __future__ import annotations
@@ -82,19 +81,9 @@ class Walk:
         """The larger of roll and pitch, rad, without sign; nan if either is."""
         return float(np.maximum(abs(imu.roll), abs(imu.pitch)))
 
-    def splayed(self, swing: np.ndarray, extension: np.ndarray) -> bool:
-        """A leg, swing (4,) and extension (4,) in rad as measured, lies farther out than any action would send it."""
-        beyond = np.abs((np.concatenate((swing, extension)) - self._centre) / self._scale) - 1.0
-        return bool((beyond * self._scale > self.task.splay_rad).any())
-
-    def terminated(self, imu: Imu, splayed_s: float) -> bool:
-        """A fall: tilted beyond `fall_tilt`, or with a leg `splayed` for `splay_s`: folded under a torso that lies on its motors.
-
-        From there no action leads back up, and the tilt alone would let a robot lie for the rest of the episode. An attitude that
-        is no number counts as a fall.
-        """
-        # Written so that a comparison with nan, which is false, means fallen.
-        return not self.tilt(imu) <= self.task.fall_tilt or splayed_s >= self.task.splay_s
+    def terminated(self, imu: Imu) -> bool:
+        """A fall: rolled or pitched beyond `fall_tilt`; an attitude that is no number counts as one."""
+        return not self.tilt(imu) <= self.task.fall_tilt  # written so that a comparison with nan, which is false, means fallen
 
     def truncated(self, step: int) -> bool:
         """The time limit, which is no property of the world: values are bootstrapped across it."""
