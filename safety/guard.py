@@ -127,7 +127,7 @@ class Guard:
         before = self.state
         if before is State.RESET and self._granted and inputs.reset_outcome == "running":
             self._reset_began = True
-        if not self._reset_began and inputs.reset_outcome:  # what is still there of the reset before this one
+        if not self._reset_began and inputs.reset_outcome in ("done", "failed"):  # still of the reset before this one
             inputs = replace(inputs, reset_outcome="")
         self.session = self.ledger.judge(now, before, self._entered, self.session, inputs, raised)
         self._enter(now, AFTER_CAUSE[before][self.ledger.worst()])

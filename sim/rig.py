@@ -23,6 +23,7 @@ from robotrl.sim.operator import Script, needs_a_hand
 from robotrl.sim.twin import Twin
 
 PUSH_S = 0.1  # a push lasts so long, at a random moment of an episode (learning facts 4.3)
+BEATS = tuple(Beat(source=name, progress=0) for name in ("policy", "reset", "learner"))
 
 
 class Rig:
@@ -112,8 +113,8 @@ class Rig:
             self.sentry.hear(Episode(source="policy", episode=self.pilot.episode, step=0, total_steps=0, total_return=0.0,
                 speed=0.0, policy_version=0, policy_age_s=0.0, ended=self.pilot.just_ended), now)  # fmt: skip
         self.sentry.hear(self.resetter.state, now)
-        for name in ("policy", "reset", "learner"):
-            self.sentry.hear(Beat(source=name, progress=0), now)
+        for beat in BEATS:
+            self.sentry.hear(beat, now)
         tally = self.pilot.tally
         if tally is not None and tally.steps == self._push_at:
             self._push_at = -1
