@@ -96,7 +96,7 @@ def evaluate(directory: Path, check: Check, episodes: int) -> dict[str, Any]:
     )
     if "error" in result:
         return result
-    keys = ("return_mean", "return_min", "speed_mean", "speed_min", "falls", "upright")
+    keys = ("return_mean", "return_min", "speed_mean", "speed_min", "falls", "stuck", "upright")
     out: dict[str, Any] = {k: _short(result[k]) for k in keys} | {"count": len(result["episodes"])}
     rate = json.loads((directory / "run.json").read_text())["config"]["task"]["rate_hz"]
     across = [e["ended"] == "time" and e["speed"] * e["steps"] / rate >= CROSSED_M for e in result["episodes"]]

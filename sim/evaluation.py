@@ -1,7 +1,7 @@
 """`robotrl eval`: the deterministic policy of a run on the twin: returns, speeds, falls; on other ground and under pushes too.
 
 Speed is the torso's true net displacement along its first heading over the episode's time, from the physics and not from the
-tracker that the reward saw. An episode is `frozen` when the robot stood and got nowhere for a while: see `froze`.
+tracker that the reward saw.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from robotrl import config, rundir
@@ -25,7 +24,6 @@ from robotrl.sim.video import VideoWriter, caption
 
 EVALUATION_SEED = 1000  # evaluations draw their robots from other seeds than trainings
 VIDEO = (320, 240, 25)  # width, height, frames a second
-FREEZE_S, FREEZE_SPEED = 3.0, 0.05  # s, m/s: slower on average for so long is standing still; chosen
 
 
 class Walked:
@@ -37,34 +35,11 @@ class Walked:
         yaw = float(rig.twin.world.rpy[2])
         self.heading = np.array((math.cos(yaw), math.sin(yaw)))
         self.t = rig.seconds
-        self.path: list[tuple[float, float, float, bool]] = []
-        self.step()
-
-    def step(self) -> None:
-        """Note where the torso is now, and whether it is upright."""
-        world = self.rig.twin.world
-        x, y, _ = world.position
-        tilt = max(abs(float(angle)) for angle in world.rpy[:2])
-        self.path.append((self.rig.seconds, float(x), float(y), tilt < self.rig.run.task.fall_tilt))
-
-    def frozen(self) -> bool:
-        t, x, y, upright = np.array(self.path).T
-        return froze(t, np.stack((x, y), 1), upright > 0)
+        self.energy = 0.0
 
     def speed(self) -> float:
         moved = np.array(self.rig.twin.world.position[:2]) - self.start
         return float(moved @ self.heading / max(1e-9, self.rig.seconds - self.t))
-
-
-def froze(t: NDArray[np.float64], at: NDArray[np.float64], upright: NDArray[np.bool_]) -> bool:
-    """Whether in some FREEZE_S, upright throughout, it got less far than at FREEZE_SPEED. `t` (n,) s, `at` (n, 2) m."""
-    begin = np.arange(len(t))
-    end = np.searchsorted(t, t + FREEZE_S - 1e-6)
-    begin, end = begin[end < len(t)], end[end < len(t)]
-    fallen = np.concatenate(([0], np.cumsum(~upright)))
-    stood = fallen[end + 1] == fallen[begin]
-    way = np.linalg.norm(at[end] - at[begin], axis=1)
-    return bool(np.any(stood & (way < FREEZE_SPEED * (t[end] - t[begin]))))
 
 
 def evaluate(
@@ -99,22 +74,20 @@ def evaluate(
         tally = rig.pilot.tally
         if tally is not None and tally.episode != running:
             running, walked = tally.episode, Walked(rig)
-        elif walked is not None:
-            walked.step()
         if walked is not None and tally is not None and len(done) == 0:
             traces.add(rig)
             if film is not None and tally.steps % 2 == 0:
                 frame = rig.twin.world.render(*VIDEO[:2])
                 film.write(caption(frame, [f"t {tally.steps / run.task.rate_hz:4.1f} s   {walked.speed():.2f} m/s"]))
         if walked is not None and tally is None:
-            speed, frozen, walked = walked.speed(), walked.frozen(), None
+            speed, walked = walked.speed(), None
         for episode in rig.take_finished():
             row = {"return": episode.total_return, "speed": speed, "tracker_speed": episode.speed,
-                   "steps": episode.step, "ended": episode.ended, "frozen": frozen}  # fmt: skip
+                   "steps": episode.step, "ended": episode.ended}  # fmt: skip
             done.append(row)
             say(
                 f"episode {len(done):2d}: return {row['return']:6.1f}, {row['speed']:.2f} m/s, "
-                f"{row['steps']} steps, ended: {row['ended']}" + (", froze" if row["frozen"] else "")
+                f"{row['steps']} steps, ended: {row['ended']}"
             )
     rig.close()
     result = _summary(done)
@@ -160,8 +133,8 @@ def _summary(done: list[dict[str, Any]]) -> dict[str, Any]:
         "speed_mean": float(np.mean(speeds)),
         "speed_min": float(np.min(speeds)),
         "falls": sum(d["ended"] == "fall" for d in done),
+        "stuck": sum(d["ended"] == "stuck" for d in done),
         "upright": sum(d["ended"] == "time" for d in done),
-        "frozen": sum(d["frozen"] for d in done),
         "episodes": done,
     }
 
@@ -171,7 +144,7 @@ def summarise(result: dict[str, Any]) -> str:
     n = len(result["episodes"])
     return (
         f"evaluation of the deterministic policy, {n} episodes: {result['speed_mean']:.2f} m/s forward, "
-        f"return {result['return_mean']:.0f} of 250, {result['falls']} falls, {result['frozen']} frozen"
+        f"return {result['return_mean']:.0f} of 250, {result['falls']} falls, {result['stuck']} stuck"
     )
 
 

@@ -219,11 +219,10 @@ def test_eval_works_on_a_whole_one(run_dir, capfd):
     assert cli.main(["eval", str(run_dir), "--episodes", "1", "--json"]) == 0
     result = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert len(result["episodes"]) == 1 and result["episodes"][0]["steps"] == 2
-    assert result["episodes"][0]["frozen"] is False and result["frozen"] == 0, "an episode of two steps is no standing still"
 
 
-def test_eval_counts_a_robot_that_stands_still_as_frozen(run_dir, capfd):
-    """An actor whose last layer is nothing stands: upright for the whole time, and nowhere."""
+def test_eval_cuts_off_a_robot_that_stands_still(run_dir, capfd):
+    """An actor whose last layer is nothing stands: upright, and nowhere after three seconds."""
     record = json.loads((run_dir / "run.json").read_text())
     record["config"]["task"]["episode_steps"] = 200
     (run_dir / "run.json").write_text(json.dumps(record))
@@ -233,8 +232,9 @@ def test_eval_counts_a_robot_that_stands_still_as_frozen(run_dir, capfd):
     assert cli.main(["eval", str(run_dir), "--episodes", "1", "--json"]) == 0
     said = capfd.readouterr()
     result = json.loads(said.out.splitlines()[-1])
-    assert result["episodes"][0]["ended"] == "time" and result["episodes"][0]["frozen"] is True and result["frozen"] == 1
-    assert "1 frozen" in " ".join(said.err.split())
+    assert result["episodes"][0]["ended"] == "stuck" and result["stuck"] == 1 and result["falls"] == 0
+    assert 145 <= result["episodes"][0]["steps"] <= 165
+    assert "1 stuck" in " ".join(said.err.split())
 
 
 def test_eval_on_ground_that_is_not_there(run_dir, capfd):
