@@ -1,7 +1,8 @@
-"""Native libraries: beside their source when the install built them, else compiled once by the local compiler.
+"""Native libraries: compiled by the local compiler when first asked for, and kept beside their source.
 
-A library's name carries a hash of sources and flags; a fresh one is moved into place whole. Who asks for one does without where
-there is no compiler: slower, and otherwise the same.
+Where that may not be written, in the user's cache. A library's name carries a hash of sources and flags; a fresh one is moved
+into place whole, so processes that begin at once do not disturb each other. Who asks for one does without where there is no
+compiler: slower, and otherwise the same.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -32,29 +34,37 @@ class Library:
     what: str  # in messages, e.g. "the fused engine"
 
     def load(self) -> ctypes.CDLL:
-        """The library, compiled if need be (some seconds, once). Raises NoLibrary."""
+        """The library, compiled if need be (some seconds, once). Raises NoLibrary: no working compiler, or no place for it."""
         try:
-            return ctypes.CDLL(str(self.path()))
+            name = f"{self.source.stem}-{platform.machine()}-{self.fingerprint()}.so"
         except OSError as error:
-            raise NoLibrary(f"the library of {self.what} does not load: {error}") from None
-
-    def path(self) -> Path:
-        """Where the library lies; compiles it when it lies nowhere. NoLibrary without a working compiler."""
-        compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
-        name = f"{self.source.stem}-{platform.machine()}-{self.fingerprint()}.so"
-        folders = (self.source.parent, cache())
-        for folder in folders:
-            if (folder / name).is_file():
-                return folder / name
-        if compiler is None or shutil.which(compiler) is None:
-            raise NoLibrary(f"no C++ compiler (c++, g++ or clang++) for {self.what}; install one, e.g. the package g++")
-        for folder in folders:
+            raise NoLibrary(f"the source of {self.what} cannot be read: {error}") from None
+        places = [folder / name for folder in (self.source.parent, cache()) if folder is not None]
+        for place in places:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                return self._compile(folder / name, compiler)
+                return ctypes.CDLL(str(place))
             except OSError:
-                continue  # a package directory may be read-only: then the user's cache
-        raise NoLibrary(f"the library of {self.what} can be written neither to {folders[0]} nor to {folders[1]}")
+                continue  # not there, or made for another machine that shares the folder: then it is made anew
+        compiler, why = self._compiler(), ""
+        for place in places:
+            try:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                self._compile(place, compiler)
+                return ctypes.CDLL(str(place))
+            except OSError as error:  # a package directory may be read-only: then the user's cache
+                why = str(error)
+        raise NoLibrary(f"no place to keep the library of {self.what}: {why}")
+
+    def _compiler(self) -> list[str]:
+        """The command that compiles: what CXX says, or the first one found."""
+        if named := shlex.split(os.environ.get("CXX", "")):
+            if shutil.which(named[0]) is None:
+                raise NoLibrary(f"CXX names the compiler {named[0]!r}, which is not there; {self.what} is not compiled")
+            return named
+        found = next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+        if found is None:
+            raise NoLibrary(f"no C++ compiler (c++, g++ or clang++) for {self.what}; install one, e.g. the package g++")
+        return [found]
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any source or flag."""
@@ -63,31 +73,35 @@ class Library:
             digest.update(source.name.encode() + source.read_bytes())
         return digest.hexdigest()[:16]
 
-    def _compile(self, target: Path, compiler: str) -> Path:
+    def _compile(self, target: Path, compiler: list[str]) -> None:
         """Compile beside `target` and move into place; NoLibrary with the compiler's first complaint."""
         handle, draft = tempfile.mkstemp(suffix=".so", prefix=f".{self.source.stem}-", dir=target.parent)
         os.close(handle)
         try:
             done = subprocess.run(
-                [compiler, *ALWAYS, *self.flags, str(self.source), "-o", draft],
+                [*compiler, *ALWAYS, *self.flags, str(self.source), "-o", draft],
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=300,
                 check=False,
             )
             if done.returncode:
-                complaint = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[-200:])
-                raise NoLibrary(f"{compiler} could not compile {self.what}: {complaint.strip()}")
+                said = done.stderr.splitlines() or [f"exit code {done.returncode}"]
+                complaint = next((line for line in said if "error" in line), said[-1])
+                raise NoLibrary(f"{compiler[0]} could not compile {self.what}: {complaint.strip()}")
             os.chmod(draft, 0o755)
             os.replace(draft, target)
         except subprocess.TimeoutExpired:
-            raise NoLibrary(f"{compiler} took more than 300 s for {self.what}") from None
+            raise NoLibrary(f"{compiler[0]} took more than 300 s for {self.what}") from None
         finally:
             Path(draft).unlink(missing_ok=True)
-        return target
 
 
-def cache() -> Path:
-    """The user's folder for compiled libraries."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "robotrl"
+def cache() -> Path | None:
+    """The user's folder for compiled libraries; None for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "robotrl"
+    except RuntimeError:
+        return None

@@ -56,10 +56,20 @@ class _Plant(ctypes.Structure):
     ]  # fmt: skip
 
 
-@functools.cache
 def library() -> ctypes.CDLL:
     """The native library, its functions declared. Raises NoLibrary."""
-    found = LIBRARY.load()
+    found = _library()
+    if isinstance(found, NoLibrary):
+        raise NoLibrary(*found.args)
+    return found
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | NoLibrary:
+    try:
+        found = LIBRARY.load()
+    except NoLibrary as reason:
+        return reason  # remembered: a compiler that failed is not asked again for every world
     step, pointer = ctypes.c_int64, ctypes.c_void_p
     found.robotrl_demand.argtypes, found.robotrl_demand.restype = [pointer, step], ctypes.c_int
     found.robotrl_record.argtypes, found.robotrl_record.restype = [pointer, step], None
@@ -138,10 +148,10 @@ def imu_frames(world: World, twin: config.Twin) -> ImuFrames | None:
 
 
 class PlainLoop:
-    """Servos and physics by turns, as their pages say."""
+    """Servos and physics by turns, as their pages say. `note`: why it is not the native loop."""
 
-    def __init__(self, world: World, bank: ServoBank) -> None:
-        self._world, self._bank = world, bank
+    def __init__(self, world: World, bank: ServoBank, note: str = "") -> None:
+        self._world, self._bank, self.note = world, bank, note
 
     def advance(self, seconds: float) -> None:
         """Move on by whole physics steps; the rest is carried."""
@@ -150,6 +160,8 @@ class PlainLoop:
 
 class NativeLoop:
     """The same, and what lies between two physics steps is one native call. Raises NoLibrary."""
+
+    note = ""
 
     def __init__(self, world: World, bank: ServoBank) -> None:
         if not isinstance(world.history, NativeHistory) or bank.count != len(model.DIRECTION):
@@ -217,6 +229,7 @@ class NativeLoop:
 def loop(world: World, bank: ServoBank) -> PlainLoop | NativeLoop:
     """The fastest loop that there is here."""
     try:
+        library()
         return NativeLoop(world, bank)
-    except NoLibrary:
-        return PlainLoop(world, bank)
+    except NoLibrary as reason:
+        return PlainLoop(world, bank, str(reason))

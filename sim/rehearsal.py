@@ -47,7 +47,8 @@ class LearnerProcess:
             bufsize=1,
         )
         self._waiting = False
-        self.engine = self._answer()["engine"]
+        hello = self._answer()
+        self.engine, self.note = hello["engine"], hello["note"]
 
     def ask(self, count: int, save: bool = False) -> None:
         """Let it do the updates that `count` transitions are worth."""
@@ -219,6 +220,9 @@ def main(argv: list[str]) -> int:
     minutes = run.steps / run.task.rate_hz / 60
     console.print(f"[bold]{run.name}[/] on the twin: {run.steps} steps = {minutes:.0f} min of robot time, "
                   f"seed {run.seed}, learner: {training.learner.engine}", soft_wrap=True)  # fmt: skip
+    for what, note in (("learner", training.learner.note), ("twin", training.rig.twin.note)):
+        if note:
+            console.print(f"the {what} is slower than it can be: {note}", markup=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.completed}/{task.total}"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[said]}"))  # fmt: skip
     try:

@@ -54,6 +54,7 @@ class Twin:
             raise config.ConfigError(f"twin: {error}") from None
         self.bus = MoteusBus(self.world, run.robot.servos, run.twin, streams[0], None if lockstep else self.clock)
         self._loop = inner.loop(self.world, self.bus.bank)
+        self.note = self._loop.note  # why the twin is slower than it can be; empty when it is not
         self.imu = ImuSensor(self.world, run.twin, streams[1], inner.imu_frames(self.world, run.twin))
         self.tracker = TrackerSensor(self.world, run.twin, streams[2])
         self._ids, self._rng = run.robot.servos.ids, streams[3]
@@ -152,6 +153,8 @@ def main(argv: list[str]) -> int:
     try:
         with os.fdopen(words, "w") as out:
             print(json.dumps(server.paths), file=out, flush=True)
+        if twin.note:
+            print(f"robotrl twin: plain Python, slower: {twin.note}", file=sys.stderr, flush=True)
         if run.real_time and (refused := real_time(PRIORITY, lock=False)):
             print(f"robotrl twin: {refused}", file=sys.stderr, flush=True)
         server.serve()

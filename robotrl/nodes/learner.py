@@ -125,7 +125,7 @@ def lockstep(directory: Path) -> int:
     except (ValueError, Unsupported) as error:  # the run file asks for an agent that does not exist here
         print(json.dumps({"error": str(error)}), flush=True)
         return 2
-    print(json.dumps({"engine": student.agent.engine}), flush=True)
+    print(json.dumps({"engine": student.agent.engine, "note": student.agent.engine_note}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         begun = time.monotonic()
@@ -151,6 +151,8 @@ def wall_clock(directory: Path) -> int:
         node.close()
         return 0
     student = Student(node.run, directory, replay)
+    if student.agent.engine_note:
+        node.say(f"{student.agent.engine}: {student.agent.engine_note}")
     if student.resume():
         node.say(f"goes on after {student.updates} updates")
     saved = student.updates
