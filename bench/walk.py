@@ -39,8 +39,8 @@ class Check:
     speed: float | None = None  # at least, m/s
     total: float | None = None  # return, at least
     falls: int | None = None  # at most, of ten episodes
-    upright: int | None = None  # at least, of ten episodes: did not fall
-    crossed: int | None = None  # at least, of ten episodes: did not fall and came CROSSED_M forward
+    upright: int | None = None  # at least, of ten episodes: neither fell nor got stuck
+    crossed: int | None = None  # at least, of ten episodes: the same, and came CROSSED_M forward
 
 
 CHECKS = (

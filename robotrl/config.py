@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robotrl.configfile import ConfigError, Source, build, override, read
+from robotrl.configfile import ConfigError, Source, bound, build, override, read
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class Twin:
     tracker_noise_m: float = 0.002  # lateral sd of a tag board at 2 m (hardware facts 9)
     tracker_noise_rad: float = 0.006
     period_jitter: float = 0.1  # the control period varies by up to this fraction; chosen
-    randomise: bool = True  # domain randomisation at every reset; ranges in sim/world.py with their source
-    terrain: str = "flat"  # flat, slope:+5, blocks, stairs-down, stairs-up
+    randomise: bool = True  # domain randomisation at every reset; ranges in sim/domain.py with their source
+    terrain: str = "flat"  # flat, slope:+5, blocks, stairs-down[:cm], stairs-up[:cm]
     push_n: float = 0.0  # horizontal force of a random push, 0 for none
     wire_time: bool = True  # on the wall clock, bytes take the time they take on the wire
 
@@ -115,18 +115,18 @@ class Task:
     episode_steps: int = 500  # truncation; same source
     swing_range: float = 0.5  # rad about 0; authors' minitaur_extended_env
     extension_range: float = 0.35  # rad about extension_centre; theirs, 0.5, lets the torso lean at 30 degrees; chosen
-    extension_centre: float = 2.0  # rad; same
+    extension_centre: float = 2.0  # rad; authors' minitaur_extended_env
     smoothing: float = 0.5  # of the way to an action that the legs' target moves in a step; 1: no low-pass; chosen
-    speed_cap: float = 0.5  # m/s, reward is clip(v, +-cap); same
-    acceleration_weight: float = 0.1  # times mean |a'' | of the last three actions; same
+    speed_cap: float = 0.5  # m/s, reward is clip(v, +-cap); authors' minitaur_extended_env
+    acceleration_weight: float = 0.1  # times mean |second difference| of the last three leg targets, rad; same source
     tilt_weight: float = 0.5  # times the larger of roll and pitch beyond tilt_free; theirs, its size unpublished; chosen
     tilt_free: float = 0.2  # rad; a slope of 10 degrees is 0.17; chosen
     fold_weight: float = 0.05  # times front-leg swing under the body beyond fold_free; chosen (paper's third penalty)
     fold_free: float = 0.4  # rad; chosen
     fall_penalty: float = 10.0  # once, at a fall: more than a lunge forward earns before it; a fall costs a reset; chosen
     fall_tilt: float = 0.52  # rad, roll or pitch: the episode terminates; Walk in the Park and safety row 58
-    stuck_s: float = 3.0  # the episode is truncated when in so long a time
-    stuck_m: float = 0.15  # no more way was made forwards: early policies fold the legs and lie; crawling is faster; chosen
+    stuck_s: float = 3.0  # so long without stuck_m of way forwards truncates the episode; 1e9: never; chosen
+    stuck_m: float = 0.15  # m: early policies fold the legs and lie; crawling is faster; chosen
     velocity_window_s: float = 0.1  # over which the tracker's poses give a speed; chosen
     tracker_patience_s: float = 1.0  # the episode ends when poses stay away longer (hardware facts 9)
 
@@ -173,6 +173,16 @@ class Run:
     twin: Twin = field(default_factory=Twin)
 
 
+AT_LEAST = {
+    "seed": 0, "steps": 1, "evaluation_episodes": 1, "task.history": 1, "task.episode_steps": 1, "agent.batch": 1,
+    "agent.critics": 1, "agent.threads": 1, "agent.publish_every": 1, "agent.capacity": 1, "agent.noise_beta": 0,
+}  # fmt: skip
+ABOVE_ZERO = (
+    "task.rate_hz", "task.swing_range", "task.extension_range", "task.smoothing", "task.stuck_s", "task.velocity_window_s",
+    "agent.initial_temperature", "twin.physics_dt",
+)  # fmt: skip
+
+
 def load(path: Path, overrides: list[str] | None = None) -> Run:
     """Read a run file, the robot file it names, and `key.path=value` overrides; every complaint names file and line."""
     data = read(path)
@@ -189,7 +199,9 @@ def load(path: Path, overrides: list[str] | None = None) -> Run:
     for item in overrides or []:
         override(data, item)
         where[item.split("=", 1)[0].strip()] = Source(Path("--set"), item)
-    return typing.cast(Run, build(Run, data, "", where))
+    run = typing.cast(Run, build(Run, data, "", where))
+    bound(run, AT_LEAST, ABOVE_ZERO, where)
+    return run
 
 
 def from_dict(data: dict[str, Any], path: Path) -> Run:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import operator
 import re
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,15 @@ def build(cls: type, data: Any, path: str, where: dict[str, Source]) -> Any:
         else:
             values[key] = _convert(hints[key], value, full, where)
     return cls(**values)
+
+
+def bound(config: Any, at_least: Mapping[str, float], above_zero: tuple[str, ...], where: dict[str, Source]) -> None:
+    """ConfigError for a number of `config`, by its dotted key, with which nothing could be run."""
+    for key in (*at_least, *above_zero):
+        value, lowest = operator.attrgetter(key)(config), at_least.get(key)
+        if not (value > 0 if lowest is None else value >= lowest):  # a nan is neither
+            asked = "more than 0" if lowest is None else f"{lowest} or more"
+            raise ConfigError(f"{_where(key, where)}: {key} must be {asked}, not {value}")
 
 
 def _convert(kind: Any, value: Any, full: str, where: dict[str, Source]) -> Any:

@@ -152,7 +152,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="robotrl eval", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("run_dir", type=Path, nargs="?", help="run directory (default: the newest under runs)")
     parser.add_argument("--episodes", type=int, default=10)
-    parser.add_argument("--terrain", help="flat, slope:+5, slope:-10, blocks, stairs-down, stairs-up")
+    parser.add_argument("--terrain", help="flat, slope:+5, slope:-10, blocks, stairs-down[:cm], stairs-up[:cm]")
     parser.add_argument("--push", type=float, metavar="N", help="one horizontal push of this force for 0.1 s in every episode")
     parser.add_argument("--weights", type=Path, help="weights file (default: the run's newest)")
     parser.add_argument("--video", action="store_true", help="film the first episode to walk.mp4")

@@ -14,11 +14,8 @@ Quaternion = tuple[float, float, float, float]  # x, y, z, w
 Pair = tuple[tuple[float, ...], ...]  # (position, orientation) or (velocity, spin), as PyBullet answers
 
 GRAVITY = 9.81
-TORSO, SPEED, ROW = (
-    24,
-    31,
-    37,
-)  # of a row: angle, velocity, torque; position, orientation (from TORSO); velocity, spin (from SPEED)
+# Of a row: angle, velocity, torque; from TORSO position and orientation, from SPEED velocity and spin.
+TORSO, SPEED, ROW = 24, 31, 37
 NEVER = -(1 << 60)  # a step that is not: those before the first have small negative numbers
 
 

@@ -2,7 +2,8 @@
 
 Observation: 8 motor angles, roll, pitch and their rates (no yaw: it drifts), with five past observations and actions: 112.
 Action: swing and extension of each leg, scaled to [-1, 1]^8: four swings, then four extensions.
-Reward: forward speed from the tracker, capped, minus three penalties. Termination: a fall. Truncation: 500 steps, or no way made.
+Reward: forward speed from the tracker, capped, minus penalties on jerky targets, tilt, front legs under the body and a fall.
+Termination: a fall. Truncation: 500 steps, or no way made.
 """
 
 from __future__ import annotations
