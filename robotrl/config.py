@@ -101,7 +101,7 @@ class Twin:
     period_jitter: float = 0.1  # the control period varies by up to this fraction; chosen
     randomise: bool = True  # domain randomisation at every reset; ranges in sim/domain.py with their source
     terrain: str = "flat"  # flat, slope:+5, blocks, stairs-down[:cm], stairs-up[:cm]
-    push_n: float = 0.0  # horizontal force of a random push, 0 for none
+    push_n: float = 0.0  # N, horizontal; a random push has half to all of it, 0 for none
     wire_time: bool = True  # on the wall clock, bytes take the time they take on the wire
 
 

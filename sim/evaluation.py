@@ -153,11 +153,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("run_dir", type=Path, nargs="?", help="run directory (default: the newest under runs)")
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--terrain", help="flat, slope:+5, slope:-10, blocks, stairs-down[:cm], stairs-up[:cm]")
-    parser.add_argument("--push", type=float, metavar="N", help="one horizontal push of this force for 0.1 s in every episode")
+    parser.add_argument("--push", type=float, metavar="N", help="a push of half to all of this force for 0.1 s in every episode")
     parser.add_argument("--weights", type=Path, help="weights file (default: the run's newest)")
     parser.add_argument("--video", action="store_true", help="film the first episode to walk.mp4")
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
     args = parser.parse_args(argv)
+    if args.episodes < 1:
+        parser.error(f"--episodes must be 1 or more, not {args.episodes}")
     directory = args.run_dir or rundir.newest(Path("runs"))
     console = Console(stderr=args.json)
     result = evaluate(

@@ -41,7 +41,10 @@ class Twin:
     """
 
     def __init__(self, run: config.Run, seed: int, clock: Clock | None = None) -> None:
-        import_bullet()
+        try:
+            import_bullet()
+        except ImportError as error:
+            raise config.ConfigError(f"twin: no PyBullet here ({error}); its wheels: CPython 3.11, Linux x86-64") from None
         from robotrl.sim import inner  # late: they import pybullet, which must have been told to be quiet
         from robotrl.sim.world import World
 
