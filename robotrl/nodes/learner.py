@@ -150,11 +150,12 @@ def wall_clock(directory: Path) -> int:
     if replay is None:
         node.close()
         return 0
-    student = Student(node.run, directory, replay)
-    if student.agent.engine_note:
-        node.say(f"{student.agent.engine}: {student.agent.engine_note}")
-    if student.resume():
-        node.say(f"goes on after {student.updates} updates")
+    try:
+        student = _student(node, replay)
+    except (ValueError, Unsupported) as error:  # an agent that does not exist here, or a checkpoint of another one
+        node.say(error)
+        node.close()
+        return 2
     saved = student.updates
     status = node.bus.publisher("learner")
     every = max(1, int(node.run.agent.publish_every * node.run.agent.updates_per_step))
@@ -177,6 +178,16 @@ def wall_clock(directory: Path) -> int:
     student.save()
     node.close()
     return 0
+
+
+def _student(node: Node, replay: Replay) -> Student:
+    """The run's student, where its checkpoint left it; what the person should know of it is said."""
+    student = Student(node.run, node.directory, replay)
+    if student.agent.engine_note:
+        node.say(f"{student.agent.engine}: {student.agent.engine_note}")
+    if student.resume():
+        node.say(f"goes on after {student.updates} updates")
+    return student
 
 
 def _await_replay(node: Node) -> Replay | None:
