@@ -38,8 +38,8 @@ class Check:
     early: bool = False
     speed: float | None = None  # at least, m/s
     total: float | None = None  # return, at least
-    falls: int | None = None  # at most, of ten episodes
-    upright: int | None = None  # at least, of ten episodes: neither fell nor got stuck
+    falls: int | None = None  # at most, of ten episodes; one that ends lying counts as one
+    upright: int | None = None  # at least, of ten episodes: neither fell nor lies at the end
     crossed: int | None = None  # at least, of ten episodes: the same, and came CROSSED_M forward
 
 
@@ -96,10 +96,10 @@ def evaluate(directory: Path, check: Check, episodes: int) -> dict[str, Any]:
     )
     if "error" in result:
         return result
-    keys = ("return_mean", "return_min", "speed_mean", "speed_min", "falls", "stuck", "upright")
+    keys = ("return_mean", "return_min", "speed_mean", "speed_min", "falls", "lying", "upright")
     out: dict[str, Any] = {k: _short(result[k]) for k in keys} | {"count": len(result["episodes"])}
     rate = json.loads((directory / "run.json").read_text())["config"]["task"]["rate_hz"]
-    across = [e["ended"] == "time" and e["speed"] * e["steps"] / rate >= CROSSED_M for e in result["episodes"]]
+    across = [e["ended"] == "time" and not e["lying"] and e["speed"] * e["steps"] / rate >= CROSSED_M for e in result["episodes"]]
     out["crossed"] = sum(across)
     out["episodes"] = [{k: _short(v) for k, v in e.items()} for e in result["episodes"]]
     return out
@@ -149,6 +149,7 @@ def curve(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for _, found in sorted(bins.items()):
         n = len(found)
         point = {"steps": found[-1]["step_total"], "episodes": n, "falls": sum(e["ended"] == "fall" for e in found)}
+        point["stuck"] = sum(e["ended"] == "stuck" for e in found)
         point |= {"speed": _short(sum(e["speed"] for e in found) / n), "return": _short(sum(e["return"] for e in found) / n)}
         out.append(point | {"wall_s": round(found[-1]["wall_s"], 1)} if "wall_s" in found[-1] else point)
     return out
@@ -162,7 +163,7 @@ def verdict(check: Check, found: dict[str, Any]) -> bool | None:
     return (
         (check.speed is None or found["speed_mean"] >= check.speed)
         and (check.total is None or found["return_mean"] >= check.total)
-        and (check.falls is None or found["falls"] <= check.falls * tenth)
+        and (check.falls is None or found["falls"] + found["lying"] <= check.falls * tenth)
         and (check.upright is None or found["upright"] >= check.upright * tenth)
         and (check.crossed is None or found["crossed"] >= check.crossed * tenth)
     )

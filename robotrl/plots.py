@@ -147,8 +147,10 @@ def summary(data: Data) -> str:
     episodes, evaluations = data.records.get("episode", []), data.records.get("evaluation", [])
     parts = []
     if episodes:
-        falls = sum(r.get("ended") == "fall" for r in episodes)
-        parts.append(f"{int(episodes[-1]['step_total']):,} steps, {len(episodes)} episodes, {falls} falls in training")
+        falls, stuck = (sum(r.get("ended") == end for r in episodes) for end in ("fall", "stuck"))
+        parts.append(
+            f"{int(episodes[-1]['step_total']):,} steps, {len(episodes)} episodes, {falls} falls and {stuck} stuck in training"
+        )
     if evaluations:
         last = evaluations[-1]
         speed, score = (float(last.get(key, np.nan)) for key in ("speed_mean", "return_mean"))

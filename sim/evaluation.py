@@ -1,7 +1,8 @@
 """`robotrl eval`: the deterministic policy of a run on the twin: returns, speeds, falls; on other ground and under pushes too.
 
 Speed is the torso's true net displacement along its first heading over the episode's time, from the physics and not from the
-tracker that the reward saw.
+tracker that the reward saw. An episode lasts its full time unless the robot falls: nothing is cut off for getting nowhere. One
+that ends with the legs folded under a torso on the ground is `lying`, which is neither a fall nor upright.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from rich.console import Console
 
 from robotrl import config, rundir
 from robotrl.agents.actor import Actor
+from robotrl.kinematics import to_leg
 from robotrl.sim.rig import Rig
 from robotrl.sim.video import VideoWriter, caption
 
 EVALUATION_SEED = 1000  # evaluations draw their robots from other seeds than trainings
 VIDEO = (320, 240, 25)  # width, height, frames a second
+# A leg so far (rad) beyond the range of actions, for so long (s), is folded by the robot's weight: 0.04 s is the most in a gait.
+FOLDED_RAD, FOLDED_S = 0.3, 1.0
 
 
 class Walked:
@@ -31,15 +35,28 @@ class Walked:
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
-        self.start = np.array(rig.twin.world.position[:2])
+        self.start = self.at = np.array(rig.twin.world.position[:2])
         yaw = float(rig.twin.world.rpy[2])
         self.heading = np.array((math.cos(yaw), math.sin(yaw)))
-        self.t = rig.seconds
-        self.energy = 0.0
+        self.begun = self.now = self.sound = rig.seconds
+
+    def look(self) -> None:
+        """Once a cycle while the episode runs: in its last one the robot may already be carried back to a course's start."""
+        self.at, self.now = np.array(self.rig.twin.world.position[:2]), self.rig.seconds
+        task, joints = self.rig.run.task, self.rig.joints
+        assert joints is not None
+        swing, extension = to_leg(np.asarray(joints.position))
+        beyond = np.abs(swing) - task.swing_range, np.abs(extension - task.extension_centre) - task.extension_range
+        if max(map(np.max, beyond)) <= FOLDED_RAD:
+            self.sound = self.now
 
     def speed(self) -> float:
-        moved = np.array(self.rig.twin.world.position[:2]) - self.start
-        return float(moved @ self.heading / max(1e-9, self.rig.seconds - self.t))
+        """Mean forward speed so far, m/s."""
+        return float((self.at - self.start) @ self.heading / max(1e-9, self.now - self.begun))
+
+    def lies(self) -> bool:
+        """Some leg has been folded for a while."""
+        return self.now - self.sound >= FOLDED_S
 
 
 def evaluate(
@@ -58,7 +75,7 @@ def evaluate(
         terrain=run.twin.terrain if terrain is None else terrain,
         push_n=run.twin.push_n if push_n is None else push_n,
     )
-    run = dataclasses.replace(run, twin=twin)
+    run = dataclasses.replace(run, twin=twin, task=dataclasses.replace(run.task, stuck_s=math.inf))
     rig = Rig(run, EVALUATION_SEED + run.seed, deterministic=True)
     source = weights or directory / "weights" / "policy.safetensors"
     if not source.is_file():
@@ -79,15 +96,17 @@ def evaluate(
             if film is not None and tally.steps % 2 == 0:
                 frame = rig.twin.world.render(*VIDEO[:2])
                 film.write(caption(frame, [f"t {tally.steps / run.task.rate_hz:4.1f} s   {walked.speed():.2f} m/s"]))
+        if walked is not None and tally is not None:
+            walked.look()
         if walked is not None and tally is None:
-            speed, walked = walked.speed(), None
+            speed, lying, walked = walked.speed(), walked.lies(), None
         for episode in rig.take_finished():
             row = {"return": episode.total_return, "speed": speed, "tracker_speed": episode.speed,
-                   "steps": episode.step, "ended": episode.ended}  # fmt: skip
+                   "steps": episode.step, "ended": episode.ended, "lying": lying}  # fmt: skip
             done.append(row)
             say(
                 f"episode {len(done):2d}: return {row['return']:6.1f}, {row['speed']:.2f} m/s, "
-                f"{row['steps']} steps, ended: {row['ended']}"
+                f"{row['steps']} steps, ended: {row['ended']}{', lying' if lying else ''}"
             )
     rig.close()
     result = _summary(done)
@@ -133,8 +152,8 @@ def _summary(done: list[dict[str, Any]]) -> dict[str, Any]:
         "speed_mean": float(np.mean(speeds)),
         "speed_min": float(np.min(speeds)),
         "falls": sum(d["ended"] == "fall" for d in done),
-        "stuck": sum(d["ended"] == "stuck" for d in done),
-        "upright": sum(d["ended"] == "time" for d in done),
+        "lying": sum(d["ended"] == "time" and d["lying"] for d in done),
+        "upright": sum(d["ended"] == "time" and not d["lying"] for d in done),
         "episodes": done,
     }
 
@@ -144,7 +163,7 @@ def summarise(result: dict[str, Any]) -> str:
     n = len(result["episodes"])
     return (
         f"evaluation of the deterministic policy, {n} episodes: {result['speed_mean']:.2f} m/s forward, "
-        f"return {result['return_mean']:.0f} of 250, {result['falls']} falls, {result['stuck']} stuck"
+        f"return {result['return_mean']:.0f} of 250, {result['falls']} falls, {result['lying']} lying"
     )
 
 

@@ -95,7 +95,7 @@ class Training:
         self.rig = Rig(run, run.seed, replay=self.replay)
         self.metrics = rundir.Metrics(directory)
         self.learner = LearnerProcess(directory)
-        self.falls = self.episodes = self.updates = 0
+        self.falls = self.stuck = self.episodes = self.updates = 0
         self.recent: deque[Episode] = deque(maxlen=10)
         self.started = time.monotonic()
         self._causes: tuple[str, ...] = ()
@@ -157,6 +157,7 @@ class Training:
     def _note(self, episode: Episode) -> None:
         self.episodes += 1
         self.falls += episode.ended == "fall"
+        self.stuck += episode.ended == "stuck"
         self.recent.append(episode)
         self.metrics.write(
             "episode", episode=episode.episode, steps=episode.step, step_total=episode.transitions,
@@ -170,7 +171,7 @@ class Training:
         speed = sum(e.speed for e in last) / max(1, len(last))
         total = sum(e.total_return for e in last) / max(1, len(last))
         times = self.rig.seconds / wall
-        walked = f"{speed:5.2f} m/s  return {total:6.1f}  falls {self.falls:3d}"
+        walked = f"{speed:5.2f} m/s  return {total:6.1f}  falls {self.falls:3d}  stuck {self.stuck:3d}"
         return f"{walked}  {self.updates / wall:4.0f} updates/s  {times:4.1f}x real time"
 
     def close(self) -> None:
@@ -233,7 +234,8 @@ def main(argv: list[str]) -> int:
     wall = time.monotonic() - training.started
     result = evaluate(run, directory, run.evaluation_episodes, video=not args.no_video, say=console.print)
     result |= {"run": str(directory), "steps": run.steps, "seed": run.seed, "train_wall_s": round(wall, 1),
-               "updates": training.updates, "engine": training.learner.engine, "falls_in_training": training.falls}  # fmt: skip
+               "updates": training.updates, "engine": training.learner.engine,
+               "falls_in_training": training.falls, "stuck_in_training": training.stuck}  # fmt: skip
     rundir.write_json(directory / "result.json", result)
     from robotrl.plots import plot_run
 

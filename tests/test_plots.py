@@ -80,7 +80,7 @@ def test_panels_say_what_they_show_and_what_is_missing(run_dir, monkeypatch):
 
 def test_summary_counts(run_dir):
     assert plots.summary(plots.read(run_dir)) == (
-        "200 steps, 2 episodes, 1 falls in training   ·   evaluation: 0.31 m/s, return 25, falls 1 of 2"
+        "200 steps, 2 episodes, 1 falls and 0 stuck in training   ·   evaluation: 0.31 m/s, return 25, falls 1 of 2"
     )
 
 
