@@ -4,7 +4,7 @@ For each seed `robotrl rehearse`, then the deterministic policy on robots drawn 
 transitions, as it is at the end, and, without further training, on slopes, loose blocks, stairs and under pushes. Every
 evaluation is a process of its own and the results are written after each: one that fails loses no other.
 
-Run:   nice python bench/walk.py --seeds 0 1 2 --steps 160000        (more than an hour a seed)
+Run:   nice python bench/walk.py --seeds 0 1 2 --steps 160000        (20 to 40 minutes a seed)
 Later: python bench/walk.py --collect runs/20261120-131500-walk ...   evaluates runs that were trained before
 """
 
