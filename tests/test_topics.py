@@ -28,13 +28,15 @@ NOT_YET = {("beat", "recorder")}  # the name is kept for a node that this progra
 
 
 def published(source: str) -> set[str]:
-    """Topics given to `publisher(...)`: by name, or by a comprehension over names."""
+    """Topics given to `publisher(...)`, by name or by a comprehension over names, and to `sense(node, connect, ...)`."""
     topics = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.GeneratorExp | ast.ListComp | ast.DictComp) and "publisher(" in ast.unparse(node):
             topics |= {c.value for c in ast.walk(node.generators[0].iter) if isinstance(c, ast.Constant)}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("publisher") and node.args:
             topics |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "sense":
+            topics |= {node.args[2].value} if isinstance(node.args[2], ast.Constant) else set()
     return topics
 
 
@@ -52,6 +54,7 @@ def test_the_operator_of_the_twin_publishes_what_the_console_does():
 
 def test_the_reader_of_source_sees_each_form():
     assert published('bus.publisher("a")\nx, y = (node.bus.publisher(t) for t in ("b", "c"))') == {"a", "b", "c"}
+    assert published('return sense(node, lambda: connect(node), "d", 10, read)') == {"d"}
 
 
 @pytest.mark.parametrize("topic", TOPICS)

@@ -22,7 +22,7 @@ def walk():
     del sys.modules["bench_walk"]
 
 
-GOOD = {"speed_mean": 0.5, "return_mean": 230.0, "falls": 1, "upright": 9, "crossed": 9, "count": 10}
+GOOD = {"speed_mean": 0.5, "return_mean": 230.0, "falls": 1, "lying": 0, "upright": 9, "crossed": 9, "count": 10}
 
 
 def test_who_only_stands_has_not_crossed(walk):
@@ -31,7 +31,7 @@ def test_who_only_stands_has_not_crossed(walk):
     assert walk.verdict(slope, GOOD | {"upright": 10, "crossed": 0}) is False
 
 
-@pytest.mark.parametrize("worse", [{"speed_mean": 0.44}, {"return_mean": 219.0}, {"falls": 2}])
+@pytest.mark.parametrize("worse", [{"speed_mean": 0.44}, {"return_mean": 219.0}, {"falls": 2}, {"lying": 1}])
 def test_each_figure_at_the_end_counts(walk, worse):
     end = next(c for c in walk.CHECKS if c.name == "at the end")
     assert walk.verdict(end, GOOD) is True
