@@ -241,6 +241,25 @@ def test_eval_of_a_robot_that_stands_lasts_its_time_and_is_upright(run_dir, capf
     assert (result["upright"], result["lying"], result["falls"]) == (1, 0, 0)
 
 
+def test_eval_on_a_course_measures_the_way_before_the_robot_is_carried_back(run_dir, capfd, monkeypatch):
+    """Here every placement is 7 m farther on: a speed of metres a second would be that of being carried."""
+    from robotrl.sim.world import World
+
+    still(run_dir)
+    carried, place, position = [0.0], World.place, World.position.fget
+
+    def carry(self, pose="stand"):
+        carried[0] += 7.0
+        return place(self, pose)
+
+    monkeypatch.setattr(World, "place", carry)
+    monkeypatch.setattr(World, "position", property(lambda self: position(self) + (carried[0], 0.0, 0.0)))
+    assert cli.main(["eval", str(run_dir), "--episodes", "1", "--terrain", "slope:+5", "--json"]) == 0
+    result = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert carried[0] > 14.0 and result["episodes"][0]["ended"] == "time"
+    assert abs(result["episodes"][0]["speed"]) < 0.2
+
+
 def test_eval_on_ground_that_is_not_there(run_dir, capfd):
     assert "use flat, slope:+5" in complaint(capfd, "eval", str(run_dir), "--terrain", "moon")
 
