@@ -118,7 +118,7 @@ class Gate:
         if permit.epoch > self._highest_epoch:
             self._highest_epoch, self._last_seq, self._bad_actions = permit.epoch, -1, 0
         self._permit = permit
-        self._permit_until = min(now, permit.t or now) + PERMIT_VALID_NS
+        self._permit_until = min(now, permit.t) + PERMIT_VALID_NS
         return True
 
     @property

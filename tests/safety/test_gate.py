@@ -90,9 +90,10 @@ def test_between_two_cycles_it_shuts_for_a_permit_without_torque(permit):
     assert gate.permit(permit, T) and gate.lapse(T)
 
 
-def test_permit_that_was_long_on_its_way_is_not_fresh():
+@pytest.mark.parametrize("stamp", [0, T])
+def test_permit_that_was_long_on_its_way_is_not_fresh(stamp):
     gate = Gate(LIMITS)
-    gate.permit(Permit(t=T), 10 * T)
+    gate.permit(Permit(t=stamp), 10 * T)
     assert gate.decide(10 * T, None, STAND, FRESH).target is None
 
 
@@ -131,7 +132,7 @@ def test_lower_epoch_is_refused_for_ever():
     assert not gate.permit(Permit(epoch=4), T)
     assert gate.counts["permit epoch"] == 1
     assert gate.decide(T, Action(epoch=4), STAND, FRESH).refused == "epoch"
-    gate.permit(Permit(epoch=6), 2 * T)
+    gate.permit(Permit(epoch=6, t=2 * T), 2 * T)
     assert gate.decide(2 * T, Action(epoch=5, t=2 * T), STAND, FRESH).refused == "epoch"
     assert gate.decide(2 * T, Action(epoch=6, t=2 * T), STAND, FRESH).refused == ""
 
@@ -216,9 +217,9 @@ def test_first_target_is_near_the_present_angle():
     verdict = gate.decide(0, Action((3.0,) * 8, t=0), STAND, FRESH)
     assert verdict.writer == "policy"
     assert max(abs(a - b) for a, b in zip(verdict.target, STAND, strict=True)) <= 0.035
-    gate.permit(Permit(torque=False), T)
+    gate.permit(Permit(torque=False, t=T), T)
     gate.decide(T, None, STAND, FRESH)
-    gate.permit(Permit(), 2 * T)
+    gate.permit(Permit(t=2 * T), 2 * T)
     again = gate.decide(2 * T, None, (2.5,) * 8, FRESH)
     assert again.target == pytest.approx((2.5,) * 8)  # the old goal is forgotten when torque goes off
 
@@ -246,7 +247,7 @@ def test_unread_joint_is_lead_by_its_last_angle_for_three_cycles_and_then_keeps_
     gate = opened()
     moved = []
     for k in range(1, 7):
-        gate.permit(Permit(), k * T)
+        gate.permit(Permit(t=k * T), k * T)
         want = (1.5 + 0.1 * k,) * 8
         missed = (k, *FRESH[1:])
         verdict = gate.decide(k * T, Action(want, seq=k, t=k * T), STAND, missed)
@@ -277,7 +278,7 @@ def test_comes_in_from_outside_without_a_jump():
     gate = Gate(LIMITS)
     goals = [5.0]
     for k in range(12):
-        gate.permit(Permit(state="HOLD"), k * T)
+        gate.permit(Permit(state="HOLD", t=k * T), k * T)
         goals.append(gate.decide(k * T, None, (goals[-1], 1.0) * 4, FRESH).target[0])
     assert goals[-1] <= 3.6 and all(0 <= a - b <= 0.8 for a, b in pairwise(goals))
 
@@ -347,7 +348,7 @@ def drive(limits: GateLimits, cycles) -> int:
     scale = 1.0
     for k, (permit, target, position, missed) in enumerate(cycles, 1):
         now = k * T
-        if permit is not None and gate.permit(permit, now):
+        if permit is not None and gate.permit(replace(permit, t=now), now):
             scale = permit.speed_scale
         right = len(position) == len(missed) == limits.joints
         for i in range(limits.joints):

@@ -6,6 +6,7 @@ import math
 import re
 import struct
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -70,6 +71,8 @@ class Watcher:
     def cycle(self, pause_ns: int, permit: Permit | None, action: Action | None, angles) -> None:
         self.clock.advance(pause_ns)
         self.far.written, self.far.angles = b"", angles
+        if permit is not None:
+            permit = msgspec.structs.replace(permit, t=self.clock.now())
         self._take(permit)
         joints, applied, _ = self.loop.cycle(permit, action)
         for i in range(8):
