@@ -56,7 +56,7 @@ class Chain:
         self._values = [_UNREAD for _ in servos.ids]
         self._missed = [UNKNOWN_AFTER for _ in servos.ids]
         self._reach = 1.5 * servos.velocity_limit * JUMP_S
-        self._strain = [0.0] * len(servos.ids)  # s above the continuous torque, wearing off as it built up
+        self._strain = [0.0] * len(servos.ids)  # s above the continuous torque without a break
         self._eased: tuple[int, ...] = ()
         self._read_at: int | None = None
         self._waiting: set[int] = set()
@@ -101,15 +101,18 @@ class Chain:
         return self._commands.targets(out)
 
     def _ease(self, now: int, torque: Sequence[float]) -> None:
-        """Which servos have used more than their continuous torque for `peak_s`, and must do without until they rested."""
+        """Which servos have used more than their continuous torque for `peak_s` on end: they do without until they ask for less.
+
+        The rule by which the motors shut themselves off, sooner: time above counts only while it is not interrupted (hardware
+        facts 1.3). Heat that builds up over many short peaks is the temperature limit's business.
+        """
         passed = 0.0 if self._read_at is None else min(0.1, (now - self._read_at) * 1e-9)
         self._read_at = now
         limit = self._servos.continuous_torque
         for i, nm in enumerate(torque):
-            strained = abs(nm) > limit - 0.05  # the limit itself, as it reads back, is no rest
-            self._strain[i] = min(2 * self._servos.peak_s, max(0.0, self._strain[i] + (passed if strained else -passed)))
-        over = self._servos.peak_s
-        self._eased = tuple(i for i, s in enumerate(self._strain) if s >= over or (i in self._eased and s > 0.0))
+            strained = abs(nm) > limit - 0.05  # the limit itself, as it reads back: it still asks for all it gets
+            self._strain[i] = self._strain[i] + passed if strained else 0.0
+        self._eased = tuple(i for i, s in enumerate(self._strain) if s >= self._servos.peak_s)
 
     def damp(self) -> None:
         """Hold zero velocity by the damping gain alone: position mode, kp scale 0. To be sent every cycle.

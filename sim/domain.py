@@ -24,6 +24,7 @@ class Domain:
     foot_friction: float = 1.0  # coefficient of the lower links
     extra_latency_s: float = 0.0  # s a sensor reading is older than its transport makes it
     imu_bias: tuple[float, float] = (0.0, 0.0)  # rad added to roll and pitch
+    lean: tuple[float, float] = (0.0, 0.0)  # rad by which a floor that should be level rises along x and along y
 
     @classmethod
     def nominal(cls, battery_v: float = 16.0) -> Domain:
@@ -49,4 +50,5 @@ class Domain:
             # Latency 0..40 ms in the paper; the policy's own period is 20 ms of it here: 20..40 in all.
             extra_latency_s=uniform(0.0, 0.02),
             imu_bias=(uniform(-0.05, 0.05), uniform(-0.05, 0.05)),
+            lean=(uniform(-0.05, 0.05), uniform(-0.05, 0.05)),  # 3 degrees: no floor is level; chosen
         )

@@ -13,7 +13,7 @@ import numpy as np
 import pybullet
 import pybullet_data
 
-from robotrl.sim.history import Quaternion
+from robotrl.sim.history import Quaternion, matrix, product
 
 BLOCKS = 24
 BLOCK_AREA = ((0.6, 5.0), (-0.8, 0.8))  # m, ahead of the robot
@@ -30,6 +30,7 @@ class Terrain:
     """What was built: `height` (m) and `tilt` of the ground under the origin, and the bodies it is made of."""
 
     client: int
+    level: bool = True  # nothing but a floor, which a domain may lean
     height: float = 0.0
     tilt: Quaternion = (0.0, 0.0, 0.0, 1.0)
     ground: list[int] = field(default_factory=list)
@@ -45,6 +46,25 @@ class Terrain:
             pybullet.resetBasePositionAndOrientation(body, at, turn, physicsClientId=self.client)
             pybullet.resetBaseVelocity(body, [0, 0, 0], [0, 0, 0], physicsClientId=self.client)
 
+    def lean(self, rise: tuple[float, float], under: tuple[float, float]) -> None:
+        """Turn the floor about its point at `under` (x, y; m) until it rises by `rise` (rad) along x and along y."""
+        (x, y), normal = under, [row[2] for row in matrix(self.tilt)]
+        z = self.height - (normal[0] * x + normal[1] * y) / normal[2]
+        along_x, along_y = -rise[0] / 2, rise[1] / 2  # nose up is a negative pitch
+        self.tilt = product((0.0, math.sin(along_x), 0.0, math.cos(along_x)), (math.sin(along_y), 0.0, 0.0, math.cos(along_y)))
+        normal = [row[2] for row in matrix(self.tilt)]
+        self.height = z + (normal[0] * x + normal[1] * y) / normal[2]
+        self._set_floor()
+
+    def sink(self, depth: float) -> None:
+        """Lower the floor by `depth` m."""
+        self.height -= depth
+        self._set_floor()
+
+    def _set_floor(self) -> None:
+        at = [0.0, 0.0, self.height]
+        pybullet.resetBasePositionAndOrientation(self.ground[0], at, self.tilt, physicsClientId=self.client)
+
 
 def build(client: int, word: str, rng: np.random.Generator) -> Terrain:
     """Build the terrain named by `word` into `client`. Raises ValueError for a word it does not know."""
@@ -57,7 +77,7 @@ def build(client: int, word: str, rng: np.random.Generator) -> Terrain:
     missing = kind == "slope" and not value
     if kind not in wants or missing or math.isinf(number) or (value and not wants[kind]) or abs(number) > 45:
         raise ValueError(f"terrain {word!r}: use flat, slope:+5, blocks, stairs-down or stairs-up[:cm]")
-    terrain = Terrain(client)
+    terrain = Terrain(client, level=kind == "flat")
     if kind == "slope":
         half = -math.radians(number) / 2  # nose up is a negative pitch
         terrain.tilt = (0.0, math.sin(half), 0.0, math.cos(half))

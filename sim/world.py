@@ -166,6 +166,10 @@ class World:
         self.domain = domain
         self.motors.battery_v, self.motors.strength = domain.battery_v, domain.strength
         self.motors.friction = domain.joint_friction
+        if self.terrain.level:
+            x, y, _ = self.torso(0.0).position
+            self.terrain.lean(domain.lean, (x, y))
+            self.terrain.sink(max(0.0, -self._clearance()))  # no foot is in it
         for link, (mass, inertia) in self._dynamics.items():
             base = link == -1
             m = mass * (domain.base_mass if base else domain.leg_mass)

@@ -199,6 +199,29 @@ def test_slope(make, degrees: int) -> None:
     assert np.abs(world.rpy - [0, -math.radians(degrees), 0]).max() < 0.15
 
 
+def test_a_floor_leans_about_the_robot_and_a_course_never(make) -> None:
+    world = make()
+    world.apply(Domain(lean=(0.05, -0.03)))
+    assert world._clearance() == pytest.approx(0.0, abs=1e-4)
+    world.advance(0.5, servo(STAND))
+    np.testing.assert_allclose(world.rpy[:2], [-0.03, -0.05], atol=0.02)
+    pybullet.resetBasePositionAndOrientation(world.model.body, [4, 3, 2.9], [0, 0, 0, 1], physicsClientId=world.model.client)
+    world.advance(0.002, servo(STAND))
+    x, y, _ = world.position
+
+    def floor(x: float, y: float) -> float:
+        return pybullet.rayTest([x, y, 2], [x, y, -9], physicsClientId=world.model.client)[0][3][2]
+
+    before = floor(x, y)
+    world.apply(Domain(lean=(-0.05, 0.04)))
+    assert before == pytest.approx(0.05 * x - 0.03 * y, abs=0.02) and floor(x, y) == pytest.approx(before, abs=1e-6)
+    world.place("stand")
+    assert world._clearance() == pytest.approx(0.002, abs=1e-3)
+    course = make(terrain="slope:5")
+    course.apply(Domain(lean=(0.05, 0.05)))
+    assert course.terrain.tilt == make(terrain="slope:5").terrain.tilt
+
+
 def test_stairs_and_blocks(make) -> None:
     down = make(terrain="stairs-down:4")
     assert down.position[2] == pytest.approx(make().position[2] + 0.12, abs=1e-3)
