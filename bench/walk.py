@@ -51,6 +51,7 @@ CHECKS = (
     *(Check(f"stairs down, {cm} cm", ("--terrain", f"stairs-down:{cm}"), crossed=8) for cm in (2, 4)),
     *(Check(f"stairs up, {cm} cm", ("--terrain", f"stairs-up:{cm}")) for cm in (2, 4)),
     Check("pushes 120-240 N", ("--push", "240"), upright=8),
+    Check("pushes 30-60 N", ("--push", "60")),
 )
 
 
