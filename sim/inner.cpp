@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "answers.h"
+
 namespace {
 
 constexpr int N = 8;                 // motors
@@ -317,6 +319,6 @@ int robotrl_imu(const Ring* r, int64_t step, double back, const double* noise, c
   return 0;
 }
 
-int robotrl_sizes(int which) { return which == 0 ? sizeof(Ring) : which == 1 ? sizeof(Plant) : sizeof(Thermal); }
+int robotrl_sizes(int which) { return which == 0 ? sizeof(Ring) : which == 1 ? sizeof(Plant) : which == 2 ? sizeof(Thermal) : sizeof(Field); }
 
 }  // extern "C"
