@@ -80,7 +80,7 @@ def _library() -> ctypes.CDLL | NoLibrary:
     found.robotrl_torso.argtypes, found.robotrl_torso.restype = [pointer, step, ctypes.c_double, pointer], None
     found.robotrl_imu.argtypes = [pointer, step, ctypes.c_double, pointer, pointer, pointer, pointer]
     found.robotrl_imu.restype = ctypes.c_int
-    found.robotrl_warm.argtypes, found.robotrl_warm.restype = [pointer, pointer, ctypes.c_double, pointer, pointer], None
+    found.robotrl_warm.argtypes, found.robotrl_warm.restype = [pointer, pointer, ctypes.c_double, pointer, pointer], ctypes.c_int
     found.robotrl_telemetry.argtypes = [pointer, pointer, step, ctypes.c_double, pointer, pointer, pointer, pointer]
     found.robotrl_telemetry.restype = None
     size = ctypes.c_int32
