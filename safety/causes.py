@@ -217,6 +217,7 @@ class Ledger:
         self.rows = {row.id: row for row in rows}
         if len(self.rows) != len(rows):
             raise ValueError("two causes have one id; give each its own")
+        self._watched = tuple((row.signal, row.above, row) for row in rows if row.signal)
         self.active: set[str] = set()
         self.latched: set[str] = set()
         self.last = ""  # the newest that did more than warn
@@ -226,10 +227,12 @@ class Ledger:
 
     def judge(self, now: int, state: State, entered: int, session: bool, inputs: Inputs, raised: set[str]) -> bool:
         """Bring the books up to `now`; true while the session, if there is one, may go on."""
-        for row in self.rows.values():
-            if not (row.id in raised or self._shows(row, now, state, entered, inputs)):
-                self._since.pop(row.id, None)
-                self.active.discard(row.id)
+        seen = raised | self._seen_in(now, state, entered, inputs)
+        for id in self._since.keys() - seen:  # a break: its debounce begins anew
+            del self._since[id]
+            self.active.discard(id)
+        for row in self.rows.values() if seen else ():
+            if row.id not in seen:
                 continue
             if now - self._since.setdefault(row.id, now) < row.debounce_s * 1e9:
                 continue
@@ -239,11 +242,10 @@ class Ledger:
                 session = self._enter(row, now, state, session)
         return session
 
-    @staticmethod
-    def _shows(row: Cause, now: int, state: State, entered: int, inputs: Inputs) -> bool:
-        if not row.signal or state not in row.states or now - entered < row.grace_s * 1e9:
-            return False
-        return not getattr(inputs, row.signal) <= row.above  # and not `>`: nan shows
+    def _seen_in(self, now: int, state: State, entered: int, inputs: Inputs) -> set[str]:
+        """The rows whose signal shows them, where and when they are judged."""
+        shown = [row for signal, above, row in self._watched if not getattr(inputs, signal) <= above]  # and not `>`: nan shows
+        return {row.id for row in shown if state in row.states and now - entered >= row.grace_s * 1e9}
 
     def _enter(self, row: Cause, now: int, state: State, session: bool) -> bool:
         if row.action <= Severity.WARN:
@@ -269,7 +271,8 @@ class Ledger:
         return sorted(rows, key=lambda row: (-row.action, row.id))
 
     def worst(self) -> Severity:
-        return max((row.action for row in self.standing()), default=Severity.NONE)
+        standing = self.standing()
+        return standing[0].action if standing else Severity.NONE
 
     def quiet(self, now: int, seconds: float) -> bool:
         """Nothing that does more than warn stands, or was active in the last `seconds`."""

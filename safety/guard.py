@@ -192,10 +192,10 @@ class Guard:
 
     def _move_on(self, now: int, inputs: Inputs) -> State:
         """Where the state goes by itself when neither a cause nor a key moved it in this step."""
-        state, worst = self.state, self.ledger.worst()
+        state = self.state
         if state is State.BOOT or (state is State.READY and not inputs.checks_passed):
             return State.CHECK
-        if state is State.CHECK and inputs.checks_passed and worst <= Severity.WARN:
+        if state is State.CHECK and inputs.checks_passed and self.ledger.worst() <= Severity.WARN:
             return State.READY
         if state is State.RUN and inputs.episode_ended:
             return State.RESET
@@ -203,7 +203,7 @@ class Guard:
             return State.RUN if self.session else State.HOLD
         if state is State.STOPPING and (inputs.still or now - self._entered >= STOP_NS):
             latched = any(self.ledger.rows[id].action >= Severity.STOPPING for id in self.ledger.latched)
-            return State.PSTOP if latched else State.HOLD if worst < Severity.STOPPING else state
+            return State.PSTOP if latched else State.HOLD if self.ledger.worst() < Severity.STOPPING else state
         rested = state is State.HOLD or (state is State.RELAX and self._stop == "off")
         if rested and self.session and inputs.still and self.ledger.quiet(now, RESUME_S):
             return State.RESET
@@ -228,17 +228,18 @@ class Guard:
             self._off_since = now
         self._torque = torque
         self._stop, next_epoch = self._stage(now), self._lease(inputs)
+        standing = self.ledger.standing()
         return Outputs(
             state=self.state,
             epoch=self._epoch,
             holder=powers.holder if self._granted else "",
             torque=torque,
             speed_scale=powers.speed_scale,
-            causes=tuple(row.id for row in self.ledger.standing()),
+            causes=tuple([row.id for row in standing]),
             last_cause=self.ledger.last,
             session=self.session,
             nonce=self._nonce(now),
-            note=self._note(now, inputs, refused),
+            note=self._note(now, inputs, refused, standing),
             stop=self._stop,
             next_epoch=next_epoch,
             refused=refused,
@@ -253,10 +254,10 @@ class Guard:
             self._nonces[newest] = now
         return newest
 
-    def _note(self, now: int, inputs: Inputs, refused: tuple[str, ...]) -> str:
+    def _note(self, now: int, inputs: Inputs, refused: tuple[str, ...], standing: list[Cause]) -> str:
         if refused:
             return refused[0]
-        for row in self.ledger.standing()[:1]:
+        for row in standing[:1]:
             by_answer = (self.state, row.answer) in AFTER_COMMAND
             clear = row.id in self.ledger.latched and not by_answer and not self.ledger.refusal(now)
             return f"{row.note}; press clear" if clear else row.note

@@ -11,20 +11,17 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from robotrl.sim import firmware as fw
 from robotrl.sim.fdcanusb import LONGEST_FRAME
-from robotrl.sim.layouts import Plan
+from robotrl.sim.layouts import Plan, Reply
 
 DIGITS = 8  # hexadecimal ones of a single-precision number
 CACHE = 256  # writes remembered
 
-
-class Queries(NamedTuple):
-    """A write that asks servos, in this order, all the same."""
-
-    servos: tuple[int, ...]
-    host: int
-    plan: Plan
+Spoken = Callable[[NDArray[np.float32]], bytes]  # the servos' telemetry (n, 16) to what they say
 
 
 class Goal(NamedTuple):
@@ -36,11 +33,16 @@ class Goal(NamedTuple):
 
 
 class Blocks:
-    """Memory of whole writes. `address` and `plan` take a line's identifier and its frame apart, as in `MoteusBus`."""
+    """Memory of whole writes. `address` and `plan` take a line's identifier and its frame apart, as in `MoteusBus`.
 
-    def __init__(self, address: Callable[[bytes], Any], plan: Callable[[bytes], Any]) -> None:
-        self._address, self._plan = address, plan
-        self.queries: dict[bytes, Queries] = {}
+    `chorus` makes, of a host and a reply, what says the answers of some servos.
+    """
+
+    def __init__(
+        self, address: Callable[[bytes], Any], plan: Callable[[bytes], Any], chorus: Callable[[list[int], int, Reply], Spoken]
+    ) -> None:
+        self._address, self._plan, self._chorus = address, plan, chorus
+        self.queries: dict[bytes, Spoken] = {}  # by the whole write: what answers it
         self._goals: dict[bytes, list[Goal]] = {}  # by all text but the digits
         self._digits: list[slice] = []
         self._between: list[slice] = []
@@ -59,7 +61,7 @@ class Blocks:
             _, _, host, plan = asked[0]
             alike = all(query[2] == host and query[3] is plan for query in asked)
             if alike and plan.reply is not None and plan.reply.bulk and len(self.queries) < CACHE:
-                self.queries[data] = Queries(tuple(servo for _, servo, _, _ in asked), host, plan)
+                self.queries[data] = self._chorus([servo for _, servo, _, _ in asked], host, plan.reply)
             return
         goals, at = [], 0
         for line in lines:

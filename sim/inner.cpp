@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "answers.h"
+
 namespace {
 
 constexpr int N = 8;                 // motors
@@ -48,7 +50,7 @@ struct Plant {
 
 // What the servos know of themselves.
 struct Thermal {
-  double *sign, *offset;  // (N,)
+  double *sign, *offset, *trip_c;  // (N,)
   double ambient_c, kelvin_per_a2, nm_per_a_squared, board_share, nm_per_a, turn;
 };
 
@@ -244,7 +246,9 @@ void robotrl_record(Plant* p, int64_t step) {
 }
 
 // ServoBank.warm, without the trips: `board` (N,) deg C. `share` of the way to where a temperature settles has passed.
-void robotrl_warm(Plant* p, const Thermal* t, double share, double* motor_c, double* board) {
+// 1 when a motor shut off or a board is too hot: `ServoBank.trip_hot` has something to do.
+int robotrl_warm(Plant* p, const Thermal* t, double share, double* motor_c, double* board) {
+  bool hot = false;
   for (int i = 0; i < N; ++i) {
     if (share != 0.0) {
       const double settled = t->ambient_c + t->kelvin_per_a2 * (p->heat[i] / p->heat_steps / t->nm_per_a_squared);
@@ -252,10 +256,13 @@ void robotrl_warm(Plant* p, const Thermal* t, double share, double* motor_c, dou
       p->heat[i] = 0.0;
     }
     board[i] = t->ambient_c + t->board_share * (motor_c[i] - t->ambient_c);
+    hot |= p->overheated[i] || board[i] > t->trip_c[i];
   }
+  return hot;
 }
 
-// ServoBank.telemetry: registers 0x000 to 0x00F of all servos into `out` (N, 16), seen `back` steps ago (0: now).
+// ServoBank.telemetry: registers 0x000 to 0x00F of all servos into `out` (N, 16), seen `back` steps ago (0: now). Mode, voltage and
+// fault stay as they are.
 void robotrl_telemetry(const Plant* p, const Thermal* t, int64_t step, double back, const double* noise, const double* motor_c,
                        const double* board, float* out) {
   const int64_t whole = static_cast<int64_t>(back);
@@ -272,7 +279,6 @@ void robotrl_telemetry(const Plant* p, const Thermal* t, int64_t step, double ba
     const double amps = sign * std::copysign(interpolated(std::fabs(shaft), p->newton_metres, p->amperes), shaft);
     const double turns = (sign * (angle + noise[i]) + t->offset[i]) / t->turn;
     const double speed = sign * velocity / t->turn, torque = amps * t->nm_per_a;
-    std::memset(out, 0, 16 * sizeof(float));
     out[1] = out[6] = static_cast<float>(turns);
     out[2] = static_cast<float>(speed);
     out[3] = static_cast<float>(torque);
@@ -317,6 +323,6 @@ int robotrl_imu(const Ring* r, int64_t step, double back, const double* noise, c
   return 0;
 }
 
-int robotrl_sizes(int which) { return which == 0 ? sizeof(Ring) : which == 1 ? sizeof(Plant) : sizeof(Thermal); }
+int robotrl_sizes(int which) { return which == 0 ? sizeof(Ring) : which == 1 ? sizeof(Plant) : which == 2 ? sizeof(Thermal) : sizeof(Field); }
 
 }  // extern "C"

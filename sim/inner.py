@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,10 @@ import numpy as np
 from robotrl import config, native
 from robotrl.native import NoLibrary
 from robotrl.sim import model, motor, senses
+from robotrl.sim.answers import Field, NativeChorus
+from robotrl.sim.blocks import Spoken
 from robotrl.sim.history import GRAVITY, NEVER, Array, History, Pair, Quaternion, Torso
+from robotrl.sim.layouts import Reply
 from robotrl.sim.readings import Readings, Thermal
 from robotrl.sim.servo import ServoBank
 
@@ -76,10 +80,13 @@ def _library() -> ctypes.CDLL | NoLibrary:
     found.robotrl_torso.argtypes, found.robotrl_torso.restype = [pointer, step, ctypes.c_double, pointer], None
     found.robotrl_imu.argtypes = [pointer, step, ctypes.c_double, pointer, pointer, pointer, pointer]
     found.robotrl_imu.restype = ctypes.c_int
-    found.robotrl_warm.argtypes, found.robotrl_warm.restype = [pointer, pointer, ctypes.c_double, pointer, pointer], None
+    found.robotrl_warm.argtypes, found.robotrl_warm.restype = [pointer, pointer, ctypes.c_double, pointer, pointer], ctypes.c_int
     found.robotrl_telemetry.argtypes = [pointer, pointer, step, ctypes.c_double, pointer, pointer, pointer, pointer]
     found.robotrl_telemetry.restype = None
-    for which, mirror in enumerate((_Ring, _Plant, Thermal)):
+    size = ctypes.c_int32
+    found.robotrl_answers.argtypes = [pointer, pointer, size, pointer, pointer, size, pointer]
+    found.robotrl_answers.restype = None
+    for which, mirror in enumerate((_Ring, _Plant, Thermal, Field)):
         assert found.robotrl_sizes(which) == ctypes.sizeof(mirror), mirror
     return found
 
@@ -145,6 +152,14 @@ class ImuFrames:
 def imu_frames(world: World, twin: config.Twin) -> ImuFrames | None:
     """The fast way to an IMU's bytes, where there is one."""
     return ImuFrames(world.history, twin) if isinstance(world.history, NativeHistory) else None
+
+
+def chorus() -> Callable[[Reply, Sequence[int], Sequence[bytes]], Spoken] | None:
+    """The fast way to what servos answer, where there is one."""
+    try:
+        return functools.partial(NativeChorus, library())
+    except NoLibrary:
+        return None
 
 
 class PlainLoop:

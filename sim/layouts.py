@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,14 @@ from robotrl.sim.registers import (
 )
 
 
+class Field(NamedTuple):
+    """A register's place in a reply."""
+
+    register: int
+    kind: int
+    at: int  # byte
+
+
 class Reply:
     """The answer to a set of reads: built for all servos at once from their telemetry, one by one where it needs more."""
 
@@ -55,8 +64,11 @@ class Reply:
                     self.parts.append((kind, register, 1))
         self._fit()
         self.bulk = all(isinstance(p, bytes) or p[1] + p[2] <= 0x10 for p in self.parts)
+        self.fields: list[Field] = []
+        self.template = self._lay_out()
         self._runs: list[tuple[Any, int, Any, Any, Any]] = []  # by kind: columns, kind, bytes, scales, largest number
-        self._template = self._lay_out()
+        for kind in sorted({field.kind for field in self.fields}) if self.bulk else ():
+            self._runs.append(self._run(kind))
 
     def _fit(self) -> None:
         """Keep the parts that a CAN-FD frame has room for."""
@@ -68,31 +80,34 @@ class Reply:
         self.parts = kept
 
     def _lay_out(self) -> bytes:
+        """The frame with nothing in its fields, which are listed on the way."""
         out = bytearray(self._head)
-        columns: dict[int, list[int]] = {}
-        where: dict[int, list[int]] = {}
         for part in self.parts:
             if isinstance(part, bytes):
                 out += part
                 continue
             kind, start, count = part
             out += _reply_head(kind, start, count)
-            columns.setdefault(kind, []).extend(range(start, start + count))
-            where.setdefault(kind, []).extend(range(len(out), len(out) + count * SIZE[kind]))
-            out += bytes(count * SIZE[kind])
-        for kind, those in columns.items() if self.bulk else ():
-            scale = largest = None
-            if kind != F32:
-                scale = np.array([TELEMETRY[column][kind] for column in those], np.float32)
-                largest = (np.float64 if kind == INT32 else np.float32)(LARGEST[kind])
-            self._runs.append((np.array(those), kind, np.array(where[kind]), scale, largest))
+            for register in range(start, start + count):
+                self.fields.append(Field(register, kind, len(out)))
+                out += bytes(SIZE[kind])
         length = next(n for n in CAN_FD_LENGTHS if n >= len(out))
         return bytes(out) + bytes([PAD]) * (length - len(out))
 
+    def _run(self, kind: int) -> tuple[Any, int, Any, Any, Any]:
+        """The fields of one kind, for all servos at once."""
+        fields = [field for field in self.fields if field.kind == kind]
+        where = np.array([field.at + k for field in fields for k in range(SIZE[kind])])
+        scale = largest = None
+        if kind != F32:
+            scale = np.array([TELEMETRY[field.register][kind] for field in fields], np.float32)
+            largest = (np.float64 if kind == INT32 else np.float32)(LARGEST[kind])
+        return np.array([field.register for field in fields]), kind, where, scale, largest
+
     def of_all(self, telemetry: NDArray[np.float32]) -> list[str]:
         """The answers of all servos, as hex text; for `bulk` replies only. `telemetry` (n, 16)."""
-        n, size = len(telemetry), len(self._template)
-        out = np.frombuffer(self._template * n, np.uint8).reshape(n, size).copy()
+        n, size = len(telemetry), len(self.template)
+        out = np.frombuffer(self.template * n, np.uint8).reshape(n, size).copy()
         for columns, kind, where, scale, largest in self._runs:
             values = telemetry.take(columns, 1)
             if scale is not None:
@@ -113,7 +128,18 @@ class Reply:
             for register in range(start, start + count):
                 value, scale = read(register)
                 out += encode(value, kind, scale)
-        return bytes(out).ljust(len(self._template), bytes([PAD])).hex()
+        return bytes(out).ljust(len(self.template), bytes([PAD])).hex()
+
+
+class Chorus:
+    """The answers of several servos that were asked all the same, as one text. `heads`: what stands before each one's digits."""
+
+    def __init__(self, reply: Reply, servos: Sequence[int], heads: Sequence[bytes]) -> None:
+        self._reply, self._said = reply, tuple(zip(servos, heads, strict=True))
+
+    def __call__(self, telemetry: NDArray[np.float32]) -> bytes:
+        texts = self._reply.of_all(telemetry)
+        return b"".join([b"%b%b\r\n" % (head, texts[servo].encode()) for servo, head in self._said])
 
 
 class Plan:

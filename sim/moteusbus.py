@@ -7,17 +7,18 @@ their time, a servo takes TURN_NS before it answers, so eight queries take about
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from robotrl import config
 from robotrl.clock import Clock
-from robotrl.sim.blocks import CACHE, Blocks, row_of
+from robotrl.sim.blocks import CACHE, Blocks, Spoken, row_of
 from robotrl.sim.diagnostic import Diagnostic
 from robotrl.sim.fdcanusb import OK, USB_NS, Adapter
 from robotrl.sim.firmware import NM_PER_A, POSITION, TURN
-from robotrl.sim.layouts import Plan
+from robotrl.sim.layouts import Chorus, Plan, Reply
 from robotrl.sim.registers import (
     COMMAND,
     IDENTITY,
@@ -48,7 +49,9 @@ class MoteusBus(Adapter):
         twin: config.Twin,
         rng: np.random.Generator,
         clock: Clock | None = None,
+        quick: Callable[[Reply, Sequence[int], Sequence[bytes]], Spoken] | None = None,
     ) -> None:
+        """`quick` makes what does the same as a `Chorus`, faster."""
         super().__init__(clock if twin.wire_time else None)
         self.world = world
         self.bank = ServoBank(world, servos, twin)
@@ -60,7 +63,8 @@ class MoteusBus(Adapter):
         self._plans: dict[tuple[int, bytes], list[Plan]] = {}
         self._addresses: dict[bytes, Address] = {}
         self._known: dict[bytes, tuple[int, int, int, Plan]] = {}  # whole lines of queries: size, servo, host, plan
-        self._blocks = Blocks(self._address, self._plan)
+        self._quick = quick
+        self._blocks = Blocks(self._address, self._plan, self._chorus)
         self._seen = (-1.0, -1)  # time and mode changes that `_telemetry` is from
         self._telemetry = np.zeros((self.bank.count, 16), np.float32)
         self._answers: dict[tuple[Plan, int, bool], list[bytes]] = {}  # by plan and host: the lines of all servos
@@ -82,12 +86,16 @@ class MoteusBus(Adapter):
     # ---- whole writes
 
     def _ask_again(self, data: bytes) -> bool:
-        known = self._blocks.queries.get(data)
-        if known is None:
+        answer = self._blocks.queries.get(data)
+        if answer is None:
             return False
-        lines = self._lines(known.host, known.plan)
-        self._out.append(b"".join([OK + lines[servo] for servo in known.servos]))
+        self._look()
+        self._out.append(answer(self._telemetry))
         return True
+
+    def _chorus(self, servos: list[int], host: int, reply: Reply) -> Spoken:
+        heads = [OK + self._head(servo, host) for servo in servos]
+        return (self._quick or Chorus)(reply, servos, heads)
 
     def _move_on(self, data: bytes) -> bool:
         commands = self._blocks.goals(data)
@@ -206,7 +214,10 @@ class MoteusBus(Adapter):
         return lines
 
     def _reply(self, servo: int, host: int, text: str) -> bytes:
-        return self._ended(b"rcv %x %b" % (self._canid[servo] << 8 | host, text.encode()))
+        return self._ended(self._head(servo, host) + text.encode())
+
+    def _head(self, servo: int, host: int) -> bytes:
+        return b"rcv %x " % (self._canid[servo] << 8 | host)
 
     def _say_reply(self, line: bytes) -> None:
         if self._clock is None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl.sim import firmware as fw
+from robotrl.sim.domain import Domain
 from robotrl.sim.firmware import Array
 from robotrl.sim.motor import RESISTANCE
 from robotrl.sim.servo import ServoBank
@@ -21,7 +22,7 @@ class Thermal(ctypes.Structure):
     """Mirror of the struct of that name."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("sign", "offset")),
+        *((name, ctypes.c_void_p) for name in ("sign", "offset", "trip_c")),
         *((name, ctypes.c_double) for name in (
             "ambient_c", "kelvin_per_a2", "nm_per_a_squared", "board_share", "nm_per_a", "turn",
         )),
@@ -38,27 +39,38 @@ class Readings:
         n = bank.count
         self._noise, self._board, self._out = np.zeros(n), np.zeros(n), np.zeros((n, 16), np.float32)
         self._thermal = Thermal(
-            bank.sign.ctypes.data, bank.offset.ctypes.data, fw.AMBIENT_C, fw.THERMAL_K_PER_W * RESISTANCE, fw.NM_PER_A**2,
+            bank.sign.ctypes.data, bank.offset.ctypes.data, None, fw.AMBIENT_C, fw.THERMAL_K_PER_W * RESISTANCE, fw.NM_PER_A**2,
             fw.BOARD_SHARE, fw.NM_PER_A, fw.TURN,
         )  # fmt: skip
         temperatures = (bank.motor_c.ctypes.data, self._board.ctypes.data)
         self._heating = (ctypes.addressof(self._thermal), temperatures)
         self._where = (self._noise.ctypes.data, *temperatures, self._out.ctypes.data)
+        self._trip_c, self._domain, self._changes = np.zeros(0), Domain(), -1  # as the native side and `_out` know them
 
     def __call__(self, joint_noise: Array) -> NDArray[np.float32]:
-        bank, history, out = self._bank, self._history, self._out
+        bank, history = self._bank, self._history
         self._noise[:] = joint_noise
+        if (trip_c := bank.trip_c) is not self._trip_c:
+            self._trip_c, self._thermal.trip_c = trip_c, trip_c.ctypes.data
         thermal, temperatures = self._heating
         share = bank.passed()
         self._plant.heat_steps = bank.heat_steps
-        self._warm(self._at, thermal, share, *temperatures)
+        hot = self._warm(self._at, thermal, share, *temperatures)
         if share:
             bank.heat_steps = 0
-        bank.trip_hot(self._board)
-        late = bank.world.domain.extra_latency_s
-        whole, part = history.split(late)
+        if hot:
+            bank.trip_hot(self._board)
+        self._show()
+        whole, part = history.split(bank.world.domain.extra_latency_s)
         self._telemetry(self._at, thermal, history.step, whole + part, *self._where)
-        out[:, 0] = bank.mode
-        out[:, 13] = bank.world.domain.battery_v
-        out[:, 15] = bank.fault
-        return out
+        return self._out
+
+    def _show(self) -> None:
+        """What changes rarely."""
+        bank, out = self._bank, self._out
+        if bank.changes != self._changes:
+            self._changes = bank.changes
+            out[:, 0], out[:, 15] = bank.mode, bank.fault
+        if (domain := bank.world.domain) is not self._domain:
+            self._domain = domain
+            out[:, 13] = domain.battery_v

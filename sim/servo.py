@@ -265,9 +265,14 @@ class ServoBank:
         elapsed, self._cooled_at = now - self._cooled_at, now
         return -math.expm1(-elapsed / fw.THERMAL_S) if elapsed > 0 and self.heat_steps else 0.0
 
+    @property
+    def trip_c(self) -> Array:
+        """Board temperatures (n,) beyond which the servos trip, deg C; another array once they were configured anew."""
+        return self._conf("servo.fault_temperature")
+
     def trip_hot(self, board: Array) -> None:
         """Trip every servo whose motor shut off or whose board (n,) deg C is too hot."""
-        hot = self.world.overheated | (board > self._conf("servo.fault_temperature"))
+        hot = self.world.overheated | (board > self.trip_c)
         for i in np.flatnonzero(hot):
             if self.mode[i] not in (fw.STOPPED, fw.FAULT):
                 self.trip(int(i), fw.OVER_TEMPERATURE)

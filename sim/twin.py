@@ -55,7 +55,8 @@ class Twin:
             self.world = World(run.twin, seed)
         except ValueError as error:  # names a terrain or a robot that there is not
             raise config.ConfigError(f"twin: {error}") from None
-        self.bus = MoteusBus(self.world, run.robot.servos, run.twin, streams[0], None if lockstep else self.clock)
+        wire_clock = None if lockstep else self.clock
+        self.bus = MoteusBus(self.world, run.robot.servos, run.twin, streams[0], wire_clock, inner.chorus())
         self._loop = inner.loop(self.world, self.bus.bank)
         self.note = self._loop.note  # why the twin is slower than it can be; empty when it is not
         self.imu = ImuSensor(self.world, run.twin, streams[1], inner.imu_frames(self.world, run.twin))

@@ -10,6 +10,7 @@ import math
 import os
 import secrets
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class Sentry:
         self._used_action: int = NEVER
         self._nan_action = False
         self._overruns_in_row = 0
-        self._errors: list[tuple[int, int]] = []
+        self._errors: deque[tuple[int, int]] = deque()  # when, and bad frames until then
         self._stale_imu = 0
         self._commands: list[Command] = []
         self._human = NEVER
@@ -126,7 +127,9 @@ class Sentry:
         late = self._drive is not None and drive.overruns > self._drive.overruns
         self._overruns_in_row = self._overruns_in_row + 1 if late else 0
         self._drive = drive
-        self._errors = [e for e in self._errors if now - e[0] <= LATE_FRAME_S * 1e9] + [(now, drive.frame_errors)]
+        while self._errors and now - self._errors[0][0] > LATE_FRAME_S * 1e9:
+            self._errors.popleft()
+        self._errors.append((now, drive.frame_errors))
         self._had_torque = self._had_torque or drive.torque_on
 
     def _take_operator(self, key: m.Operator, now: int) -> None:

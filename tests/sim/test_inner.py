@@ -16,6 +16,7 @@ from robotrl.sim import firmware as fw
 from robotrl.sim import inner, model
 from robotrl.sim.domain import Domain
 from robotrl.sim.history import History
+from robotrl.sim.layouts import Chorus, Reply
 from robotrl.sim.motor import Motors
 from robotrl.sim.rig import Rig
 from robotrl.sim.servo import ServoBank
@@ -79,6 +80,7 @@ class Story:
             bank.reboot(servo)
         elif chance < 0.06:
             bank.conf[servo]["servo.pid_position.kp"] = rng.uniform(0, 100)
+            bank.conf[servo]["servo.fault_temperature"] = rng.choice([75.0, fw.AMBIENT_C + 0.001])
             bank.reconfigured()
         elif chance < 0.08:
             motors.battery_v, motors.strength, motors.friction = rng.uniform(14, 17), rng.uniform(0.8, 1.2), rng.uniform(0, 0.05)
@@ -87,7 +89,7 @@ class Story:
         elif chance < 0.2 and motors.watching:
             motors.overload_s[motors.overload_s > 0] = 0.999  # who is overloaded now has been for long
         self.loop.advance(rng.uniform(0.0, 0.05))
-        self.world.domain = Domain(extra_latency_s=rng.choice([0.0, 0.0137]))
+        self.world.domain = Domain(extra_latency_s=rng.choice([0.0, 0.0137]), battery_v=rng.choice([15.0, 16.0]))
         self.told = bank.telemetry(rng.standard_normal(8)).copy()
 
     def state(self) -> dict[str, bytes]:
@@ -165,6 +167,35 @@ def test_a_current_that_is_no_number_stops_the_world() -> None:
             story.loop.advance(0.1)
 
 
+def random_reply(rng: np.random.Generator) -> Reply:
+    """A reply to random reads of the telemetry, in all widths, unknown registers among them."""
+    reads = []
+    for _ in range(rng.integers(1, 6)):
+        start = int(rng.integers(0x10))
+        reads.append((int(rng.integers(4)), start, int(rng.integers(1, 0x11 - start))))
+    return Reply(tuple(reads), b"\x30\x05\x02" if rng.random() < 0.3 else b"")
+
+
+@native
+def test_answers_agree_to_the_byte() -> None:
+    make, rng = inner.chorus(), np.random.default_rng(3)
+    assert make is not None
+    odd = np.array((math.nan, math.inf, -math.inf, 3e38, -3e38, 0.0, -0.0, 127.0, -127.5, 32767.0, 2147483647.0), np.float32)
+    seen = set()
+    for _ in range(300):
+        reply, servos = random_reply(rng), [int(k) for k in rng.permutation(8)[: rng.integers(1, 9)]]
+        heads = [b"OK\r\nrcv %x " % (k << int(rng.integers(9))) for k in servos]
+        plain, fast = Chorus(reply, servos, heads), make(reply, servos, heads)
+        for _ in range(3):
+            telemetry = (rng.standard_normal((8, 16)) * 10.0 ** rng.integers(-3, 10, (8, 16))).astype(np.float32)
+            strange = rng.random((8, 16)) < 0.1
+            telemetry[strange] = rng.choice(odd, strange.sum())
+            with np.errstate(all="ignore"):
+                assert fast(telemetry) == plain(telemetry), (reply.parts, servos)
+        seen |= {field.kind for field in reply.fields}
+    assert seen == {0, 1, 2, 3}
+
+
 def replay_of(path: Path, cycles: int) -> dict[str, bytes]:
     run = config.load(WALK, ["agent.capacity=2000", "twin.push_n=40"])
     window = Window(SENSORS, ACTIONS, run.task.history)
@@ -184,6 +215,7 @@ def test_without_a_compiler_the_replay_is_the_same(monkeypatch: pytest.MonkeyPat
         raise NoLibrary("none")
 
     monkeypatch.setattr(inner, "library", missing)
+    assert inner.chorus() is None
     assert type(inner.history(0.002, FRAME)) is History
     plain = replay_of(tmp_path / "plain", 350)
     assert len(fast["reward"]) > 100 * 4 and fast == plain
