@@ -123,6 +123,7 @@ class Task:
     tilt_free: float = 0.1  # rad; with 0.2 the gaits lean at 0.25 and have half as much left to a fall; chosen
     fold_weight: float = 0.05  # times front-leg swing under the body beyond fold_free; chosen (paper's third penalty)
     fold_free: float = 0.4  # rad; chosen
+    effort_weight: float = 0.006  # times mean squared torque, Nm^2 as the servo counts it: without it motors overheat; chosen
     fall_penalty: float = 10.0  # once, at a fall: more than a lunge forward earns before it; a fall costs a reset; chosen
     fall_tilt: float = 0.52  # rad, roll or pitch: the episode terminates; Walk in the Park and safety row 58
     stuck_s: float = 3.0  # so long without stuck_m of way forwards truncates the episode; 1e9: never; chosen

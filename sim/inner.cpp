@@ -51,7 +51,7 @@ struct Plant {
 // What the servos know of themselves.
 struct Thermal {
   double *sign, *offset, *trip_c;  // (N,)
-  double ambient_c, kelvin_per_a2, nm_per_a_squared, board_share, nm_per_a, turn;
+  double ambient_c, kelvin_per_a2, board_share, nm_per_a, turn;
 };
 
 }  // extern "C"
@@ -114,13 +114,12 @@ void drive(Plant& p, int64_t step) {
   const int64_t whole = static_cast<int64_t>(p.lag);
   const double part = p.lag - static_cast<double>(whole);
   const double *newer = row_of(*p.ring, step - whole), *older = row_of(*p.ring, step - whole - 1);
-  const double* torque = row_of(*p.ring, step) + 2 * N;
   for (int i = 0; i < N; ++i) {
     const double angle = part == 0.0 ? newer[i] : newer[i] * (1.0 - part) + older[i] * part;
     const double velocity = part == 0.0 ? newer[N + i] : newer[N + i] * (1.0 - part) + older[N + i] * part;
     const double amps = p.bias[i] - p.stiffness[i] * angle - p.damping[i] * velocity;
     p.demand[i] = smaller(larger(amps, p.floor[i]), p.limit[i]);
-    p.heat[i] += torque[i] * torque[i];
+    p.heat[i] += p.current[i] * p.current[i];
   }
   ++p.heat_steps;
 }
@@ -145,7 +144,7 @@ bool watch(Plant& p, const double* size, double* torque) {
   for (int i = 0; i < N; ++i) {
     p.overload_s[i] = size[i] > p.overload_a ? p.overload_s[i] + p.dt : 0.0;
     p.overheated[i] |= p.overload_s[i] > p.overload_max_s;
-    if (p.overheated[i]) torque[i] = 0.0;
+    if (p.overheated[i]) torque[i] = p.current[i] = 0.0;
     watching |= p.overload_s[i] != 0.0 || p.overheated[i];
   }
   p.watching = watching;
@@ -251,7 +250,7 @@ int robotrl_warm(Plant* p, const Thermal* t, double share, double* motor_c, doub
   bool hot = false;
   for (int i = 0; i < N; ++i) {
     if (share != 0.0) {
-      const double settled = t->ambient_c + t->kelvin_per_a2 * (p->heat[i] / p->heat_steps / t->nm_per_a_squared);
+      const double settled = t->ambient_c + t->kelvin_per_a2 * (p->heat[i] / p->heat_steps);
       motor_c[i] += (settled - motor_c[i]) * share;
       p->heat[i] = 0.0;
     }
@@ -275,8 +274,7 @@ void robotrl_telemetry(const Plant* p, const Thermal* t, int64_t step, double ba
       angle = newer[i] + (older[i] - newer[i]) * part;
       velocity = newer[N + i] + (older[N + i] - newer[N + i]) * part;
     }
-    const double shaft = now[2 * N + i], sign = t->sign[i];
-    const double amps = sign * std::copysign(interpolated(std::fabs(shaft), p->newton_metres, p->amperes), shaft);
+    const double sign = t->sign[i], amps = sign * p->current[i];
     const double turns = (sign * (angle + noise[i]) + t->offset[i]) / t->turn;
     const double speed = sign * velocity / t->turn, torque = amps * t->nm_per_a;
     out[1] = out[6] = static_cast<float>(turns);

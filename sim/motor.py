@@ -75,5 +75,5 @@ class Motors:
             raise ValueError(f"motor current demand {demand} holds a nan; the servo's control law must not send it")
         self.overload_s[:] = np.where(size > OVERLOAD_A, self.overload_s + dt, 0.0)
         self.overheated |= self.overload_s > OVERLOAD_MAX_S
-        torque[self.overheated] = 0.0
+        torque[self.overheated] = self.current[self.overheated] = 0.0
         self.watching = bool(self.overload_s.any() or self.overheated.any())

@@ -24,7 +24,7 @@ class Thermal(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("sign", "offset", "trip_c")),
         *((name, ctypes.c_double) for name in (
-            "ambient_c", "kelvin_per_a2", "nm_per_a_squared", "board_share", "nm_per_a", "turn",
+            "ambient_c", "kelvin_per_a2", "board_share", "nm_per_a", "turn",
         )),
     ]  # fmt: skip
 
@@ -39,7 +39,7 @@ class Readings:
         n = bank.count
         self._noise, self._board, self._out = np.zeros(n), np.zeros(n), np.zeros((n, 16), np.float32)
         self._thermal = Thermal(
-            bank.sign.ctypes.data, bank.offset.ctypes.data, None, fw.AMBIENT_C, fw.THERMAL_K_PER_W * RESISTANCE, fw.NM_PER_A**2,
+            bank.sign.ctypes.data, bank.offset.ctypes.data, None, fw.AMBIENT_C, fw.THERMAL_K_PER_W * RESISTANCE,
             fw.BOARD_SHARE, fw.NM_PER_A, fw.TURN,
         )  # fmt: skip
         temperatures = (bank.motor_c.ctypes.data, self._board.ctypes.data)

@@ -18,7 +18,7 @@ from robotrl import config
 from robotrl.sim import firmware as fw
 from robotrl.sim.domain import Domain
 from robotrl.sim.firmware import Array, configuration
-from robotrl.sim.motor import AMPERES, NEWTON_METRES, RESISTANCE, TORQUE_CONSTANT
+from robotrl.sim.motor import RESISTANCE, TORQUE_CONSTANT
 from robotrl.sim.ramp import Ramp
 
 
@@ -34,7 +34,7 @@ class Physics(Protocol):
     @property
     def velocity(self) -> Array: ...  # rad/s
     @property
-    def torque(self) -> Array: ...  # Nm, at the motor
+    def current(self) -> Array: ...  # A, what the motors draw
     @property
     def overheated(self) -> NDArray[np.bool_]: ...  # motors that shut themselves off
     def sensed(self, delay_s: float) -> Any: ...  # .angle, .velocity as they were
@@ -69,7 +69,7 @@ class ServoBank:
         self.stiffness, self.damping, self.bias = np.zeros(n), np.zeros(n), np.zeros(n)
         self.feedforward, self.limit, self.floor = np.zeros(n), np.zeros(n), np.zeros(n)
         self._a, self._b = np.zeros(n), np.zeros(n)
-        self.heat, self.heat_steps = np.zeros(n), 0  # sum of torque squared since the last look
+        self.heat, self.heat_steps = np.zeros(n), 0  # sum of current squared, A^2, since the last look
         self.motor_c = np.full(n, fw.AMBIENT_C)
         self._cooled_at = world.time
         self.quick: Callable[[Array], NDArray[np.float32]] | None = None  # does what `telemetry` does, natively
@@ -172,8 +172,8 @@ class ServoBank:
         np.subtract(self.bias, a, out=a)
         np.subtract(a, b, out=a)
         np.maximum(a, self.floor, out=a)
-        torque = self.world.torque
-        np.multiply(torque, torque, out=b)
+        current = self.world.current
+        np.multiply(current, current, out=b)
         self.heat += b
         self.heat_steps += 1
         return np.minimum(a, self.limit)
@@ -241,16 +241,11 @@ class ServoBank:
 
     # ---- what the servos know of themselves
 
-    def current(self) -> Array:
-        """q-axis current (A, robot convention) that gives the torque now at the joints."""
-        torque = self.world.torque
-        return np.copysign(np.interp(np.abs(torque), NEWTON_METRES, AMPERES), torque)
-
     def warm(self) -> Array:
         """Bring temperatures up to now and return those of the boards (n,), deg C. Trips a servo that is too hot."""
         share = self.passed()
         if share:
-            amps2 = self.heat / self.heat_steps / fw.NM_PER_A**2
+            amps2 = self.heat / self.heat_steps
             settled = fw.AMBIENT_C + fw.THERMAL_K_PER_W * RESISTANCE * amps2
             self.motor_c += (settled - self.motor_c) * share
             self.heat[:] = 0.0
@@ -286,7 +281,7 @@ class ServoBank:
             return self.quick(joint_noise)
         out = np.zeros((self.count, 16), np.float32)
         board = self.warm()
-        amps = self.sign * self.current()
+        amps = self.sign * self.world.current
         late = self.world.domain.extra_latency_s
         seen = self.world.sensed(late) if late else self.world
         turns = (self.sign * (seen.angle + joint_noise) + self.offset) / fw.TURN

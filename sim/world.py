@@ -75,6 +75,11 @@ class World:
         return self.history.newest[16:24].copy()
 
     @property
+    def current(self) -> Array:
+        """What the motors draw, A: what a servo measures, and calls torque."""
+        return self.motors.current.copy()
+
+    @property
     def overheated(self) -> NDArray[np.bool_]:
         """Motors that shut themselves off, until the robot is placed anew."""
         return self.motors.overheated.copy()

@@ -2,7 +2,7 @@
 
 Observation: 8 motor angles, roll, pitch and their rates (no yaw: it drifts), with five past observations and actions: 112.
 Action: swing and extension of each leg, scaled to [-1, 1]^8: four swings, then four extensions.
-Reward: forward speed from the tracker, capped, minus penalties on jerky targets, tilt, front legs under the body and a fall.
+Reward: forward speed from the tracker, capped, minus penalties on jerky targets, tilt, front legs under the body, effort, a fall.
 Termination: a fall. Truncation: 500 steps, or no way made.
 """
 
@@ -65,8 +65,8 @@ class Walk:
         """The action (8,) that would have sent the legs from `before` to `sent`: the inverse of `legs`."""
         return (before + (sent - before) / np.float32(self.task.smoothing)).astype(np.float32)
 
-    def reward(self, speed: float, actions: np.ndarray, tilt: float, fallen: bool = False) -> float:
-        """Of one step, at most `speed_cap`. `actions` (3, 8): leg targets as applied, newest first; speed m/s; tilt rad."""
+    def reward(self, speed: float, actions: np.ndarray, tilt: float, effort: float = 0.0, fallen: bool = False) -> float:
+        """Of one step, at most `speed_cap`. `actions` (3, 8): leg targets as applied, newest first; m/s, rad, Nm^2."""
         assert actions.shape == (3, ACTIONS), actions.shape
         t = self.task
         forward = min(max(speed, -t.speed_cap), t.speed_cap)
@@ -75,7 +75,13 @@ class Walk:
         lean = min(max(0.0, tilt - t.tilt_free), math.pi)  # also of an attitude that is no number
         under = -actions[0, FRONT] * self._scale[0]  # a positive swing moves the front feet forwards
         fold = float(np.add.reduce(np.maximum(0.0, under - t.fold_free)) / len(under))
-        return forward - t.acceleration_weight * smooth - t.tilt_weight * lean - t.fold_weight * fold - t.fall_penalty * fallen
+        shape = t.acceleration_weight * smooth + t.tilt_weight * lean + t.fold_weight * fold
+        return forward - shape - t.effort_weight * effort - t.fall_penalty * fallen
+
+    @staticmethod
+    def effort(joints: Joints) -> float:
+        """Mean squared torque of the motors, Nm^2: what heats them. 0 where a torque was never read."""
+        return max(0.0, math.fsum(nm * nm for nm in joints.torque) / len(joints.torque))  # max(0, nan) is 0
 
     @staticmethod
     def tilt(imu: Imu) -> float:

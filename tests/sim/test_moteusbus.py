@@ -23,15 +23,15 @@ class Integrators:
     def __init__(self):
         self.domain, self.overheated = Domain.nominal(), np.zeros(8, bool)
         self.time = 0.0
-        self.angle, self.velocity, self.torque = np.zeros(8), np.zeros(8), np.zeros(8)
+        self.angle, self.velocity, self.current = np.zeros(8), np.zeros(8), np.zeros(8)
 
     def sensed(self, delay_s):
         return self
 
     def advance(self, seconds, drive):
         for _ in range(round(seconds / DT)):
-            self.torque = np.clip(0.1 * drive(self.angle, self.velocity), -3.5, 3.5)
-            self.velocity = self.velocity + DT * self.torque / INERTIA
+            self.current = np.clip(drive(self.angle, self.velocity), -35.0, 35.0)
+            self.velocity = self.velocity + DT * 0.1 * self.current / INERTIA
             self.angle = self.angle + DT * self.velocity
             self.time = round(self.time + DT, 9)
 
@@ -82,7 +82,7 @@ def test_manual_query_and_reply_bytes(world, bus):
     ask(bus, line)
     world.advance(0.02, bus.drive)
     world.angle[0], world.velocity[0] = 0.00801 * TURN, 0.0641 * TURN
-    world.torque[0] = -np.interp(14.402, (10, 20), (1.0, 1.9))
+    world.current[0] = -14.402
     world.domain = Domain.nominal(12.0)
     world.time += 10
     bus.bank.next_event = bus.bank._deadline[0] = math.inf
@@ -327,7 +327,7 @@ def test_fault_is_limp_and_left_by_stop(world, bus):
 def test_heat_rises_over_minutes_and_trips(world, bus):
     ask(bus, *[position(0.0, servo=i) for i in range(1, 9)])
     world.advance(0.02, bus.drive)
-    world.torque[:] = [1.0, 3.5, *[0.0] * 6]
+    world.current[:] = [10.0, 35.0, *[0.0] * 6]
     for minute in range(15):
         world.time += 60.0
         bus.drive(world.angle, world.velocity)

@@ -18,10 +18,10 @@ def imu(roll=0.0, pitch=0.0, rates=(0.0, 0.0, 0.0)):
     return Imu(roll=roll, pitch=pitch, yaw=1.0, rates=rates, accel=(0.0, 0.0, 9.8))
 
 
-def joints(position):
+def joints(position, torque=(0.0,) * 8):
     zero = (0.0,) * 8
     return Joints(
-        tick=0, position=position, velocity=zero, torque=zero, temp_c=zero, voltage=zero,
+        tick=0, position=position, velocity=zero, torque=torque, temp_c=zero, voltage=zero,
         mode=(10,) * 8, fault=(0,) * 8, missed=(0,) * 8,
     )  # fmt: skip
 
@@ -55,13 +55,19 @@ def test_each_penalty_alone():
     assert WALK.reward(0.0, bend, 0.0) == pytest.approx(-0.1 * Task().extension_range / 8)
     ramp = np.stack([np.full(8, v, np.float32) for v in (0.3, 0.2, 0.1)])  # constant speed has no acceleration
     assert WALK.reward(0.0, ramp, 0.0) == pytest.approx(0.0, abs=1e-7)
-    assert WALK.reward(0.0, np.zeros((3, 8), np.float32), 0.4) == pytest.approx(-0.5 * 0.2)
+    assert WALK.reward(0.0, np.zeros((3, 8), np.float32), 0.4) == pytest.approx(-0.5 * 0.3)
+    assert WALK.reward(0.0, np.zeros((3, 8), np.float32), 0.0, effort=4.0) == pytest.approx(-0.006 * 4.0)
     folded = np.zeros((3, 8), np.float32)
     folded[:, 0] = -1.0  # front left at -0.5 rad: under the body
     assert WALK.reward(0.0, folded, 0.0) == pytest.approx(-0.05 * 0.1 / 2)
     back = np.zeros((3, 8), np.float32)
     back[:, 1] = 1.0
     assert WALK.reward(0.0, back, 0.0) == 0.0
+
+
+def test_effort_is_the_mean_squared_torque_and_none_where_it_was_never_read():
+    assert WALK.effort(joints((0.0,) * 8, torque=(2.0, -2.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0))) == pytest.approx(3.0)
+    assert WALK.effort(joints((0.0,) * 8, torque=(math.nan, *[1.0] * 7))) == 0.0
 
 
 def test_a_fall_costs_more_than_a_lunge_earns():
