@@ -1,8 +1,8 @@
 """How many updates a step are worth it: transitions, robot minutes and wall minutes until it walks, by setting and seed.
 
-Each run is `robotrl rehearse` with the walk's own settings (latency, noise, randomisation on) and one row's overrides. Weights are
-kept every KEEP transitions; the deterministic policy of each is evaluated on robots drawn from other seeds, and the first at ASKED
-m/s or more counts. Wall time is the training's own, without the evaluations.
+Each run is `robotrl rehearse` with the walk's own settings (latency, noise, randomisation on) and one row's overrides. Its
+weights are kept every KEEP transitions; the deterministic policy of each is evaluated on robots drawn from other seeds, and the
+first at ASKED m/s or more counts. Wall time is the training's own, without the evaluations.
 
 Run: nice python bench/updates.py --seeds 0 1 2 --rows 1 5 20        (5 to 20 minutes a run)
 """

@@ -10,6 +10,8 @@ import pytest
 
 from robotrl import config
 from robotrl.replay import Replay
+from robotrl.sim.domain import Domain
+from robotrl.sim.motor import AMPERES, NEWTON_METRES
 from robotrl.sim.rig import Rig
 
 WALK = Path(__file__).resolve().parent.parent.parent / "launch" / "walk.toml"
@@ -50,6 +52,22 @@ def test_the_motors_are_off_until_the_operator_enables(wire_tap):
         rig.cycle()
         assert not wire_tap.read().position
     assert rig.permit.state == "READY" and not any(rig.joints.mode)
+    rig.close()
+
+
+@pytest.mark.parametrize("strength", [0.8, 1.2])
+def test_a_servo_reports_the_current_it_measures_however_strong_its_motor_is(strength):
+    rig = rig_of("twin.joint_noise_rad=0")
+    for _ in range(30):
+        rig.cycle()
+    rig.twin.world.apply(Domain(strength=strength))
+    shaft = []
+    for _ in range(40):
+        rig.cycle()
+        drawn = rig.twin.world.motors.current
+        np.testing.assert_allclose(rig.joints.torque, 0.1 * drawn, atol=0.011)  # a step of its register
+        shaft.append(np.interp(np.abs(rig.twin.world.torque), NEWTON_METRES, AMPERES) - np.abs(drawn))
+    assert np.abs(shaft).max() > 1.0, "or there is no difference to see"
     rig.close()
 
 
