@@ -49,7 +49,8 @@ class Memory:
         )
 
     def rows(self, indices: np.ndarray) -> Batch:
-        return Batch(**{name: column.take(indices, axis=0) for name, column in self.columns.items()})
+        columns = {name: column.take(indices, axis=0) for name, column in self.columns.items()}
+        return Batch(**columns, steps=np.ones(len(indices), np.int64))
 
 
 def ours(agent: config.Agent, memory: Memory, sizes: tuple[int, int]) -> Update:

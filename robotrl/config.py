@@ -149,6 +149,8 @@ class Agent:
     target_entropy: float = -4.0  # minus half the action size, as Walk in the Park; nan: minus the action size, as the paper
     critics: int = 2
     mirror: bool = True  # half of the rows are learnt from with left and right exchanged (Abdolhosseini et al. 2019, DUP)
+    n_step: int = 1  # rewards summed before the bootstrap (Sutton and Barto, ch. 7; Rainbow's 3); uncorrected: biased off-policy
+    demonstrations: str = ""  # a run directory whose transitions are half of every batch: RLPD (Ball et al. 2023)
     layer_norm: bool = False  # normalise the critics' hidden layers: DroQ (Hiraoka et al. 2022), Walk in the Park
     updates_per_step: float = 1.0  # UTD: the learner is paced by data
     random_steps: int = 2000  # uniform actions first
@@ -177,6 +179,7 @@ class Run:
 AT_LEAST = {
     "seed": 0, "steps": 1, "evaluation_episodes": 1, "task.history": 1, "task.episode_steps": 1, "agent.batch": 1,
     "agent.critics": 1, "agent.threads": 1, "agent.publish_every": 1, "agent.capacity": 1, "agent.noise_beta": 0,
+    "agent.n_step": 1,
 }  # fmt: skip
 ABOVE_ZERO = (
     "task.rate_hz", "task.swing_range", "task.extension_range", "task.smoothing", "task.stuck_s", "task.velocity_window_s",

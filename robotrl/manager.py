@@ -68,6 +68,9 @@ def main(argv: list[str]) -> int:
         from robotrl.calibration.store import calibrated
 
         run = dataclasses.replace(run, robot=calibrated(run.robot))
+    from robotrl.nodes.learner import demonstrations
+
+    demonstrations(run)  # a complaint comes before anything is written or moves
     return operate(run, args, overrides)
 
 

@@ -46,6 +46,7 @@ class Batch(NamedTuple):
     terminated: NDArray[np.uint8]  # (n,) the future ended: no bootstrap
     truncated: NDArray[np.uint8]  # (n,) only the recording ended: bootstrap
     next_observation: NDArray[np.float32]  # (n, observation_size), of the same episode
+    steps: NDArray[np.int64]  # (n,) control steps from observation to next_observation: 1 as recorded
 
 
 def layout(observation_size: int, action_size: int, capacity: int) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -191,7 +192,8 @@ class Replay:
         """A copy of the transitions at `indices` (n,), in that order. IndexError outside 0..count-1."""
         if len(indices) and not 0 <= indices.min() <= indices.max() < self.count:
             raise IndexError(f"{self.path}: rows {indices.min()}..{indices.max()}, has {self.count}")
-        return Batch(*(self.columns[name].take(indices, axis=0) for name in Batch._fields))
+        columns = (self.columns[name].take(indices, axis=0) for name in Batch._fields[:-1])
+        return Batch._make([*columns, np.ones(len(indices), np.int64)])
 
     def check(self) -> dict[str, int]:
         """Counts, and faults, zero in a whole replay: gaps, doubles, both_ends, non_finite, damaged.

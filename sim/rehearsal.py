@@ -25,6 +25,7 @@ from robotrl import config, rundir
 from robotrl.agents.actor import Actor
 from robotrl.complaint import Complaint
 from robotrl.messages import Episode
+from robotrl.nodes.learner import demonstrations
 from robotrl.replay import Replay
 from robotrl.sim.evaluation import evaluate, summarise
 from robotrl.sim.rig import Rig
@@ -215,6 +216,7 @@ def main(argv: list[str]) -> int:
     overrides += [f"steps={args.steps}"] if args.steps is not None else []
     overrides += [f"seed={args.seed}"] if args.seed is not None else []
     run = config.load(args.run, overrides)
+    demonstrations(run)  # a complaint comes before anything is written
     console = Console(stderr=args.json)
     directory = rundir.create(run, args.out, "lockstep")
     training = start(run, directory, console, args.keep_every)

@@ -128,6 +128,15 @@ def test_a_setting_of_the_right_type_that_does_not_exist(setting, said, tmp_path
     assert not list(tmp_path.iterdir()), "a run that never began left its directory"
 
 
+@pytest.mark.parametrize("command", ["rehearse", "run --sim"])
+def test_demonstrations_that_are_not_there(command, tmp_path, capfd):
+    wrong, out = tmp_path / "rnus" / "walk", tmp_path / "runs"
+    name, *more = command.split()
+    line = complaint(capfd, name, WALK, *more, "--out", str(out), "--set", f"agent.demonstrations={wrong}")
+    assert line == f"robotrl {name}: agent.demonstrations: {wrong}: no such directory; name a run that has recorded"
+    assert not out.exists(), "nothing was written"
+
+
 @pytest.mark.parametrize("command", ["eval", "plot", "replay check"])
 def test_a_run_directory_that_is_not_there(command, tmp_path, capfd):
     line = complaint(capfd, *command.split(), str(tmp_path / "none"))

@@ -47,7 +47,8 @@ def filled(path: Path, rows: int, capacity: int = 100) -> Replay:
 def assert_holds(replay: Replay, rows: list[int]) -> None:
     assert replay.count == len(rows)
     batch = replay.rows(np.arange(len(rows)))
-    for name in Batch._fields:
+    assert (batch.steps == 1).all()
+    for name in Batch._fields[:-1]:
         want = [transition(k)[name] for k in rows]
         np.testing.assert_array_equal(
             getattr(batch, name),

@@ -51,6 +51,14 @@ def seen_rows(replay: Rows, indices: NDArray[np.int64], mirror: Mirror | None) -
     )
 
 
+def discounts(batch: Batch, gamma: float) -> NDArray[np.float32]:
+    """What the value of each row's next observation counts: gamma^steps, nothing after a termination; (n,).
+
+    Only termination ends the future: a truncated episode's next observation still has a value.
+    """
+    return np.where(batch.terminated, 0.0, gamma**batch.steps).astype(np.float32)
+
+
 class Agent(Protocol):
     """An agent learns from rows of the replay; it knows no environment, clock, bus or log."""
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from robotrl import config
 from robotrl.agents import nets
-from robotrl.agents.base import Mirror, Rows, seen_rows
+from robotrl.agents.base import Mirror, Rows, discounts, seen_rows
 
 LOG_2, HALF_LOG_2PI = math.log(2.0), 0.5 * math.log(2.0 * math.pi)
 
@@ -109,18 +109,17 @@ class Sac:
         s, a, r, s_next, epsilon = map(
             torch.from_numpy, (batch.observation, batch.action, batch.reward, batch.next_observation, noise)
         )
-        # Only termination ends the future: a truncated episode's next state still has a value.
-        goes_on = 1.0 - torch.from_numpy(batch.terminated).float()
-        return _finite(self._descend_all(s, a, r, s_next, goes_on, epsilon))
+        gamma = torch.from_numpy(discounts(batch, self.config.discount))
+        return _finite(self._descend_all(s, a, r, s_next, gamma, epsilon))
 
-    def _descend_all(self, s: Tensor, a: Tensor, r: Tensor, s_next: Tensor, goes_on: Tensor, epsilon: Tensor) -> dict[str, float]:
-        """Algorithm 1, one gradient step. Shapes (n, .) and (n,); epsilon (2, n, action)."""
+    def _descend_all(self, s: Tensor, a: Tensor, r: Tensor, s_next: Tensor, gamma: Tensor, epsilon: Tensor) -> dict[str, float]:
+        """Algorithm 1, one gradient step. Shapes (n, .) and (n,); gamma of `discounts`; epsilon (2, n, action)."""
         alpha = self.log_alpha.detach().exp()
 
         with torch.no_grad():  # the target of the soft Bellman residual, with V of eq. 3
             a_next, log_pi_next = self.pi(s_next, epsilon[0])
             v_next = self.q("target", s_next, a_next).min(0).values - alpha * log_pi_next
-            y = r + self.config.discount * goes_on * v_next
+            y = r + gamma * v_next
 
         # J_Q, eq. 5: half the squared residual, mean over the batch, summed over the critics
         q = self.q("critic", s, a)

@@ -20,7 +20,9 @@ import safetensors
 import safetensors.numpy
 
 from robotrl import rundir
-from robotrl.agents.base import Unsupported, make_agent
+from robotrl.agents.base import make_agent
+from robotrl.agents.experience import experience, open_demonstrations
+from robotrl.complaint import Complaint
 from robotrl.config import Run
 from robotrl.messages import Learner
 from robotrl.node import Node
@@ -36,10 +38,11 @@ class Student:
     """An agent, its replay, and how many updates the data so far is worth."""
 
     def __init__(self, run: Run, directory: Path, replay: Replay) -> None:
+        """ReplayError for demonstrations that do not do; Unsupported or ValueError for an agent that does not exist here."""
         self.run, self.directory, self.replay = run, directory, replay
-        size = SENSORS * (1 + run.task.history) + ACTIONS * run.task.history
+        self.rows = experience(run.agent, replay, demonstrations(run))
         mirror = Walk(run.task).mirror() if run.agent.mirror else None
-        self.agent = make_agent(run.agent, size, ACTIONS, run.seed, replay, mirror)
+        self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror)
         self.rng = np.random.default_rng([run.seed, 1])
         self.updates = self.version = 0
         self.metrics: dict[str, float] = {}
@@ -54,7 +57,7 @@ class Student:
         todo = self.owed(transitions)
         todo = todo if limit is None else min(todo, limit)
         for _ in range(todo):
-            indices = self.replay.sample(self.rng, self.run.agent.batch, transitions)
+            indices = self.rows.sample(self.rng, self.run.agent.batch, transitions)
             if self.run.agent.mirror:  # row ~i is row i in the mirror
                 indices = np.where(self.rng.random(len(indices)) < 0.5, ~indices, indices)
             self.metrics = self.agent.update(indices)
@@ -108,6 +111,16 @@ class Student:
         )  # fmt: skip
 
 
+def sizes(run: Run) -> tuple[int, int]:
+    """Numbers in an observation, and in an action."""
+    return SENSORS * (1 + run.task.history) + ACTIONS * run.task.history, ACTIONS
+
+
+def demonstrations(run: Run) -> Replay | None:
+    """What a run learns from beside its own transitions, None for nothing; ReplayError when it could not."""
+    return open_demonstrations(run.agent.demonstrations, *sizes(run))
+
+
 def _sorted(data: bytes) -> bytes:
     """A safetensors file with its metadata in order: the library's own order changes from process to process."""
     size = int.from_bytes(data[:8], "little")
@@ -122,7 +135,7 @@ def lockstep(directory: Path) -> int:
     _prepare(run)
     try:
         student = Student(run, directory, Replay.open(directory / "replay"))
-    except (ValueError, Unsupported) as error:  # the run file asks for an agent that does not exist here
+    except (ValueError, Complaint) as error:  # the run file asks for what does not exist here
         print(json.dumps({"error": str(error)}), flush=True)
         return 2
     print(json.dumps({"engine": student.agent.engine, "note": student.agent.engine_note}), flush=True)
@@ -146,13 +159,14 @@ def wall_clock(directory: Path) -> int:
     except OSError:
         pass
     _prepare(node.run)
-    replay = _await_replay(node)
-    if replay is None:
-        node.close()
-        return 0
     try:
+        demonstrations(node.run)  # before the replay is there: the robot has not moved
+        replay = _await_replay(node)
+        if replay is None:
+            node.close()
+            return 0
         student = _student(node, replay)
-    except (ValueError, Unsupported) as error:  # an agent that does not exist here, or a checkpoint of another one
+    except (ValueError, Complaint) as error:  # what does not exist here, or a checkpoint of another agent
         node.say(error)
         node.close()
         return 2

@@ -47,6 +47,7 @@ class Memory:
             terminated=(rng.random(N) < 0.1).astype(np.uint8),
             truncated=np.zeros(N, np.uint8),
             next_observation=rng.standard_normal((N, observation), np.float32),
+            steps=np.ones(N, np.int64),
         )
 
     def rows(self, indices: np.ndarray) -> Batch:

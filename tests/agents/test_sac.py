@@ -41,7 +41,7 @@ def soft_lqr(seed: int, rows: int = 20_000) -> Memory:
     s_column, a, next_column = (x.astype(np.float32)[:, None] for x in (s, u / SCALE, s_next))
     truncated = (rng.random(rows) < 0.5).astype(np.uint8)
     reward = (-(s**2) - u**2).astype(np.float32)
-    return Memory(Batch(s_column, a, reward, np.zeros(rows, np.uint8), truncated, next_column))
+    return Memory(Batch(s_column, a, reward, np.zeros(rows, np.uint8), truncated, next_column, np.ones(rows, np.int64)))
 
 
 def closed_form(target_entropy: float) -> dict[str, float]:
@@ -89,7 +89,9 @@ def random_memory(rows: int, observation: int, action: int) -> Memory:
 
     ends = (rng.random((2, rows)) < 0.3).astype(np.uint8)
     a = np.tanh(draw(rows, action))
-    return Memory(Batch(draw(rows, observation), a, draw(rows), ends[0], ends[1], draw(rows, observation)))
+    return Memory(
+        Batch(draw(rows, observation), a, draw(rows), ends[0], ends[1], draw(rows, observation), np.ones(rows, np.int64))
+    )
 
 
 def small(seed: int = 0, **changes: object) -> Sac:

@@ -1,17 +1,26 @@
-"""What the learner draws: rows as they are and, where the run asks for it, half of them in the mirror."""
+"""What the learner draws: rows as they are and, where the run asks for it, in the mirror, of demonstrations, steps together."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from robotrl import rundir
 from robotrl.config import Agent, Run
 from robotrl.nodes import learner
 from robotrl.replay import Replay
+from tests.agents.test_fused import one_thread  # noqa: F401
 
 ROWS, UPDATES, BATCH = 40, 50, 64
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Listener:
@@ -43,3 +52,100 @@ def test_half_of_the_rows_are_seen_in_the_mirror(mirror, tmp_path, monkeypatch):
     for row in range(ROWS):
         assert not mirror or {row, ~row} <= set(drawn), "every row both ways"
     replay.close()
+
+
+def recorded(path: Path, seed: int, rows: int = ROWS, capacity: int = 60) -> Replay:
+    """Episodes of eleven steps, random numbers."""
+    rng, replay = np.random.default_rng(seed), Replay.create(path, 112, 8, capacity)
+    for k in range(rows):
+        replay.add(
+            rng.standard_normal(112), rng.uniform(-1, 1, 8), rng.standard_normal(), rng.standard_normal(112), terminated=False,
+            truncated=k % 11 == 10, episode=k // 11, step=k % 11, tick=k, policy_version=0,
+        )  # fmt: skip
+    return replay
+
+
+def asking(given: Path, **fields) -> Run:
+    """A run of a small agent with both: three steps at a time, half of them demonstrations."""
+    agent = Agent(engine="reference", hidden=(16, 16), batch=8, learn_after=4, n_step=3, demonstrations=str(given))
+    return dataclasses.replace(Run(), agent=dataclasses.replace(agent, **fields))
+
+
+def same(one: learner.Student, other: learner.Student) -> bool:
+    a, b = one.agent.state(), other.agent.state()
+    return all(np.array_equal(a[name], b[name]) for name in a | b)
+
+
+@pytest.fixture
+def given(tmp_path):
+    recorded(tmp_path / "given" / "replay", 1, rows=15).close()
+    return tmp_path / "given"
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_half_of_the_rows_are_demonstrations(mirror, given, tmp_path, monkeypatch):
+    monkeypatch.setattr(learner, "make_agent", lambda *arguments: Listener(arguments[-1]))
+    run = asking(given, mirror=mirror, batch=BATCH, learn_after=0, updates_per_step=UPDATES / ROWS)
+    with contextlib.closing(recorded(tmp_path / "replay", 0)) as replay:
+        student = learner.Student(run, tmp_path, replay)
+        assert student.study(ROWS) == UPDATES
+        drawn = np.array(student.agent.indices)
+        rows = np.where(drawn < 0, ~drawn, drawn)
+        assert ((rows >= replay.capacity).sum(axis=1) == BATCH // 2).all(), "of every batch"
+        assert set(rows.ravel()) == set(range(ROWS)) | set(range(replay.capacity, replay.capacity + 15))
+        for half in (drawn[rows < replay.capacity], drawn[rows >= replay.capacity]):
+            assert (half < 0).mean() == pytest.approx(0.5 if mirror else 0.0, abs=0.06)
+
+
+def test_a_learner_goes_on_from_its_checkpoint_with_both(given, tmp_path):
+    run = asking(given)
+    with contextlib.closing(recorded(tmp_path / "replay", 0)) as replay:
+        whole, halves = learner.Student(run, tmp_path, replay), learner.Student(run, tmp_path, replay)
+        for count in (20, 33, ROWS):
+            whole.study(count)
+        halves.study(20)
+        halves.study(33, limit=6)
+        halves.save()
+        again = learner.Student(run, tmp_path, replay)
+        assert again.resume() and again.updates == 22 and not same(again, whole)
+        again.study(33)
+        again.study(ROWS)
+        assert again.updates == whole.updates and same(again, whole)
+        assert again.rng.bit_generator.state == whole.rng.bit_generator.state
+
+
+def test_rows_that_do_not_count_yet_change_nothing(given, tmp_path):
+    """In lockstep the robot goes on while the learner studies: how far it is must not matter."""
+    run, students = asking(given), []
+    for rows in (20, 21, ROWS):
+        with contextlib.closing(recorded(tmp_path / f"replay-{rows}", 0, rows)) as replay:
+            students.append(learner.Student(run, tmp_path, replay))
+            assert students[-1].study(20) == 16
+    assert same(students[0], students[1]) and same(students[0], students[2])
+
+
+def wrong(tmp_path: Path) -> Path:
+    """The directory of a run that names demonstrations which are not there."""
+    return rundir.create(asking(tmp_path / "nowhere"), tmp_path, "wall")
+
+
+def test_in_lockstep_demonstrations_that_are_not_there_are_the_answer(tmp_path, capsys):
+    directory = wrong(tmp_path)
+    recorded(directory / "replay", 0).close()
+    assert learner.lockstep(directory) == 2
+    assert json.loads(capsys.readouterr().out)["error"].startswith(f"agent.demonstrations: {tmp_path}/nowhere: no such directory")
+
+
+def test_on_the_wall_clock_they_are_said_before_the_policy_has_begun(tmp_path):
+    directory = wrong(tmp_path)
+    with tempfile.TemporaryDirectory(prefix="robotrl-") as sockets:
+        rundir.write_json(directory / "bus.json", {"directory": sockets})
+        words = [sys.executable, "-m", "robotrl.nodes.learner", str(directory)]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as node:
+            try:
+                assert node.wait(60) == 2
+            finally:
+                node.kill()
+            assert node.stderr is not None and node.stderr.read() == (
+                f"learner: agent.demonstrations: {tmp_path}/nowhere: no such directory; name a run that has recorded\n"
+            )

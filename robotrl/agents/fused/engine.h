@@ -46,7 +46,7 @@ struct Engine {
   Block x, x_next;              // (batch, observation | action)
   Block head, dhead;            // (batch, mean | log_std)
   Block spread;                 // (batch, action) sigma * epsilon
-  float *reward, *goes_on, *y, *log_pi;
+  float *reward, *discount, *y, *log_pi;  // discount: gamma^steps (1 - terminated)
   float *value[kMaxCritics], *dvalue[kMaxCritics];  // (batch,) Q_i and dJ/dQ_i
   Block scratch[kMaxThreads][2];  // (chunk, widest)
   float* list[kMaxThreads];       // room for the lists of one product: values, offsets, counts
@@ -102,7 +102,7 @@ struct Engine {
     log_alpha = floats(3);
     x = block(c.batch, c.observation + c.action), x_next = block(c.batch, c.observation + c.action);
     head = block(c.batch, 2 * c.action), dhead = block(c.batch, 2 * c.action), spread = block(c.batch, c.action);
-    reward = floats(c.batch), goes_on = floats(c.batch), y = floats(c.batch), log_pi = floats(c.batch);
+    reward = floats(c.batch), discount = floats(c.batch), y = floats(c.batch), log_pi = floats(c.batch);
     for (int i = 0; i < c.critics; ++i) value[i] = floats(c.batch), dvalue[i] = floats(c.batch);
     int widest = *std::max_element(c.hidden, c.hidden + c.hidden_count);
     list_slots = size_t(kChunk) * (std::max({widest, c.batch, 3 * c.action}) + 128);

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl import config, native
-from robotrl.agents.base import Agent, Mirror, Rows, Unsupported, seen_rows
+from robotrl.agents.base import Agent, Mirror, Rows, Unsupported, discounts, seen_rows
 from robotrl.agents.fused.learned import METRICS, Learned, finite
 
 # One library holds every instruction set of the processor family and picks one when it runs.
@@ -67,14 +67,11 @@ class _Config(ctypes.Structure):
         *((n, ctypes.c_int32) for n in ("observation", "action", "hidden_count")),
         ("hidden", ctypes.c_int32 * MAX_HIDDEN),
         *((n, ctypes.c_int32) for n in ("critics", "batch", "threads", "isa", "layer_norm")),
-        *(
-            (n, ctypes.c_float)
-            for n in ("discount", "polyak", "actor_lr", "critic_lr", "temperature_lr", "target_entropy")
-        ),
+        *((n, ctypes.c_float) for n in ("polyak", "actor_lr", "critic_lr", "temperature_lr", "target_entropy")),
     ]  # fmt: skip
 
 
-_COLUMNS = ("observation", "action", "reward", "next_observation", "terminated")
+_COLUMNS = ("observation", "action", "reward", "next_observation", "terminated", "discount")
 
 
 class _Columns(ctypes.Structure):
@@ -119,8 +116,7 @@ class Fused(Learned):
         super().__init__(agent, observation_size, action_size, seed, replay, mirror)
         self._config = _Config(
             observation_size, action_size, len(agent.hidden), agent.hidden, agent.critics, agent.batch, agent.threads,
-            isa, agent.layer_norm, agent.discount, agent.polyak, agent.actor_lr, agent.critic_lr, agent.temperature_lr,
-            self.target_entropy,
+            isa, agent.layer_norm, agent.polyak, agent.actor_lr, agent.critic_lr, agent.temperature_lr, self.target_entropy,
         )  # fmt: skip
         self._handle = self._native.robotrl_open(ctypes.byref(self._config))
         if not self._handle:
@@ -130,6 +126,8 @@ class Fused(Learned):
             self._native.robotrl_mirror(self._handle, *(a.ctypes.data for a in kept))
         self._views = self._parameters()
         columns = getattr(replay, "columns", None)  # mapped files, which stay where they are
+        if columns is not None:  # recorded rows are one step each: a column without a stride, one number for all
+            columns = columns | {"discount": np.broadcast_to(np.float32(agent.discount), columns["reward"].shape)}
         self._kept = columns  # the native side reads these arrays: they must outlive it
         self._mapped = None if columns is None else self._described(columns, len(columns["reward"]))
         self._metrics = np.zeros(len(METRICS), np.float32)
@@ -156,14 +154,15 @@ class Fused(Learned):
             if not lowest <= indices.min() <= indices.max() < count:
                 raise IndexError(f"sac.update: rows {indices.min()}..{indices.max()} are not all in the replay")
             return self._mapped, np.ascontiguousarray(indices, np.int64)
-        self._kept = seen_rows(self.replay, indices, self.mirror)._asdict()
+        batch = seen_rows(self.replay, indices, self.mirror)
+        self._kept = batch._asdict() | {"discount": discounts(batch, self.config.discount)}
         return self._described(self._kept, len(indices)), np.arange(len(indices))
 
     def _described(self, arrays: Mapping[str, NDArray[Any]], n: int) -> _Columns:
         """The columns' addresses, after a look at shapes and types; ValueError."""
         self.check_rows(arrays, n)
         flat = [arrays[name] for name in _COLUMNS]
-        if flat[-1].dtype.itemsize != 1 or any(a.strides[-1] != a.itemsize for a in flat):
+        if arrays["terminated"].dtype.itemsize != 1 or any(a.ndim > 1 and a.strides[-1] != a.itemsize for a in flat):
             raise ValueError("sac.update: rows must be contiguous and terminated one byte each")
         return _Columns(*(a.ctypes.data for a in flat), *(a.strides[0] for a in flat))
 

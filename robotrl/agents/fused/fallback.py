@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robotrl import config
 from robotrl.agents import nets
-from robotrl.agents.base import Mirror, Rows, seen_rows
+from robotrl.agents.base import Mirror, Rows, discounts, seen_rows
 from robotrl.agents.fused.learned import Learned, finite
 from robotrl.agents.sac import tanh_gaussian
 
@@ -155,13 +155,13 @@ class TorchSac(Learned):
         batch = seen_rows(self.replay, indices, self.mirror)
         self.check_rows(batch._asdict(), len(indices))
         s, a, r, s_next = map(torch.from_numpy, (batch.observation, batch.action, batch.reward, batch.next_observation))
-        goes_on = 1.0 - torch.from_numpy(batch.terminated).float()
+        discount = torch.from_numpy(discounts(batch, self.config.discount))
         alpha = math.exp(self.log_alpha[0])
         self._step += 1
 
         a_next, log_pi = tanh_gaussian(self.actor.forward(s_next).output[0], epsilon_next)
         v_next = self.targets.forward(torch.cat([s_next, a_next], -1)).output.amin(0)[:, 0] - alpha * log_pi
-        residual = self._criticise(s, a, r + self.config.discount * goes_on * v_next)
+        residual = self._criticise(s, a, r + discount * v_next)
         actor_loss, mean_log_pi = self._improve(s, epsilon, alpha)
         self._temper(alpha, mean_log_pi)
         self.targets.flat.lerp_(self.critics.flat, self.config.polyak)

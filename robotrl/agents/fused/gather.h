@@ -35,5 +35,6 @@ static void gather(Engine& e, int b) {
   copy(s.action + i * s.action_stride, e.c.action, action, e.x.row(b) + e.c.observation);
   copy(s.next_observation + i * s.next_observation_stride, e.c.observation, observation, e.x_next.row(b));
   std::memcpy(e.reward + b, s.reward + i * s.reward_stride, 4);
-  e.goes_on[b] = s.terminated[i * s.terminated_stride] ? 0.0f : 1.0f;
+  std::memcpy(e.discount + b, s.discount + i * s.discount_stride, 4);
+  if (s.terminated[i * s.terminated_stride]) e.discount[b] = 0.0f;
 }

@@ -50,17 +50,19 @@ struct Net {
 struct Config {
   int32_t observation, action, hidden_count, hidden[kMaxHidden];
   int32_t critics, batch, threads, isa, layer_norm;
-  float discount, polyak, actor_lr, critic_lr, temperature_lr, target_entropy;
+  float polyak, actor_lr, critic_lr, temperature_lr, target_entropy;
 };
 
-// The replay's columns: address of row 0 and bytes from row to row.
+// The replay's columns: address of row 0 and bytes from row to row. discount is what the next observation's value counts
+// where the row has not terminated.
 struct Columns {
   const char* observation;
   const char* action;
   const char* reward;
   const char* next_observation;
   const char* terminated;
-  int64_t observation_stride, action_stride, reward_stride, next_observation_stride, terminated_stride;
+  const char* discount;
+  int64_t observation_stride, action_stride, reward_stride, next_observation_stride, terminated_stride, discount_stride;
 };
 
 struct Arena {

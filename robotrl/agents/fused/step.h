@@ -61,7 +61,7 @@ static void act(Engine& e, int first, int rows, Block x, const float* epsilon, c
   squash(e, first, rows, x, epsilon, room.value);
 }
 
-// y = r + gamma (1 - terminated) (min_i Q_target_i(s', a') - alpha log pi(a'|s'))
+// y = r + gamma^steps (1 - terminated) (min_i Q_target_i(s', a') - alpha log pi(a'|s'))
 static void targets(Engine& e, int first, int rows, const Block* keep, List room) {
   act(e, first, rows, e.x_next, e.call.noise, keep, room);
   for (int i = 0; i < e.c.critics; ++i) {
@@ -72,7 +72,7 @@ static void targets(Engine& e, int first, int rows, const Block* keep, List room
     }
   }
   for (int b = first; b < first + rows; ++b)
-    e.y[b] = e.reward[b] + e.c.discount * e.goes_on[b] * (e.y[b] - e.alpha * e.log_pi[b]);
+    e.y[b] = e.reward[b] + e.discount[b] * (e.y[b] - e.alpha * e.log_pi[b]);
 }
 
 // dz of the last hidden layer from one number a row: scale[r] * w where the unit was active.
