@@ -143,7 +143,8 @@ class Agent:
     batch: int = 256
     actor_lr: float = 5e-4  # the paper's is 3e-4; chosen
     critic_lr: float = 5e-4
-    temperature_lr: float = 5e-4
+    temperature_lr: float = 5e-4  # 0: the temperature stays the initial one
+    actor_every: int = 1  # critic updates to one of actor and temperature; REDQ, DroQ and Walk in the Park: updates_per_step
     initial_temperature: float = 0.02  # times the entropy, no more than the reward is in size; chosen
     target_entropy: float = -4.0  # minus half the action size, as Walk in the Park; nan: minus the action size, as the paper
     critics: int = 2
@@ -176,6 +177,7 @@ class Run:
 AT_LEAST = {
     "seed": 0, "steps": 1, "evaluation_episodes": 1, "task.history": 1, "task.episode_steps": 1, "agent.batch": 1,
     "agent.critics": 1, "agent.threads": 1, "agent.publish_every": 1, "agent.capacity": 1, "agent.noise_beta": 0,
+    "agent.actor_every": 1, "agent.actor_lr": 0, "agent.critic_lr": 0, "agent.temperature_lr": 0,
 }  # fmt: skip
 ABOVE_ZERO = (
     "task.rate_hz", "task.swing_range", "task.extension_range", "task.smoothing", "task.stuck_s", "task.velocity_window_s",

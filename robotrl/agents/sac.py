@@ -2,7 +2,8 @@
 
 This page is the reference: plain torch and autograd, fp32. Faster engines must agree with it, so the order of
 an update is fixed: targets, critics, actor (with the updated critics), temperature (with this update's log
-pi), target networks. Alpha is one value during an update, the one it began with.
+pi), target networks. Alpha is one value during an update, the one it began with. With actor_every > 1, actor and
+temperature have their turn only in each actor_every-th update, after its critics, as in REDQ's algorithm 1.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotrl import config
-from robotrl.agents import nets
+from robotrl.agents import draws, nets
 from robotrl.agents.base import Mirror, Rows, seen_rows
 
 LOG_2, HALF_LOG_2PI = math.log(2.0), 0.5 * math.log(2.0 * math.pi)
@@ -77,6 +78,7 @@ class Sac:
         self.adam_actor = torch.optim.Adam(self.phi, agent.actor_lr, fused=True)
         self.adam_critic = torch.optim.Adam(self.theta, agent.critic_lr, fused=True)
         self.adam_alpha = torch.optim.Adam(self._learned("log_alpha"), agent.temperature_lr, fused=True)
+        self.actor_metrics = {"actor_loss": 0.0, "entropy": 0.0}  # of the actor's last turn
 
     def _learned(self, prefix: str) -> list[Tensor]:
         return [p.requires_grad_() for name, p in self.parameters.items() if name.startswith(prefix)]
@@ -95,27 +97,27 @@ class Sac:
 
         noise (2, batch, action) float32, standard normal: [0] for a' of the targets, [1] for a of the actor.
         None draws it from the agent's own generator: so engines with one seed agree. Returns critic_loss,
-        actor_loss, entropy (-mean log pi), temperature (after the update), q_mean (all critics, before it).
+        actor_loss, entropy (-mean log pi), temperature (after the update), q_mean (all critics, before it). Of an
+        update without the actor's turn, actor_loss and entropy are its last turn's, 0 before the first.
         ValueError for a wrong shape or type; FloatingPointError when a metric is not finite.
         """
         n, batch = len(indices), seen_rows(self.replay, indices, self.mirror)
-        if noise is None:
-            noise = self.rng.standard_normal((2, n, self.action_size), dtype=np.float32)
+        drawn = draws.draw(self.rng, self.config, self.step + 1, (n, self.action_size), noise)
         _check("observation", batch.observation, (n, self.observation_size))
         _check("next_observation", batch.next_observation, (n, self.observation_size))
         _check("action", batch.action, (n, self.action_size))
         _check("reward", batch.reward, (n,))
-        _check("noise", noise, (2, n, self.action_size))
-        s, a, r, s_next, epsilon = map(
-            torch.from_numpy, (batch.observation, batch.action, batch.reward, batch.next_observation, noise)
-        )
+        s, a, r, s_next = map(torch.from_numpy, (batch.observation, batch.action, batch.reward, batch.next_observation))
         # Only termination ends the future: a truncated episode's next state still has a value.
         goes_on = 1.0 - torch.from_numpy(batch.terminated).float()
-        return _finite(self._descend_all(s, a, r, s_next, goes_on, epsilon))
+        return _finite(self._descend_all(s, a, r, s_next, goes_on, drawn))
 
-    def _descend_all(self, s: Tensor, a: Tensor, r: Tensor, s_next: Tensor, goes_on: Tensor, epsilon: Tensor) -> dict[str, float]:
-        """Algorithm 1, one gradient step. Shapes (n, .) and (n,); epsilon (2, n, action)."""
-        alpha = self.log_alpha.detach().exp()
+    def _descend_all(
+        self, s: Tensor, a: Tensor, r: Tensor, s_next: Tensor, goes_on: Tensor, drawn: draws.Draws
+    ) -> dict[str, float]:
+        """Algorithm 1, one gradient step. Shapes (n, .) and (n,)."""
+        self.step += 1
+        alpha, epsilon = self.log_alpha.detach().exp(), torch.from_numpy(drawn.noise)
 
         with torch.no_grad():  # the target of the soft Bellman residual, with V of eq. 3
             a_next, log_pi_next = self.pi(s_next, epsilon[0])
@@ -127,26 +129,30 @@ class Sac:
         critic_loss = (0.5 * (q - y).square()).mean(1).sum()
         self._descend(self.adam_critic, critic_loss, self.theta)
 
+        if draws.has_turn(self.config, self.step):
+            self._descend_actor(s, epsilon[1], alpha)
+
+        with torch.no_grad():  # the targets follow the critics as an exponential moving average
+            for theta_bar, theta in zip(self.theta_bar, self.theta, strict=True):
+                theta_bar.lerp_(theta, self.config.polyak)
+        return {
+            "critic_loss": critic_loss.item(),
+            **self.actor_metrics,
+            "temperature": self.log_alpha.exp().item(),
+            "q_mean": q.mean().item(),
+        }
+
+    def _descend_actor(self, s: Tensor, epsilon: Tensor, alpha: Tensor) -> None:
+        """The turn of actor and temperature in an update; s (n, observation), epsilon (n, action)."""
         # J_pi, eq. 9, with the smallest of the updated critics
-        a_pi, log_pi = self.pi(s, epsilon[1])
-        actor_loss = (alpha * log_pi - self.q("critic", s, a_pi).min(0).values).mean()
+        a, log_pi = self.pi(s, epsilon)
+        actor_loss = (alpha * log_pi - self.q("critic", s, a).min(0).values).mean()
         self._descend(self.adam_actor, actor_loss, self.phi)
 
         # J(alpha), eq. 18, written in alpha and descended in log alpha, which keeps alpha positive
         alpha_loss = -(self.log_alpha.exp() * (log_pi.detach() + self.target_entropy)).mean()
         self._descend(self.adam_alpha, alpha_loss, [self.log_alpha])
-
-        with torch.no_grad():  # the targets follow the critics as an exponential moving average
-            for theta_bar, theta in zip(self.theta_bar, self.theta, strict=True):
-                theta_bar.lerp_(theta, self.config.polyak)
-        self.step += 1
-        return {
-            "critic_loss": critic_loss.item(),
-            "actor_loss": actor_loss.item(),
-            "entropy": -log_pi.mean().item(),
-            "temperature": self.log_alpha.exp().item(),
-            "q_mean": q.mean().item(),
-        }
+        self.actor_metrics = {"actor_loss": actor_loss.item(), "entropy": -log_pi.mean().item()}
 
     @staticmethod
     def _descend(adam: torch.optim.Adam, loss: Tensor, parameters: list[Tensor]) -> None:
@@ -190,8 +196,9 @@ class Sac:
             for name, p in self.parameters.items():
                 p.copy_(torch.from_numpy(state[name]))
                 if p.requires_grad:
+                    turns = self.step if name.startswith("critic.") else draws.actor_turns(self.config, self.step)
                     self._adam(name).state[p] = {
-                        "step": torch.tensor(float(self.step)),
+                        "step": torch.tensor(float(turns)),
                         "exp_avg": torch.from_numpy(state[f"adam_m.{name}"].copy()),
                         "exp_avg_sq": torch.from_numpy(state[f"adam_v.{name}"].copy()),
                     }

@@ -66,7 +66,7 @@ class _Config(ctypes.Structure):
     _fields_ = [
         *((n, ctypes.c_int32) for n in ("observation", "action", "hidden_count")),
         ("hidden", ctypes.c_int32 * MAX_HIDDEN),
-        *((n, ctypes.c_int32) for n in ("critics", "batch", "threads", "isa", "layer_norm")),
+        *((n, ctypes.c_int32) for n in ("critics", "batch", "threads", "isa", "layer_norm", "actor_every")),
         *(
             (n, ctypes.c_float)
             for n in ("discount", "polyak", "actor_lr", "critic_lr", "temperature_lr", "target_entropy")
@@ -118,9 +118,9 @@ class Fused(Learned):
         self.engine, self.engine_note = f"fused {ISA[isa]}", ""
         super().__init__(agent, observation_size, action_size, seed, replay, mirror)
         self._config = _Config(
-            observation_size, action_size, len(agent.hidden), agent.hidden, agent.critics, agent.batch, agent.threads,
-            isa, agent.layer_norm, agent.discount, agent.polyak, agent.actor_lr, agent.critic_lr, agent.temperature_lr,
-            self.target_entropy,
+            observation_size, action_size, len(agent.hidden), agent.hidden, agent.critics, agent.batch, agent.threads, isa,
+            agent.layer_norm, agent.actor_every, agent.discount, agent.polyak, agent.actor_lr, agent.critic_lr,
+            agent.temperature_lr, self.target_entropy,
         )  # fmt: skip
         self._handle = self._native.robotrl_open(ctypes.byref(self._config))
         if not self._handle:
@@ -141,10 +141,10 @@ class Fused(Learned):
 
     def update(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None = None) -> dict[str, float]:
         """One update on the rows `indices` (batch,); arguments, results and errors as `Sac.update`."""
-        noise = self.noise(indices, noise)
+        drawn = self.draws(indices, noise)
         columns, rows = self._columns(indices)
         self._native.robotrl_update(
-            self._handle, ctypes.byref(columns), rows.ctypes.data, noise.ctypes.data, self._metrics.ctypes.data
+            self._handle, ctypes.byref(columns), rows.ctypes.data, drawn.noise.ctypes.data, self._metrics.ctypes.data
         )  # fmt: skip
         return finite(self._metrics.tolist())
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotrl import config
-from robotrl.agents import nets
+from robotrl.agents import draws, nets
 from robotrl.agents.base import Mirror, Rows, seen_rows
 from robotrl.agents.fused.learned import Learned, finite
 from robotrl.agents.sac import tanh_gaussian
@@ -120,6 +120,7 @@ class TorchSac(Learned):
         self.targets = Stack(agent.critics, value, False, agent.layer_norm)
         self.log_alpha = np.zeros(3, np.float32)  # value, m, v
         self._step = 0
+        self._actor_metrics = 0.0, 0.0  # loss and entropy of the actor's last turn
         self._views = self._parameters()
         self.begin()
 
@@ -151,7 +152,7 @@ class TorchSac(Learned):
     @torch.no_grad()
     def update(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None = None) -> dict[str, float]:
         """One update on the rows `indices` (batch,); arguments, results and errors as `Sac.update`."""
-        epsilon_next, epsilon = torch.from_numpy(self.noise(indices, noise))
+        epsilon = torch.from_numpy(self.draws(indices, noise).noise)
         batch = seen_rows(self.replay, indices, self.mirror)
         self.check_rows(batch._asdict(), len(indices))
         s, a, r, s_next = map(torch.from_numpy, (batch.observation, batch.action, batch.reward, batch.next_observation))
@@ -159,13 +160,15 @@ class TorchSac(Learned):
         alpha = math.exp(self.log_alpha[0])
         self._step += 1
 
-        a_next, log_pi = tanh_gaussian(self.actor.forward(s_next).output[0], epsilon_next)
+        a_next, log_pi = tanh_gaussian(self.actor.forward(s_next).output[0], epsilon[0])
         v_next = self.targets.forward(torch.cat([s_next, a_next], -1)).output.amin(0)[:, 0] - alpha * log_pi
         residual = self._criticise(s, a, r + self.config.discount * goes_on * v_next)
-        actor_loss, mean_log_pi = self._improve(s, epsilon, alpha)
-        self._temper(alpha, mean_log_pi)
+        if draws.has_turn(self.config, self._step):
+            actor_loss, mean_log_pi = self._improve(s, epsilon[1], alpha)
+            self._temper(alpha, mean_log_pi)
+            self._actor_metrics = actor_loss, -mean_log_pi
         self.targets.flat.lerp_(self.critics.flat, self.config.polyak)
-        return finite([residual[0], actor_loss, -mean_log_pi, math.exp(self.log_alpha[0]), residual[1]])
+        return finite([residual[0], *self._actor_metrics, math.exp(self.log_alpha[0]), residual[1]])
 
     def _criticise(self, s: Tensor, a: Tensor, y: Tensor) -> tuple[float, float]:
         """The critics' step; their loss and mean value before it."""
@@ -191,15 +194,15 @@ class TorchSac(Learned):
         log_std = raw.clamp(nets.LOG_STD_MIN, nets.LOG_STD_MAX)
         d_log_std = (d_u * log_std.exp() * epsilon - scale) * (raw == log_std)
         self.actor.backward(policy, torch.cat([d_u, d_log_std], -1)[None], learn=True, to_input=False)
-        self.actor.adam(self.config.actor_lr, self._step)
+        self.actor.adam(self.config.actor_lr, draws.actor_turns(self.config, self._step))
         mean_log_pi = log_pi.mean().item()
         return alpha * mean_log_pi - least.mean().item(), mean_log_pi
 
     def _temper(self, alpha: float, log_pi: float) -> None:
         """The temperature's Adam step on log alpha."""
-        g = -alpha * (log_pi + self.target_entropy)
+        g, t = -alpha * (log_pi + self.target_entropy), draws.actor_turns(self.config, self._step)
         value, m, v = self.log_alpha.tolist()
         m, v = m + 0.1 * (g - m), 0.999 * v + 0.001 * g * g
-        root = math.sqrt(v) / math.sqrt(1 - 0.999**self._step) + 1e-8
-        step = self.config.temperature_lr / (1 - 0.9**self._step)
+        root = math.sqrt(v) / math.sqrt(1 - 0.999**t) + 1e-8
+        step = self.config.temperature_lr / (1 - 0.9**t)
         self.log_alpha[:] = value - step * m / root, m, v

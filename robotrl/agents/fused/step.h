@@ -120,8 +120,8 @@ static void critic_phase(void* context, int task, int worker) {
   for (int i = 0; i < e.c.critics; ++i) critic_rows(e, i, first, rows, room(e, worker));
 }
 
-static Adam adam(const Engine& e, float lr) {
-  double t = double(e.steps);
+static Adam adam(const Engine& e, float lr, int64_t steps) {
+  double t = double(steps);
   return {float(lr / (1 - std::pow(0.9, t))), float(1 / std::sqrt(1 - std::pow(0.999, t))), e.c.polyak};
 }
 
@@ -165,7 +165,7 @@ static void critic_descend_phase(void* context, int task, int worker) {
   Engine& e = *static_cast<Engine*>(context);
   Piece piece = e.critic_pieces[task];
   Weights& q = e.q[piece.net];
-  Adam step = adam(e, e.c.critic_lr);
+  Adam step = adam(e, e.c.critic_lr, e.steps);
   if (piece.layer == e.hidden()) return descend_head(e, piece.net, {q.p, q.m, q.v, q.target}, step);
   descend(e, e.critic, q, piece, piece.layer ? q.h[piece.layer - 1] : e.x, q.dz[piece.layer], step, worker);
 }
@@ -234,7 +234,26 @@ static void actor_descend_phase(void* context, int task, int worker) {
   Piece piece = e.actor_pieces[task];
   Block dz = piece.layer == e.hidden() ? e.dhead : e.pi.dz[piece.layer];
   Block x = piece.layer ? e.pi.h[piece.layer - 1] : e.x;
-  descend(e, e.actor, e.pi, piece, x, dz, adam(e, e.c.actor_lr), worker);
+  descend(e, e.actor, e.pi, piece, x, dz, adam(e, e.c.actor_lr, e.steps / e.c.actor_every), worker);
+}
+
+// The turn of actor and temperature.
+static void improve(Engine& e) {
+  double loss = 0, log_pi = 0;
+  int n = e.c.batch;
+  e.pool.run(e.chunks(), actor_phase, &e);
+  for (int b = 0; b < n; ++b) {
+    float smallest = e.value[0][b];
+    for (int i = 1; i < e.c.critics; ++i) smallest = e.value[i][b] < smallest ? e.value[i][b] : smallest;
+    loss += double(e.alpha) * e.log_pi[b] - smallest, log_pi += e.log_pi[b];
+  }
+  e.pool.run(int(e.actor_pieces.size()), actor_descend_phase, &e);
+  float g = -e.alpha * float(log_pi / n + e.c.target_entropy);
+  Adam step = adam(e, e.c.temperature_lr, e.steps / e.c.actor_every);
+  float *p = e.log_alpha, &m = p[1], &v = p[2];
+  m += (g - m) * 0.1f, v = v * 0.999f + g * g * 0.001f;
+  p[0] -= step.step * m / (std::sqrt(v) * step.scale + 1e-8f);
+  e.actor_loss = float(loss / n), e.entropy = float(-log_pi / n);
 }
 
 // metrics: critic_loss, actor_loss, entropy, temperature, q_mean
@@ -243,27 +262,16 @@ static void update(Engine& e, float* metrics) {
   e.alpha = std::exp(e.log_alpha[0]);
   int n = e.c.batch, k = e.c.critics;
   e.pool.run(e.chunks(), critic_phase, &e);
-  double residual = 0, value = 0, loss = 0, log_pi = 0;
+  double residual = 0, value = 0;
   for (int i = 0; i < k; ++i)
     for (int b = 0; b < n; ++b) {
       double d = e.value[i][b] - e.y[b];
       residual += 0.5 * d * d, value += e.value[i][b];
     }
   e.pool.run(int(e.critic_pieces.size()), critic_descend_phase, &e);
-  e.pool.run(e.chunks(), actor_phase, &e);
-  for (int b = 0; b < n; ++b) {
-    float smallest = e.value[0][b];
-    for (int i = 1; i < k; ++i) smallest = e.value[i][b] < smallest ? e.value[i][b] : smallest;
-    loss += double(e.alpha) * e.log_pi[b] - smallest, log_pi += e.log_pi[b];
-  }
-  e.pool.run(int(e.actor_pieces.size()), actor_descend_phase, &e);
-  float g = -e.alpha * float(log_pi / n + e.c.target_entropy);
-  Adam step = adam(e, e.c.temperature_lr);
-  float *p = e.log_alpha, &m = p[1], &v = p[2];
-  m += (g - m) * 0.1f, v = v * 0.999f + g * g * 0.001f;
-  p[0] -= step.step * m / (std::sqrt(v) * step.scale + 1e-8f);
-  metrics[0] = float(residual / n), metrics[1] = float(loss / n), metrics[2] = float(-log_pi / n);
-  metrics[3] = std::exp(p[0]), metrics[4] = float(value / n / k);
+  if (e.actor_turn()) improve(e);
+  metrics[0] = float(residual / n), metrics[1] = e.actor_loss, metrics[2] = e.entropy;
+  metrics[3] = std::exp(e.log_alpha[0]), metrics[4] = float(value / n / k);
 }
 
 // After parameters were written from outside.
