@@ -14,6 +14,7 @@ class Draws(NamedTuple):
     """The chance in one update, in the order in which it is drawn."""
 
     noise: NDArray[np.float32]  # standard normal: [0] for a' of the targets and, where the actor has its turn, [1] for its a
+    targets: NDArray[np.int32]  # of the critics' targets, those whose smallest value counts
 
 
 def actor_turns(agent: config.Agent, step: int) -> int:
@@ -37,4 +38,5 @@ def draw(
         noise = rng.standard_normal((1 + has_turn(agent, step), *shape), dtype=np.float32)
     elif noise.shape != (2, *shape) or noise.dtype != np.float32:
         raise ValueError(f"sac.update: noise must be float32 {(2, *shape)}, is {noise.dtype} {noise.shape}")
-    return Draws(np.ascontiguousarray(noise))
+    targets = rng.permutation(agent.critics)[: agent.target_subset] if agent.target_subset else np.arange(agent.critics)
+    return Draws(np.ascontiguousarray(noise), targets.astype(np.int32))

@@ -9,6 +9,7 @@ temperature have their turn only in each actor_every-th update, after its critic
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -87,10 +88,11 @@ class Sac:
         """a ~ pi_phi(.|s) by the noise epsilon (eq. 8), and log pi_phi(a|s)."""
         return tanh_gaussian(mlp(self.parameters, "actor", s), epsilon)
 
-    def q(self, kind: str, s: Tensor, a: Tensor) -> Tensor:
-        """All critics' (kind "critic") or targets' ("target") values, (critics, batch)."""
+    def q(self, kind: str, s: Tensor, a: Tensor, which: Iterable[int] | None = None) -> Tensor:
+        """Values of the critics (kind "critic") or targets ("target"), all or `which`: (as many, batch)."""
         sa = torch.cat([s, a], dim=-1)
-        return torch.cat([mlp(self.parameters, f"{kind}.{i}", sa) for i in range(self.config.critics)], -1).T
+        which = range(self.config.critics) if which is None else which
+        return torch.cat([mlp(self.parameters, f"{kind}.{i}", sa) for i in which], -1).T
 
     def update(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None = None) -> dict[str, float]:
         """One update on the rows `indices` (batch,), row ~i in the mirror for i < 0; the order is the module's.
@@ -119,9 +121,10 @@ class Sac:
         self.step += 1
         alpha, epsilon = self.log_alpha.detach().exp(), torch.from_numpy(drawn.noise)
 
-        with torch.no_grad():  # the target of the soft Bellman residual, with V of eq. 3
+        # The target of the soft Bellman residual, with V of eq. 3; the smallest of a subset: Chen et al. 2021, algorithm 1
+        with torch.no_grad():
             a_next, log_pi_next = self.pi(s_next, epsilon[0])
-            v_next = self.q("target", s_next, a_next).min(0).values - alpha * log_pi_next
+            v_next = self.q("target", s_next, a_next, drawn.targets).min(0).values - alpha * log_pi_next
             y = r + self.config.discount * goes_on * v_next
 
         # J_Q, eq. 5: half the squared residual, mean over the batch, summed over the critics

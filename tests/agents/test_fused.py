@@ -118,6 +118,7 @@ OPTIONS = {
     "threads": [1, 2],
     "layer_norm": [False, True],
     "actor_every": [1, 3],
+    "target_subset": [0, 1, 2],
     "mirror": [False, True],
     "in_place": [False, True],
 }
@@ -136,7 +137,8 @@ def pairwise():
         rows = [tuple(int(rng.integers(len(OPTIONS[n]))) for n in names) for _ in range(100)]
         best = max(rows, key=lambda row: len(pairs(row) & missing))
         missing -= pairs(best)
-        yield {n: OPTIONS[n][i] for n, i in zip(names, best, strict=True)}
+        choice = {n: OPTIONS[n][i] for n, i in zip(names, best, strict=True)}
+        yield choice | {"target_subset": min(choice["target_subset"], choice["critics"])}
 
 
 LARGE = [  # as OPTIONS, where absent its first value

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from robotrl import config
-from robotrl.agents import nets
+from robotrl.agents import draws, nets
 from robotrl.agents.sac import Sac
 from tests.agents.test_fused import BY_HAND, Memory, advance, by_hand, one_thread, stir  # noqa: F401
 
@@ -43,6 +43,35 @@ def test_actor_every(which) -> None:
     advance((agent, resumed), 4, 32, seed=9)
     assert changed(agent.state(), resumed.state()) == set()
     assert agent.random_state() == resumed.random_state()
+
+
+def test_the_subset_of_targets_is_drawn_anew() -> None:
+    rng, agent = np.random.default_rng(0), config.Agent(critics=10, target_subset=2)
+    drawn = [draws.draw(rng, agent, update, (1, 1), None).targets.tolist() for update in range(1000)]
+    assert all(len(set(two)) == 2 for two in drawn)
+    often = np.bincount(np.ravel(drawn), minlength=10)
+    assert often.shape == (10,) and (abs(often - 200) < 4 * np.sqrt(1000 * 0.2 * 0.8)).all()
+    assert draws.draw(rng, config.Agent(critics=3), 1, (1, 1), None).targets.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("which", EVERY)
+def test_the_smallest_of_the_subset_is_the_target(which) -> None:
+    """Each critic is moved to a value of its own; from the loss follows whose target was taken."""
+    critics, taken = 5, set()
+    agent = make(which, config.Agent(hidden=(8, 9), batch=4, critics=critics, target_subset=2, discount=1.0))
+    agent.replay.batch.terminated[:] = 0
+    agent.replay.batch.reward[:] = 0
+    state, random_state = agent.state(), agent.random_state()
+    for name in state:
+        if name.startswith(("critic", "target")):
+            state[name][:] = 10.0 ** int(name.split(".")[1]) if name.endswith("2.bias") and name[0] == "t" else 0
+    state["log_alpha"][:] = -80  # no entropy
+    for _ in range(60):
+        agent.load_state(state, random_state)
+        y = np.sqrt(2 * advance((agent,), 1, 4)[0]["critic_loss"] / critics)
+        taken.add(round(np.log10(y), 3))
+        random_state = agent.random_state()
+    assert taken == {0.0, 1.0, 2.0, 3.0}  # never the largest
 
 
 @pytest.mark.parametrize("which", EVERY)

@@ -66,7 +66,7 @@ class _Config(ctypes.Structure):
     _fields_ = [
         *((n, ctypes.c_int32) for n in ("observation", "action", "hidden_count")),
         ("hidden", ctypes.c_int32 * MAX_HIDDEN),
-        *((n, ctypes.c_int32) for n in ("critics", "batch", "threads", "isa", "layer_norm", "actor_every")),
+        *((n, ctypes.c_int32) for n in ("critics", "batch", "threads", "isa", "layer_norm", "actor_every", "targets")),
         *(
             (n, ctypes.c_float)
             for n in ("discount", "polyak", "actor_lr", "critic_lr", "temperature_lr", "target_entropy")
@@ -92,7 +92,7 @@ def _bind(library: ctypes.CDLL) -> ctypes.CDLL:
     library.robotrl_mirror.argtypes, library.robotrl_mirror.restype = [pointer] * 5, None
     library.robotrl_parameter.argtypes = [pointer, c_int, c_int, c_int, c_int, ctypes.POINTER(c_int)]
     library.robotrl_parameter.restype = floats
-    library.robotrl_update.argtypes = [pointer, ctypes.POINTER(_Columns), pointer, pointer, pointer]
+    library.robotrl_update.argtypes = [pointer, ctypes.POINTER(_Columns), *[pointer] * 4]
     library.robotrl_update.restype = None
     return library
 
@@ -119,8 +119,8 @@ class Fused(Learned):
         super().__init__(agent, observation_size, action_size, seed, replay, mirror)
         self._config = _Config(
             observation_size, action_size, len(agent.hidden), agent.hidden, agent.critics, agent.batch, agent.threads, isa,
-            agent.layer_norm, agent.actor_every, agent.discount, agent.polyak, agent.actor_lr, agent.critic_lr,
-            agent.temperature_lr, self.target_entropy,
+            agent.layer_norm, agent.actor_every, agent.target_subset or agent.critics, agent.discount, agent.polyak,
+            agent.actor_lr, agent.critic_lr, agent.temperature_lr, self.target_entropy,
         )  # fmt: skip
         self._handle = self._native.robotrl_open(ctypes.byref(self._config))
         if not self._handle:
@@ -144,7 +144,8 @@ class Fused(Learned):
         drawn = self.draws(indices, noise)
         columns, rows = self._columns(indices)
         self._native.robotrl_update(
-            self._handle, ctypes.byref(columns), rows.ctypes.data, drawn.noise.ctypes.data, self._metrics.ctypes.data
+            self._handle, ctypes.byref(columns), rows.ctypes.data, drawn.noise.ctypes.data, drawn.targets.ctypes.data,
+            self._metrics.ctypes.data,
         )  # fmt: skip
         return finite(self._metrics.tolist())
 

@@ -61,16 +61,17 @@ class Stack:
             out.append(parts)
         return out
 
-    def forward(self, x: Tensor) -> Pass:
-        """x (batch, in) through all copies."""
-        inputs, normal = [x.expand(self.copies, *x.shape)], []
-        for layer in self.layers:
+    def forward(self, x: Tensor, which: Tensor | None = None) -> Pass:
+        """x (batch, in) through all copies or through `which`."""
+        layers = self.layers if which is None else [{part: p[which] for part, p in layer.items()} for layer in self.layers]
+        inputs, normal = [x.expand(len(layers[0]["bias"]), *x.shape)], []
+        for layer in layers:
             z = torch.baddbmm(layer["bias"], inputs[-1], layer["weight"].mT)
             if "norm_gain" in layer:
                 z, _, scale = torch.native_layer_norm(z, z.shape[-1:], None, None, nets.NORM_EPSILON)
                 normal.append((z, scale))
                 z = torch.addcmul(layer["norm_bias"], z, layer["norm_gain"])
-            inputs.append(z if layer is self.layers[-1] else z.relu_())
+            inputs.append(z if layer is layers[-1] else z.relu_())
         return Pass(inputs, normal)
 
     def backward(self, seen: Pass, dz: Tensor, learn: bool, to_input: bool) -> Tensor:
@@ -152,7 +153,8 @@ class TorchSac(Learned):
     @torch.no_grad()
     def update(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None = None) -> dict[str, float]:
         """One update on the rows `indices` (batch,); arguments, results and errors as `Sac.update`."""
-        epsilon = torch.from_numpy(self.draws(indices, noise).noise)
+        drawn = self.draws(indices, noise)
+        epsilon = torch.from_numpy(drawn.noise)
         batch = seen_rows(self.replay, indices, self.mirror)
         self.check_rows(batch._asdict(), len(indices))
         s, a, r, s_next = map(torch.from_numpy, (batch.observation, batch.action, batch.reward, batch.next_observation))
@@ -161,7 +163,8 @@ class TorchSac(Learned):
         self._step += 1
 
         a_next, log_pi = tanh_gaussian(self.actor.forward(s_next).output[0], epsilon[0])
-        v_next = self.targets.forward(torch.cat([s_next, a_next], -1)).output.amin(0)[:, 0] - alpha * log_pi
+        which = torch.from_numpy(drawn.targets) if self.config.target_subset else None  # all: without a copy
+        v_next = self.targets.forward(torch.cat([s_next, a_next], -1), which).output.amin(0)[:, 0] - alpha * log_pi
         residual = self._criticise(s, a, r + self.config.discount * goes_on * v_next)
         if draws.has_turn(self.config, self._step):
             actor_loss, mean_log_pi = self._improve(s, epsilon[1], alpha)

@@ -128,9 +128,10 @@ void robotrl_refresh(Engine* e) {
   portable::refresh(*e);
 }
 
-void robotrl_update(Engine* e, const Columns* columns, const int64_t* indices, const float* noise, float* metrics) {
+void robotrl_update(Engine* e, const Columns* columns, const int64_t* indices, const float* noise, const int32_t* targets,
+                    float* metrics) {
   FlushDenormals flush;
-  e->call = {columns, indices, noise};
+  e->call = {columns, indices, noise, targets};
 #if defined(__x86_64__)
   if (e->c.isa == 2) return avx512::update(*e, metrics);
   if (e->c.isa == 1) return avx2::update(*e, metrics);

@@ -61,14 +61,15 @@ static void act(Engine& e, int first, int rows, Block x, const float* epsilon, c
   squash(e, first, rows, x, epsilon, room.value);
 }
 
-// y = r + gamma (1 - terminated) (min_i Q_target_i(s', a') - alpha log pi(a'|s'))
+// y = r + gamma (1 - terminated) (min_i Q_target_i(s', a') - alpha log pi(a'|s')), i of the call's targets
 static void targets(Engine& e, int first, int rows, const Block* keep, List room) {
   act(e, first, rows, e.x_next, e.call.noise, keep, room);
-  for (int i = 0; i < e.c.critics; ++i) {
-    hidden_layers(e.q[i].target, e.critic, rows, from(e.x_next, first), keep, room);
+  for (int k = 0; k < e.c.targets; ++k) {
+    const float* target = e.q[e.call.targets[k]].target;
+    hidden_layers(target, e.critic, rows, from(e.x_next, first), keep, room);
     for (int r = 0; r < rows; ++r) {
-      float value = critic_head(e.q[i].target, e.critic, keep[e.hidden() - 1].row(r));
-      e.y[first + r] = i && !(value < e.y[first + r]) && value == value ? e.y[first + r] : value;
+      float value = critic_head(target, e.critic, keep[e.hidden() - 1].row(r));
+      e.y[first + r] = k && !(value < e.y[first + r]) && value == value ? e.y[first + r] : value;
     }
   }
   for (int b = first; b < first + rows; ++b)
