@@ -149,6 +149,7 @@ class Agent:
     target_entropy: float = -4.0  # minus half the action size, as Walk in the Park; nan: minus the action size, as the paper
     critics: int = 2
     target_subset: int = 0  # so many critics, drawn for each update, give the target; 0: all; REDQ (Chen et al. 2021): 2 of 10
+    actor_value: str = "min"  # of the critics in the actor's loss: "min", the paper's, or "mean", REDQ's and softlearning's
     mirror: bool = True  # half of the rows are learnt from with left and right exchanged (Abdolhosseini et al. 2019, DUP)
     layer_norm: bool = False  # normalise the critics' hidden layers: DroQ (Hiraoka et al. 2022), Walk in the Park
     updates_per_step: float = 1.0  # UTD: the learner is paced by data
@@ -213,6 +214,7 @@ def _learnable(agent: Agent, where: dict[str, Source]) -> None:
     """ConfigError for settings of the agent that do not fit each other."""
     few = agent.target_subset <= agent.critics
     require(few, "agent.target_subset", f"at most agent.critics, {agent.critics}", agent.target_subset, where)
+    require(agent.actor_value in ("min", "mean"), "agent.actor_value", '"min" or "mean"', repr(agent.actor_value), where)
 
 
 def from_dict(data: dict[str, Any], path: Path) -> Run:

@@ -147,9 +147,10 @@ class Sac:
 
     def _descend_actor(self, s: Tensor, epsilon: Tensor, alpha: Tensor) -> None:
         """The turn of actor and temperature in an update; s (n, observation), epsilon (n, action)."""
-        # J_pi, eq. 9, with the smallest of the updated critics
+        # J_pi, eq. 9, with the smallest of the updated critics or their mean
         a, log_pi = self.pi(s, epsilon)
-        actor_loss = (alpha * log_pi - self.q("critic", s, a).min(0).values).mean()
+        q = self.q("critic", s, a)
+        actor_loss = (alpha * log_pi - (q.mean(0) if self.config.actor_value == "mean" else q.min(0).values)).mean()
         self._descend(self.adam_actor, actor_loss, self.phi)
 
         # J(alpha), eq. 18, written in alpha and descended in log alpha, which keeps alpha positive

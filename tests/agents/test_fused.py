@@ -119,6 +119,7 @@ OPTIONS = {
     "layer_norm": [False, True],
     "actor_every": [1, 3],
     "target_subset": [0, 1, 2],
+    "actor_value": ["min", "mean"],
     "mirror": [False, True],
     "in_place": [False, True],
 }

@@ -75,6 +75,21 @@ def test_the_smallest_of_the_subset_is_the_target(which) -> None:
 
 
 @pytest.mark.parametrize("which", EVERY)
+@pytest.mark.parametrize("actor_value", ["min", "mean"])
+def test_actor_value(which, actor_value) -> None:
+    """Critics that are all bias: the actor's loss is theirs and the entropy's."""
+    agent = make(which, config.Agent(hidden=(8, 9), batch=4, critics=3, actor_value=actor_value, critic_lr=0.0))
+    state = agent.state()
+    for name in state:
+        if name.startswith("critic"):
+            state[name][:] = [5.0, 1.0, 9.0][int(name.split(".")[1])] if name.endswith("2.bias") else 0
+    agent.load_state(state, agent.random_state())
+    metrics = advance((agent,), 1, 4)[0]
+    value = {"min": 1.0, "mean": 5.0}[actor_value]
+    assert metrics["actor_loss"] == pytest.approx(-0.02 * metrics["entropy"] - value, rel=1e-5)
+
+
+@pytest.mark.parametrize("which", EVERY)
 def test_a_temperature_that_does_not_learn_stays(which) -> None:
     agent = make(which, config.Agent(hidden=(16, 9), batch=32, temperature_lr=0.0, initial_temperature=0.3))
     first = agent.state()["log_alpha"]

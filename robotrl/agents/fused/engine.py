@@ -62,16 +62,17 @@ def _supported(agent: config.Agent) -> None:
             raise Unsupported(f"the fused engine does {low} to {high} {name}, not {value}")
 
 
+_INTEGERS = ("critics", "batch", "threads", "isa", "layer_norm", "actor_every", "targets", "actor_mean")
+_REALS = ("discount", "polyak", "actor_lr", "critic_lr", "temperature_lr", "target_entropy")
+
+
 class _Config(ctypes.Structure):
     _fields_ = [
         *((n, ctypes.c_int32) for n in ("observation", "action", "hidden_count")),
         ("hidden", ctypes.c_int32 * MAX_HIDDEN),
-        *((n, ctypes.c_int32) for n in ("critics", "batch", "threads", "isa", "layer_norm", "actor_every", "targets")),
-        *(
-            (n, ctypes.c_float)
-            for n in ("discount", "polyak", "actor_lr", "critic_lr", "temperature_lr", "target_entropy")
-        ),
-    ]  # fmt: skip
+        *((n, ctypes.c_int32) for n in _INTEGERS),
+        *((n, ctypes.c_float) for n in _REALS),
+    ]
 
 
 _COLUMNS = ("observation", "action", "reward", "next_observation", "terminated")
@@ -119,8 +120,8 @@ class Fused(Learned):
         super().__init__(agent, observation_size, action_size, seed, replay, mirror)
         self._config = _Config(
             observation_size, action_size, len(agent.hidden), agent.hidden, agent.critics, agent.batch, agent.threads, isa,
-            agent.layer_norm, agent.actor_every, agent.target_subset or agent.critics, agent.discount, agent.polyak,
-            agent.actor_lr, agent.critic_lr, agent.temperature_lr, self.target_entropy,
+            agent.layer_norm, agent.actor_every, agent.target_subset or agent.critics, agent.actor_value == "mean",
+            agent.discount, agent.polyak, agent.actor_lr, agent.critic_lr, agent.temperature_lr, self.target_entropy,
         )  # fmt: skip
         self._handle = self._native.robotrl_open(ctypes.byref(self._config))
         if not self._handle:

@@ -188,9 +188,12 @@ class TorchSac(Learned):
         mean_and_log_std = policy.output[0]
         action, log_pi = tanh_gaussian(mean_and_log_std, epsilon)
         seen = self.critics.forward(torch.cat([s, action], -1))
-        least, which = seen.output.min(0, keepdim=True)
-        chosen = torch.zeros_like(seen.output).scatter_(0, which, -1.0 / len(s))
-        d_sa = self.critics.backward(seen, chosen, learn=False, to_input=True).sum(0)
+        if self.config.actor_value == "mean":
+            value, share = seen.output.mean(0), torch.full_like(seen.output, 1.0 / len(seen.output))
+        else:
+            value, which = seen.output.min(0)
+            share = torch.zeros_like(seen.output).scatter_(0, which[None], 1.0)
+        d_sa = self.critics.backward(seen, share / -len(s), learn=False, to_input=True).sum(0)
         scale = alpha / len(s)
         d_u = 2.0 * scale * action + d_sa[:, s.shape[1] :] * (1.0 - action.square())
         raw = mean_and_log_std[:, action.shape[1] :]
@@ -199,7 +202,7 @@ class TorchSac(Learned):
         self.actor.backward(policy, torch.cat([d_u, d_log_std], -1)[None], learn=True, to_input=False)
         self.actor.adam(self.config.actor_lr, draws.actor_turns(self.config, self._step))
         mean_log_pi = log_pi.mean().item()
-        return alpha * mean_log_pi - least.mean().item(), mean_log_pi
+        return alpha * mean_log_pi - value.mean().item(), mean_log_pi
 
     def _temper(self, alpha: float, log_pi: float) -> None:
         """The temperature's Adam step on log alpha."""

@@ -171,17 +171,31 @@ static void critic_descend_phase(void* context, int task, int worker) {
   descend(e, e.critic, q, piece, piece.layer ? q.h[piece.layer - 1] : e.x, q.dz[piece.layer], step, worker);
 }
 
-// d(-mean min_i Q_i)/da for a chunk, into out (rows, action): only the smallest critic of each row passes a gradient.
+// The critic with the smallest value of row b.
+static int smallest(const Engine& e, int b) {
+  int least = 0;
+  for (int i = 1; i < e.c.critics; ++i)
+    if (e.value[i][b] < e.value[least][b]) least = i;
+  return least;
+}
+
+// What the actor ascends at row b: the smallest of the critics' values or their mean.
+static float actor_value(const Engine& e, int b) {
+  if (!e.c.actor_mean) return e.value[smallest(e, b)][b];
+  float total = 0;
+  for (int i = 0; i < e.c.critics; ++i) total += e.value[i][b];
+  return total / float(e.c.critics);
+}
+
+// Critic i's share of d(-mean actor_value)/da for a chunk, added to out (rows, action).
 static void action_gradient(Engine& e, int i, int first, int rows, int worker, float* out) {
   Weights& q = e.q[i];
   int count = 0, *which = e.which[worker], n = e.c.action;
   Block d = e.scratch[worker][0], other = e.scratch[worker][1];
+  const float share = -1.0f / float(e.c.actor_mean ? e.c.batch * e.c.critics : e.c.batch);
   for (int r = 0; r < rows; ++r) {
-    int smallest = 0;
-    for (int k = 1; k < e.c.critics; ++k)
-      if (e.value[k][first + r] < e.value[smallest][first + r]) smallest = k;
-    if (smallest != i) continue;
-    spread_value(e, q.p, q.h[e.hidden() - 1].row(first + r), -1.0f / float(e.c.batch), d.row(count));
+    if (!e.c.actor_mean && smallest(e, first + r) != i) continue;
+    spread_value(e, q.p, q.h[e.hidden() - 1].row(first + r), share, d.row(count));
     which[count++] = r;
   }
   for (int l = e.hidden() - 1; l >= 0; --l) {
@@ -192,7 +206,7 @@ static void action_gradient(Engine& e, int i, int first, int rows, int worker, f
   const Layer& bottom = e.critic.layer[0];
   for (int r = 0; r < count; ++r)
     for (int j = 0; j < n; ++j)
-      out[which[r] * n + j] = dot(d.row(r), q.p + bottom.weight + size_t(e.c.observation + j) * bottom.ld, bottom.out);
+      out[which[r] * n + j] += dot(d.row(r), q.p + bottom.weight + size_t(e.c.observation + j) * bottom.ld, bottom.out);
 }
 
 // The actor's loss down to the head's two outputs.
@@ -221,6 +235,7 @@ static void actor_phase(void* context, int task, int worker) {
     hidden_layers(e.q[i].p, e.critic, rows, from(e.x, first), h, room(e, worker), seen);
     for (int r = 0; r < rows; ++r) e.value[i][first + r] = critic_head(e.q[i].p, e.critic, h[top].row(r));
   }
+  std::memset(e.daction[worker], 0, size_t(rows) * e.c.action * 4);
   for (int i = 0; i < e.c.critics; ++i) action_gradient(e, i, first, rows, worker, e.daction[worker]);
   for (int r = 0; r < rows; ++r) head_gradient(e, first + r, e.daction[worker] + size_t(r) * e.c.action);
   backward(e.pi.transposed[top + 1], e.actor.layer[top + 1], rows, from(e.dhead, first), keep[top], nullptr,
@@ -243,11 +258,7 @@ static void improve(Engine& e) {
   double loss = 0, log_pi = 0;
   int n = e.c.batch;
   e.pool.run(e.chunks(), actor_phase, &e);
-  for (int b = 0; b < n; ++b) {
-    float smallest = e.value[0][b];
-    for (int i = 1; i < e.c.critics; ++i) smallest = e.value[i][b] < smallest ? e.value[i][b] : smallest;
-    loss += double(e.alpha) * e.log_pi[b] - smallest, log_pi += e.log_pi[b];
-  }
+  for (int b = 0; b < n; ++b) loss += double(e.alpha) * e.log_pi[b] - actor_value(e, b), log_pi += e.log_pi[b];
   e.pool.run(int(e.actor_pieces.size()), actor_descend_phase, &e);
   float g = -e.alpha * float(log_pi / n + e.c.target_entropy);
   Adam step = adam(e, e.c.temperature_lr, e.steps / e.c.actor_every);
