@@ -152,6 +152,7 @@ class Agent:
     actor_value: str = "min"  # of the critics in the actor's loss: "min", the paper's, or "mean", REDQ's and softlearning's
     mirror: bool = True  # half of the rows are learnt from with left and right exchanged (Abdolhosseini et al. 2019, DUP)
     layer_norm: bool = False  # normalise the critics' hidden layers: DroQ (Hiraoka et al. 2022), Walk in the Park
+    dropout: float = 0.0  # rate in the critics' hidden layers, before normalisation and ReLU; DroQ, Walk in the Park: 0.01
     updates_per_step: float = 1.0  # UTD: the learner is paced by data
     random_steps: int = 2000  # uniform actions first
     noise_beta: float = 1.0  # exploration has a power spectrum 1/f^beta; 1 is pink (Eberhard et al. 2023), 0 the paper's white
@@ -180,7 +181,7 @@ AT_LEAST = {
     "seed": 0, "steps": 1, "evaluation_episodes": 1, "task.history": 1, "task.episode_steps": 1, "agent.batch": 1,
     "agent.critics": 1, "agent.threads": 1, "agent.publish_every": 1, "agent.capacity": 1, "agent.noise_beta": 0,
     "agent.actor_every": 1, "agent.actor_lr": 0, "agent.critic_lr": 0, "agent.temperature_lr": 0,
-    "agent.target_subset": 0,
+    "agent.target_subset": 0, "agent.dropout": 0,
 }  # fmt: skip
 ABOVE_ZERO = (
     "task.rate_hz", "task.swing_range", "task.extension_range", "task.smoothing", "task.stuck_s", "task.velocity_window_s",
@@ -215,6 +216,7 @@ def _learnable(agent: Agent, where: dict[str, Source]) -> None:
     few = agent.target_subset <= agent.critics
     require(few, "agent.target_subset", f"at most agent.critics, {agent.critics}", agent.target_subset, where)
     require(agent.actor_value in ("min", "mean"), "agent.actor_value", '"min" or "mean"', repr(agent.actor_value), where)
+    require(agent.dropout < 1, "agent.dropout", "less than 1", agent.dropout, where)
 
 
 def from_dict(data: dict[str, Any], path: Path) -> Run:

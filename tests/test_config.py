@@ -77,6 +77,8 @@ def test_mistakes_in_an_override(files, item):
         ("target_subset = -1", "agent.target_subset must be 0 or more, not -1"),
         ("critics = 4\ntarget_subset = 5", "agent.target_subset must be at most agent.critics, 4, not 5"),
         ('actor_value = "max"', """agent.actor_value must be "min" or "mean", not 'max'"""),
+        ("dropout = 1", "agent.dropout must be less than 1, not 1.0"),
+        ("dropout = -0.1", "agent.dropout must be 0 or more, not -0.1"),
     ],
 )
 def test_an_agent_that_makes_no_sense(files, text, want):

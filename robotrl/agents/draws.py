@@ -15,6 +15,7 @@ class Draws(NamedTuple):
 
     noise: NDArray[np.float32]  # standard normal: [0] for a' of the targets and, where the actor has its turn, [1] for its a
     targets: NDArray[np.int32]  # of the critics' targets, those whose smallest value counts
+    key: int  # of the masks of dropout
 
 
 def actor_turns(agent: config.Agent, step: int) -> int:
@@ -39,4 +40,5 @@ def draw(
     elif noise.shape != (2, *shape) or noise.dtype != np.float32:
         raise ValueError(f"sac.update: noise must be float32 {(2, *shape)}, is {noise.dtype} {noise.shape}")
     targets = rng.permutation(agent.critics)[: agent.target_subset] if agent.target_subset else np.arange(agent.critics)
-    return Draws(np.ascontiguousarray(noise), targets.astype(np.int32))
+    key = int(rng.integers(1 << 32)) if agent.dropout else 0
+    return Draws(np.ascontiguousarray(noise), targets.astype(np.int32), key)

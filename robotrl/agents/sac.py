@@ -9,7 +9,7 @@ temperature have their turn only in each actor_every-th update, after its critic
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,20 +19,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotrl import config
-from robotrl.agents import draws, nets
+from robotrl.agents import draws, dropout, nets
 from robotrl.agents.base import Mirror, Rows, seen_rows
 
 LOG_2, HALF_LOG_2PI = math.log(2.0), 0.5 * math.log(2.0 * math.pi)
 
 
-def mlp(parameters: dict[str, Tensor], prefix: str, x: Tensor) -> Tensor:
+def mlp(parameters: dict[str, Tensor], prefix: str, x: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
     """Linear layers with ReLU between: x (batch, in) -> (batch, out).
 
-    A layer with a norm_gain is normalised before its ReLU: Hiraoka et al. 2022, arXiv 2110.02034, without dropout.
+    Before its ReLU a hidden layer with a mask (batch, width) is dropped out, then one with a norm_gain is normalised:
+    Hiraoka et al. 2022, arXiv 2110.02034, section 3.
     """
     layer = 0
     while (weight := parameters.get(f"{prefix}.{layer}.weight")) is not None:
         x = F.linear(F.relu(x) if layer else x, weight, parameters[f"{prefix}.{layer}.bias"])
+        if layer < len(masks):
+            x = x * masks[layer]
         if (gain := parameters.get(f"{prefix}.{layer}.norm_gain")) is not None:
             x = F.layer_norm(x, gain.shape, gain, parameters[f"{prefix}.{layer}.norm_bias"], nets.NORM_EPSILON)
         layer += 1
@@ -88,11 +91,17 @@ class Sac:
         """a ~ pi_phi(.|s) by the noise epsilon (eq. 8), and log pi_phi(a|s)."""
         return tanh_gaussian(mlp(self.parameters, "actor", s), epsilon)
 
-    def q(self, kind: str, s: Tensor, a: Tensor, which: Iterable[int] | None = None) -> Tensor:
-        """Values of the critics (kind "critic") or targets ("target"), all or `which`: (as many, batch)."""
+    def q(self, kind: str, s: Tensor, a: Tensor, which: Iterable[int] | None = None, masks: Sequence[Tensor] = ()) -> Tensor:
+        """Values of the critics (kind "critic") or targets ("target"), all or `which`: (as many, batch).
+
+        masks: those of `dropout.masks`, none for networks in which nothing is dropped.
+        """
         sa = torch.cat([s, a], dim=-1)
         which = range(self.config.critics) if which is None else which
-        return torch.cat([mlp(self.parameters, f"{kind}.{i}", sa) for i in which], -1).T
+        return torch.cat([mlp(self.parameters, f"{kind}.{i}", sa, [m[k] for m in masks]) for k, i in enumerate(which)], -1).T
+
+    def _masks(self, key: int, stage: int, rows: int, which: Iterable[int]) -> list[Tensor]:
+        return [torch.from_numpy(m) for m in dropout.masks(self.config.dropout, key, stage, which, rows, self.config.hidden)]
 
     def update(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None = None) -> dict[str, float]:
         """One update on the rows `indices` (batch,), row ~i in the mirror for i < 0; the order is the module's.
@@ -124,16 +133,17 @@ class Sac:
         # The target of the soft Bellman residual, with V of eq. 3; the smallest of a subset: Chen et al. 2021, algorithm 1
         with torch.no_grad():
             a_next, log_pi_next = self.pi(s_next, epsilon[0])
-            v_next = self.q("target", s_next, a_next, drawn.targets).min(0).values - alpha * log_pi_next
+            masks = self._masks(drawn.key, dropout.TARGET, len(s), drawn.targets)
+            v_next = self.q("target", s_next, a_next, drawn.targets, masks).min(0).values - alpha * log_pi_next
             y = r + self.config.discount * goes_on * v_next
 
         # J_Q, eq. 5: half the squared residual, mean over the batch, summed over the critics
-        q = self.q("critic", s, a)
+        q = self.q("critic", s, a, masks=self._masks(drawn.key, dropout.CRITIC, len(s), range(self.config.critics)))
         critic_loss = (0.5 * (q - y).square()).mean(1).sum()
         self._descend(self.adam_critic, critic_loss, self.theta)
 
         if draws.has_turn(self.config, self.step):
-            self._descend_actor(s, epsilon[1], alpha)
+            self._descend_actor(s, epsilon[1], drawn.key, alpha)
 
         with torch.no_grad():  # the targets follow the critics as an exponential moving average
             for theta_bar, theta in zip(self.theta_bar, self.theta, strict=True):
@@ -145,11 +155,11 @@ class Sac:
             "q_mean": q.mean().item(),
         }
 
-    def _descend_actor(self, s: Tensor, epsilon: Tensor, alpha: Tensor) -> None:
+    def _descend_actor(self, s: Tensor, epsilon: Tensor, key: int, alpha: Tensor) -> None:
         """The turn of actor and temperature in an update; s (n, observation), epsilon (n, action)."""
         # J_pi, eq. 9, with the smallest of the updated critics or their mean
         a, log_pi = self.pi(s, epsilon)
-        q = self.q("critic", s, a)
+        q = self.q("critic", s, a, masks=self._masks(key, dropout.ACTOR, len(s), range(self.config.critics)))
         actor_loss = (alpha * log_pi - (q.mean(0) if self.config.actor_value == "mean" else q.min(0).values)).mean()
         self._descend(self.adam_actor, actor_loss, self.phi)
 

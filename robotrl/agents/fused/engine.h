@@ -34,6 +34,7 @@ struct Call {  // one update's arguments
   const int64_t* indices;
   const float* noise;  // (2, batch, action); the second half is for the actor's turn
   const int32_t* targets;  // c.targets of the critics, by number: those whose targets count
+  uint32_t key;            // of the masks of dropout
 };
 
 struct Engine {

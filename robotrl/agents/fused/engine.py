@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl import config, native
+from robotrl.agents import dropout
 from robotrl.agents.base import Agent, Mirror, Rows, Unsupported, seen_rows
 from robotrl.agents.fused.learned import METRICS, Learned, finite
 
@@ -62,7 +63,7 @@ def _supported(agent: config.Agent) -> None:
             raise Unsupported(f"the fused engine does {low} to {high} {name}, not {value}")
 
 
-_INTEGERS = ("critics", "batch", "threads", "isa", "layer_norm", "actor_every", "targets", "actor_mean")
+_INTEGERS = ("critics", "batch", "threads", "isa", "layer_norm", "actor_every", "targets", "actor_mean", "dropout")
 _REALS = ("discount", "polyak", "actor_lr", "critic_lr", "temperature_lr", "target_entropy")
 
 
@@ -93,7 +94,7 @@ def _bind(library: ctypes.CDLL) -> ctypes.CDLL:
     library.robotrl_mirror.argtypes, library.robotrl_mirror.restype = [pointer] * 5, None
     library.robotrl_parameter.argtypes = [pointer, c_int, c_int, c_int, c_int, ctypes.POINTER(c_int)]
     library.robotrl_parameter.restype = floats
-    library.robotrl_update.argtypes = [pointer, ctypes.POINTER(_Columns), *[pointer] * 4]
+    library.robotrl_update.argtypes = [pointer, ctypes.POINTER(_Columns), *[pointer] * 3, ctypes.c_uint32, pointer]
     library.robotrl_update.restype = None
     return library
 
@@ -121,6 +122,7 @@ class Fused(Learned):
         self._config = _Config(
             observation_size, action_size, len(agent.hidden), agent.hidden, agent.critics, agent.batch, agent.threads, isa,
             agent.layer_norm, agent.actor_every, agent.target_subset or agent.critics, agent.actor_value == "mean",
+            dropout.parts(agent.dropout),
             agent.discount, agent.polyak, agent.actor_lr, agent.critic_lr, agent.temperature_lr, self.target_entropy,
         )  # fmt: skip
         self._handle = self._native.robotrl_open(ctypes.byref(self._config))
@@ -146,7 +148,7 @@ class Fused(Learned):
         columns, rows = self._columns(indices)
         self._native.robotrl_update(
             self._handle, ctypes.byref(columns), rows.ctypes.data, drawn.noise.ctypes.data, drawn.targets.ctypes.data,
-            self._metrics.ctypes.data,
+            drawn.key, self._metrics.ctypes.data,
         )  # fmt: skip
         return finite(self._metrics.tolist())
 

@@ -7,6 +7,7 @@ target average are one call each. The gradients are written out by hand.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotrl import config
-from robotrl.agents import draws, nets
+from robotrl.agents import draws, dropout, nets
 from robotrl.agents.base import Mirror, Rows, seen_rows
 from robotrl.agents.fused.learned import Learned, finite
 from robotrl.agents.sac import tanh_gaussian
@@ -27,6 +28,7 @@ class Pass(NamedTuple):
 
     inputs: list[Tensor]  # of every layer and, last, the output (copies, batch, out)
     normal: list[tuple[Tensor, Tensor]]  # of every normalised layer: (y - mean) / std, and 1 / std
+    masks: Sequence[Tensor]  # of every layer with dropout
 
     @property
     def output(self) -> Tensor:
@@ -61,24 +63,28 @@ class Stack:
             out.append(parts)
         return out
 
-    def forward(self, x: Tensor, which: Tensor | None = None) -> Pass:
-        """x (batch, in) through all copies or through `which`."""
+    def forward(self, x: Tensor, which: Tensor | None = None, masks: Sequence[Tensor] = ()) -> Pass:
+        """x (batch, in) through all copies or through `which`; masks as of `dropout.masks`."""
         layers = self.layers if which is None else [{part: p[which] for part, p in layer.items()} for layer in self.layers]
         inputs, normal = [x.expand(len(layers[0]["bias"]), *x.shape)], []
         for layer in layers:
             z = torch.baddbmm(layer["bias"], inputs[-1], layer["weight"].mT)
+            if len(inputs) <= len(masks):
+                z *= masks[len(inputs) - 1]
             if "norm_gain" in layer:
                 z, _, scale = torch.native_layer_norm(z, z.shape[-1:], None, None, nets.NORM_EPSILON)
                 normal.append((z, scale))
                 z = torch.addcmul(layer["norm_bias"], z, layer["norm_gain"])
             inputs.append(z if layer is layers[-1] else z.relu_())
-        return Pass(inputs, normal)
+        return Pass(inputs, normal, masks)
 
     def backward(self, seen: Pass, dz: Tensor, learn: bool, to_input: bool) -> Tensor:
         """From the output's gradient dz (copies, batch, out): parameter gradients, and the input's if asked for."""
         for l in reversed(range(len(self.layers))):
             if l < len(seen.normal):
                 dz = self._through_norm(l, *seen.normal[l], dz, learn)
+            if l < len(seen.masks):
+                dz = dz * seen.masks[l]
             if learn:
                 torch.bmm(dz.mT, seen.inputs[l], out=self.gradients[l]["weight"])
                 torch.sum(dz, 1, keepdim=True, out=self.gradients[l]["bias"])
@@ -164,30 +170,37 @@ class TorchSac(Learned):
 
         a_next, log_pi = tanh_gaussian(self.actor.forward(s_next).output[0], epsilon[0])
         which = torch.from_numpy(drawn.targets) if self.config.target_subset else None  # all: without a copy
-        v_next = self.targets.forward(torch.cat([s_next, a_next], -1), which).output.amin(0)[:, 0] - alpha * log_pi
-        residual = self._criticise(s, a, r + self.config.discount * goes_on * v_next)
+        masks = self._masks(drawn.key, dropout.TARGET, drawn.targets)
+        v_next = self.targets.forward(torch.cat([s_next, a_next], -1), which, masks).output.amin(0)[:, 0] - alpha * log_pi
+        residual = self._criticise(s, a, r + self.config.discount * goes_on * v_next, drawn.key)
         if draws.has_turn(self.config, self._step):
-            actor_loss, mean_log_pi = self._improve(s, epsilon[1], alpha)
+            actor_loss, mean_log_pi = self._improve(s, epsilon[1], drawn.key, alpha)
             self._temper(alpha, mean_log_pi)
             self._actor_metrics = actor_loss, -mean_log_pi
         self.targets.flat.lerp_(self.critics.flat, self.config.polyak)
         return finite([residual[0], *self._actor_metrics, math.exp(self.log_alpha[0]), residual[1]])
 
-    def _criticise(self, s: Tensor, a: Tensor, y: Tensor) -> tuple[float, float]:
+    def _masks(self, key: int, stage: int, critics: Iterable[int]) -> list[Tensor]:
+        c = self.config
+        return [torch.from_numpy(m) for m in dropout.masks(c.dropout, key, stage, critics, c.batch, c.hidden)]
+
+    def _criticise(self, s: Tensor, a: Tensor, y: Tensor, key: int) -> tuple[float, float]:
         """The critics' step; their loss and mean value before it."""
-        seen = self.critics.forward(torch.cat([s, a], -1))
+        masks = self._masks(key, dropout.CRITIC, range(self.config.critics))
+        seen = self.critics.forward(torch.cat([s, a], -1), masks=masks)
         residual = seen.output - y[:, None]
         self.critics.backward(seen, residual / len(y), learn=True, to_input=False)
         self.critics.adam(self.config.critic_lr, self._step)
         loss = 0.5 * residual.square().sum() / len(y)
         return loss.item(), seen.output.mean().item()
 
-    def _improve(self, s: Tensor, epsilon: Tensor, alpha: float) -> tuple[float, float]:
+    def _improve(self, s: Tensor, epsilon: Tensor, key: int, alpha: float) -> tuple[float, float]:
         """The actor's step; its loss and mean log pi before it."""
         policy = self.actor.forward(s)
         mean_and_log_std = policy.output[0]
         action, log_pi = tanh_gaussian(mean_and_log_std, epsilon)
-        seen = self.critics.forward(torch.cat([s, action], -1))
+        masks = self._masks(key, dropout.ACTOR, range(self.config.critics))
+        seen = self.critics.forward(torch.cat([s, action], -1), masks=masks)
         if self.config.actor_value == "mean":
             value, share = seen.output.mean(0), torch.full_like(seen.output, 1.0 / len(seen.output))
         else:

@@ -11,11 +11,12 @@ static Normal from(Normal n, int row) { return Normal{from(n.value, row), n.scal
 
 // Hidden layers of a network on rows of x; the activations of layer l go to keep[l], what a gradient needs to seen[l].
 static void hidden_layers(const float* p, const Net& net, int rows, Block x, const Block* keep, List room,
-                          const Normal* seen = nullptr) {
+                          const Normal* seen = nullptr, const Dropping& lost = {}) {
   for (int l = 0; l < net.count - 1; ++l) {
     const Layer& layer = net.layer[l];
     if (l) forward_sparse(p, layer, rows, x, keep[l], room);
     else forward(p, layer, rows, x, keep[l], !layer.norm);
+    drop(lost, l, rows, nullptr, layer.out, keep[l]);  // after the ReLU as good as before it
     if (layer.norm) normalise(p, layer, rows, keep[l], seen ? seen + l : nullptr);
     x = keep[l];
   }
@@ -66,7 +67,8 @@ static void targets(Engine& e, int first, int rows, const Block* keep, List room
   act(e, first, rows, e.x_next, e.call.noise, keep, room);
   for (int k = 0; k < e.c.targets; ++k) {
     const float* target = e.q[e.call.targets[k]].target;
-    hidden_layers(target, e.critic, rows, from(e.x_next, first), keep, room);
+    const Dropping lost = dropping(e, kTarget, e.call.targets[k], first);
+    hidden_layers(target, e.critic, rows, from(e.x_next, first), keep, room, nullptr, lost);
     for (int r = 0; r < rows; ++r) {
       float value = critic_head(target, e.critic, keep[e.hidden() - 1].row(r));
       e.y[first + r] = k && !(value < e.y[first + r]) && value == value ? e.y[first + r] : value;
@@ -92,7 +94,8 @@ static void critic_rows(Engine& e, int i, int first, int rows, List room) {
   Block keep[kMaxHidden];
   Normal seen[kMaxHidden];
   for (int l = 0; l < e.hidden(); ++l) keep[l] = from(q.h[l], first), seen[l] = from(q.normal[l], first);
-  hidden_layers(q.p, e.critic, rows, from(e.x, first), keep, room, seen);
+  const Dropping lost = dropping(e, kCritic, i, first);
+  hidden_layers(q.p, e.critic, rows, from(e.x, first), keep, room, seen, lost);
   int top = e.hidden() - 1;
   for (int b = first; b < first + rows; ++b) {
     e.value[i][b] = critic_head(q.p, e.critic, q.h[top].row(b));
@@ -103,6 +106,7 @@ static void critic_rows(Engine& e, int i, int first, int rows, List room) {
     const Layer& layer = e.critic.layer[l];
     Block dz = from(q.dz[l], first);
     if (layer.norm) before_norm(q.p, layer, rows, from(q.dy[l], first), nullptr, seen[l], dz);
+    drop(lost, l, rows, nullptr, layer.out, dz);
     if (l) layer_back(q, e.critic, l, rows, dz, keep[l - 1], nullptr, from(q.dy[l - 1], first), room);
   }
 }
@@ -201,6 +205,7 @@ static void action_gradient(Engine& e, int i, int first, int rows, int worker, f
   for (int l = e.hidden() - 1; l >= 0; --l) {
     const Layer& layer = e.critic.layer[l];
     if (layer.norm) before_norm(q.p, layer, count, d, which, from(q.normal[l], first), d);
+    drop(dropping(e, kActor, i, first), l, count, which, layer.out, d);
     if (l) layer_back(q, e.critic, l, count, d, from(q.h[l - 1], first), which, other, room(e, worker)), std::swap(d, other);
   }
   const Layer& bottom = e.critic.layer[0];
@@ -232,7 +237,7 @@ static void actor_phase(void* context, int task, int worker) {
     Block h[kMaxHidden];
     Normal seen[kMaxHidden];
     for (int l = 0; l <= top; ++l) h[l] = from(e.q[i].h[l], first), seen[l] = from(e.q[i].normal[l], first);
-    hidden_layers(e.q[i].p, e.critic, rows, from(e.x, first), h, room(e, worker), seen);
+    hidden_layers(e.q[i].p, e.critic, rows, from(e.x, first), h, room(e, worker), seen, dropping(e, kActor, i, first));
     for (int r = 0; r < rows; ++r) e.value[i][first + r] = critic_head(e.q[i].p, e.critic, h[top].row(r));
   }
   std::memset(e.daction[worker], 0, size_t(rows) * e.c.action * 4);
