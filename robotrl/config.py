@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robotrl.configfile import ConfigError, Source, bound, build, override, read
+from robotrl.configfile import ConfigError, Source, bound, build, override, read, require
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,18 @@ class Agent:
     batch: int = 256
     actor_lr: float = 5e-4  # the paper's is 3e-4; chosen
     critic_lr: float = 5e-4
-    temperature_lr: float = 5e-4
+    temperature_lr: float = 5e-4  # 0: the temperature stays the initial one
+    actor_every: int = 1  # critic updates to one of actor and temperature; REDQ, DroQ and Walk in the Park: updates_per_step
     initial_temperature: float = 0.02  # times the entropy, no more than the reward is in size; chosen
     target_entropy: float = -4.0  # minus half the action size, as Walk in the Park; nan: minus the action size, as the paper
     critics: int = 2
+    target_subset: int = 0  # so many critics, drawn for each update, give the target; 0: all; REDQ (Chen et al. 2021): 2 of 10
+    actor_value: str = "min"  # of the critics in the actor's loss: "min", the paper's, or "mean", REDQ's and softlearning's
     mirror: bool = True  # half of the rows are learnt from with left and right exchanged (Abdolhosseini et al. 2019, DUP)
     n_step: int = 1  # rewards summed before the bootstrap (Sutton and Barto, ch. 7; Rainbow's 3); uncorrected: biased off-policy
     demonstrations: str = ""  # a run directory whose transitions are half of every batch: RLPD (Ball et al. 2023)
     layer_norm: bool = False  # normalise the critics' hidden layers: DroQ (Hiraoka et al. 2022), Walk in the Park
+    dropout: float = 0.0  # rate in the critics' hidden layers, before normalisation and ReLU; DroQ, Walk in the Park: 0.01
     updates_per_step: float = 1.0  # UTD: the learner is paced by data
     random_steps: int = 2000  # uniform actions first
     noise_beta: float = 1.0  # exploration has a power spectrum 1/f^beta; 1 is pink (Eberhard et al. 2023), 0 the paper's white
@@ -179,7 +183,8 @@ class Run:
 AT_LEAST = {
     "seed": 0, "steps": 1, "evaluation_episodes": 1, "task.history": 1, "task.episode_steps": 1, "agent.batch": 1,
     "agent.critics": 1, "agent.threads": 1, "agent.publish_every": 1, "agent.capacity": 1, "agent.noise_beta": 0,
-    "agent.n_step": 1,
+    "agent.n_step": 1, "agent.actor_every": 1, "agent.actor_lr": 0, "agent.critic_lr": 0, "agent.temperature_lr": 0,
+    "agent.target_subset": 0, "agent.dropout": 0,
 }  # fmt: skip
 ABOVE_ZERO = (
     "task.rate_hz", "task.swing_range", "task.extension_range", "task.smoothing", "task.stuck_s", "task.velocity_window_s",
@@ -205,7 +210,16 @@ def load(path: Path, overrides: list[str] | None = None) -> Run:
         where[item.split("=", 1)[0].strip()] = Source(Path("--set"), item)
     run = typing.cast(Run, build(Run, data, "", where))
     bound(run, AT_LEAST, ABOVE_ZERO, where)
+    _learnable(run.agent, where)
     return run
+
+
+def _learnable(agent: Agent, where: dict[str, Source]) -> None:
+    """ConfigError for settings of the agent that do not fit each other."""
+    few = agent.target_subset <= agent.critics
+    require(few, "agent.target_subset", f"at most agent.critics, {agent.critics}", agent.target_subset, where)
+    require(agent.actor_value in ("min", "mean"), "agent.actor_value", '"min" or "mean"', repr(agent.actor_value), where)
+    require(agent.dropout < 1, "agent.dropout", "less than 1", agent.dropout, where)
 
 
 def from_dict(data: dict[str, Any], path: Path) -> Run:

@@ -99,9 +99,14 @@ def bound(config: Any, at_least: Mapping[str, float], above_zero: tuple[str, ...
     """ConfigError for a number of `config`, by its dotted key, with which nothing could be run."""
     for key in (*at_least, *above_zero):
         value, lowest = operator.attrgetter(key)(config), at_least.get(key)
-        if not (value > 0 if lowest is None else value >= lowest):  # a nan is neither
-            asked = "more than 0" if lowest is None else f"{lowest} or more"
-            raise ConfigError(f"{_where(key, where)}: {key} must be {asked}, not {value}")
+        asked = "more than 0" if lowest is None else f"{lowest} or more"
+        require(value > 0 if lowest is None else value >= lowest, key, asked, value, where)  # a nan is neither
+
+
+def require(holds: bool, key: str, asked: str, value: Any, where: dict[str, Source]) -> None:
+    """ConfigError that the setting `key` must be what is `asked` and not `value`, unless that `holds`."""
+    if not holds:
+        raise ConfigError(f"{_where(key, where)}: {key} must be {asked}, not {value}")
 
 
 def _convert(kind: Any, value: Any, full: str, where: dict[str, Source]) -> Any:

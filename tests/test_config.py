@@ -69,6 +69,23 @@ def test_mistakes_in_an_override(files, item):
     complaint(files(""), [item])
 
 
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("actor_every = 0", "agent.actor_every must be 1 or more, not 0"),
+        ("temperature_lr = -1e-4", "agent.temperature_lr must be 0 or more, not -0.0001"),
+        ("target_subset = -1", "agent.target_subset must be 0 or more, not -1"),
+        ("critics = 4\ntarget_subset = 5", "agent.target_subset must be at most agent.critics, 4, not 5"),
+        ('actor_value = "max"', """agent.actor_value must be "min" or "mean", not 'max'"""),
+        ("dropout = 1", "agent.dropout must be less than 1, not 1.0"),
+        ("dropout = -0.1", "agent.dropout must be 0 or more, not -0.1"),
+    ],
+)
+def test_an_agent_that_makes_no_sense(files, text, want):
+    path = files(f"[agent]\n{text}\n")
+    assert complaint(path) == f"{path}:{2 + text.count(chr(10))}: {want}"
+
+
 def test_overrides_and_round_trip(files):
     run = config.load(files(""), ["agent.batch=64", "twin.terrain=slope:+5", "robot.servos.kp=4", "agent.hidden=[64, 64]"])
     assert (run.agent.batch, run.twin.terrain, run.robot.servos.kp, run.agent.hidden) == (64, "slope:+5", 4.0, (64, 64))

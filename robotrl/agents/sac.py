@@ -2,12 +2,14 @@
 
 This page is the reference: plain torch and autograd, fp32. Faster engines must agree with it, so the order of
 an update is fixed: targets, critics, actor (with the updated critics), temperature (with this update's log
-pi), target networks. Alpha is one value during an update, the one it began with.
+pi), target networks. Alpha is one value during an update, the one it began with. With actor_every > 1, actor and
+temperature have their turn only in each actor_every-th update, after its critics, as in REDQ's algorithm 1.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,20 +19,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotrl import config
-from robotrl.agents import nets
+from robotrl.agents import draws, dropout, nets
 from robotrl.agents.base import Mirror, Rows, discounts, seen_rows
 
 LOG_2, HALF_LOG_2PI = math.log(2.0), 0.5 * math.log(2.0 * math.pi)
 
 
-def mlp(parameters: dict[str, Tensor], prefix: str, x: Tensor) -> Tensor:
+def mlp(parameters: dict[str, Tensor], prefix: str, x: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
     """Linear layers with ReLU between: x (batch, in) -> (batch, out).
 
-    A layer with a norm_gain is normalised before its ReLU: Hiraoka et al. 2022, arXiv 2110.02034, without dropout.
+    Before its ReLU a hidden layer with a mask (batch, width) is dropped out, then one with a norm_gain is normalised:
+    Hiraoka et al. 2022, arXiv 2110.02034, section 3.
     """
     layer = 0
     while (weight := parameters.get(f"{prefix}.{layer}.weight")) is not None:
         x = F.linear(F.relu(x) if layer else x, weight, parameters[f"{prefix}.{layer}.bias"])
+        if layer < len(masks):
+            x = x * masks[layer]
         if (gain := parameters.get(f"{prefix}.{layer}.norm_gain")) is not None:
             x = F.layer_norm(x, gain.shape, gain, parameters[f"{prefix}.{layer}.norm_bias"], nets.NORM_EPSILON)
         layer += 1
@@ -77,6 +82,7 @@ class Sac:
         self.adam_actor = torch.optim.Adam(self.phi, agent.actor_lr, fused=True)
         self.adam_critic = torch.optim.Adam(self.theta, agent.critic_lr, fused=True)
         self.adam_alpha = torch.optim.Adam(self._learned("log_alpha"), agent.temperature_lr, fused=True)
+        self.actor_metrics = {"actor_loss": 0.0, "entropy": 0.0}  # of the actor's last turn
 
     def _learned(self, prefix: str) -> list[Tensor]:
         return [p.requires_grad_() for name, p in self.parameters.items() if name.startswith(prefix)]
@@ -85,67 +91,81 @@ class Sac:
         """a ~ pi_phi(.|s) by the noise epsilon (eq. 8), and log pi_phi(a|s)."""
         return tanh_gaussian(mlp(self.parameters, "actor", s), epsilon)
 
-    def q(self, kind: str, s: Tensor, a: Tensor) -> Tensor:
-        """All critics' (kind "critic") or targets' ("target") values, (critics, batch)."""
+    def q(self, kind: str, s: Tensor, a: Tensor, which: Iterable[int] | None = None, masks: Sequence[Tensor] = ()) -> Tensor:
+        """Values of the critics (kind "critic") or targets ("target"), all or `which`: (as many, batch).
+
+        masks: those of `dropout.masks`, none for networks in which nothing is dropped.
+        """
         sa = torch.cat([s, a], dim=-1)
-        return torch.cat([mlp(self.parameters, f"{kind}.{i}", sa) for i in range(self.config.critics)], -1).T
+        which = range(self.config.critics) if which is None else which
+        return torch.cat([mlp(self.parameters, f"{kind}.{i}", sa, [m[k] for m in masks]) for k, i in enumerate(which)], -1).T
+
+    def _masks(self, key: int, stage: int, rows: int, which: Iterable[int]) -> list[Tensor]:
+        return [torch.from_numpy(m) for m in dropout.masks(self.config.dropout, key, stage, which, rows, self.config.hidden)]
 
     def update(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None = None) -> dict[str, float]:
         """One update on the rows `indices` (batch,), row ~i in the mirror for i < 0; the order is the module's.
 
         noise (2, batch, action) float32, standard normal: [0] for a' of the targets, [1] for a of the actor.
         None draws it from the agent's own generator: so engines with one seed agree. Returns critic_loss,
-        actor_loss, entropy (-mean log pi), temperature (after the update), q_mean (all critics, before it).
+        actor_loss, entropy (-mean log pi), temperature (after the update), q_mean (all critics, before it). Of an
+        update without the actor's turn, actor_loss and entropy are its last turn's, 0 before the first.
         ValueError for a wrong shape or type; FloatingPointError when a metric is not finite.
         """
         n, batch = len(indices), seen_rows(self.replay, indices, self.mirror)
-        if noise is None:
-            noise = self.rng.standard_normal((2, n, self.action_size), dtype=np.float32)
+        drawn = draws.draw(self.rng, self.config, self.step + 1, (n, self.action_size), noise)
         _check("observation", batch.observation, (n, self.observation_size))
         _check("next_observation", batch.next_observation, (n, self.observation_size))
         _check("action", batch.action, (n, self.action_size))
         _check("reward", batch.reward, (n,))
-        _check("noise", noise, (2, n, self.action_size))
-        s, a, r, s_next, epsilon = map(
-            torch.from_numpy, (batch.observation, batch.action, batch.reward, batch.next_observation, noise)
-        )
+        s, a, r, s_next = map(torch.from_numpy, (batch.observation, batch.action, batch.reward, batch.next_observation))
         gamma = torch.from_numpy(discounts(batch, self.config.discount))
-        return _finite(self._descend_all(s, a, r, s_next, gamma, epsilon))
+        return _finite(self._descend_all(s, a, r, s_next, gamma, drawn))
 
-    def _descend_all(self, s: Tensor, a: Tensor, r: Tensor, s_next: Tensor, gamma: Tensor, epsilon: Tensor) -> dict[str, float]:
-        """Algorithm 1, one gradient step. Shapes (n, .) and (n,); gamma of `discounts`; epsilon (2, n, action)."""
-        alpha = self.log_alpha.detach().exp()
+    def _descend_all(
+        self, s: Tensor, a: Tensor, r: Tensor, s_next: Tensor, gamma: Tensor, drawn: draws.Draws
+    ) -> dict[str, float]:
+        """Algorithm 1, one gradient step. Shapes (n, .) and (n,); gamma of `discounts`."""
+        self.step += 1
+        alpha, epsilon = self.log_alpha.detach().exp(), torch.from_numpy(drawn.noise)
 
-        with torch.no_grad():  # the target of the soft Bellman residual, with V of eq. 3
+        # The target of the soft Bellman residual, with V of eq. 3; the smallest of a subset: Chen et al. 2021, algorithm 1
+        with torch.no_grad():
             a_next, log_pi_next = self.pi(s_next, epsilon[0])
-            v_next = self.q("target", s_next, a_next).min(0).values - alpha * log_pi_next
+            masks = self._masks(drawn.key, dropout.TARGET, len(s), drawn.targets)
+            v_next = self.q("target", s_next, a_next, drawn.targets, masks).min(0).values - alpha * log_pi_next
             y = r + gamma * v_next
 
         # J_Q, eq. 5: half the squared residual, mean over the batch, summed over the critics
-        q = self.q("critic", s, a)
+        q = self.q("critic", s, a, masks=self._masks(drawn.key, dropout.CRITIC, len(s), range(self.config.critics)))
         critic_loss = (0.5 * (q - y).square()).mean(1).sum()
         self._descend(self.adam_critic, critic_loss, self.theta)
 
-        # J_pi, eq. 9, with the smallest of the updated critics
-        a_pi, log_pi = self.pi(s, epsilon[1])
-        actor_loss = (alpha * log_pi - self.q("critic", s, a_pi).min(0).values).mean()
+        if draws.has_turn(self.config, self.step):
+            self._descend_actor(s, epsilon[1], drawn.key, alpha)
+
+        with torch.no_grad():  # the targets follow the critics as an exponential moving average
+            for theta_bar, theta in zip(self.theta_bar, self.theta, strict=True):
+                theta_bar.lerp_(theta, self.config.polyak)
+        return {
+            "critic_loss": critic_loss.item(),
+            **self.actor_metrics,
+            "temperature": self.log_alpha.exp().item(),
+            "q_mean": q.mean().item(),
+        }
+
+    def _descend_actor(self, s: Tensor, epsilon: Tensor, key: int, alpha: Tensor) -> None:
+        """The turn of actor and temperature in an update; s (n, observation), epsilon (n, action)."""
+        # J_pi, eq. 9, with the smallest of the updated critics or their mean
+        a, log_pi = self.pi(s, epsilon)
+        q = self.q("critic", s, a, masks=self._masks(key, dropout.ACTOR, len(s), range(self.config.critics)))
+        actor_loss = (alpha * log_pi - (q.mean(0) if self.config.actor_value == "mean" else q.min(0).values)).mean()
         self._descend(self.adam_actor, actor_loss, self.phi)
 
         # J(alpha), eq. 18, written in alpha and descended in log alpha, which keeps alpha positive
         alpha_loss = -(self.log_alpha.exp() * (log_pi.detach() + self.target_entropy)).mean()
         self._descend(self.adam_alpha, alpha_loss, [self.log_alpha])
-
-        with torch.no_grad():  # the targets follow the critics as an exponential moving average
-            for theta_bar, theta in zip(self.theta_bar, self.theta, strict=True):
-                theta_bar.lerp_(theta, self.config.polyak)
-        self.step += 1
-        return {
-            "critic_loss": critic_loss.item(),
-            "actor_loss": actor_loss.item(),
-            "entropy": -log_pi.mean().item(),
-            "temperature": self.log_alpha.exp().item(),
-            "q_mean": q.mean().item(),
-        }
+        self.actor_metrics = {"actor_loss": actor_loss.item(), "entropy": -log_pi.mean().item()}
 
     @staticmethod
     def _descend(adam: torch.optim.Adam, loss: Tensor, parameters: list[Tensor]) -> None:
@@ -189,8 +209,9 @@ class Sac:
             for name, p in self.parameters.items():
                 p.copy_(torch.from_numpy(state[name]))
                 if p.requires_grad:
+                    turns = self.step if name.startswith("critic.") else draws.actor_turns(self.config, self.step)
                     self._adam(name).state[p] = {
-                        "step": torch.tensor(float(self.step)),
+                        "step": torch.tensor(float(turns)),
                         "exp_avg": torch.from_numpy(state[f"adam_m.{name}"].copy()),
                         "exp_avg_sq": torch.from_numpy(state[f"adam_v.{name}"].copy()),
                     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from robotrl.agents.fused import engine
 from robotrl.agents.fused.engine import ISA, Fused
 from robotrl.agents.fused.fallback import TorchSac
 from robotrl.agents.sac import Sac
+from robotrl.observe import Mirror
 from robotrl.replay import Batch, Replay
 
 try:
@@ -36,9 +39,9 @@ def one_thread():
 
 
 class Memory:
-    """Random transitions, a tenth of them terminated."""
+    """Random transitions, a tenth of them terminated; with `in_place` it shows its columns, as a replay does."""
 
-    def __init__(self, observation: int, action: int) -> None:
+    def __init__(self, observation: int, action: int, in_place: bool = False) -> None:
         rng = np.random.default_rng(5)
         self.batch = Batch(
             observation=rng.standard_normal((N, observation), np.float32),
@@ -49,79 +52,153 @@ class Memory:
             next_observation=rng.standard_normal((N, observation), np.float32),
             steps=np.ones(N, np.int64),
         )
+        if in_place:
+            self.count, self.columns = N, self.batch._asdict()
 
     def rows(self, indices: np.ndarray) -> Batch:
         return Batch(*(column[indices] for column in self.batch))
 
 
-def pair(observation, action, agent, **options):
-    memory = Memory(observation, action)
-    return Sac(agent, observation, action, 3, memory), Fused(agent, observation, action, 3, memory, **options)
+def backwards(observation: int, action: int) -> Mirror:
+    """A mirror that exchanges first and last, second and last but one ..., and turns every sign but of one in the middle."""
+    order = [np.arange(n)[::-1].copy() for n in (observation, action)]
+    sign = [np.where(o == np.arange(len(o)), 1, -1).astype(np.float32) for o in order]
+    return Mirror(order[0], sign[0], order[1], sign[1])
+
+
+def by_hand(isa: int | None, agent, observation, action, seed=3, memory=None, mirror=None):
+    """The torch engine for None, else the native one on at most this instruction set."""
+    memory = Memory(observation, action) if memory is None else memory
+    if isa is None:
+        return TorchSac(agent, observation, action, seed, memory, mirror)
+    return Fused(agent, observation, action, seed, memory, mirror, isa=isa)
+
+
+def pair(observation, action, agent, isa=WIDEST, seed=3):
+    return Sac(agent, observation, action, 3, Memory(observation, action)), by_hand(isa, agent, observation, action, seed)
 
 
 def gap(a, b):
-    """Largest relative error of any parameter array, by norm."""
+    """Largest relative error of any network's parameters, by norm."""
     a, b = a.state(), b.state()
     assert a.keys() == b.keys()
-    return max(np.linalg.norm(a[n] - b[n]) / (np.linalg.norm(a[n]) + 1e-12) for n in a if not n.startswith("adam"))
+    error, size = defaultdict(float), defaultdict(float)
+    for name in a:
+        if not name.startswith("adam"):
+            net = ".".join(name.split(".")[: 1 if name.startswith("actor") else 2])
+            error[net] += float(np.square(a[name].astype(float) - b[name]).sum())
+            size[net] += float(np.square(a[name].astype(float)).sum())
+    return max(math.sqrt(error[net] / (size[net] + 1e-24)) for net in size)
 
 
-def advance(agents, updates, batch, seed=0):
+def gradient_gap(a, b):
+    """Largest error of any first moment, against the largest of its network: after one update a tenth of the gradient."""
+    a, b = a.state(), b.state()
+    size = {net: max(np.abs(v).max() for n, v in a.items() if n.startswith(f"adam_m.{net}")) for net in ("actor", "critic")}
+    return {
+        n: np.abs(a[n] - b[n]).max() / (size[net] + 1e-12) for net in size for n in a if n.startswith(f"adam_m.{net}")
+    }  # fmt: skip
+
+
+def stir(agent, seed=7):
+    """Gains and biases of the normalisations that no longer are 1 and 0, and different in the targets."""
+    rng, state = np.random.default_rng(seed), agent.state()
+    for name in state:
+        if ".norm_" in name and not name.startswith("adam"):
+            state[name] += 0.3 * rng.standard_normal(state[name].shape, np.float32)
+    agent.load_state(state, agent.random_state())
+
+
+def advance(agents, updates, batch, seed=0, lowest=0):
     rng = np.random.default_rng(seed)
     metrics = []
     for _ in range(updates):
-        indices = rng.integers(0, N, batch)
+        indices = rng.integers(lowest, N, batch)
         metrics = [agent.update(indices) for agent in agents]
     return metrics
 
 
-SIZES = [
-    (3, 1, config.Agent(hidden=(64, 64), batch=64, critics=1)),
-    (112, 8, config.Agent(critics=2)),
-    (17, 6, config.Agent(hidden=(96, 80, 33), batch=100, critics=3)),
-    (5, 2, config.Agent(hidden=(30,), batch=70, critics=10)),
-    (28, 8, config.Agent(hidden=(64, 512), batch=1024, threads=2, actor_lr=1e-3, polyak=0.02)),
-    (1, 3, config.Agent(hidden=(2, 7), batch=1, initial_temperature=1.0, target_entropy=-1.0)),
-]  # fmt: skip
+OPTIONS = {
+    "sizes": [(3, 1), (17, 6), (40, 8)],
+    "hidden": [(64, 64), (96, 80, 33), (30,), (17, 65)],
+    "batch": [64, 100, 131],
+    "critics": [1, 2, 5, 10],
+    "threads": [1, 2],
+    "layer_norm": [False, True],
+    "actor_every": [1, 3],
+    "target_subset": [0, 1, 2],
+    "actor_value": ["min", "mean"],
+    "dropout": [0.0, 0.01, 0.4],
+    "mirror": [False, True],
+    "in_place": [False, True],
+}
 
 
-@native
-@pytest.mark.parametrize("isa", range(len(ISA)))
-@pytest.mark.parametrize(("observation", "action", "agent"), SIZES)
-def test_equals_the_reference(observation, action, agent, isa):
-    if isa > WIDEST:
-        pytest.skip(f"this processor has no {ISA[isa]}")
-    reference, fused = pair(observation, action, agent, isa=isa)
-    assert gap(reference, fused) == 0
-    advance((reference, fused), 1, agent.batch)
-    assert gap(reference, fused) < 1e-5
-    expected, got = advance((reference, fused), 9, agent.batch, seed=1)
-    assert gap(reference, fused) < 1e-4
-    for name, value in expected.items():
-        assert got[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+def pairwise():
+    """Few choices of all options among which every two values of two options meet."""
+    rng, names = np.random.default_rng(0), list(OPTIONS)
+
+    def pairs(row):
+        return set(itertools.combinations(enumerate(row), 2))
+
+    values = [[(at, i) for i in range(len(OPTIONS[n]))] for at, n in enumerate(names)]
+    missing = {pair for two in itertools.combinations(values, 2) for pair in itertools.product(*two)}
+    while missing:
+        rows = [tuple(int(rng.integers(len(OPTIONS[n]))) for n in names) for _ in range(100)]
+        best = max(rows, key=lambda row: len(pairs(row) & missing))
+        missing -= pairs(best)
+        choice = {n: OPTIONS[n][i] for n, i in zip(names, best, strict=True)}
+        yield choice | {"target_subset": min(choice["target_subset"], choice["critics"])}
 
 
-@pytest.mark.parametrize(("observation", "action", "agent"), SIZES)
-def test_torch_equals_the_reference(observation, action, agent):
-    memory = Memory(observation, action)
-    reference = Sac(agent, observation, action, 3, memory)
-    by_hand = TorchSac(agent, observation, action, 3, memory)
-    advance((reference, by_hand), 1, agent.batch)
-    assert gap(reference, by_hand) < 1e-5
-    expected, got = advance((reference, by_hand), 9, agent.batch, seed=1)
-    assert gap(reference, by_hand) < 1e-4
+LARGE = [  # as OPTIONS, where absent its first value
+    {"sizes": (112, 8), "hidden": (256, 256), "batch": 256, "critics": 2},
+    {"sizes": (28, 8), "hidden": (64, 512), "batch": 1024, "critics": 2, "threads": 2, "layer_norm": True},
+    {"sizes": (1, 3), "hidden": (2, 7), "batch": 1},
+]
+CHOICES = [*pairwise(), *({n: v[0] for n, v in OPTIONS.items()} | large for large in LARGE)]
+BY_HAND = [pytest.param(None, id="torch")] + [
+    pytest.param(i, id=name, marks=[native, pytest.mark.skipif(i > WIDEST, reason=f"this processor has no {name}")])
+    for i, name in enumerate(ISA)
+]
+
+
+@pytest.mark.parametrize("isa", BY_HAND)
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: "-".join(str(v).replace(" ", "") for v in choice.values()))
+def test_equals_the_reference(choice, isa):
+    fields = dict(choice)
+    (observation, action), mirrored = fields.pop("sizes"), fields.pop("mirror")
+    memory = Memory(observation, action, fields.pop("in_place"))
+    agent, mirror = config.Agent(**fields), backwards(observation, action) if mirrored else None
+    reference = Sac(agent, observation, action, 3, memory, mirror)
+    other = by_hand(isa, agent, observation, action, 3, memory, mirror)
+    assert gap(reference, other) == 0
+    stir(reference)
+    other.load_state(reference.state(), reference.random_state())
+    lowest = -N if mirrored else 0
+    advance((reference, other), 1, agent.batch, lowest=lowest)
+    assert gap(reference, other) < 1e-5
+    for name, error in gradient_gap(reference, other).items():  # the actor's passes critics that Adam has moved meanwhile
+        assert error < (1e-5 if "critic" in name else 1e-4), name
+    expected, got = advance((reference, other), 9, agent.batch, seed=1, lowest=lowest)
+    assert gap(reference, other) < 1e-5
+    assert max(gradient_gap(reference, other).values()) < 1e-3  # a unit near zero may be on in one and off in the other
     assert got == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    by_hand.load_state(reference.state(), reference.random_state())
-    advance((reference, by_hand), 1, agent.batch, seed=2)
-    assert gap(reference, by_hand) < 1e-5
+
+
+SWITCHED = {
+    "layer_norm": True, "critics": 3, "target_subset": 2, "actor_every": 4, "actor_value": "mean", "dropout": 0.1,
+}  # fmt: skip
+switches = pytest.mark.parametrize("switches", [{}, SWITCHED], ids=["plain", "switched"])
 
 
 @native
-def test_stays_with_the_reference_for_a_thousand_updates():
-    agent = config.Agent(hidden=(16, 16), batch=16)
-    reference, fused = pair(6, 2, agent)
-    advance((reference, fused), 1000, agent.batch)
-    assert gap(reference, fused) < 0.05  # rounding grows along the way; the runs stay one run
+@switches
+def test_stays_with_the_reference_for_a_thousand_updates(switches):
+    slow = dict.fromkeys(("actor_lr", "critic_lr", "temperature_lr"), 1e-4)  # a unit that rounding turns on or off does less
+    reference, fused = pair(6, 2, config.Agent(hidden=(16, 17), batch=16, **slow, **switches))
+    advance((reference, fused), 1000, 16)
+    assert gap(reference, fused) < 1e-4
 
 
 @native
@@ -136,30 +213,39 @@ def test_a_changed_input_is_seen():
 
 
 @native
-def test_same_bits_for_any_number_of_threads_and_twice():
+@switches
+def test_same_bits_for_any_number_of_threads_and_twice(switches):
     states = []
-    for threads in (1, 2, 2):
-        agent = config.Agent(hidden=(96, 64), batch=200, threads=threads)
-        fused = Fused(agent, 11, 3, 3, Memory(11, 3))
-        advance((fused,), 20, 200)
+    for threads in (1, 2, 2, 3):
+        fused = by_hand(WIDEST, config.Agent(hidden=(96, 65), batch=199, threads=threads, **switches), 11, 3)
+        advance((fused,), 20, 199)
         states.append(fused.state())
     for other in states[1:]:
         assert all(np.array_equal(states[0][n], other[n]) for n in other)
 
 
-@native
-def test_engines_swap_on_resume():
-    agent = config.Agent(hidden=(48, 48), batch=64)
-    reference, fused = pair(6, 2, agent)
-    advance((reference, fused), 5, 64)
-    fused.load_state(reference.state(), reference.random_state())
-    assert gap(reference, fused) == 0
-    assert fused.step == reference.step == 5
-    advance((reference, fused), 1, 64, seed=9)
-    assert gap(reference, fused) < 1e-5
+@pytest.mark.parametrize("isa", BY_HAND)
+@switches
+def test_engines_swap_on_resume(isa, switches):
+    agent = config.Agent(hidden=(48, 33), batch=64, **switches)
+    reference, other = pair(6, 2, agent, isa, seed=4)
+    advance((reference,), 5, 64)
+    other.load_state(reference.state(), reference.random_state())
+    assert all(np.array_equal(value, other.state()[name]) for name, value in reference.state().items())
+    assert other.step == reference.step == 5
+    advance((reference, other), 4, 64, seed=9)
+    assert gap(reference, other) < 1e-5
     back = Sac(agent, 6, 2, 0, Memory(6, 2))
-    back.load_state(fused.state(), fused.random_state())
-    assert gap(back, fused) == 0
+    back.load_state(other.state(), other.random_state())
+    assert gap(back, other) == 0
+
+
+@native
+def test_the_padding_of_odd_widths_stays_empty():
+    """Another update's sums must not see what lies behind a row's end: mean and variance are over the width alone."""
+    reference, wide = pair(6, 2, config.Agent(hidden=(17, 17), batch=64, layer_norm=True))
+    advance((reference, wide), 200, 64)
+    assert gap(reference, wide) < 1e-3
 
 
 @native

@@ -32,7 +32,9 @@ struct Mirror {
 struct Call {  // one update's arguments
   const Columns* columns;
   const int64_t* indices;
-  const float* noise;  // (2, batch, action)
+  const float* noise;  // (2, batch, action); the second half is for the actor's turn
+  const int32_t* targets;  // c.targets of the critics, by number: those whose targets count
+  uint32_t key;            // of the masks of dropout
 };
 
 struct Engine {
@@ -41,7 +43,7 @@ struct Engine {
   Weights pi, q[kMaxCritics];
   float* log_alpha;  // p, m, v
   int64_t steps = 0;
-  float alpha = 0;
+  float alpha = 0, actor_loss = 0, entropy = 0;  // the latter two of the actor's last turn
 
   Block x, x_next;              // (batch, observation | action)
   Block head, dhead;            // (batch, mean | log_std)
@@ -72,6 +74,7 @@ struct Engine {
   }
   ~Engine() { std::free(arena.base); }
 
+  bool actor_turn() const { return steps % c.actor_every == 0; }  // in the update going on
   int hidden() const { return c.hidden_count; }
   int chunk() const { return std::min(kChunk, ((c.batch + c.threads - 1) / c.threads + 11) / 12 * 12); }
   int chunks() const { return (c.batch + chunk() - 1) / chunk(); }

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl import config, native
+from robotrl.agents import dropout
 from robotrl.agents.base import Agent, Mirror, Rows, Unsupported, discounts, seen_rows
 from robotrl.agents.fused.learned import METRICS, Learned, finite
 
@@ -62,13 +63,17 @@ def _supported(agent: config.Agent) -> None:
             raise Unsupported(f"the fused engine does {low} to {high} {name}, not {value}")
 
 
+_INTEGERS = ("critics", "batch", "threads", "isa", "layer_norm", "actor_every", "targets", "actor_mean", "dropout")
+_REALS = ("polyak", "actor_lr", "critic_lr", "temperature_lr", "target_entropy")
+
+
 class _Config(ctypes.Structure):
     _fields_ = [
         *((n, ctypes.c_int32) for n in ("observation", "action", "hidden_count")),
         ("hidden", ctypes.c_int32 * MAX_HIDDEN),
-        *((n, ctypes.c_int32) for n in ("critics", "batch", "threads", "isa", "layer_norm")),
-        *((n, ctypes.c_float) for n in ("polyak", "actor_lr", "critic_lr", "temperature_lr", "target_entropy")),
-    ]  # fmt: skip
+        *((n, ctypes.c_int32) for n in _INTEGERS),
+        *((n, ctypes.c_float) for n in _REALS),
+    ]
 
 
 _COLUMNS = ("observation", "action", "reward", "next_observation", "terminated", "discount")
@@ -89,7 +94,7 @@ def _bind(library: ctypes.CDLL) -> ctypes.CDLL:
     library.robotrl_mirror.argtypes, library.robotrl_mirror.restype = [pointer] * 5, None
     library.robotrl_parameter.argtypes = [pointer, c_int, c_int, c_int, c_int, ctypes.POINTER(c_int)]
     library.robotrl_parameter.restype = floats
-    library.robotrl_update.argtypes = [pointer, ctypes.POINTER(_Columns), pointer, pointer, pointer]
+    library.robotrl_update.argtypes = [pointer, ctypes.POINTER(_Columns), *[pointer] * 3, ctypes.c_uint32, pointer]
     library.robotrl_update.restype = None
     return library
 
@@ -115,8 +120,10 @@ class Fused(Learned):
         self.engine, self.engine_note = f"fused {ISA[isa]}", ""
         super().__init__(agent, observation_size, action_size, seed, replay, mirror)
         self._config = _Config(
-            observation_size, action_size, len(agent.hidden), agent.hidden, agent.critics, agent.batch, agent.threads,
-            isa, agent.layer_norm, agent.polyak, agent.actor_lr, agent.critic_lr, agent.temperature_lr, self.target_entropy,
+            observation_size, action_size, len(agent.hidden), agent.hidden, agent.critics, agent.batch, agent.threads, isa,
+            agent.layer_norm, agent.actor_every, agent.target_subset or agent.critics, agent.actor_value == "mean",
+            dropout.parts(agent.dropout),
+            agent.polyak, agent.actor_lr, agent.critic_lr, agent.temperature_lr, self.target_entropy,
         )  # fmt: skip
         self._handle = self._native.robotrl_open(ctypes.byref(self._config))
         if not self._handle:
@@ -139,10 +146,11 @@ class Fused(Learned):
 
     def update(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None = None) -> dict[str, float]:
         """One update on the rows `indices` (batch,); arguments, results and errors as `Sac.update`."""
-        noise = self.noise(indices, noise)
+        drawn = self.draws(indices, noise)
         columns, rows = self._columns(indices)
         self._native.robotrl_update(
-            self._handle, ctypes.byref(columns), rows.ctypes.data, noise.ctypes.data, self._metrics.ctypes.data
+            self._handle, ctypes.byref(columns), rows.ctypes.data, drawn.noise.ctypes.data, drawn.targets.ctypes.data,
+            drawn.key, self._metrics.ctypes.data,
         )  # fmt: skip
         return finite(self._metrics.tolist())
 

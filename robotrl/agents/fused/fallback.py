@@ -7,6 +7,7 @@ target average are one call each. The gradients are written out by hand.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotrl import config
-from robotrl.agents import nets
+from robotrl.agents import draws, dropout, nets
 from robotrl.agents.base import Mirror, Rows, discounts, seen_rows
 from robotrl.agents.fused.learned import Learned, finite
 from robotrl.agents.sac import tanh_gaussian
@@ -27,6 +28,7 @@ class Pass(NamedTuple):
 
     inputs: list[Tensor]  # of every layer and, last, the output (copies, batch, out)
     normal: list[tuple[Tensor, Tensor]]  # of every normalised layer: (y - mean) / std, and 1 / std
+    masks: Sequence[Tensor]  # of every layer with dropout
 
     @property
     def output(self) -> Tensor:
@@ -61,23 +63,28 @@ class Stack:
             out.append(parts)
         return out
 
-    def forward(self, x: Tensor) -> Pass:
-        """x (batch, in) through all copies."""
-        inputs, normal = [x.expand(self.copies, *x.shape)], []
-        for layer in self.layers:
+    def forward(self, x: Tensor, which: Tensor | None = None, masks: Sequence[Tensor] = ()) -> Pass:
+        """x (batch, in) through all copies or through `which`; masks as of `dropout.masks`."""
+        layers = self.layers if which is None else [{part: p[which] for part, p in layer.items()} for layer in self.layers]
+        inputs, normal = [x.expand(len(layers[0]["bias"]), *x.shape)], []
+        for layer in layers:
             z = torch.baddbmm(layer["bias"], inputs[-1], layer["weight"].mT)
+            if len(inputs) <= len(masks):
+                z *= masks[len(inputs) - 1]
             if "norm_gain" in layer:
                 z, _, scale = torch.native_layer_norm(z, z.shape[-1:], None, None, nets.NORM_EPSILON)
                 normal.append((z, scale))
                 z = torch.addcmul(layer["norm_bias"], z, layer["norm_gain"])
-            inputs.append(z if layer is self.layers[-1] else z.relu_())
-        return Pass(inputs, normal)
+            inputs.append(z if layer is layers[-1] else z.relu_())
+        return Pass(inputs, normal, masks)
 
     def backward(self, seen: Pass, dz: Tensor, learn: bool, to_input: bool) -> Tensor:
         """From the output's gradient dz (copies, batch, out): parameter gradients, and the input's if asked for."""
         for l in reversed(range(len(self.layers))):
             if l < len(seen.normal):
                 dz = self._through_norm(l, *seen.normal[l], dz, learn)
+            if l < len(seen.masks):
+                dz = dz * seen.masks[l]
             if learn:
                 torch.bmm(dz.mT, seen.inputs[l], out=self.gradients[l]["weight"])
                 torch.sum(dz, 1, keepdim=True, out=self.gradients[l]["bias"])
@@ -120,6 +127,7 @@ class TorchSac(Learned):
         self.targets = Stack(agent.critics, value, False, agent.layer_norm)
         self.log_alpha = np.zeros(3, np.float32)  # value, m, v
         self._step = 0
+        self._actor_metrics = 0.0, 0.0  # loss and entropy of the actor's last turn
         self._views = self._parameters()
         self.begin()
 
@@ -151,7 +159,8 @@ class TorchSac(Learned):
     @torch.no_grad()
     def update(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None = None) -> dict[str, float]:
         """One update on the rows `indices` (batch,); arguments, results and errors as `Sac.update`."""
-        epsilon_next, epsilon = torch.from_numpy(self.noise(indices, noise))
+        drawn = self.draws(indices, noise)
+        epsilon = torch.from_numpy(drawn.noise)
         batch = seen_rows(self.replay, indices, self.mirror)
         self.check_rows(batch._asdict(), len(indices))
         s, a, r, s_next = map(torch.from_numpy, (batch.observation, batch.action, batch.reward, batch.next_observation))
@@ -159,47 +168,60 @@ class TorchSac(Learned):
         alpha = math.exp(self.log_alpha[0])
         self._step += 1
 
-        a_next, log_pi = tanh_gaussian(self.actor.forward(s_next).output[0], epsilon_next)
-        v_next = self.targets.forward(torch.cat([s_next, a_next], -1)).output.amin(0)[:, 0] - alpha * log_pi
-        residual = self._criticise(s, a, r + discount * v_next)
-        actor_loss, mean_log_pi = self._improve(s, epsilon, alpha)
-        self._temper(alpha, mean_log_pi)
+        a_next, log_pi = tanh_gaussian(self.actor.forward(s_next).output[0], epsilon[0])
+        which = torch.from_numpy(drawn.targets) if self.config.target_subset else None  # all: without a copy
+        masks = self._masks(drawn.key, dropout.TARGET, drawn.targets)
+        v_next = self.targets.forward(torch.cat([s_next, a_next], -1), which, masks).output.amin(0)[:, 0] - alpha * log_pi
+        residual = self._criticise(s, a, r + discount * v_next, drawn.key)
+        if draws.has_turn(self.config, self._step):
+            actor_loss, mean_log_pi = self._improve(s, epsilon[1], drawn.key, alpha)
+            self._temper(alpha, mean_log_pi)
+            self._actor_metrics = actor_loss, -mean_log_pi
         self.targets.flat.lerp_(self.critics.flat, self.config.polyak)
-        return finite([residual[0], actor_loss, -mean_log_pi, math.exp(self.log_alpha[0]), residual[1]])
+        return finite([residual[0], *self._actor_metrics, math.exp(self.log_alpha[0]), residual[1]])
 
-    def _criticise(self, s: Tensor, a: Tensor, y: Tensor) -> tuple[float, float]:
+    def _masks(self, key: int, stage: int, critics: Iterable[int]) -> list[Tensor]:
+        c = self.config
+        return [torch.from_numpy(m) for m in dropout.masks(c.dropout, key, stage, critics, c.batch, c.hidden)]
+
+    def _criticise(self, s: Tensor, a: Tensor, y: Tensor, key: int) -> tuple[float, float]:
         """The critics' step; their loss and mean value before it."""
-        seen = self.critics.forward(torch.cat([s, a], -1))
+        masks = self._masks(key, dropout.CRITIC, range(self.config.critics))
+        seen = self.critics.forward(torch.cat([s, a], -1), masks=masks)
         residual = seen.output - y[:, None]
         self.critics.backward(seen, residual / len(y), learn=True, to_input=False)
         self.critics.adam(self.config.critic_lr, self._step)
         loss = 0.5 * residual.square().sum() / len(y)
         return loss.item(), seen.output.mean().item()
 
-    def _improve(self, s: Tensor, epsilon: Tensor, alpha: float) -> tuple[float, float]:
+    def _improve(self, s: Tensor, epsilon: Tensor, key: int, alpha: float) -> tuple[float, float]:
         """The actor's step; its loss and mean log pi before it."""
         policy = self.actor.forward(s)
         mean_and_log_std = policy.output[0]
         action, log_pi = tanh_gaussian(mean_and_log_std, epsilon)
-        seen = self.critics.forward(torch.cat([s, action], -1))
-        least, which = seen.output.min(0, keepdim=True)
-        chosen = torch.zeros_like(seen.output).scatter_(0, which, -1.0 / len(s))
-        d_sa = self.critics.backward(seen, chosen, learn=False, to_input=True).sum(0)
+        masks = self._masks(key, dropout.ACTOR, range(self.config.critics))
+        seen = self.critics.forward(torch.cat([s, action], -1), masks=masks)
+        if self.config.actor_value == "mean":
+            value, share = seen.output.mean(0), torch.full_like(seen.output, 1.0 / len(seen.output))
+        else:
+            value, which = seen.output.min(0)
+            share = torch.zeros_like(seen.output).scatter_(0, which[None], 1.0)
+        d_sa = self.critics.backward(seen, share / -len(s), learn=False, to_input=True).sum(0)
         scale = alpha / len(s)
         d_u = 2.0 * scale * action + d_sa[:, s.shape[1] :] * (1.0 - action.square())
         raw = mean_and_log_std[:, action.shape[1] :]
         log_std = raw.clamp(nets.LOG_STD_MIN, nets.LOG_STD_MAX)
         d_log_std = (d_u * log_std.exp() * epsilon - scale) * (raw == log_std)
         self.actor.backward(policy, torch.cat([d_u, d_log_std], -1)[None], learn=True, to_input=False)
-        self.actor.adam(self.config.actor_lr, self._step)
+        self.actor.adam(self.config.actor_lr, draws.actor_turns(self.config, self._step))
         mean_log_pi = log_pi.mean().item()
-        return alpha * mean_log_pi - least.mean().item(), mean_log_pi
+        return alpha * mean_log_pi - value.mean().item(), mean_log_pi
 
     def _temper(self, alpha: float, log_pi: float) -> None:
         """The temperature's Adam step on log alpha."""
-        g = -alpha * (log_pi + self.target_entropy)
+        g, t = -alpha * (log_pi + self.target_entropy), draws.actor_turns(self.config, self._step)
         value, m, v = self.log_alpha.tolist()
         m, v = m + 0.1 * (g - m), 0.999 * v + 0.001 * g * g
-        root = math.sqrt(v) / math.sqrt(1 - 0.999**self._step) + 1e-8
-        step = self.config.temperature_lr / (1 - 0.9**self._step)
+        root = math.sqrt(v) / math.sqrt(1 - 0.999**t) + 1e-8
+        step = self.config.temperature_lr / (1 - 0.9**t)
         self.log_alpha[:] = value - step * m / root, m, v

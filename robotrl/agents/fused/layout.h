@@ -49,7 +49,7 @@ struct Net {
 // What the caller decides; field order is the binding's.
 struct Config {
   int32_t observation, action, hidden_count, hidden[kMaxHidden];
-  int32_t critics, batch, threads, isa, layer_norm;
+  int32_t critics, batch, threads, isa, layer_norm, actor_every, targets, actor_mean, dropout;
   float polyak, actor_lr, critic_lr, temperature_lr, target_entropy;
 };
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl import config
-from robotrl.agents import nets
+from robotrl.agents import draws, nets
 from robotrl.agents.base import Mirror, Rows
 
 METRICS = ("critic_loss", "actor_loss", "entropy", "temperature", "q_mean")
@@ -51,15 +51,12 @@ class Learned:
         """Updates done so far."""
         raise NotImplementedError
 
-    def noise(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None) -> NDArray[np.float32]:
-        """The update's noise (2, batch, action), drawn when None; ValueError for a wrong batch or shape."""
-        shape = (2, self.config.batch, self.action_size)
-        if indices.shape != (self.config.batch,):
-            raise ValueError(f"sac.update: indices must be {shape[1:2]}, agent.batch, is {indices.shape}")
-        if noise is None:
-            return self.rng.standard_normal(shape, dtype=np.float32)
-        _check("noise", noise, shape)
-        return np.ascontiguousarray(noise)
+    def draws(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None) -> draws.Draws:
+        """What the update on `indices` draws, or is given as noise; ValueError for a wrong batch or shape."""
+        batch = self.config.batch
+        if indices.shape != (batch,):
+            raise ValueError(f"sac.update: indices must be {(batch,)}, agent.batch, is {indices.shape}")
+        return draws.draw(self.rng, self.config, self.step + 1, (batch, self.action_size), noise)
 
     def check_rows(self, arrays: Mapping[str, NDArray[Any]], n: int) -> None:
         """ValueError names the column that has not this agent's shape or is not float32."""

@@ -21,6 +21,7 @@ constexpr int kLanes = 4;
 #include "compress.h"
 #include "sparse.h"
 #include "norm.h"
+#include "drop.h"
 #include "gather.h"
 #include "step.h"
 }  // namespace portable
@@ -40,6 +41,7 @@ constexpr int kLanes = 8;
 #include "compress.h"
 #include "sparse.h"
 #include "norm.h"
+#include "drop.h"
 #include "gather.h"
 #include "step.h"
 }  // namespace avx2
@@ -60,6 +62,7 @@ constexpr int kLanes = 16;
 #include "compress.h"
 #include "sparse.h"
 #include "norm.h"
+#include "drop.h"
 #include "gather.h"
 #include "step.h"
 }  // namespace avx512
@@ -128,9 +131,10 @@ void robotrl_refresh(Engine* e) {
   portable::refresh(*e);
 }
 
-void robotrl_update(Engine* e, const Columns* columns, const int64_t* indices, const float* noise, float* metrics) {
+void robotrl_update(Engine* e, const Columns* columns, const int64_t* indices, const float* noise, const int32_t* targets,
+                    uint32_t key, float* metrics) {
   FlushDenormals flush;
-  e->call = {columns, indices, noise};
+  e->call = {columns, indices, noise, targets, key};
 #if defined(__x86_64__)
   if (e->c.isa == 2) return avx512::update(*e, metrics);
   if (e->c.isa == 1) return avx2::update(*e, metrics);

@@ -11,11 +11,12 @@ static Normal from(Normal n, int row) { return Normal{from(n.value, row), n.scal
 
 // Hidden layers of a network on rows of x; the activations of layer l go to keep[l], what a gradient needs to seen[l].
 static void hidden_layers(const float* p, const Net& net, int rows, Block x, const Block* keep, List room,
-                          const Normal* seen = nullptr) {
+                          const Normal* seen = nullptr, const Dropping& lost = {}) {
   for (int l = 0; l < net.count - 1; ++l) {
     const Layer& layer = net.layer[l];
     if (l) forward_sparse(p, layer, rows, x, keep[l], room);
     else forward(p, layer, rows, x, keep[l], !layer.norm);
+    drop(lost, l, rows, nullptr, layer.out, keep[l]);  // after the ReLU as good as before it
     if (layer.norm) normalise(p, layer, rows, keep[l], seen ? seen + l : nullptr);
     x = keep[l];
   }
@@ -61,14 +62,16 @@ static void act(Engine& e, int first, int rows, Block x, const float* epsilon, c
   squash(e, first, rows, x, epsilon, room.value);
 }
 
-// y = r + gamma^steps (1 - terminated) (min_i Q_target_i(s', a') - alpha log pi(a'|s'))
+// y = r + gamma^steps (1 - terminated) (min_i Q_target_i(s', a') - alpha log pi(a'|s')), i of the call's targets
 static void targets(Engine& e, int first, int rows, const Block* keep, List room) {
   act(e, first, rows, e.x_next, e.call.noise, keep, room);
-  for (int i = 0; i < e.c.critics; ++i) {
-    hidden_layers(e.q[i].target, e.critic, rows, from(e.x_next, first), keep, room);
+  for (int k = 0; k < e.c.targets; ++k) {
+    const float* target = e.q[e.call.targets[k]].target;
+    const Dropping lost = dropping(e, kTarget, e.call.targets[k], first);
+    hidden_layers(target, e.critic, rows, from(e.x_next, first), keep, room, nullptr, lost);
     for (int r = 0; r < rows; ++r) {
-      float value = critic_head(e.q[i].target, e.critic, keep[e.hidden() - 1].row(r));
-      e.y[first + r] = i && !(value < e.y[first + r]) && value == value ? e.y[first + r] : value;
+      float value = critic_head(target, e.critic, keep[e.hidden() - 1].row(r));
+      e.y[first + r] = k && !(value < e.y[first + r]) && value == value ? e.y[first + r] : value;
     }
   }
   for (int b = first; b < first + rows; ++b)
@@ -91,7 +94,8 @@ static void critic_rows(Engine& e, int i, int first, int rows, List room) {
   Block keep[kMaxHidden];
   Normal seen[kMaxHidden];
   for (int l = 0; l < e.hidden(); ++l) keep[l] = from(q.h[l], first), seen[l] = from(q.normal[l], first);
-  hidden_layers(q.p, e.critic, rows, from(e.x, first), keep, room, seen);
+  const Dropping lost = dropping(e, kCritic, i, first);
+  hidden_layers(q.p, e.critic, rows, from(e.x, first), keep, room, seen, lost);
   int top = e.hidden() - 1;
   for (int b = first; b < first + rows; ++b) {
     e.value[i][b] = critic_head(q.p, e.critic, q.h[top].row(b));
@@ -102,6 +106,7 @@ static void critic_rows(Engine& e, int i, int first, int rows, List room) {
     const Layer& layer = e.critic.layer[l];
     Block dz = from(q.dz[l], first);
     if (layer.norm) before_norm(q.p, layer, rows, from(q.dy[l], first), nullptr, seen[l], dz);
+    drop(lost, l, rows, nullptr, layer.out, dz);
     if (l) layer_back(q, e.critic, l, rows, dz, keep[l - 1], nullptr, from(q.dy[l - 1], first), room);
   }
 }
@@ -120,8 +125,8 @@ static void critic_phase(void* context, int task, int worker) {
   for (int i = 0; i < e.c.critics; ++i) critic_rows(e, i, first, rows, room(e, worker));
 }
 
-static Adam adam(const Engine& e, float lr) {
-  double t = double(e.steps);
+static Adam adam(const Engine& e, float lr, int64_t steps) {
+  double t = double(steps);
   return {float(lr / (1 - std::pow(0.9, t))), float(1 / std::sqrt(1 - std::pow(0.999, t))), e.c.polyak};
 }
 
@@ -165,33 +170,48 @@ static void critic_descend_phase(void* context, int task, int worker) {
   Engine& e = *static_cast<Engine*>(context);
   Piece piece = e.critic_pieces[task];
   Weights& q = e.q[piece.net];
-  Adam step = adam(e, e.c.critic_lr);
+  Adam step = adam(e, e.c.critic_lr, e.steps);
   if (piece.layer == e.hidden()) return descend_head(e, piece.net, {q.p, q.m, q.v, q.target}, step);
   descend(e, e.critic, q, piece, piece.layer ? q.h[piece.layer - 1] : e.x, q.dz[piece.layer], step, worker);
 }
 
-// d(-mean min_i Q_i)/da for a chunk, into out (rows, action): only the smallest critic of each row passes a gradient.
+// The critic with the smallest value of row b.
+static int smallest(const Engine& e, int b) {
+  int least = 0;
+  for (int i = 1; i < e.c.critics; ++i)
+    if (e.value[i][b] < e.value[least][b]) least = i;
+  return least;
+}
+
+// What the actor ascends at row b: the smallest of the critics' values or their mean.
+static float actor_value(const Engine& e, int b) {
+  if (!e.c.actor_mean) return e.value[smallest(e, b)][b];
+  float total = 0;
+  for (int i = 0; i < e.c.critics; ++i) total += e.value[i][b];
+  return total / float(e.c.critics);
+}
+
+// Critic i's share of d(-mean actor_value)/da for a chunk, added to out (rows, action).
 static void action_gradient(Engine& e, int i, int first, int rows, int worker, float* out) {
   Weights& q = e.q[i];
   int count = 0, *which = e.which[worker], n = e.c.action;
   Block d = e.scratch[worker][0], other = e.scratch[worker][1];
+  const float share = -1.0f / float(e.c.actor_mean ? e.c.batch * e.c.critics : e.c.batch);
   for (int r = 0; r < rows; ++r) {
-    int smallest = 0;
-    for (int k = 1; k < e.c.critics; ++k)
-      if (e.value[k][first + r] < e.value[smallest][first + r]) smallest = k;
-    if (smallest != i) continue;
-    spread_value(e, q.p, q.h[e.hidden() - 1].row(first + r), -1.0f / float(e.c.batch), d.row(count));
+    if (!e.c.actor_mean && smallest(e, first + r) != i) continue;
+    spread_value(e, q.p, q.h[e.hidden() - 1].row(first + r), share, d.row(count));
     which[count++] = r;
   }
   for (int l = e.hidden() - 1; l >= 0; --l) {
     const Layer& layer = e.critic.layer[l];
     if (layer.norm) before_norm(q.p, layer, count, d, which, from(q.normal[l], first), d);
+    drop(dropping(e, kActor, i, first), l, count, which, layer.out, d);
     if (l) layer_back(q, e.critic, l, count, d, from(q.h[l - 1], first), which, other, room(e, worker)), std::swap(d, other);
   }
   const Layer& bottom = e.critic.layer[0];
   for (int r = 0; r < count; ++r)
     for (int j = 0; j < n; ++j)
-      out[which[r] * n + j] = dot(d.row(r), q.p + bottom.weight + size_t(e.c.observation + j) * bottom.ld, bottom.out);
+      out[which[r] * n + j] += dot(d.row(r), q.p + bottom.weight + size_t(e.c.observation + j) * bottom.ld, bottom.out);
 }
 
 // The actor's loss down to the head's two outputs.
@@ -217,9 +237,10 @@ static void actor_phase(void* context, int task, int worker) {
     Block h[kMaxHidden];
     Normal seen[kMaxHidden];
     for (int l = 0; l <= top; ++l) h[l] = from(e.q[i].h[l], first), seen[l] = from(e.q[i].normal[l], first);
-    hidden_layers(e.q[i].p, e.critic, rows, from(e.x, first), h, room(e, worker), seen);
+    hidden_layers(e.q[i].p, e.critic, rows, from(e.x, first), h, room(e, worker), seen, dropping(e, kActor, i, first));
     for (int r = 0; r < rows; ++r) e.value[i][first + r] = critic_head(e.q[i].p, e.critic, h[top].row(r));
   }
+  std::memset(e.daction[worker], 0, size_t(rows) * e.c.action * 4);
   for (int i = 0; i < e.c.critics; ++i) action_gradient(e, i, first, rows, worker, e.daction[worker]);
   for (int r = 0; r < rows; ++r) head_gradient(e, first + r, e.daction[worker] + size_t(r) * e.c.action);
   backward(e.pi.transposed[top + 1], e.actor.layer[top + 1], rows, from(e.dhead, first), keep[top], nullptr,
@@ -234,7 +255,22 @@ static void actor_descend_phase(void* context, int task, int worker) {
   Piece piece = e.actor_pieces[task];
   Block dz = piece.layer == e.hidden() ? e.dhead : e.pi.dz[piece.layer];
   Block x = piece.layer ? e.pi.h[piece.layer - 1] : e.x;
-  descend(e, e.actor, e.pi, piece, x, dz, adam(e, e.c.actor_lr), worker);
+  descend(e, e.actor, e.pi, piece, x, dz, adam(e, e.c.actor_lr, e.steps / e.c.actor_every), worker);
+}
+
+// The turn of actor and temperature.
+static void improve(Engine& e) {
+  double loss = 0, log_pi = 0;
+  int n = e.c.batch;
+  e.pool.run(e.chunks(), actor_phase, &e);
+  for (int b = 0; b < n; ++b) loss += double(e.alpha) * e.log_pi[b] - actor_value(e, b), log_pi += e.log_pi[b];
+  e.pool.run(int(e.actor_pieces.size()), actor_descend_phase, &e);
+  float g = -e.alpha * float(log_pi / n + e.c.target_entropy);
+  Adam step = adam(e, e.c.temperature_lr, e.steps / e.c.actor_every);
+  float *p = e.log_alpha, &m = p[1], &v = p[2];
+  m += (g - m) * 0.1f, v = v * 0.999f + g * g * 0.001f;
+  p[0] -= step.step * m / (std::sqrt(v) * step.scale + 1e-8f);
+  e.actor_loss = float(loss / n), e.entropy = float(-log_pi / n);
 }
 
 // metrics: critic_loss, actor_loss, entropy, temperature, q_mean
@@ -243,27 +279,16 @@ static void update(Engine& e, float* metrics) {
   e.alpha = std::exp(e.log_alpha[0]);
   int n = e.c.batch, k = e.c.critics;
   e.pool.run(e.chunks(), critic_phase, &e);
-  double residual = 0, value = 0, loss = 0, log_pi = 0;
+  double residual = 0, value = 0;
   for (int i = 0; i < k; ++i)
     for (int b = 0; b < n; ++b) {
       double d = e.value[i][b] - e.y[b];
       residual += 0.5 * d * d, value += e.value[i][b];
     }
   e.pool.run(int(e.critic_pieces.size()), critic_descend_phase, &e);
-  e.pool.run(e.chunks(), actor_phase, &e);
-  for (int b = 0; b < n; ++b) {
-    float smallest = e.value[0][b];
-    for (int i = 1; i < k; ++i) smallest = e.value[i][b] < smallest ? e.value[i][b] : smallest;
-    loss += double(e.alpha) * e.log_pi[b] - smallest, log_pi += e.log_pi[b];
-  }
-  e.pool.run(int(e.actor_pieces.size()), actor_descend_phase, &e);
-  float g = -e.alpha * float(log_pi / n + e.c.target_entropy);
-  Adam step = adam(e, e.c.temperature_lr);
-  float *p = e.log_alpha, &m = p[1], &v = p[2];
-  m += (g - m) * 0.1f, v = v * 0.999f + g * g * 0.001f;
-  p[0] -= step.step * m / (std::sqrt(v) * step.scale + 1e-8f);
-  metrics[0] = float(residual / n), metrics[1] = float(loss / n), metrics[2] = float(-log_pi / n);
-  metrics[3] = std::exp(p[0]), metrics[4] = float(value / n / k);
+  if (e.actor_turn()) improve(e);
+  metrics[0] = float(residual / n), metrics[1] = e.actor_loss, metrics[2] = e.entropy;
+  metrics[3] = std::exp(e.log_alpha[0]), metrics[4] = float(value / n / k);
 }
 
 // After parameters were written from outside.
