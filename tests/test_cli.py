@@ -90,6 +90,7 @@ def test_unknown_command(capfd):
         ("agent.batch=many", "agent.batch must be int, not 'many'"),
         ("twin.battery_v=inf", "must be finite"),
         ("seed=-1", "seed must be 0 or more, not -1"),
+        ("agent.n_step=0", "agent.n_step must be 1 or more, not 0"),
         ("task.stuck_s=0", "task.stuck_s must be more than 0, not 0.0"),
         ("agent", "write --set section.key=value"),
     ],
