@@ -21,7 +21,7 @@ from robotrl.replay import Replay
 from robotrl.tasks.walk import ACTIONS, SENSORS, Walk
 
 ACTION_VALID_NS = 50_000_000  # 1.5 action periods + 1 driver period (safety facts, row 23)
-SEEN = 8  # observations kept, which new weights must answer before they are acted with
+SEEN = 4  # observations kept, which new weights must answer before they are acted with
 NOISE_STEPS = 500  # of exploration noise made at a time: the slowest wave takes 10 s
 
 

@@ -316,8 +316,8 @@ def test_it_keeps_the_last_observations_acted_on_and_tells_how_old_its_weights_w
     (unseen,) = Pilot(RUN, None, 0).seen
     assert unseen.shape == (112,)
     pilot, rows, (done,) = play(cycles)
-    assert len(pilot.seen) == 8
-    for kept, row in zip(pilot.seen, rows.rows[-8:], strict=True):
+    assert len(pilot.seen) == 4
+    for kept, row in zip(pilot.seen, rows.rows[-4:], strict=True):
         assert kept == pytest.approx(row["next"])
     assert pilot.version_t == 0 and done.policy_age_s == pytest.approx(cycles[19].joints.t * 1e-9)
 
