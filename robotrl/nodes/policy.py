@@ -72,7 +72,7 @@ class Weights:
         except KeyError as missing:
             raise WeightsError(f"no weights of the learner's: {missing}; publish them again") from None
         if version <= self.version:
-            raise WeightsError(f"version {version} is not newer than {self.version}; publish the weights again")
+            raise WeightsError(f"no newer than version {self.version}, which is acted with; publish them again")
         if (sizes := (actor.observation_size, actor.action_size)) != self.sizes:
             raise WeightsError(f"made for (observation, action) {sizes}, not {self.sizes}; use this run's own weights")
         if not _answers(actor, seen):

@@ -89,8 +89,8 @@ def text(path):
         (lambda path: actor_file(path, 8, sizes=(12, 3)), "(12, 3), not (12, 2)"),
         (lambda path: actor_file(path, 8, dtype=np.float64), "float32"),
         (lambda path: actor_file(path, 8, scale=1e30), "is no number"),  # finite themselves, but products overflow
-        (lambda path: actor_file(path, 6), "6 is not newer than 7"),
-        (lambda path: actor_file(path, 7), "7 is not newer than 7"),
+        (lambda path: actor_file(path, 6), "no newer than version 7"),
+        (lambda path: actor_file(path, 7), "no newer than version 7"),
         (lambda path: actor_file(path, None), "publish them again"),
         (lambda path: actor_file(path, "newest"), "'newest'"),
         (half, "policy.safetensors"),
@@ -122,6 +122,13 @@ def test_no_damage_to_a_file_stops_the_policy(weights):
         found = weights.poll(SEEN)
         assert found is None or np.isfinite(found[0].act(SEEN[0])).all()
     assert weights.told
+
+
+def test_a_learner_that_counts_up_from_too_low_is_told_of_once(weights):
+    for version in (3, 4, 5):
+        actor_file(weights.path, version)
+        assert weights.poll(SEEN) is None
+    assert len(weights.told) == 1
 
 
 def test_a_sensor_that_gives_no_number_does_not_condemn_the_weights(weights):
