@@ -1,178 +1,131 @@
 """SAC updates a second of every engine here, and of stable-baselines3 and SBX where they are installed, in one run.
 
-All get the same sizes (batch, two hidden layers of 256, twin critics and targets, automatic temperature) and sample
-from 20,000 random transitions. The rounds are interleaved and the median counts: other processes come and go. With
---busy the same again while another process takes a whole core. Activations of random data are about half zeros; a
-trained network has more, which the fused engine turns into speed.
-Run: python bench/learner.py [--observation N] [--seconds S] [--busy]
+All get the same sizes (--set passes any field of the agent) and sample from 20,000 random transitions. Each engine is tried at
+1 and at 2 threads (--threads), in a process of its own; they take turns and the median counts, for other processes come and
+go. Updates by processor time say something even while strangers take the cores; by the wall they do not. With --busy
+everything is measured again beside the rehearsal's own actor, which wants a core: how much of one it got is the last column.
+A peer that cannot do what --set asks is left out. So is CleanRL: it is one file a training, whose update nothing can call.
+
+The floor is the machine's own matrix product, numpy's or torch's, whichever is faster, at the shapes of an update (the formula:
+`products` in bench/engine.py): an engine's share of it is at the same number of threads. More than 1 is possible: activations
+of random data are about half zeros, which the fused engine skips; a trained network has more of them.
+
+There is no engine for a GPU: agents run on the processor, and no row here says otherwise.
+Run: robotrl bench learner [--set agent.layer_norm=true] [--seconds S] [--busy] [--out FILE]
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import importlib.util
 import json
-import os
-import platform
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from itertools import pairwise
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
+from actor import Actor
+from engine import FLOORS, OURS, PEERS, WALK, Engine, flops, left_out
 
-from robotrl import config
-from robotrl.agents.base import make_agent
-from robotrl.replay import Batch
+from robotrl import config, rundir
 
-TRANSITIONS, ROUNDS = 20_000, 5
-Update = Callable[[int], None]  # do so many updates
+Row = dict[str, float]
 
 
-class Memory:
-    """Random transitions behind the replay's interface."""
-
-    def __init__(self, observation: int, action: int) -> None:
-        rng, n = np.random.default_rng(0), TRANSITIONS
-        self.count = n
-        self.columns = dict(
-            observation=rng.standard_normal((n, observation), np.float32),
-            action=np.tanh(rng.standard_normal((n, action), np.float32)),
-            reward=rng.standard_normal(n, np.float32),
-            terminated=(rng.random(n) < 0.01).astype(np.uint8),
-            truncated=np.zeros(n, np.uint8),
-            next_observation=rng.standard_normal((n, observation), np.float32),
-        )
-
-    def rows(self, indices: np.ndarray) -> Batch:
-        columns = {name: column.take(indices, axis=0) for name, column in self.columns.items()}
-        return Batch(**columns, steps=np.ones(len(indices), np.int64))
+def start(options: argparse.Namespace, agent: config.Agent) -> tuple[list[Engine], dict[str, str], dict[str, str]]:
+    """The contestants, what each calls itself, and why others take no part."""
+    missing = {name: why for name in PEERS if (why := left_out(name, agent))}
+    names = [n for n in (*OURS, *PEERS, *FLOORS) if n not in missing and (not options.only or n in options.only or n in FLOORS)]
+    sizes = (options.observation, options.action)
+    started = [Engine(name, threads, sizes, options.set) for name in names for threads in options.threads]
+    engines, called = [], {}
+    for engine in started:
+        hello = engine.ready()
+        if "error" in hello:
+            missing[engine.name] = hello["error"]
+            engine.close()
+        else:
+            called[engine.name] = hello["engine"]
+            engines.append(engine)
+    return engines, called, missing
 
 
-def ours(agent: config.Agent, memory: Memory, sizes: tuple[int, int]) -> Update:
-    """An engine of this package."""
-    engine, rng = make_agent(agent, *sizes, 0, memory), np.random.default_rng(1)
-
-    def run(updates: int) -> None:
-        for _ in range(updates):
-            engine.update(rng.integers(0, TRANSITIONS, agent.batch))
-
-    return run
-
-
-def peer(module: str, agent: config.Agent, memory: Memory, sizes: tuple[int, int]) -> Update:
-    """stable-baselines3 or SBX: their SAC's own `train` on the same transitions."""
-    import gymnasium
-    from stable_baselines3.common.logger import configure
-
-    class Still(gymnasium.Env):  # only its spaces are used
-        observation_space = gymnasium.spaces.Box(-np.inf, np.inf, sizes[:1], np.float32)
-        action_space = gymnasium.spaces.Box(-1.0, 1.0, sizes[1:], np.float32)
-
-    sac = importlib.import_module(module).SAC(
-        "MlpPolicy", Still(), buffer_size=TRANSITIONS, batch_size=agent.batch, device="cpu",
-        policy_kwargs={"net_arch": list(agent.hidden)},
-    )  # fmt: skip
-    sac.set_logger(configure(None, []))
-    c = memory.columns
-    for i in range(TRANSITIONS):
-        done = c["terminated"][i : i + 1]
-        sac.replay_buffer.add(c["observation"][i], c["next_observation"][i], c["action"][i], c["reward"][i], done, [{}])
-    return lambda updates: sac.train(updates, agent.batch)
+def measure(engines: list[Engine], seconds: float, rounds: int, actor: Actor | None = None) -> dict[str, Row]:
+    """Medians over interleaved turns of about `seconds`: updates by the wall and by its own processor time, cores used, and the
+    cores that the actor had meanwhile."""
+    turns: dict[str, list[Row]] = {f"{e.name} x{e.threads}": [] for e in engines}
+    rates = dict.fromkeys(turns, 10.0 / seconds)  # a short first turn, which does not count
+    for turn in range(rounds + 1):
+        for engine in engines:
+            name = f"{engine.name} x{engine.threads}"
+            before = actor.cpu() if actor else 0.0
+            took = engine.run(max(3, round(seconds * rates[name])))
+            rates[name] = took["updates"] / took["wall"]
+            row = {
+                "updates_per_s": rates[name],
+                "cores": took["cpu"] / took["wall"],
+                "updates_per_cpu_s": took["updates"] / took["cpu"],
+            }
+            if actor:
+                row["actor_cores"] = (actor.cpu() - before) / took["wall"]
+            turns[name] += [row] if turn else []
+    return {name: {key: round(float(np.median([r[key] for r in rows])), 3) for key in rows[0]} for name, rows in turns.items()}
 
 
-def flops(observation: int, action: int, agent: config.Agent) -> float:
-    """Floating-point operations of one update as dense products, two a multiply-add; what no engine can avoid."""
-    h = agent.hidden
-    inner = sum(a * b for a, b in pairwise(h))
-    first, head, k = observation * h[0], h[-1] * 2 * action, agent.critics
-    critic = (observation + action) * h[0] + inner + h[-1]
-    actor = 3 * (first + inner + head) + inner + head  # two forward, gradients of weights and hidden layers
-    return 2.0 * agent.batch * (actor + k * (4 * critic + inner) + inner + action * h[0])
+def judge(table: dict[str, Row]) -> tuple[dict[str, Row], dict[str, float]]:
+    """The rows with their share of the floor at their number of threads; how many times each other's best the fused one's is."""
+    best: dict[str, float] = {}
+    for name, row in table.items():
+        engine, _, threads = name.rpartition(" ")
+        floor = max(table[f"{f} {threads}"]["updates_per_s"] for f in FLOORS)
+        row["of_floor"] = round(row["updates_per_s"] / floor, 3)
+        best[engine] = max(best.get(engine, 0.0), row["updates_per_s"])
+    ours = best.get("fused", 0.0)
+    return table, {name: round(ours / rate, 2) for name, rate in best.items() if ours and name != "fused"}
 
 
-def sgemm(threads: int) -> float:
-    """GFLOP/s of torch's own product of 256 x 256 matrices."""
-    torch.set_num_threads(threads)
-    a, rates = torch.randn(256, 256), []
-    for _ in range(20):
-        began = time.perf_counter()
-        for _ in range(10):
-            torch.mm(a, a)
-        rates.append(10 * 2 * 256**3 / (time.perf_counter() - began) / 1e9)
-    return max(rates)
-
-
-def contestants(agent: config.Agent, sizes: tuple[int, int]) -> dict[str, tuple[int, Update]]:
-    """Name -> (torch threads, update loop)."""
-    memory = Memory(*sizes)
-    out = {}
-    for threads in (1, 2):
-        for engine in ("reference", "torch", "fused"):
-            with_threads = dataclasses.replace(agent, engine=engine, threads=threads)
-            out[f"{engine} x{threads}"] = (threads, ours(with_threads, memory, sizes))
-        for module in ("stable_baselines3", "sbx"):
-            if importlib.util.find_spec(module):
-                out[f"{module} x{threads}"] = (threads, peer(module, agent, memory, sizes))
-    return out
-
-
-def measure(runs: dict[str, tuple[int, Update]], seconds: float) -> dict[str, float]:
-    """Median updates/s of each over interleaved rounds of about `seconds`."""
-    rates: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(ROUNDS + 1):
-        for name, (threads, run) in runs.items():
-            torch.set_num_threads(threads)
-            updates = max(3, round(seconds * rates[name][-1])) if rates[name] else 10
-            began = time.perf_counter()
-            run(updates)
-            rate = updates / (time.perf_counter() - began)
-            rates[name] = [rate] if turn == 0 else [*rates[name], rate]
-    return {name: round(float(np.median(r[1:])), 1) for name, r in rates.items()}
-
-
-def machine() -> str:
-    """Processor and cores."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), platform.processor())
-    return f"{model}, {os.cpu_count()} cores, torch {torch.__version__}"
-
-
-def commit() -> str:
-    """The commit this ran at, with + when files differ from it."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False)
-    return (head.stdout.strip() if head.returncode == 0 else "none") + ("+" if dirty.stdout else "")
+def show(where: str, table: dict[str, Row], work: float) -> None:
+    """A Markdown table, slowest first."""
+    print(f"\n| {where} | updates/s | GFLOP/s | of the floor | cores used | updates/CPU s | the actor's cores |")
+    print("|---" * 7 + "|")
+    for name, row in sorted(table.items(), key=lambda item: item[1]["updates_per_s"]):
+        rate, actor = row["updates_per_s"], row.get("actor_cores", "")
+        by = f"{row['of_floor']:.2f} | {row['cores']:.2f} | {row['updates_per_cpu_s']:.1f}"
+        print(f"| {name} | {rate:.1f} | {rate * work / 1e9:.1f} | {by} | {actor} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--observation", type=int, default=112, help="size of an observation")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any config field, e.g. agent.critics=10")
+    parser.add_argument("--observation", type=int, default=112, help="size of an observation (default: the walk's, 112)")
     parser.add_argument("--action", type=int, default=8, help="size of an action")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each engine in each of the rounds")
-    parser.add_argument("--busy", action="store_true", help="measure again beside a process that takes a core")
+    parser.add_argument("--only", action="append", default=[], choices=(*OURS, *PEERS), help="measure these alone; repeatable")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="thread counts to try (default: 1 2)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each engine in each turn")
+    parser.add_argument("--rounds", type=int, default=5, help="turns; the median counts")
+    parser.add_argument("--busy", action="store_true", help="measure again beside the rehearsal's actor")
+    parser.add_argument("--out", type=Path, help="write the figures there, with machine and commit")
     options = parser.parse_args()
-    agent, sizes = config.Agent(), (options.observation, options.action)
-    work = flops(*sizes, agent)
-    runs = contestants(agent, sizes)
-    table = {"alone": measure(runs, options.seconds)}
-    if options.busy:
-        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
-            try:
-                table["beside a busy core"] = measure(runs, options.seconds)
-            finally:
-                other.kill()
-    print(f"{machine()}; commit {commit()}; {work / 1e9:.2f} GFLOP an update; updates/s, GFLOP/s")
-    for where, rates in table.items():
-        for name, rate in sorted(rates.items(), key=lambda item: item[1]):
-            print(f"{where:20} {name:22} {rate:8.1f} {rate * work / 1e9:8.1f}")
-    gemm = {f"sgemm x{n}": round(sgemm(n), 1) for n in (1, 2)}
-    print(json.dumps({"machine": machine(), "commit": commit(), "gflop": work / 1e9, **gemm, "rates": table}))
+    agent = config.load(WALK, options.set).agent
+    work = flops(options.observation, options.action, agent)
+    engines, called, missing = start(options, agent)
+    print(f"{work / 1e9:.3f} GFLOP an update in matrix products; " + "; ".join(f"no {n}: {why}" for n, why in missing.items()))
+    result: dict[str, Any] = {
+        "built_from": rundir.provenance(), "set": options.set, "observation": options.observation, "action": options.action,
+        "seconds": options.seconds, "rounds": options.rounds, "gflop_an_update": work / 1e9, "engines": called,
+        "missing": missing,
+    }  # fmt: skip
+    try:
+        for where in ("alone", "beside the actor") if options.busy else ("alone",):
+            with Actor() if where != "alone" else nullcontext() as actor:
+                table, ratios = judge(measure(engines, options.seconds, options.rounds, actor))
+            result[where] = {"table": table, "fused_is_times_as_fast_as": ratios}
+            show(where, table, work)
+    finally:
+        for engine in engines:
+            engine.close()
+    print(json.dumps(result))
+    if options.out is not None:
+        rundir.write_json(options.out, result)
 
 
 if __name__ == "__main__":

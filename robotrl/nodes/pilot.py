@@ -21,6 +21,7 @@ from robotrl.replay import Replay
 from robotrl.tasks.walk import ACTIONS, SENSORS, Walk
 
 ACTION_VALID_NS = 50_000_000  # 1.5 action periods + 1 driver period (safety facts, row 23)
+SEEN = 4  # observations kept, which new weights must answer before they are acted with
 NOISE_STEPS = 500  # of exploration noise made at a time: the slowest wave takes 10 s
 
 
@@ -80,6 +81,7 @@ class Pilot:
         self.dropped = 0  # transitions that could not be completed, ever
         self._tick = -1
         self._input = np.zeros(self.history.size, np.float32)
+        self.seen = deque([self._input], SEEN)  # what was acted on last; each its own array
         self._actions = np.zeros((3, ACTIONS), np.float32)
         self._seq = 0
 
@@ -170,6 +172,7 @@ class Pilot:
         return progress is not None and progress * task.stuck_s < task.stuck_m
 
     def _act(self, joints: Joints, epoch: int) -> Action:
+        self.seen.append(self._input)
         # Uniform actions first; after a restart with weights at hand there is no going back to them.
         explored = self.steps >= self.run.agent.random_steps and self.actor is not None
         if self.actor is None or not (explored or self.deterministic):
@@ -226,7 +229,7 @@ class Pilot:
             a, b = self.track.at(tally.t_begin), self.track.at(tally.t_end)
             seconds = (tally.t_end - tally.t_begin) * 1e-9
             tally.speed = (b - a) / seconds if a is not None and b is not None and seconds > 0 else 0.0
-            self.finished.append(self._report(tally))
+            self.finished.append(self._report(tally, tally.t_end))
         self._tallies.clear()
 
     def report(self, now: int) -> Episode:
@@ -238,7 +241,7 @@ class Pilot:
             tally.speed = ((b or 0.0) - (a or 0.0)) / ((newest - tally.t_begin) * 1e-9)
         return self._report(tally, now)
 
-    def _report(self, tally: Tally, now: int = 0) -> Episode:
+    def _report(self, tally: Tally, now: int) -> Episode:
         return Episode(
             episode=tally.episode, step=tally.steps, total_steps=self.steps, total_return=tally.total,
             speed=tally.speed, policy_version=self.version,

@@ -311,6 +311,17 @@ def test_a_fall_terminates_and_a_time_limit_truncates():
     assert [(r["terminated"], r["truncated"]) for r in limit] == [(False, False)] * 39 + [(False, True)]
 
 
+def test_it_keeps_the_last_observations_acted_on_and_tells_how_old_its_weights_were():
+    cycles = straight(20, lambda k: Permit(state="RUN", epoch=1, holder="policy", torque=True))
+    (unseen,) = Pilot(RUN, None, 0).seen
+    assert unseen.shape == (112,)
+    pilot, rows, (done,) = play(cycles)
+    assert len(pilot.seen) == 4
+    for kept, row in zip(pilot.seen, rows.rows[-4:], strict=True):
+        assert kept == pytest.approx(row["next"])
+    assert pilot.version_t == 0 and done.policy_age_s == pytest.approx(cycles[19].joints.t * 1e-9)
+
+
 def test_a_stop_by_the_guard_truncates_the_step_before_it():
     rows = play(straight(8, lambda k: Permit(state="RUN", epoch=1, holder="policy", torque=True)))[1].rows
     assert [r["truncated"] for r in rows] == [False] * 6 + [True] and not any(r["terminated"] for r in rows)

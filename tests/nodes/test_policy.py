@@ -1,4 +1,4 @@
-"""A policy that was killed and started again goes on with the replay it left."""
+"""The policy's node: it goes on with the replay it left, and acts with no weights that do not check out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
+from robotrl.agents import nets
 from robotrl.config import Run
 from robotrl.nodes.learner import Student
 from robotrl.nodes.policy import Weights, open_replay, resumed
@@ -38,12 +40,100 @@ def test_steps_and_episodes_are_numbered_on(tmp_path):
     again.close()
 
 
-def test_weights_that_do_not_check_out_are_refused_and_said(tmp_path):
-    path = tmp_path / "policy.safetensors"
-    weights = Weights(path)
-    assert weights.poll() is None and not weights.refused
-    path.write_bytes(b"no weights at all")
-    assert weights.poll() is None and "the old ones stay" in weights.refused
+SIZES = (12, 2)
+SEEN = [np.full(12, 0.5, np.float32)]
+
+
+def actor_file(path, version: int | str | None, scale=1.0, sizes=SIZES, dtype=np.float32) -> bytes:
+    """An actor's file put into place as the learner does it: whole, under another inode."""
+    drawn = nets.initial(nets.shapes(*sizes, (16, 16), 1), 0.1, np.random.default_rng(0))
+    actor = {name: (scale * value).astype(dtype) for name, value in drawn.items() if name.startswith("actor.")}
+    data = safetensors.numpy.save(actor, None if version is None else {"version": str(version)})
+    put(path, data)
+    return data
+
+
+def put(path, data: bytes) -> None:
+    aside = path.with_name(".aside")
+    aside.write_bytes(data)
+    aside.replace(path)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Version 7 is acted with; `told` holds what was said to the person."""
+    told: list[str] = []
+    made = Weights(tmp_path / "policy.safetensors", *SIZES, told.append)
+    made.told = told
+    assert made.poll(SEEN) is None and not told
+    actor_file(made.path, 7)
+    actor, version = made.poll(SEEN)
+    assert version == 7 and (actor.observation_size, actor.action_size) == SIZES
+    assert made.poll(SEEN) is None and not told, "the same file twice"
+    return made
+
+
+def half(path):
+    put(path, actor_file(path, 8)[:-700])
+
+
+def text(path):
+    put(path, b"no weights at all")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda path: actor_file(path, 8, scale=np.nan), "must be finite"),
+        (lambda path: actor_file(path, 8, sizes=(13, 2)), "(13, 2), not (12, 2)"),
+        (lambda path: actor_file(path, 8, sizes=(12, 3)), "(12, 3), not (12, 2)"),
+        (lambda path: actor_file(path, 8, dtype=np.float64), "float32"),
+        (lambda path: actor_file(path, 8, scale=1e30), "is no number"),  # finite themselves, but products overflow
+        (lambda path: actor_file(path, 6), "no newer than version 7"),
+        (lambda path: actor_file(path, 7), "no newer than version 7"),
+        (lambda path: actor_file(path, None), "publish them again"),
+        (lambda path: actor_file(path, "newest"), "'newest'"),
+        (half, "policy.safetensors"),
+        (text, "policy.safetensors"),
+    ],
+)
+def test_weights_that_do_not_check_out_are_refused_and_said_once(spoil, says, weights):
+    for _ in range(3):
+        spoil(weights.path)
+        assert weights.poll(SEEN) is None and weights.poll(SEEN) is None
+    (line,) = weights.told
+    assert says in line and "the old ones stay" in line and "\n" not in line and weights.refused == line
+    actor_file(weights.path, 9)
+    found = weights.poll(SEEN)
+    assert found is not None and found[1] == 9 and not weights.refused and len(weights.told) == 1
+    spoil(weights.path)
+    assert weights.poll(SEEN) is None and weights.refused and len(weights.told) == 2, "after good ones it is news again"
+
+
+def test_no_damage_to_a_file_stops_the_policy(weights):
+    """A bit flipped anywhere, or an end cut off anywhere, is refused or harmless; it never raises."""
+    whole, rng = actor_file(weights.path, 8), np.random.default_rng(0)
+    for k in range(600):
+        data = bytearray(whole)
+        at = int(rng.integers(len(data) if k % 2 else 700))  # every other time in the header
+        data[at] ^= 1 << int(rng.integers(8))
+        put(weights.path, bytes(data if k % 3 else data[:at]))
+        weights.version = 7
+        found = weights.poll(SEEN)
+        assert found is None or np.isfinite(found[0].act(SEEN[0])).all()
+    assert weights.told
+
+
+def test_a_learner_that_counts_up_from_too_low_is_told_of_once(weights):
+    for version in (3, 4, 5):
+        actor_file(weights.path, version)
+        assert weights.poll(SEEN) is None
+    assert len(weights.told) == 1
+
+
+def test_a_sensor_that_gives_no_number_does_not_condemn_the_weights(weights):
+    actor_file(weights.path, 8)
+    assert weights.poll([np.full(12, np.nan, np.float32), *SEEN]) is not None
 
 
 def test_a_learner_goes_on_from_its_checkpoint_and_its_files_are_the_same_bytes(tmp_path):

@@ -1,0 +1,44 @@
+"""`robotrl bench FIGURE ...`: a figure measured on this machine, by its script in bench/ of the checkout."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from robotrl.complaint import Complaint
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "bench"
+FIGURES: dict[str, tuple[str, str]] = {
+    # name          script            what it measures
+    "learner": ("learner.py", "updates a second of every engine, beside stable-baselines3 and SBX where they are installed"),
+    "policy": ("policy.py", "an action's time, the policy process's start and memory, the hand-over of weights"),
+    "rehearsal": ("rehearsal.py", "updates a second of a whole rehearsal, beside its learner alone and its actor alone"),
+    "twin": ("twin.py", "control steps a second of the lockstep clock, beside PyBullet alone"),
+    "wall-clock": ("wall_clock.py", "lateness of the servo loop, and what the death of each process leads to"),
+    "walk": ("walk.py", "learning to walk: hours"),
+    "peers": ("peers.py", "shipped policies, open-loop trots and stable-baselines3 on the same task"),
+}
+
+
+class NoBench(Complaint):
+    """A figure that cannot be measured here; one line."""
+
+
+def usage() -> str:
+    rows = "\n".join(f"  {name:<10} {what}" for name, (_, what) in FIGURES.items())
+    return f"usage: robotrl bench FIGURE ...\n\n{rows}\n\nrobotrl bench FIGURE --help says more."
+
+
+def main(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] not in FIGURES:
+        raise NoBench(f"no figure {argv[0]!r}; known: {', '.join(FIGURES)}")
+    script = SCRIPTS / FIGURES[argv[0]][0]
+    if not script.is_file():
+        raise NoBench(f"{script}: not here, benches come with a source checkout alone; install it by: pip install -e CHECKOUT")
+    sys.argv = [f"robotrl bench {argv[0]}", *argv[1:]]  # the script reads its own options
+    sys.path.insert(0, str(SCRIPTS))  # scripts see each other, as when one of them is started by name
+    return int(importlib.import_module(script.stem).main() or 0)

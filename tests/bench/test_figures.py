@@ -1,0 +1,127 @@
+"""`robotrl bench`: its table, its complaints, and that what the scripts call a figure is one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from robotrl import benches, cli, config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """`script("engine")`: a module of bench/, which see each other as when one of them is run."""
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    before = set(sys.modules)
+    yield lambda name: __import__(name)
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(ROOT / "bench")):
+            del sys.modules[name]
+
+
+def bench(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "robotrl", "bench", *words], cwd=ROOT, capture_output=True, text=True, timeout=250
+    )
+
+
+def test_every_figure_has_its_script():
+    assert {name: (ROOT / "bench" / script).is_file() for name, (script, _) in benches.FIGURES.items()} == dict.fromkeys(
+        benches.FIGURES, True
+    )
+
+
+def test_a_script_is_run_with_its_own_options(tmp_path, monkeypatch, capfd):
+    (tmp_path / "neighbour.py").write_text("WORD = 'seen'\n")
+    (tmp_path / "only_here.py").write_text("import sys, neighbour\ndef main():\n    print(sys.argv, neighbour.WORD)\n")
+    monkeypatch.setattr(benches, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(benches.FIGURES, "some", ("only_here.py", ""))
+    assert cli.main(["bench", "some", "--steps", "3"]) == 0
+    assert capfd.readouterr().out == "['robotrl bench some', '--steps', '3'] seen\n"
+
+
+def test_what_is_not_there_is_named(tmp_path, monkeypatch, capfd):
+    assert cli.main(["bench", "lerner"]) == 2 and "known: learner, policy" in capfd.readouterr().err
+    monkeypatch.setattr(benches, "SCRIPTS", tmp_path)
+    assert cli.main(["bench", "twin"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert str(tmp_path / "twin.py") in line and "pip install -e" in line
+
+
+@pytest.mark.parametrize(
+    ("critics", "hidden", "switches"),
+    [
+        (2, (24, 16), {}),
+        (5, (16,), {"actor_every": 3}),
+        (1, (8, 16, 24), {}),
+        (4, (24, 16), {"target_subset": 2, "actor_value": "mean", "actor_every": 2}),
+    ],
+)
+def test_the_floor_counts_the_products_that_the_torch_engine_makes(script, critics, hidden, switches):
+    """torch's own counter: it sees those of `products`, and the ones that the text there says are left out or not needed."""
+    import numpy as np
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from robotrl.agents.base import make_agent
+
+    engine, (o, a, n, h) = script("engine"), (12, 3, 32, hidden)
+    agent = dataclasses.replace(config.Agent(), engine="torch", batch=n, critics=critics, hidden=hidden, **switches)
+    made = make_agent(agent, o, a, 0, engine.Memory(o, a))
+    with FlopCounterMode(display=False) as counter:
+        for _ in range(agent.actor_every):
+            made.update(np.arange(n))
+    inner = sum(x * y for x, y in pairwise(h))
+    outer = agent.actor_every * critics * h[-1]  # the gradient behind each critic's only output
+    every = critics * (inner + h[-1] + (o + a) * h[0])  # the actor's loss through all critics, down to the observation
+    needed = (inner + h[0] * a) * (critics if agent.actor_value == "mean" else 1)
+    counted = agent.actor_every * engine.flops(o, a, agent)
+    assert counter.get_total_flops() - counted == pytest.approx(2 * n * (outer + every - needed), abs=1)
+
+
+def test_a_peer_takes_no_part_in_unequal_work(script, monkeypatch):
+    engine, agent = script("engine"), config.Agent()
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: name)
+    assert engine.left_out("stable_baselines3", dataclasses.replace(agent, batch=64, critics=5, threads=2)) == ""
+    layered = dataclasses.replace(agent, layer_norm=True)
+    assert "agent.layer_norm" in engine.left_out("stable_baselines3", layered) and engine.left_out("sbx", layered) == ""
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
+    assert engine.left_out("sbx", agent) == "not installed"
+
+
+def test_the_learner_is_measured_beside_its_floor(tmp_path):
+    small = ("--observation", "12", "--action", "2", "--set", "agent.batch=8", "--set", "agent.hidden=[16, 16]")
+    turns = ("--only", "reference", "--threads", "1", "--seconds", "0.01", "--rounds", "1", "--out", str(tmp_path / "out.json"))
+    done = bench("learner", *small, *turns)
+    assert done.returncode == 0, done.stderr
+    assert "| reference x1 |" in done.stdout
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["engines"]["reference"] == "reference" and found["set"] == ["agent.batch=8", "agent.hidden=[16, 16]"]
+    table = found["alone"]["table"]
+    assert table.keys() == {"reference x1", "torch sgemm x1", "numpy sgemm x1"}
+    assert all(row["updates_per_s"] > 0 and row["updates_per_cpu_s"] > 0 for row in table.values())
+    assert table["reference x1"]["of_floor"] > 0 and max(table[f"{x} sgemm x1"]["of_floor"] for x in ("torch", "numpy")) == 1
+
+
+def test_the_policy_process_is_small_needs_no_torch_and_takes_what_a_learner_publishes(script, tmp_path):
+    run = config.load(ROOT / "launch" / "walk.toml", ["real_time=false", "agent.hidden=[16, 16]"])
+    with script("policy_node").PolicyNode(run, tmp_path) as node:
+        found = node.hand_over(times=2, cycles=5)
+        memory = node.memory()
+    assert node.answers[-1][0] == 2 and found["published"] == 2 and found["ms_until_acted_with_max"] > 0
+    assert not memory["torch"] and memory["resident_mb"] - memory["replay_mapped_mb"] < 60
+
+
+def test_the_policy_node_imports_nothing_that_only_others_need():
+    code = "import sys, robotrl.nodes.policy; print(*{m.split('.')[0] for m in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "cv2", "matplotlib", "rich", "pybullet", "serial"} & set(loaded)
