@@ -34,6 +34,8 @@ BAD_ACTIONS = 2  # in a row, not finite or wild: the policy is broken (row 51)
 TORQUE_STATES = frozenset({"HOLD", "RUN", "RESET", "STOPPING", "PSTOP"})
 WRITER = {"RUN": "policy", "RESET": "reset"}  # the only states with a writer, and who it may be
 
+NUMBERS, LARGEST = (int, float), sys.float_info.max  # of a float
+
 RANGE, SLEW, LEAD = 1, 2, 4  # bits of `Verdict.clamped`; the pair rule counts as range
 
 
@@ -91,6 +93,7 @@ class Gate:
         self.counts: Counter[str] = Counter()
         self._low = tuple(v + WIRE_MARGIN for v in limits.position_min)
         self._high = tuple(v - WIRE_MARGIN for v in limits.position_max)
+        self._reach = tuple(v - WIRE_MARGIN for v in limits.lead)
         self._pairs = tuple(replace(p, low=p.low + 2 * WIRE_MARGIN, high=p.high - 2 * WIRE_MARGIN) for p in limits.pairs)
         self._permit: PermitLike | None = None
         self._permit_until = 0
@@ -194,7 +197,7 @@ class Gate:
         target = action.target
         if type(target) not in (tuple, list) or len(target) != self.limits.joints:
             return "shape"
-        if not all(isinstance(v, int | float) and type(v) is not bool for v in target):
+        if not all(isinstance(v, NUMBERS) and type(v) is not bool for v in target):
             return "shape"
         bad = self._bad_numbers(target)
         self._bad_actions = self._bad_actions + 1 if bad else 0
@@ -230,8 +233,7 @@ class Gate:
     def _limited_joint(self, i: int, goal: float, wanted: float, slew: float) -> tuple[float, int]:
         if self._unread[i] > self.limits.stale_cycles:
             return goal, LEAD  # where it is nobody knows: no target can be said to be near
-        reach = self.limits.lead[i] - WIRE_MARGIN
-        led = _clamp(wanted, self._present[i] - reach, self._present[i] + reach)
+        led = _clamp(wanted, self._present[i] - self._reach[i], self._present[i] + self._reach[i])
         # Following a joint that was pushed out of its range must not lead out of it, or farther out.
         kept = _clamp(led, min(goal, self._low[i]), max(goal, self._high[i]))
         # Slew comes last: what it gives lies between goal and `kept`, and so breaks none of the above.
@@ -253,10 +255,10 @@ def _keep_pair(pair: PairSum, goal: Sequence[float], target: list[float], bits: 
 
 
 def _clamp(value: float, low: float, high: float) -> float:
-    return min(max(value, low), high)
+    value = low if low > value else value
+    return high if high < value else value
 
 
 def _number(value: object) -> bool:
     """A finite number that a float can hold: not nan, an infinity, an integer beyond that, or a bool."""
-    largest = sys.float_info.max
-    return isinstance(value, int | float) and type(value) is not bool and -largest <= value <= largest
+    return isinstance(value, NUMBERS) and type(value) is not bool and -LARGEST <= value <= LARGEST

@@ -223,6 +223,35 @@ void blend(const Ring& r, int64_t step, double back, double* out) {
   for (int k = 0; k < 3; ++k) out[k] = newer[k] + part * (modulo(older[k] - newer[k] + PI) - PI);
 }
 
+// An IMU's three frames, 33 bytes into `out`; as `robotrl_imu`.
+bool imu_sample(const Ring& r, int64_t step, double back, const double* noise, const double* level, const int16_t* last,
+                uint8_t* out) {
+  double t[12], value[9];
+  blend(r, step, back, t);
+  for (int k = 0; k < 3; ++k) {
+    value[k] = (t[6 + k] + level[0] * noise[k]) * level[5];
+    value[3 + k] = (t[3 + k] + level[1] * noise[3 + k]) * level[6];
+  }
+  const double angles[3] = {t[0] + level[3] + level[2] * noise[6], t[1] + level[4] + level[2] * noise[7], t[2]};
+  for (int k = 0; k < 3; ++k) value[6 + k] = (modulo(angles[k] + PI) - PI) * level[7];
+  for (int frame = 0; frame < 3; ++frame, out += 11) {
+    int16_t words[4];
+    for (int k = 0; k < 3; ++k) {
+      const double whole = std::rint(value[3 * frame + k]);
+      if (!std::isfinite(whole)) return false;
+      words[k] = static_cast<int16_t>(whole < -32768 ? -32768 : whole > 32767 ? 32767 : whole);
+    }
+    words[3] = last[frame];
+    out[0] = 0x55, out[1] = static_cast<uint8_t>(0x51 + frame), out[10] = 0;
+    for (int k = 0; k < 4; ++k) {
+      out[2 + 2 * k] = static_cast<uint8_t>(words[k] & 0xFF);
+      out[3 + 2 * k] = static_cast<uint8_t>(words[k] >> 8 & 0xFF);
+    }
+    for (int k = 0; k < 10; ++k) out[10] = static_cast<uint8_t>(out[10] + out[k]);
+  }
+  return true;
+}
+
 }  // namespace
 
 extern "C" {
@@ -290,34 +319,13 @@ void robotrl_telemetry(const Plant* p, const Thermal* t, int64_t step, double ba
 
 void robotrl_torso(const Ring* r, int64_t step, double back, double* out) { blend(*r, step, back, out); }
 
-// What an IMU makes of the torso `back` steps before `step`: its three frames, 33 bytes into `out`. `noise` (8,) unit normal;
-// `level` (8,): standard deviations of acceleration, rate, tilt; bias of roll and pitch; steps a unit of the three.
+// What an IMU makes of the torso `back` (count,) steps before `step`: 33 bytes a sample into `out`. `noise` (count, 8) unit
+// normal; `level` (8,): standard deviations of acceleration, rate, tilt; bias of roll and pitch; steps a unit of the three.
 // 1 when a value is not finite. `ImuSensor._sample` in senses.py.
-int robotrl_imu(const Ring* r, int64_t step, double back, const double* noise, const double* level, const int16_t* last,
-                uint8_t* out) {
-  double t[12], value[9];
-  blend(*r, step, back, t);
-  for (int k = 0; k < 3; ++k) {
-    value[k] = (t[6 + k] + level[0] * noise[k]) * level[5];
-    value[3 + k] = (t[3 + k] + level[1] * noise[3 + k]) * level[6];
-  }
-  const double angles[3] = {t[0] + level[3] + level[2] * noise[6], t[1] + level[4] + level[2] * noise[7], t[2]};
-  for (int k = 0; k < 3; ++k) value[6 + k] = (modulo(angles[k] + PI) - PI) * level[7];
-  for (int frame = 0; frame < 3; ++frame, out += 11) {
-    int16_t words[4];
-    for (int k = 0; k < 3; ++k) {
-      const double whole = std::rint(value[3 * frame + k]);
-      if (!std::isfinite(whole)) return 1;
-      words[k] = static_cast<int16_t>(whole < -32768 ? -32768 : whole > 32767 ? 32767 : whole);
-    }
-    words[3] = last[frame];
-    out[0] = 0x55, out[1] = static_cast<uint8_t>(0x51 + frame), out[10] = 0;
-    for (int k = 0; k < 4; ++k) {
-      out[2 + 2 * k] = static_cast<uint8_t>(words[k] & 0xFF);
-      out[3 + 2 * k] = static_cast<uint8_t>(words[k] >> 8 & 0xFF);
-    }
-    for (int k = 0; k < 10; ++k) out[10] = static_cast<uint8_t>(out[10] + out[k]);
-  }
+int robotrl_imu(const Ring* r, int64_t step, int32_t count, const double* back, const double* noise, const double* level,
+                const int16_t* last, uint8_t* out) {
+  for (int k = 0; k < count; ++k)
+    if (!imu_sample(*r, step, back[k], noise + 8 * k, level, last, out + 33 * k)) return 1;
   return 0;
 }
 

@@ -36,6 +36,8 @@ RAMP = ("place", "speed", "goal", "goal_speed", "vlim", "alim")
 MOTORS = ("current", "torque", "overload_s", "overheated")
 BUFFERS = ("demand", "forces", "answer")
 
+SAMPLE = 3 * senses.FRAME  # bytes
+
 _ANSWER = struct.Struct("29d")
 
 
@@ -78,7 +80,7 @@ def _library() -> ctypes.CDLL | NoLibrary:
     found.robotrl_demand.argtypes, found.robotrl_demand.restype = [pointer, step], ctypes.c_int
     found.robotrl_record.argtypes, found.robotrl_record.restype = [pointer, step], None
     found.robotrl_torso.argtypes, found.robotrl_torso.restype = [pointer, step, ctypes.c_double, pointer], None
-    found.robotrl_imu.argtypes = [pointer, step, ctypes.c_double, pointer, pointer, pointer, pointer]
+    found.robotrl_imu.argtypes = [pointer, step, ctypes.c_int32, pointer, pointer, pointer, pointer, pointer]
     found.robotrl_imu.restype = ctypes.c_int
     found.robotrl_warm.argtypes, found.robotrl_warm.restype = [pointer, pointer, ctypes.c_double, pointer, pointer], ctypes.c_int
     found.robotrl_telemetry.argtypes = [pointer, pointer, step, ctypes.c_double, pointer, pointer, pointer, pointer]
@@ -125,7 +127,7 @@ def history(dt: float, frame: tuple[tuple[float, ...], Quaternion]) -> History:
 
 
 class ImuFrames:
-    """The frames of an IMU's sample; see `senses.Quick`."""
+    """The frames of an IMU's samples; see `senses.Quick`."""
 
     def __init__(self, history: NativeHistory, twin: config.Twin) -> None:
         self._imu, self._history = library().robotrl_imu, history
@@ -133,20 +135,28 @@ class ImuFrames:
         noise = (senses.ACCEL_NOISE, twin.imu_rate_noise, twin.imu_noise_rad)
         self._level = np.array((*noise, 0.0, 0.0, *(32768 / full for full in ranges)))
         self._last = np.array((senses.TEMPERATURE, senses.SUPPLY, senses.VERSION), np.int16)
-        self._noise, self._bias, self._out = np.zeros(8), (0.0, 0.0), ctypes.create_string_buffer(3 * senses.FRAME)
-        arrays = (self._noise, self._level, self._last)
+        self._bias = (0.0, 0.0)
+        self._make_room(8)
+
+    def _make_room(self, count: int) -> None:
+        self._back, self._noise = np.zeros(count), np.zeros((count, 8))
+        self._out = ctypes.create_string_buffer(count * SAMPLE)
+        arrays = (self._back, self._noise, self._level, self._last)
         self._where = (*(a.ctypes.data for a in arrays), ctypes.addressof(self._out))
 
-    def __call__(self, delay_s: float, noise: Array, bias: tuple[float, float]) -> bytes:
-        """33 bytes; none when a value is not finite."""
-        self._noise[:] = noise
+    def __call__(self, delays: list[float], noise: Array, bias: tuple[float, float]) -> bytes:
+        """33 bytes a sample; none when a value is not finite."""
+        count = len(delays)
+        if count > len(self._back):
+            self._make_room(count)
+        self._noise[:count] = noise
         if bias is not self._bias:
             self._bias, self._level[3:5] = bias, bias
         history = self._history
-        whole, part = history.split(delay_s)
-        if self._imu(history.at, history.step, whole + part, *self._where):
+        self._back[:count] = [sum(history.split(delay)) for delay in delays]  # refuses what history does not reach
+        if self._imu(history.at, history.step, count, *self._where):
             return b""
-        return self._out.raw
+        return self._out.raw[: count * SAMPLE]
 
 
 def imu_frames(world: World, twin: config.Twin) -> ImuFrames | None:

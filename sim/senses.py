@@ -40,7 +40,8 @@ ACCEL_NOISE = 0.05  # m/s^2, sd; chosen
 TEMPERATURE, SUPPLY, VERSION = 2500, 500, 0x4C31  # 25 C, 5 V; 1/100
 WAITING_MAX = 8192  # bytes the serial line keeps for a reader that does not read
 
-Quick = Callable[[float, np.ndarray, tuple[float, float]], bytes]  # delay (s), noise (8,), bias (rad) to frames; b"": cannot
+# Delays (s) of some samples, their noise (n, 8), bias (rad) to their frames; b"": cannot.
+Quick = Callable[[list[float], np.ndarray, tuple[float, float]], bytes]
 
 
 class ImuSensor:
@@ -50,9 +51,8 @@ class ImuSensor:
     """
 
     def __init__(self, world: Any, twin: config.Twin, rng: np.random.Generator, quick: Quick | None = None) -> None:
-        """`quick` makes the frames of a sample faster than `_sample`, and the same."""
+        """`quick` makes the frames of samples faster than `_sample`, and the same."""
         self._world, self._twin, self._rng, self._quick = world, twin, rng, quick
-        self._noise = np.zeros(8)
         rate = min((r for r, hz in HZ.items() if hz >= twin.imu_rate_hz), default=11)
         baud = 2 if HZ[rate] <= 20 else 6
         self._saved = {MASK: ALL, RATE: rate, BAUD: baud, AXIS6: 0}
@@ -74,20 +74,26 @@ class ImuSensor:
         now = self._world.time
         if now - self._next > 1.0:  # nobody called for long: no burst
             self._next = now
+        delays = []
         while self._next <= now + 1e-9:
-            self._out += self._sample(max(0.0, now - self._next))
+            delays.append(max(0.0, now - self._next) + self._twin.imu_latency_s + self._world.domain.extra_latency_s)
             self._next += period
+        if delays:
+            self._out += self._samples(delays)
         if len(self._out) > WAITING_MAX:
             del self._out[: len(self._out) - WAITING_MAX]
 
-    def _sample(self, age: float) -> bytes:
-        domain = self._world.domain
-        delay = age + self._twin.imu_latency_s + domain.extra_latency_s
-        self._rng.standard_normal(out=self._noise)
+    def _samples(self, delays: list[float]) -> bytes:
+        noise = self._rng.standard_normal((len(delays), 8))
+        if self.registers[MASK] == ALL and self._quick is not None:
+            if frames := self._quick(delays, noise, self._world.domain.imu_bias):
+                return frames
+        return b"".join([self._sample(delay, row) for delay, row in zip(delays, noise.tolist(), strict=True)])
+
+    def _sample(self, delay: float, noise: list[float]) -> bytes:
+        """The frames of what there was `delay` (s) ago; `noise` (8,), unit normal."""
+        domain, seen = self._world.domain, self._world.torso(delay)
         mask, out = self.registers[MASK], b""
-        if mask == ALL and self._quick is not None and (quick := self._quick(delay, self._noise, domain.imu_bias)):
-            return quick
-        seen, noise = self._world.torso(delay), self._noise.tolist()
         tilt, turn = self._twin.imu_noise_rad, self._twin.imu_rate_noise
         roll, pitch, yaw = seen.rpy
         if mask & 0b0010:
