@@ -14,13 +14,17 @@ constexpr int kRows = 48;  // rows of a weight matrix one task updates; a multip
 struct Weights {
   float *p = nullptr, *m = nullptr, *v = nullptr, *target = nullptr;
   float* transposed[kMaxHidden + 1] = {};
-  Block h[kMaxHidden], dy[kMaxHidden];  // (batch, ld) activations after ReLU, gradients before it
+};
+
+// What a pass of some rows through a network's hidden layers leaves for its gradients, and these.
+struct Trace {
+  Block h[kMaxHidden], dy[kMaxHidden];  // (rows, ld) activations after ReLU, gradients before it
   Block dz[kMaxHidden];                 // gradients before the normalisation too; dy where there is none
   Normal normal[kMaxHidden];
 };
 
 struct Piece {  // rows [first, last) of a layer's weight; columns of the first layer's
-  int net, layer, first, last;
+  int layer, first, last;
 };
 
 // A row seen in a mirror: value j is sign[j] * row[take[j]].
@@ -41,6 +45,9 @@ struct Engine {
   Config c;
   Net actor, critic;
   Weights pi, q[kMaxCritics];
+  Trace acting, judging;                      // of the batch; the critics learn one after the other, in the same cache lines
+  Trace asked[kMaxThreads][kMaxCritics];      // of a chunk, without gradients: the critics' values of the actor's actions
+  int learning = 0;                           // the critic whose turn it is
   float* log_alpha;  // p, m, v
   int64_t steps = 0;
   float alpha = 0, actor_loss = 0, entropy = 0;  // the latter two of the actor's last turn
@@ -69,8 +76,8 @@ struct Engine {
     arena.open();
     arena.used = 0;
     place();        // hand out
-    for (int i = 0; i < c.critics; ++i) cut(critic_pieces, critic, i);
-    cut(actor_pieces, actor, 0);
+    cut(critic_pieces, critic);
+    cut(actor_pieces, actor);
   }
   ~Engine() { std::free(arena.base); }
 
@@ -93,15 +100,22 @@ struct Engine {
     if (target) w.target = floats(net.size);
     for (int l = first_transposed; l <= last_transposed; ++l)
       w.transposed[l] = floats(size_t(padded(net.layer[l].out)) * stride(net.layer[l].in));
+  }
+
+  void place_trace(Trace& t, const Net& net, int rows, bool gradients) {
     for (int l = 0; l < hidden(); ++l) {
-      w.h[l] = block(c.batch, c.hidden[l]), w.dy[l] = w.dz[l] = block(c.batch, c.hidden[l]);
-      if (net.layer[l].norm) w.dz[l] = block(c.batch, c.hidden[l]), w.normal[l] = {block(c.batch, c.hidden[l]), floats(c.batch)};
+      t.h[l] = block(rows, c.hidden[l]);
+      if (gradients) t.dy[l] = t.dz[l] = block(rows, c.hidden[l]);
+      if (!net.layer[l].norm) continue;
+      if (gradients) t.dz[l] = block(rows, c.hidden[l]);
+      t.normal[l] = {block(rows, c.hidden[l]), floats(rows)};
     }
   }
 
   void place() {
     place_weights(pi, actor, false, 1, hidden());
     for (int i = 0; i < c.critics; ++i) place_weights(q[i], critic, true, 1, hidden() - 1);
+    place_trace(acting, actor, c.batch, true), place_trace(judging, critic, c.batch, true);
     log_alpha = floats(3);
     x = block(c.batch, c.observation + c.action), x_next = block(c.batch, c.observation + c.action);
     head = block(c.batch, 2 * c.action), dhead = block(c.batch, 2 * c.action), spread = block(c.batch, c.action);
@@ -115,15 +129,16 @@ struct Engine {
       list[t] = floats(3 * list_slots);
       daction[t] = floats(size_t(kChunk) * c.action);
       which[t] = reinterpret_cast<int*>(floats(kChunk));
+      for (int i = 0; i < c.critics; ++i) place_trace(asked[t][i], critic, chunk(), false);
     }
   }
 
-  static void cut(std::vector<Piece>& pieces, const Net& net, int index) {
+  static void cut(std::vector<Piece>& pieces, const Net& net) {
     for (int l = net.count - 1; l >= 0; --l) {
       int in = net.layer[l].in, rows = net.layer[l].out == 1 ? in : kRows;  // a single column is one task
       if (l == 0) in = net.layer[0].out, rows = kRows;  // the first layer's are cut by output: its gradient, not its
                                                         // input, is half zeros
-      for (int first = 0; first < in; first += rows) pieces.push_back({index, l, first, std::min(first + rows, in)});
+      for (int first = 0; first < in; first += rows) pieces.push_back({l, first, std::min(first + rows, in)});
     }
   }
 };

@@ -1,5 +1,5 @@
-// One SAC update in four phases for one instruction set: targets and critics' gradients by rows of the batch, critics'
-// weights (Adam, Polyak) by rows of the weights, then the same for the actor. Included after kernels.h, same namespace.
+// One SAC update in phases for one instruction set: targets by rows of the batch; then for each critic gradients by rows of
+// the batch and weights (Adam, Polyak) by rows of the weights; at its turn the same for the actor. Included after kernels.h, same namespace.
 
 static List room(const Engine& e, int worker) {
   float* at = e.list[worker];
@@ -7,7 +7,14 @@ static List room(const Engine& e, int worker) {
 }
 
 static Block from(Block b, int row) { return Block{b.row(row), b.ld}; }
-static Normal from(Normal n, int row) { return Normal{from(n.value, row), n.scale + row}; }
+static Trace from(const Trace& whole, int row, int hidden) {
+  Trace t;
+  for (int l = 0; l < hidden; ++l) {
+    t.h[l] = from(whole.h[l], row), t.dy[l] = from(whole.dy[l], row), t.dz[l] = from(whole.dz[l], row);
+    t.normal[l] = {from(whole.normal[l].value, row), whole.normal[l].scale + row};
+  }
+  return t;
+}
 
 // Hidden layers of a network on rows of x; the activations of layer l go to keep[l], what a gradient needs to seen[l].
 static void hidden_layers(const float* p, const Net& net, int rows, Block x, const Block* keep, List room,
@@ -88,30 +95,7 @@ static void spread_value(const Engine& e, const float* p, const float* h, float 
   }
 }
 
-// Values of the critics on the batch, and the gradient of half the mean squared residual in every layer.
-static void critic_rows(Engine& e, int i, int first, int rows, List room) {
-  Weights& q = e.q[i];
-  Block keep[kMaxHidden];
-  Normal seen[kMaxHidden];
-  for (int l = 0; l < e.hidden(); ++l) keep[l] = from(q.h[l], first), seen[l] = from(q.normal[l], first);
-  const Dropping lost = dropping(e, kCritic, i, first);
-  hidden_layers(q.p, e.critic, rows, from(e.x, first), keep, room, seen, lost);
-  int top = e.hidden() - 1;
-  for (int b = first; b < first + rows; ++b) {
-    e.value[i][b] = critic_head(q.p, e.critic, q.h[top].row(b));
-    e.dvalue[i][b] = (e.value[i][b] - e.y[b]) / float(e.c.batch);
-    spread_value(e, q.p, q.h[top].row(b), e.dvalue[i][b], q.dy[top].row(b));
-  }
-  for (int l = top; l >= 0; --l) {
-    const Layer& layer = e.critic.layer[l];
-    Block dz = from(q.dz[l], first);
-    if (layer.norm) before_norm(q.p, layer, rows, from(q.dy[l], first), nullptr, seen[l], dz);
-    drop(lost, l, rows, nullptr, layer.out, dz);
-    if (l) layer_back(q, e.critic, l, rows, dz, keep[l - 1], nullptr, from(q.dy[l - 1], first), room);
-  }
-}
-
-static void critic_phase(void* context, int task, int worker) {
+static void target_phase(void* context, int task, int worker) {
   Engine& e = *static_cast<Engine*>(context);
   int first = task * e.chunk(), rows = std::min(e.chunk(), e.c.batch - first);
   constexpr int ahead = 6;
@@ -122,7 +106,28 @@ static void critic_phase(void* context, int task, int worker) {
   Block keep[kMaxHidden];
   for (int l = 0; l < e.hidden(); ++l) keep[l] = e.scratch[worker][l % 2];
   targets(e, first, rows, keep, room(e, worker));
-  for (int i = 0; i < e.c.critics; ++i) critic_rows(e, i, first, rows, room(e, worker));
+}
+
+// Values of a critic on the batch, and the gradient of half the mean squared residual in every layer.
+static void critic_phase(void* context, int task, int worker) {
+  Engine& e = *static_cast<Engine*>(context);
+  const int i = e.learning, first = task * e.chunk(), rows = std::min(e.chunk(), e.c.batch - first), top = e.hidden() - 1;
+  const Weights& q = e.q[i];
+  const Trace t = from(e.judging, first, e.hidden());
+  const Dropping lost = dropping(e, kCritic, i, first);
+  hidden_layers(q.p, e.critic, rows, from(e.x, first), t.h, room(e, worker), t.normal, lost);
+  for (int r = 0; r < rows; ++r) {
+    const int b = first + r;
+    e.value[i][b] = critic_head(q.p, e.critic, t.h[top].row(r));
+    e.dvalue[i][b] = (e.value[i][b] - e.y[b]) / float(e.c.batch);
+    spread_value(e, q.p, t.h[top].row(r), e.dvalue[i][b], t.dy[top].row(r));
+  }
+  for (int l = top; l >= 0; --l) {
+    const Layer& layer = e.critic.layer[l];
+    if (layer.norm) before_norm(q.p, layer, rows, t.dy[l], nullptr, t.normal[l], t.dz[l]);
+    drop(lost, l, rows, nullptr, layer.out, t.dz[l]);
+    if (l) layer_back(q, e.critic, l, rows, t.dz[l], t.h[l - 1], nullptr, t.dy[l - 1], room(e, worker));
+  }
 }
 
 static Adam adam(const Engine& e, float lr, int64_t steps) {
@@ -133,7 +138,7 @@ static Adam adam(const Engine& e, float lr, int64_t steps) {
 // A critic's head: one column, so its gradient is a weighted sum of activations.
 static void descend_head(Engine& e, int i, Learned to, Adam step) {
   const Layer& l = e.critic.layer[e.hidden()];
-  Block h = e.q[i].h[e.hidden() - 1];
+  Block h = e.judging.h[e.hidden() - 1];
   for (int j = 0; j < padded(l.in); j += kLanes) {
     vf g{};
     for (int b = 0; b < e.c.batch; ++b) g += splat(e.dvalue[i][b]) * load(h.row(b) + j);
@@ -148,7 +153,8 @@ static void descend_head(Engine& e, int i, Learned to, Adam step) {
   }
 }
 
-static void descend(Engine& e, const Net& net, Weights& w, Piece piece, Block x, Block dz, Adam step, int worker) {
+static void descend(Engine& e, const Net& net, Weights& w, Trace& t, Piece piece, Block x, Block dz, Adam step,
+                    int worker) {
   const Layer& l = net.layer[piece.layer];
   Learned to{w.p, w.m, w.v, w.target};
   List lists = room(e, worker);
@@ -162,17 +168,18 @@ static void descend(Engine& e, const Net& net, Weights& w, Piece piece, Block x,
   else
     descend_weight(l, piece.first, piece.last, e.c.batch, x, dz, to, step);
   if (piece.first == 0) descend_bias(l, e.c.batch, dz, to, step);
-  if (piece.first == 0 && l.norm) descend_norm(l, e.c.batch, w.dy[piece.layer], w.normal[piece.layer], to, step);
+  if (piece.first == 0 && l.norm) descend_norm(l, e.c.batch, t.dy[piece.layer], t.normal[piece.layer], to, step);
   if (w.transposed[piece.layer]) transpose(w.p, l, piece.first, piece.last, w.transposed[piece.layer]);
 }
 
 static void critic_descend_phase(void* context, int task, int worker) {
   Engine& e = *static_cast<Engine*>(context);
   Piece piece = e.critic_pieces[task];
-  Weights& q = e.q[piece.net];
+  Weights& q = e.q[e.learning];
+  Trace& t = e.judging;
   Adam step = adam(e, e.c.critic_lr, e.steps);
-  if (piece.layer == e.hidden()) return descend_head(e, piece.net, {q.p, q.m, q.v, q.target}, step);
-  descend(e, e.critic, q, piece, piece.layer ? q.h[piece.layer - 1] : e.x, q.dz[piece.layer], step, worker);
+  if (piece.layer == e.hidden()) return descend_head(e, e.learning, {q.p, q.m, q.v, q.target}, step);
+  descend(e, e.critic, q, t, piece, piece.layer ? t.h[piece.layer - 1] : e.x, t.dz[piece.layer], step, worker);
 }
 
 // The critic with the smallest value of row b.
@@ -193,20 +200,21 @@ static float actor_value(const Engine& e, int b) {
 
 // Critic i's share of d(-mean actor_value)/da for a chunk, added to out (rows, action).
 static void action_gradient(Engine& e, int i, int first, int rows, int worker, float* out) {
-  Weights& q = e.q[i];
+  const Weights& q = e.q[i];
+  const Trace& t = e.asked[worker][i];
   int count = 0, *which = e.which[worker], n = e.c.action;
   Block d = e.scratch[worker][0], other = e.scratch[worker][1];
   const float share = -1.0f / float(e.c.actor_mean ? e.c.batch * e.c.critics : e.c.batch);
   for (int r = 0; r < rows; ++r) {
     if (!e.c.actor_mean && smallest(e, first + r) != i) continue;
-    spread_value(e, q.p, q.h[e.hidden() - 1].row(first + r), share, d.row(count));
+    spread_value(e, q.p, t.h[e.hidden() - 1].row(r), share, d.row(count));
     which[count++] = r;
   }
   for (int l = e.hidden() - 1; l >= 0; --l) {
     const Layer& layer = e.critic.layer[l];
-    if (layer.norm) before_norm(q.p, layer, count, d, which, from(q.normal[l], first), d);
+    if (layer.norm) before_norm(q.p, layer, count, d, which, t.normal[l], d);
     drop(dropping(e, kActor, i, first), l, count, which, layer.out, d);
-    if (l) layer_back(q, e.critic, l, count, d, from(q.h[l - 1], first), which, other, room(e, worker)), std::swap(d, other);
+    if (l) layer_back(q, e.critic, l, count, d, t.h[l - 1], which, other, room(e, worker)), std::swap(d, other);
   }
   const Layer& bottom = e.critic.layer[0];
   for (int r = 0; r < count; ++r)
@@ -230,32 +238,28 @@ static void head_gradient(Engine& e, int b, const float* daction) {
 static void actor_phase(void* context, int task, int worker) {
   Engine& e = *static_cast<Engine*>(context);
   int first = task * e.chunk(), rows = std::min(e.chunk(), e.c.batch - first), top = e.hidden() - 1;
-  Block keep[kMaxHidden];
-  for (int l = 0; l <= top; ++l) keep[l] = from(e.pi.h[l], first);
-  act(e, first, rows, e.x, e.call.noise + size_t(e.c.batch) * e.c.action, keep, room(e, worker));
+  const Trace t = from(e.acting, first, e.hidden());
+  act(e, first, rows, e.x, e.call.noise + size_t(e.c.batch) * e.c.action, t.h, room(e, worker));
   for (int i = 0; i < e.c.critics; ++i) {
-    Block h[kMaxHidden];
-    Normal seen[kMaxHidden];
-    for (int l = 0; l <= top; ++l) h[l] = from(e.q[i].h[l], first), seen[l] = from(e.q[i].normal[l], first);
-    hidden_layers(e.q[i].p, e.critic, rows, from(e.x, first), h, room(e, worker), seen, dropping(e, kActor, i, first));
-    for (int r = 0; r < rows; ++r) e.value[i][first + r] = critic_head(e.q[i].p, e.critic, h[top].row(r));
+    const Trace& seen = e.asked[worker][i];
+    const Dropping lost = dropping(e, kActor, i, first);
+    hidden_layers(e.q[i].p, e.critic, rows, from(e.x, first), seen.h, room(e, worker), seen.normal, lost);
+    for (int r = 0; r < rows; ++r) e.value[i][first + r] = critic_head(e.q[i].p, e.critic, seen.h[top].row(r));
   }
   std::memset(e.daction[worker], 0, size_t(rows) * e.c.action * 4);
   for (int i = 0; i < e.c.critics; ++i) action_gradient(e, i, first, rows, worker, e.daction[worker]);
   for (int r = 0; r < rows; ++r) head_gradient(e, first + r, e.daction[worker] + size_t(r) * e.c.action);
-  backward(e.pi.transposed[top + 1], e.actor.layer[top + 1], rows, from(e.dhead, first), keep[top], nullptr,
-           from(e.pi.dz[top], first));
+  backward(e.pi.transposed[top + 1], e.actor.layer[top + 1], rows, from(e.dhead, first), t.h[top], nullptr, t.dz[top]);
   for (int l = top; l > 0; --l)
-    backward_sparse(e.pi.transposed[l], e.actor.layer[l], rows, from(e.pi.dz[l], first), keep[l - 1], nullptr,
-                    from(e.pi.dz[l - 1], first), room(e, worker));
+    backward_sparse(e.pi.transposed[l], e.actor.layer[l], rows, t.dz[l], t.h[l - 1], nullptr, t.dz[l - 1], room(e, worker));
 }
 
 static void actor_descend_phase(void* context, int task, int worker) {
   Engine& e = *static_cast<Engine*>(context);
   Piece piece = e.actor_pieces[task];
-  Block dz = piece.layer == e.hidden() ? e.dhead : e.pi.dz[piece.layer];
-  Block x = piece.layer ? e.pi.h[piece.layer - 1] : e.x;
-  descend(e, e.actor, e.pi, piece, x, dz, adam(e, e.c.actor_lr, e.steps / e.c.actor_every), worker);
+  Block dz = piece.layer == e.hidden() ? e.dhead : e.acting.dz[piece.layer];
+  Block x = piece.layer ? e.acting.h[piece.layer - 1] : e.x;
+  descend(e, e.actor, e.pi, e.acting, piece, x, dz, adam(e, e.c.actor_lr, e.steps / e.c.actor_every), worker);
 }
 
 // The turn of actor and temperature.
@@ -278,14 +282,17 @@ static void update(Engine& e, float* metrics) {
   ++e.steps;
   e.alpha = std::exp(e.log_alpha[0]);
   int n = e.c.batch, k = e.c.critics;
-  e.pool.run(e.chunks(), critic_phase, &e);
+  e.pool.run(e.chunks(), target_phase, &e);
+  for (e.learning = 0; e.learning < k; ++e.learning) {
+    e.pool.run(e.chunks(), critic_phase, &e);
+    e.pool.run(int(e.critic_pieces.size()), critic_descend_phase, &e);
+  }
   double residual = 0, value = 0;
   for (int i = 0; i < k; ++i)
     for (int b = 0; b < n; ++b) {
       double d = e.value[i][b] - e.y[b];
       residual += 0.5 * d * d, value += e.value[i][b];
     }
-  e.pool.run(int(e.critic_pieces.size()), critic_descend_phase, &e);
   if (e.actor_turn()) improve(e);
   metrics[0] = float(residual / n), metrics[1] = e.actor_loss, metrics[2] = e.entropy;
   metrics[3] = std::exp(e.log_alpha[0]), metrics[4] = float(value / n / k);
