@@ -85,9 +85,9 @@ class ImuSensor:
 
     def _samples(self, delays: list[float]) -> bytes:
         noise = self._rng.standard_normal((len(delays), 8))
-        if self.registers[MASK] == ALL and self._quick is not None:
-            if frames := self._quick(delays, noise, self._world.domain.imu_bias):
-                return frames
+        quick = self._quick if self.registers[MASK] == ALL else None
+        if quick is not None and (frames := quick(delays, noise, self._world.domain.imu_bias)):
+            return frames
         return b"".join([self._sample(delay, row) for delay, row in zip(delays, noise.tolist(), strict=True)])
 
     def _sample(self, delay: float, noise: list[float]) -> bytes:

@@ -30,11 +30,11 @@ class World:
     def speak(self) -> None:
         n, torque = 8, bool(self.permit and self.permit.torque)
         zeros = (0.0,) * n
-        drive = dict(gate_open=torque, torque_on=torque, powered_off_confirmed=not torque) | self.drive
+        drive = dict(frame_errors=0, gate_open=torque, torque_on=torque, powered_off_confirmed=not torque) | self.drive
         for source, message in (
             ("servos", m.Joints(tick=0, position=zeros, velocity=zeros, torque=zeros, temp_c=(30.0,) * n, voltage=zeros,
                                 mode=(0,) * n, fault=(0,) * n, missed=(0,) * n)),
-            ("servos", m.Drive(tick=0, late_us=0, cycle_us=0, overruns=0, frame_errors=0, stop="", **drive)),
+            ("servos", m.Drive(tick=0, late_us=0, cycle_us=0, overruns=0, stop="", **drive)),
             ("servos", m.Applied(tick=0, writer=self.permit.holder if self.permit else "", epoch=0, target=zeros, clamped=())),
             ("imu", m.Imu(roll=0, pitch=0, yaw=0, rates=zeros[:3], accel=zeros[:3])),
             ("tracker", m.Pose(position=zeros[:3], rpy=zeros[:3])),
@@ -166,3 +166,13 @@ def test_epochs_survive_the_process(tmp_path):
     first = EpochFile(tmp_path / "epoch")
     assert [first.next(), first.next()] == [1, 2]
     assert EpochFile(tmp_path / "epoch").next() == 3
+
+
+def test_bad_frames_count_for_a_second():
+    world = World().run()
+    for k in range(120):
+        world.drive["frame_errors"] = k
+        world.step()
+    assert "frame_errors" in world.shown.causes
+    world.step(60)  # no more of them: the old ones are forgotten
+    assert "frame_errors" not in world.shown.causes

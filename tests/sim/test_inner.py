@@ -19,6 +19,7 @@ from robotrl.sim.history import History
 from robotrl.sim.layouts import Chorus, Reply
 from robotrl.sim.motor import Motors
 from robotrl.sim.rig import Rig
+from robotrl.sim.senses import ImuSensor
 from robotrl.sim.servo import ServoBank
 from robotrl.sim.world import World
 from robotrl.tasks.walk import ACTIONS, SENSORS
@@ -194,6 +195,23 @@ def test_answers_agree_to_the_byte() -> None:
                 assert fast(telemetry) == plain(telemetry), (reply.parts, servos)
         seen |= {field.kind for field in reply.fields}
     assert seen == {0, 1, 2, 3}
+
+
+@native
+def test_imu_samples_agree_to_the_byte() -> None:
+    said = []
+    for plainly in (True, False):
+        world = Story(plainly, 0.003).world
+        world.domain = Domain(imu_bias=(0.01, -0.02), extra_latency_s=0.0137)
+        quick = inner.imu_frames(world, world.twin)
+        assert (quick is None) == plainly
+        sensor = ImuSensor(world, world.twin, np.random.default_rng(4), quick)
+        said.append(b"")
+        for seconds in (0.02, 0.004, 0.3, 0.05, 0.0):  # now and then more samples than a period has
+            world.advance(seconds, lambda angle, velocity: np.zeros(8))
+            sensor.advance()
+            said[-1] += sensor.transmit()
+    assert len(said[0]) > 70 * inner.SAMPLE and said[0] == said[1]
 
 
 def replay_of(path: Path, cycles: int) -> dict[str, bytes]:
