@@ -45,6 +45,12 @@ def test_actor_every(which) -> None:
     assert agent.random_state() == resumed.random_state()
 
 
+def test_noise_is_drawn_for_the_turn_that_needs_it() -> None:
+    agent = config.Agent(actor_every=2)
+    drawn = [draws.draw(np.random.default_rng(0), agent, update, (5, 3), None).noise for update in (1, 2)]
+    assert [noise.shape for noise in drawn] == [(1, 5, 3), (2, 5, 3)] and np.array_equal(drawn[0], drawn[1][:1])
+
+
 def test_the_subset_of_targets_is_drawn_anew() -> None:
     rng, agent = np.random.default_rng(0), config.Agent(critics=10, target_subset=2)
     drawn = [draws.draw(rng, agent, update, (1, 1), None).targets.tolist() for update in range(1000)]
