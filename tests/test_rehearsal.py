@@ -37,7 +37,8 @@ SMALL = [
     f"agent.learn_after={RANDOM}", "agent.updates_per_step=3", "agent.discount=0.95", "agent.polyak=0.02",
     "agent.actor_lr=1e-3", "agent.critic_lr=1e-3", "agent.temperature_lr=3e-3",
     "agent.initial_temperature=0.1", "agent.target_entropy=-8.0",
-    "agent.noise_beta=0", "agent.mirror=false", "task.tilt_weight=0.05",  # as it was tuned: what it must show is the algorithm
+    # as it was tuned: what it must show is the algorithm
+    "agent.noise_beta=0", "agent.mirror=false", "task.tilt_weight=0.05", "task.tilt_free=0.2", "task.effort_weight=0",
 ]  # fmt: skip
 
 
@@ -150,7 +151,7 @@ def test_a_wild_policy_never_gets_past_the_gate(wire_tap):
         last, written, clamped = target, written + 1, clamped + any(rig.applied.clamped)
         far += asked is not None and asked.source == "policy" and not np.abs(np.array(asked.target) - 2.0).max() < 2.0
     rig.close()
-    assert written > 200 and clamped > 60 and far > 40, "or nothing was tried"
+    assert written > 200 and clamped > 60 and far > 20, "or nothing was tried"
 
 
 def files_of(directory: Path) -> dict[str, str]:
