@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from robotrl import config, rundir
-from robotrl.sim.rig import PUSH_S, Rig
+from robotrl.sim.rig import Rig
 
 WALK = Path(__file__).resolve().parent.parent / "launch" / "walk.toml"
 SETTINGS = ["task.stuck_s=1e9", "task.episode_steps=200", "agent.random_steps=0"]
@@ -43,7 +43,7 @@ def stands(extension: float, newtons: float, angle: float, seed: int) -> bool:
     while not (finished := rig.take_finished()):
         rig.cycle()
         if not pushed and rig.pilot.tally is not None and rig.pilot.tally.steps == PUSH_AT:
-            rig.twin.world.push((newtons * math.cos(angle), newtons * math.sin(angle), 0.0), PUSH_S)
+            rig.twin.world.push((newtons * math.cos(angle), newtons * math.sin(angle), 0.0), rig.run.twin.push_s)
             pushed = True
     rig.close()
     return finished[0].ended == "time"
@@ -64,7 +64,10 @@ def main() -> None:
             )
             print(f"{direction}, {posture} | " + " | ".join(map(str, upright)), flush=True)
     if args.out is not None:
-        rundir.write_json(args.out, {**rundir.provenance(), "robots": args.robots, "push_s": PUSH_S, "rows": rows})
+        rundir.write_json(
+            args.out,
+            {**rundir.provenance(), "robots": args.robots, "push_s": config.load(WALK, SETTINGS).twin.push_s, "rows": rows},
+        )
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ CHECKS = (
     *(Check(f"stairs up, {cm} cm", ("--terrain", f"stairs-up:{cm}")) for cm in (2, 4)),
     Check("pushes 120-240 N", ("--push", "240"), upright=8),
     Check("pushes 30-60 N", ("--push", "60")),
+    # What Tan et al. 2018 trained under: pressed to the ground meanwhile, which no robot tips over from.
+    Check("pushes 120-240 N, 300-500 N down, 0.06 s", ("--push", "240", "--push-down", "500", "--push-s", "0.06")),
 )
 
 

@@ -40,7 +40,7 @@ DISTURBANCES = frozenset(("bus_silent", "servo_lost", "frame_errors", "overrun",
 
 
 class Disturbed(Exception):
-    """The machine was too busy to see what a death leads to."""
+    """The machine was too busy, or too much happened at once, to see what a death leads to."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,12 @@ class Live:
             self.bus.wait([self.cause], 0.01)
             for guard in self.cause.drain():
                 self.known = max(self.known, guard.t)
-                if guard.t >= killed and guard.state in expected and cause in guard.causes:
+                if guard.t < killed or cause not in guard.causes:
+                    continue
+                if guard.state in expected:
                     return Reaction(name, during, guard.state, round((guard.t - killed) * 1e-6, 1), guard.causes)
+                if len(guard.causes) > 1:  # in the same moment the robot fell, or its episode ended
+                    raise Disturbed
         if DISTURBANCES & set(self.guard.latest().causes):
             raise Disturbed
         raise AssertionError(
@@ -120,9 +124,10 @@ class Live:
         )
 
     def kill_in(self, during: str, *what: Any, tries: int = 3) -> Reaction:
-        """`kill` once the state is reached; again, with what was started again, when the machine disturbed it."""
+        """`kill` once the state is reached; again, with what was started again, when something disturbed it."""
+        *_, cause, _ = what
         for left in reversed(range(tries)):
-            self.reach(during)
+            self.wait(lambda: self.state() == during and cause not in self.guard.latest().causes, 40.0)
             try:
                 return self.kill(*what)
             except Disturbed:

@@ -12,10 +12,12 @@ SCRIPTS = Path(__file__).resolve().parent.parent / "bench"
 FIGURES: dict[str, tuple[str, str]] = {
     # name          script            what it measures
     "learner": ("learner.py", "updates a second of every engine, beside stable-baselines3 and SBX where they are installed"),
+    "phases": ("phases.py", "where the time of a fused update goes, beside the processor's rate"),
     "policy": ("policy.py", "an action's time, the policy process's start and memory, the hand-over of weights"),
     "rehearsal": ("rehearsal.py", "updates a second of a whole rehearsal, beside its learner alone and its actor alone"),
     "twin": ("twin.py", "control steps a second of the lockstep clock, beside PyBullet alone"),
     "wall-clock": ("wall_clock.py", "lateness of the servo loop, and what the death of each process leads to"),
+    "wall-walk": ("wall_walk.py", "learning to walk on the wall clock, every process: ten minutes a seed"),
     "walk": ("walk.py", "learning to walk: hours"),
     "peers": ("peers.py", "shipped policies, open-loop trots and stable-baselines3 on the same task"),
 }

@@ -101,7 +101,9 @@ class Twin:
     period_jitter: float = 0.1  # the control period varies by up to this fraction; chosen
     randomise: bool = True  # domain randomisation at every reset; ranges in sim/domain.py with their source
     terrain: str = "flat"  # flat, slope:+5, blocks, stairs-down[:cm], stairs-up[:cm]
-    push_n: float = 0.0  # N, horizontal; a random push has half to all of it, 0 for none
+    push_n: float = 0.0  # N, horizontal; one push an episode has half to all of it, 0 for none
+    push_down_n: float = 0.0  # N, downwards; the same push has 0.6 to all of it: 500 for Tan et al.'s 300 to 500
+    push_s: float = 0.1  # how long it lasts; Tan et al.: 10 control steps of 6 ms
     wire_time: bool = True  # on the wall clock, bytes take the time they take on the wire
 
 
@@ -118,6 +120,8 @@ class Task:
     extension_centre: float = 2.0  # rad; authors' minitaur_extended_env
     smoothing: float = 0.5  # of the way to an action that the legs' target moves in a step; 1: no low-pass; chosen
     speed_cap: float = 0.5  # m/s, reward is clip(v, +-cap); authors' minitaur_extended_env
+    overspeed_weight: float = 0.5  # times speed beyond overspeed_free: a gait that runs away downhill pitches over; chosen
+    overspeed_free: float = 0.7  # m/s; a gait's speed swings by 0.2 within a stride, and that should cost nothing; chosen
     acceleration_weight: float = 0.1  # times mean |second difference| of the last three leg targets, rad; same source
     tilt_weight: float = 0.5  # times the larger of roll and pitch beyond tilt_free; theirs, its size unpublished; chosen
     tilt_free: float = 0.1  # rad; with 0.2 the gaits lean at 0.25 and have half as much left to a fall; chosen
@@ -184,7 +188,8 @@ AT_LEAST = {
     "seed": 0, "steps": 1, "evaluation_episodes": 1, "task.history": 1, "task.episode_steps": 1, "agent.batch": 1,
     "agent.critics": 1, "agent.threads": 1, "agent.publish_every": 1, "agent.capacity": 1, "agent.noise_beta": 0,
     "agent.n_step": 1, "agent.actor_every": 1, "agent.actor_lr": 0, "agent.critic_lr": 0, "agent.temperature_lr": 0,
-    "agent.target_subset": 0, "agent.dropout": 0,
+    "agent.target_subset": 0, "agent.dropout": 0, "task.overspeed_weight": 0, "twin.push_n": 0, "twin.push_down_n": 0,
+    "twin.push_s": 0,
 }  # fmt: skip
 ABOVE_ZERO = (
     "task.rate_hz", "task.swing_range", "task.extension_range", "task.smoothing", "task.stuck_s", "task.velocity_window_s",
@@ -208,6 +213,11 @@ def load(path: Path, overrides: list[str] | None = None) -> Run:
     for item in overrides or []:
         override(data, item)
         where[item.split("=", 1)[0].strip()] = Source(Path("--set"), item)
+    return _made(data, where)
+
+
+def _made(data: dict[str, Any], where: dict[str, Source]) -> Run:
+    """The run that `data` describes; ConfigError for what could not be run."""
     run = typing.cast(Run, build(Run, data, "", where))
     bound(run, AT_LEAST, ABOVE_ZERO, where)
     _learnable(run.agent, where)
@@ -225,7 +235,7 @@ def _learnable(agent: Agent, where: dict[str, Source]) -> None:
 def from_dict(data: dict[str, Any], path: Path) -> Run:
     """A run as `to_dict` wrote it, read back from a run directory; the same checks, complaints name `path`."""
     text = path.read_text() if path.is_file() else ""
-    return typing.cast(Run, build(Run, data, "", {"": Source(path, text)}))
+    return _made(data, {"": Source(path, text)})
 
 
 def to_dict(config: Any) -> dict[str, Any]:

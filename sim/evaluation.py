@@ -11,8 +11,9 @@ import argparse
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -65,17 +66,16 @@ def evaluate(
     episodes: int,
     video: bool = False,
     say: Callable[[str], Any] = print,
-    terrain: str | None = None,
-    push_n: float | None = None,
+    elsewhere: Mapping[str, Any] = MappingProxyType({}),
     weights: Path | None = None,
 ) -> dict[str, Any]:
-    """Run `episodes` episodes with `weights` (default: the newest of `directory`); returns means and the list of episodes."""
-    twin = dataclasses.replace(
-        run.twin,
-        terrain=run.twin.terrain if terrain is None else terrain,
-        push_n=run.twin.push_n if push_n is None else push_n,
+    """Run `episodes` episodes with `weights` (default: the newest of `directory`); `elsewhere`: fields of the twin that differ.
+
+    Returns means and the list of episodes.
+    """
+    run = dataclasses.replace(
+        run, twin=dataclasses.replace(run.twin, **elsewhere), task=dataclasses.replace(run.task, stuck_s=math.inf)
     )
-    run = dataclasses.replace(run, twin=twin, task=dataclasses.replace(run.task, stuck_s=math.inf))
     rig = Rig(run, EVALUATION_SEED + run.seed, deterministic=True)
     source = weights or directory / "weights" / "policy.safetensors"
     if not source.is_file():
@@ -113,7 +113,7 @@ def evaluate(
     if film is not None:
         film.close()
         result["video"] = str(film.path)
-    if terrain is None and push_n is None and weights is None:
+    if not elsewhere and weights is None:
         traces.save(directory / "traces.npz")
         metrics = rundir.Metrics(directory)
         metrics.write("evaluation", **result, step_total=run.steps)
@@ -172,7 +172,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("run_dir", type=Path, nargs="?", help="run directory (default: the newest under runs)")
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--terrain", help="flat, slope:+5, slope:-10, blocks, stairs-down[:cm], stairs-up[:cm]")
-    parser.add_argument("--push", type=float, metavar="N", help="a push of half to all of this force for 0.1 s in every episode")
+    parser.add_argument("--push", type=float, metavar="N", help="one push an episode, of half to all of this force, any side")
+    parser.add_argument("--push-down", type=float, metavar="N", help="the push presses down too, with 0.6 to all of this force")
+    parser.add_argument("--push-s", type=float, metavar="S", help="how long the push lasts (default: 0.1)")
     parser.add_argument("--weights", type=Path, help="weights file (default: the run's newest)")
     parser.add_argument("--video", action="store_true", help="film the first episode to walk.mp4")
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
@@ -181,9 +183,12 @@ def main(argv: list[str]) -> int:
         parser.error(f"--episodes must be 1 or more, not {args.episodes}")
     directory = args.run_dir or rundir.newest(Path("runs"))
     console = Console(stderr=args.json)
-    result = evaluate(
-        rundir.load(directory), directory, args.episodes, args.video, console.print, args.terrain, args.push, args.weights
-    )
+    asked = {"terrain": args.terrain, "push_n": args.push, "push_down_n": args.push_down, "push_s": args.push_s}
+    elsewhere = {name: value for name, value in asked.items() if value is not None}
+    if odd := [value for name, value in elsewhere.items() if name != "terrain" and not 0 <= value < math.inf]:
+        parser.error(f"a push is finite and not negative, not {odd[0]}")
+    run = rundir.load(directory)
+    result = evaluate(run, directory, args.episodes, args.video, console.print, elsewhere, args.weights)
     console.print(summarise(result))
     if args.json:
         print(json.dumps(result))

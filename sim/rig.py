@@ -22,7 +22,6 @@ from robotrl.replay import Replay
 from robotrl.sim.operator import Script, needs_a_hand
 from robotrl.sim.twin import Twin
 
-PUSH_S = 0.1  # a push lasts so long, at a random moment of an episode (learning facts 4.3)
 BEATS = tuple(Beat(source=name, progress=0) for name in ("policy", "reset", "learner"))
 
 
@@ -118,7 +117,7 @@ class Rig:
         tally = self.pilot.tally
         if tally is not None and tally.steps == self._push_at:
             self._push_at = -1
-            self.twin.world.push(self._push(), PUSH_S)
+            self.twin.world.push(self._push(), self.run.twin.push_s)
         self._operate(now)
 
     def _operate(self, now: int) -> None:
@@ -139,10 +138,12 @@ class Rig:
             self._push_at = int(self.rng.integers(50, max(51, self.run.task.episode_steps - 150)))
 
     def _push(self) -> tuple[float, float, float]:
-        """Sideways or from behind or ahead, between half of and the whole force asked for (120 to 240 N)."""
-        force = self.run.twin.push_n * self.rng.uniform(0.5, 1.0)
+        """From any side, between half of and the whole force asked for (120 to 240 N), and downwards where that is asked."""
+        twin = self.run.twin
+        force = twin.push_n * self.rng.uniform(0.5, 1.0)
         angle = self.rng.uniform(0, 2 * np.pi)
-        return (force * np.cos(angle), force * np.sin(angle), 0.0)
+        down = twin.push_down_n * self.rng.uniform(0.6, 1.0) if twin.push_down_n > 0 else 0.0
+        return (force * np.cos(angle), force * np.sin(angle), -down)
 
     def _next_epoch(self) -> int:
         self._epoch += 1

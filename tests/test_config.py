@@ -93,5 +93,12 @@ def test_overrides_and_round_trip(files):
     assert config.to_dict(again) == config.to_dict(run)
 
 
+def test_a_run_read_back_is_checked_as_one_from_a_file(files, tmp_path):
+    data = config.to_dict(config.load(files(""), []))
+    data["agent"]["batch"] = 0
+    with pytest.raises(config.ConfigError, match=r"agent\.batch must be 1 or more, not 0"):
+        config.from_dict(data, tmp_path / "run.json")
+
+
 def test_a_missing_file(tmp_path):
     assert "no config file" in complaint(tmp_path / "none.toml")

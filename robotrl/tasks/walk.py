@@ -69,7 +69,7 @@ class Walk:
         """Of one step, at most `speed_cap`. `actions` (3, 8): leg targets as applied, newest first; m/s, rad, Nm^2."""
         assert actions.shape == (3, ACTIONS), actions.shape
         t = self.task
-        forward = min(max(speed, -t.speed_cap), t.speed_cap)
+        forward = min(max(speed, -t.speed_cap), t.speed_cap) - t.overspeed_weight * max(0.0, speed - t.overspeed_free)
         bend = (actions[0] - 2 * actions[1] + actions[2]) * self._scale  # rad
         smooth = float(np.add.reduce(np.abs(bend)) / ACTIONS)  # `mean` takes three times as long
         lean = min(max(0.0, tilt - t.tilt_free), math.pi)  # also of an attitude that is no number

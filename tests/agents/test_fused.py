@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import time
 from collections import defaultdict
 
 import numpy as np
@@ -297,6 +298,16 @@ def test_wrong_shapes_are_refused():
         fused.update(np.arange(63))
     with pytest.raises(ValueError, match="noise"):
         fused.update(np.arange(64), np.zeros((2, 64, 3), np.float32))
+
+
+@native
+def test_the_phases_of_an_update_are_timed():
+    agent = by_hand(WIDEST, config.Agent(hidden=(32, 32), batch=64), 10, 3)
+    assert set(agent.spent().values()) == {0.0}
+    begun = time.perf_counter()
+    for _ in range(3):
+        agent.update(np.arange(64))
+    assert all(agent.spent().values()) and sum(agent.spent().values()) < time.perf_counter() - begun
 
 
 def test_what_it_cannot_do_falls_to_the_reference():

@@ -51,7 +51,7 @@ def test_a_script_is_run_with_its_own_options(tmp_path, monkeypatch, capfd):
 
 
 def test_what_is_not_there_is_named(tmp_path, monkeypatch, capfd):
-    assert cli.main(["bench", "lerner"]) == 2 and "known: learner, policy" in capfd.readouterr().err
+    assert cli.main(["bench", "lerner"]) == 2 and "known: learner, phases, policy" in capfd.readouterr().err
     monkeypatch.setattr(benches, "SCRIPTS", tmp_path)
     assert cli.main(["bench", "twin"]) == 2
     (line,) = capfd.readouterr().err.splitlines()
@@ -86,6 +86,13 @@ def test_the_floor_counts_the_products_that_the_torch_engine_makes(script, criti
     needed = (inner + h[0] * a) * (critics if agent.actor_value == "mean" else 1)
     counted = agent.actor_every * engine.flops(o, a, agent)
     assert counter.get_total_flops() - counted == pytest.approx(2 * n * (outer + every - needed), abs=1)
+
+
+def test_the_phases_share_out_the_products_of_an_update(script):
+    phases, engine, agent = script("phases"), script("engine"), config.Agent()
+    work = phases.work(agent)
+    assert sum(dense for dense, _ in work.values()) == pytest.approx(engine.flops(*phases.SIZES, agent))
+    assert all(dense / 2 <= left <= dense for dense, left in work.values())
 
 
 def test_a_peer_takes_no_part_in_unequal_work(script, monkeypatch):

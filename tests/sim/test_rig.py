@@ -71,6 +71,24 @@ def test_a_servo_reports_the_current_it_measures_however_strong_its_motor_is(str
     rig.close()
 
 
+@pytest.mark.parametrize("down", [0, 500])
+def test_a_push_comes_once_an_episode_from_any_side_as_strong_and_as_long_as_asked(down, monkeypatch):
+    rig = rig_of(
+        "twin.push_n=240", f"twin.push_down_n={down}", "twin.push_s=0.06", "agent.random_steps=0", "task.episode_steps=201"
+    )
+    pushes = [rig._push() for _ in range(200)]
+    flat, angle = [math.hypot(x, y) for x, y, _ in pushes], [math.atan2(y, x) for x, y, _ in pushes]
+    assert 120 <= min(flat) < 125 and 230 < max(flat) <= 240
+    assert all(np.histogram(angle, 8, (-math.pi, math.pi))[0] > 5)
+    assert all(-down <= z <= -0.6 * down for *_, z in pushes)
+    felt = []
+    monkeypatch.setattr(rig.twin.world, "push", lambda force, seconds: felt.append((rig.pilot.tally.episode, seconds)))
+    while rig.pilot.episode < 2:
+        rig.cycle()
+    assert felt == [(0, 0.06), (1, 0.06)]
+    rig.close()
+
+
 def test_one_tick_a_cycle_and_a_period_that_jitters_but_does_not_drift():
     rig = rig_of()
     ticks, times = [], []

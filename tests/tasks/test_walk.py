@@ -45,7 +45,7 @@ def test_action_and_legs_are_inverse():
 
 def test_reward_of_steady_walking_is_the_speed_up_to_the_cap():
     still = np.zeros((3, 8), np.float32)
-    for speed, want in ((0.3, 0.3), (0.5, 0.5), (2.0, 0.5), (-0.3, -0.3), (-9.0, -0.5)):
+    for speed, want in ((0.3, 0.3), (0.5, 0.5), (0.7, 0.5), (-0.3, -0.3), (-9.0, -0.5)):
         assert WALK.reward(speed, still, 0.0) == pytest.approx(want)
 
 
@@ -63,6 +63,13 @@ def test_each_penalty_alone():
     back = np.zeros((3, 8), np.float32)
     back[:, 1] = 1.0
     assert WALK.reward(0.0, back, 0.0) == 0.0
+
+
+def test_speed_beyond_what_is_paid_for_costs():
+    still = np.zeros((3, 8), np.float32)
+    assert WALK.reward(0.69, still, 0.0) == pytest.approx(0.5)
+    assert WALK.reward(1.2, still, 0.0) == pytest.approx(0.5 - 0.5 * 0.5)
+    assert WALK.reward(-1.2, still, 0.0) == pytest.approx(-0.5)
 
 
 def test_effort_is_the_mean_squared_torque_and_none_where_it_was_never_read():

@@ -8,6 +8,9 @@
 
 namespace robotrl {
 
+// Parts of an update, in order: robotrl/agents/fused/engine.py names them.
+enum Phase { kTargets, kCriticGradients, kCriticSteps, kActorGradients, kActorSteps, kPhases };
+
 constexpr int kRows = 48;  // rows of a weight matrix one task updates; a multiple of every register tile
 
 // One network: parameters p, moments m and v, target (critics only), and W^T of the layers a gradient passes through.
@@ -51,6 +54,7 @@ struct Engine {
   float* log_alpha;  // p, m, v
   int64_t steps = 0;
   float alpha = 0, actor_loss = 0, entropy = 0;  // the latter two of the actor's last turn
+  double spent[kPhases] = {};                    // s, by phase, since the engine was made: what a profile is made of
 
   Block x, x_next;              // (batch, observation | action)
   Block head, dhead;            // (batch, mean | log_std)

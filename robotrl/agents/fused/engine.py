@@ -24,6 +24,7 @@ FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "
 LIBRARY = native.Library(Path(__file__).resolve().with_name("native.cpp"), FLAGS, "the fused engine")
 ISA = ("portable", "AVX2", "AVX-512")
 VALUE, M, V, TARGET = range(4)
+PHASES = ("targets", "critics' gradients", "critics' steps", "actor's gradients", "actor's steps")
 PARTS = ("weight", "bias", "norm_gain", "norm_bias")
 MAX_HIDDEN, MAX_CRITICS, MAX_THREADS = 4, 16, 8
 
@@ -89,6 +90,7 @@ def _bind(library: ctypes.CDLL) -> ctypes.CDLL:
     library.robotrl_close.argtypes, library.robotrl_close.restype = [pointer], None
     library.robotrl_refresh.argtypes, library.robotrl_refresh.restype = [pointer], None
     library.robotrl_steps.argtypes, library.robotrl_steps.restype = [pointer], ctypes.POINTER(ctypes.c_int64)
+    library.robotrl_spent.argtypes, library.robotrl_spent.restype = [pointer], ctypes.POINTER(ctypes.c_double)
     floats = ctypes.POINTER(ctypes.c_float)
     library.robotrl_log_alpha.argtypes, library.robotrl_log_alpha.restype = [pointer], floats
     library.robotrl_mirror.argtypes, library.robotrl_mirror.restype = [pointer] * 5, None
@@ -173,6 +175,10 @@ class Fused(Learned):
         if arrays["terminated"].dtype.itemsize != 1 or any(a.ndim > 1 and a.strides[-1] != a.itemsize for a in flat):
             raise ValueError("sac.update: rows must be contiguous and terminated one byte each")
         return _Columns(*(a.ctypes.data for a in flat), *(a.strides[0] for a in flat))
+
+    def spent(self) -> dict[str, float]:
+        """Seconds in each phase of an update since the engine was made; what is missing of the whole is this side's."""
+        return dict(zip(PHASES, self._native.robotrl_spent(self._handle)[: len(PHASES)], strict=True))
 
     @property
     def step(self) -> int:

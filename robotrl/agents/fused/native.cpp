@@ -102,6 +102,8 @@ void robotrl_close(Engine* e) { delete e; }
 
 int64_t* robotrl_steps(Engine* e) { return &e->steps; }
 
+double* robotrl_spent(Engine* e) { return e->spent; }
+
 float* robotrl_log_alpha(Engine* e) { return e->log_alpha; }
 
 // Address of a layer's weight (part = 0), bias (1), norm_gain (2) or norm_bias (3). net: -1 actor, i critic. kind: 0 value, 1 m, 2 v, 3 target.

@@ -262,13 +262,20 @@ static void actor_descend_phase(void* context, int task, int worker) {
   descend(e, e.actor, e.pi, e.acting, piece, x, dz, adam(e, e.c.actor_lr, e.steps / e.c.actor_every), worker);
 }
 
+// All tasks of a phase, and what they took.
+static void go(Engine& e, Phase phase, size_t tasks, Pool::Task task) {
+  auto begun = std::chrono::steady_clock::now();
+  e.pool.run(int(tasks), task, &e);
+  e.spent[phase] += std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+}
+
 // The turn of actor and temperature.
 static void improve(Engine& e) {
   double loss = 0, log_pi = 0;
   int n = e.c.batch;
-  e.pool.run(e.chunks(), actor_phase, &e);
+  go(e, kActorGradients, e.chunks(), actor_phase);
   for (int b = 0; b < n; ++b) loss += double(e.alpha) * e.log_pi[b] - actor_value(e, b), log_pi += e.log_pi[b];
-  e.pool.run(int(e.actor_pieces.size()), actor_descend_phase, &e);
+  go(e, kActorSteps, e.actor_pieces.size(), actor_descend_phase);
   float g = -e.alpha * float(log_pi / n + e.c.target_entropy);
   Adam step = adam(e, e.c.temperature_lr, e.steps / e.c.actor_every);
   float *p = e.log_alpha, &m = p[1], &v = p[2];
@@ -282,10 +289,10 @@ static void update(Engine& e, float* metrics) {
   ++e.steps;
   e.alpha = std::exp(e.log_alpha[0]);
   int n = e.c.batch, k = e.c.critics;
-  e.pool.run(e.chunks(), target_phase, &e);
+  go(e, kTargets, e.chunks(), target_phase);
   for (e.learning = 0; e.learning < k; ++e.learning) {
-    e.pool.run(e.chunks(), critic_phase, &e);
-    e.pool.run(int(e.critic_pieces.size()), critic_descend_phase, &e);
+    go(e, kCriticGradients, e.chunks(), critic_phase);
+    go(e, kCriticSteps, e.critic_pieces.size(), critic_descend_phase);
   }
   double residual = 0, value = 0;
   for (int i = 0; i < k; ++i)
