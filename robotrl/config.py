@@ -120,11 +120,12 @@ class Task:
     extension_centre: float = 2.0  # rad; authors' minitaur_extended_env
     smoothing: float = 0.5  # of the way to an action that the legs' target moves in a step; 1: no low-pass; chosen
     speed_cap: float = 0.5  # m/s, reward is clip(v, +-cap); authors' minitaur_extended_env
-    overspeed_weight: float = 0.5  # times speed beyond overspeed_free: a gait that runs away downhill pitches over; chosen
+    overspeed_weight: float = 1.0  # times speed beyond overspeed_free: a gait that runs away downhill pitches over; chosen
     overspeed_free: float = 0.7  # m/s; a gait's speed swings by 0.2 within a stride, and that should cost nothing; chosen
     acceleration_weight: float = 0.1  # times mean |second difference| of the last three leg targets, rad; same source
     tilt_weight: float = 0.5  # times the larger of roll and pitch beyond tilt_free; theirs, its size unpublished; chosen
     tilt_free: float = 0.1  # rad; with 0.2 the gaits lean at 0.25 and have half as much left to a fall; chosen
+    turning_weight: float = 0.1  # times |yaw rate|, rad/s: the policy does not see its heading; Walk in the Park, there of 1
     fold_weight: float = 0.05  # times front-leg swing under the body beyond fold_free; chosen (paper's third penalty)
     fold_free: float = 0.4  # rad; chosen
     effort_weight: float = 0.006  # times mean squared torque, Nm^2 as the servo counts it: without it motors overheat; chosen

@@ -50,5 +50,5 @@ class Domain:
             # Latency 0..40 ms in the paper; the policy's own period is 20 ms of it here: 20..40 in all.
             extra_latency_s=uniform(0.0, 0.02),
             imu_bias=(uniform(-0.05, 0.05), uniform(-0.05, 0.05)),
-            lean=(uniform(-0.05, 0.05), uniform(-0.05, 0.05)),  # 3 degrees: no floor is level; chosen
+            lean=(uniform(-0.1, 0.1), uniform(-0.1, 0.1)),  # 6 degrees: no floor is level; chosen
         )

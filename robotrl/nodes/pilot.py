@@ -33,8 +33,7 @@ class Pending:
     action: np.ndarray
     next_observation: np.ndarray
     actions: np.ndarray  # (3, 8) newest first
-    tilt: float  # rad
-    effort: float  # Nm^2
+    cost: float  # of tilt, turning and effort
     t: int  # capture time of the next observation
     tick: int
     step: int  # of its episode, from 0
@@ -142,7 +141,7 @@ class Pilot:
         why = "" if terminated else self._truncated(joints.t)
         self.pending.append(
             Pending(
-                self._input, action, new, self._actions.copy(), self.task.tilt(imu), self.task.effort(joints),
+                self._input, action, new, self._actions.copy(), self.task.cost(joints, imu),
                 joints.t, joints.tick, self.tally.steps - 1, self.episode, self.version, terminated, bool(why),
             )
         )  # fmt: skip
@@ -214,7 +213,7 @@ class Pilot:
             self._close_tallies()
 
     def _complete(self, p: Pending, speed: float) -> None:
-        reward = self.task.reward(speed, p.actions, p.tilt, p.effort, p.terminated)
+        reward = self.task.reward(speed, p.actions, p.cost, p.terminated)
         tally = self._tallies[p.episode]
         tally.settled += 1
         tally.total += reward

@@ -2,7 +2,8 @@
 
 Observation: 8 motor angles, roll, pitch and their rates (no yaw: it drifts), with five past observations and actions: 112.
 Action: swing and extension of each leg, scaled to [-1, 1]^8: four swings, then four extensions.
-Reward: forward speed from the tracker, capped, minus penalties on jerky targets, tilt, front legs under the body, effort, a fall.
+Reward: forward speed from the tracker, capped, minus penalties on running away, jerky targets, tilt, turning, front legs under
+the body, effort, a fall.
 Termination: a fall. Truncation: 500 steps, or no way made.
 """
 
@@ -19,6 +20,7 @@ from robotrl.observe import Mirror
 
 SENSORS, ACTIONS = 12, 8
 FRONT = slice(0, 4, 2)  # front left, front right
+TURNING_MAX = 10.0  # rad/s that count; the IMU reads 35 at most; chosen
 RATE_SCALE = 0.2  # body rates reach +-5 rad/s in a gait: brings them to the size of the angles; chosen
 
 
@@ -65,18 +67,24 @@ class Walk:
         """The action (8,) that would have sent the legs from `before` to `sent`: the inverse of `legs`."""
         return (before + (sent - before) / np.float32(self.task.smoothing)).astype(np.float32)
 
-    def reward(self, speed: float, actions: np.ndarray, tilt: float, effort: float = 0.0, fallen: bool = False) -> float:
-        """Of one step, at most `speed_cap`. `actions` (3, 8): leg targets as applied, newest first; m/s, rad, Nm^2."""
+    def reward(self, speed: float, actions: np.ndarray, cost: float = 0.0, fallen: bool = False) -> float:
+        """Of one step, at most `speed_cap`. m/s; `actions` (3, 8): leg targets as applied, newest first; `cost` as below."""
         assert actions.shape == (3, ACTIONS), actions.shape
         t = self.task
         forward = min(max(speed, -t.speed_cap), t.speed_cap) - t.overspeed_weight * max(0.0, speed - t.overspeed_free)
         bend = (actions[0] - 2 * actions[1] + actions[2]) * self._scale  # rad
         smooth = float(np.add.reduce(np.abs(bend)) / ACTIONS)  # `mean` takes three times as long
-        lean = min(max(0.0, tilt - t.tilt_free), math.pi)  # also of an attitude that is no number
         under = -actions[0, FRONT] * self._scale[0]  # a positive swing moves the front feet forwards
         fold = float(np.add.reduce(np.maximum(0.0, under - t.fold_free)) / len(under))
-        shape = t.acceleration_weight * smooth + t.tilt_weight * lean + t.fold_weight * fold
-        return forward - shape - t.effort_weight * effort - t.fall_penalty * fallen
+        return forward - t.acceleration_weight * smooth - t.fold_weight * fold - cost - t.fall_penalty * fallen
+
+    def cost(self, joints: Joints, imu: Imu) -> float:
+        """What this moment takes off the reward: tilt, turning and effort. What is no number costs nothing here."""
+        t = self.task
+        # max(0.0, nan) is 0: an attitude that is no number is a fall, and has its own price
+        lean = min(max(0.0, self.tilt(imu) - t.tilt_free), math.pi)
+        turning = min(max(0.0, abs(imu.rates[2])), TURNING_MAX)
+        return t.tilt_weight * lean + t.turning_weight * turning + t.effort_weight * self.effort(joints)
 
     @staticmethod
     def effort(joints: Joints) -> float:

@@ -17,7 +17,8 @@ T = 20_000_000
 TASK = Task(
     episode_steps=40, tracker_patience_s=0.3, velocity_window_s=0.1, swing_range=0.5, extension_range=0.4, extension_centre=2.0,
     smoothing=0.4, speed_cap=0.5, acceleration_weight=0.1, tilt_weight=0.05, tilt_free=0.2, fold_weight=0.05, fold_free=0.4,
-    fall_tilt=0.52, fall_penalty=3.0, stuck_s=0.6, stuck_m=0.2,
+    fall_tilt=0.52, fall_penalty=3.0, stuck_s=0.6, stuck_m=0.2, overspeed_weight=0.7, overspeed_free=0.42, turning_weight=0.03,
+    effort_weight=0.02,
 )  # fmt: skip
 SCALE = np.repeat([0.5, 0.4], 4)  # rad that +-1 stands for: swings, extensions
 RUN = dataclasses.replace(Run(), task=TASK)
@@ -66,7 +67,7 @@ def cycle(tick: int, rng: np.random.Generator, permit: Permit | None, poses=(), 
     t = tick * T + int(rng.integers(0, T // 4))
     zero, none = (0.0,) * 8, (0,) * 8
     joints = Joints(
-        t=t, tick=tick, position=eight(1.0, 3.0), velocity=zero, torque=zero, temp_c=zero, voltage=zero,
+        t=t, tick=tick, position=eight(1.0, 3.0), velocity=zero, torque=eight(-3.0, 3.0), temp_c=zero, voltage=zero,
         mode=(10,) * 8, fault=none, missed=none,
     )  # fmt: skip
     imu = Imu(roll=roll or rng.uniform(-0.3, 0.3), pitch=rng.uniform(-0.5, 0.5), yaw=0.0,
@@ -122,8 +123,10 @@ def earned(seen: list[Cycle], walked: tuple[np.ndarray, np.ndarray]) -> float:
     t = float(seen[-1].joints.t)
     head, tail = np.interp([t, t - 1e8], *walked).tolist()
     a0, a1, a2 = (legs(seen[max(0, len(seen) - 1 - k)]) * SCALE for k in range(3))
-    reward = min(0.5, max(-0.5, (head - tail) / 0.1)) - 0.1 * float(np.mean(np.abs(a0 - 2 * a1 + a2)))
+    speed = (head - tail) / 0.1
+    reward = min(0.5, max(-0.5, speed)) - 0.7 * max(0.0, speed - 0.42) - 0.1 * float(np.mean(np.abs(a0 - 2 * a1 + a2)))
     reward -= 0.05 * min(math.pi, max(0.0, abs(seen[-1].imu.roll) - 0.2, abs(seen[-1].imu.pitch) - 0.2))
+    reward -= 0.03 * abs(seen[-1].imu.rates[2]) + 0.02 * sum(nm**2 for nm in seen[-1].joints.torque) / 8
     return reward - 0.05 * (max(0.0, -a0[0] - 0.4) + max(0.0, -a0[2] - 0.4)) / 2
 
 

@@ -46,30 +46,39 @@ def test_action_and_legs_are_inverse():
 def test_reward_of_steady_walking_is_the_speed_up_to_the_cap():
     still = np.zeros((3, 8), np.float32)
     for speed, want in ((0.3, 0.3), (0.5, 0.5), (0.7, 0.5), (-0.3, -0.3), (-9.0, -0.5)):
-        assert WALK.reward(speed, still, 0.0) == pytest.approx(want)
+        assert WALK.reward(speed, still) == pytest.approx(want)
 
 
 def test_each_penalty_alone():
     bend = np.zeros((3, 8), np.float32)
     bend[0, 7] = 1.0  # an extension's whole range, on one of eight joints
-    assert WALK.reward(0.0, bend, 0.0) == pytest.approx(-0.1 * Task().extension_range / 8)
+    assert WALK.reward(0.0, bend) == pytest.approx(-0.1 * Task().extension_range / 8)
     ramp = np.stack([np.full(8, v, np.float32) for v in (0.3, 0.2, 0.1)])  # constant speed has no acceleration
-    assert WALK.reward(0.0, ramp, 0.0) == pytest.approx(0.0, abs=1e-7)
-    assert WALK.reward(0.0, np.zeros((3, 8), np.float32), 0.4) == pytest.approx(-0.5 * 0.3)
-    assert WALK.reward(0.0, np.zeros((3, 8), np.float32), 0.0, effort=4.0) == pytest.approx(-0.006 * 4.0)
+    assert WALK.reward(0.0, ramp) == pytest.approx(0.0, abs=1e-7)
     folded = np.zeros((3, 8), np.float32)
     folded[:, 0] = -1.0  # front left at -0.5 rad: under the body
-    assert WALK.reward(0.0, folded, 0.0) == pytest.approx(-0.05 * 0.1 / 2)
+    assert WALK.reward(0.0, folded) == pytest.approx(-0.05 * 0.1 / 2)
     back = np.zeros((3, 8), np.float32)
     back[:, 1] = 1.0
-    assert WALK.reward(0.0, back, 0.0) == 0.0
+    assert WALK.reward(0.0, back) == 0.0
 
 
 def test_speed_beyond_what_is_paid_for_costs():
     still = np.zeros((3, 8), np.float32)
-    assert WALK.reward(0.69, still, 0.0) == pytest.approx(0.5)
-    assert WALK.reward(1.2, still, 0.0) == pytest.approx(0.5 - 0.5 * 0.5)
-    assert WALK.reward(-1.2, still, 0.0) == pytest.approx(-0.5)
+    assert WALK.reward(0.69, still) == pytest.approx(0.5)
+    assert WALK.reward(1.2, still) == pytest.approx(0.5 - 1.0 * 0.5)
+    assert WALK.reward(-1.2, still) == pytest.approx(-0.5)
+
+
+def test_tilt_turning_and_effort_cost_and_what_is_no_number_does_not():
+    idle, still = joints((2.0,) * 8), np.zeros((3, 8), np.float32)
+    assert WALK.cost(idle, imu(0.09, -0.09, (3.0, 3.0, 0.0))) == 0.0
+    assert WALK.cost(idle, imu(-0.4, 0.1)) == WALK.cost(idle, imu(0.1, 0.4)) == pytest.approx(0.5 * 0.3)
+    assert WALK.cost(idle, imu(rates=(0.0, 0.0, -2.0))) == pytest.approx(0.1 * 2.0)
+    assert WALK.cost(idle, imu(rates=(0.0, 0.0, 1e9))) == pytest.approx(0.1 * 10.0)
+    assert WALK.cost(joints((2.0,) * 8, torque=(2.0,) * 8), imu()) == pytest.approx(0.006 * 4.0)
+    assert WALK.cost(idle, imu(roll=math.nan, rates=(0.0, 0.0, math.nan))) == 0.0
+    assert WALK.reward(0.3, still, 0.2) == pytest.approx(0.1)
 
 
 def test_effort_is_the_mean_squared_torque_and_none_where_it_was_never_read():
@@ -79,7 +88,7 @@ def test_effort_is_the_mean_squared_torque_and_none_where_it_was_never_read():
 
 def test_a_fall_costs_more_than_a_lunge_earns():
     still = np.zeros((3, 8), np.float32)
-    assert WALK.reward(0.5, still, 0.0, fallen=True) == pytest.approx(0.5 - Task().fall_penalty)
+    assert WALK.reward(0.5, still, fallen=True) == pytest.approx(0.5 - Task().fall_penalty)
     assert Task().fall_penalty > 20 * Task().speed_cap * 0.9  # a lunge lasts about 20 steps
 
 
