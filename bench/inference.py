@@ -23,7 +23,7 @@ from robotrl.agents.actor import Actor
 from robotrl.clock import WallClock
 from robotrl.node import real_time
 from robotrl.nodes.pilot import SEEN
-from robotrl.nodes.policy import Weights
+from robotrl.nodes.policy import EARLY_NS, Weights
 
 SIZES = (112, 8)  # the walk's observation and action
 PRIORITY = 9  # the policy node's
@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="where the times go, a .npy")
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rate-hz", type=float, default=0.0, help="calls a second; 0: one after the other")
+    parser.add_argument("--warm", action="store_true", help="as the node does, act once for nobody shortly before each call")
     parser.add_argument("--real-time", action="store_true", help="ask for the policy node's priority")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +94,12 @@ def main() -> None:
         while (now := clock.now()) < begin + options.seconds * 1e9 or not took:
             call = calls(WARM + len(took))
             if options.rate_hz:
-                clock.sleep_until(now + int(1e9 / options.rate_hz))
+                due = now + int(1e9 / options.rate_hz)
+                if options.warm:
+                    clock.sleep_until(due - EARLY_NS)
+                while options.warm and clock.now() < due:
+                    calls(0)()
+                clock.sleep_until(due)
             before = time.perf_counter_ns()
             call()
             took.append(time.perf_counter_ns() - before)

@@ -1,9 +1,10 @@
 """The policy on the robot: an action's time, the process's start and memory, and how new weights come to it.
 
-An action for one observation, by the numpy actor in a process set up as the policy's node is, in a tight loop and paced at
-50 Hz; beside it stable-baselines3's `predict` where that is installed; then the taking of new weights (read, checked, tried on
-observations), which the node does after a cycle's answer. First with the cores idle, then beside our own learner at 2 threads
-on random data, nice 10, as its node is. Asked of an action: p50 20 us, p99.9 200 us; of new weights: 1 ms.
+An action for one observation, by the numpy actor in a process set up as the policy's node is, in a tight loop, paced at 50 Hz,
+and paced with the caches made warm shortly before, as the node does at real-time priority; beside it stable-baselines3's
+`predict` where that is installed; then the taking of new weights (read, checked, tried on observations), which the node does
+after a cycle's answer. First with the cores idle, then beside our own learner at 2 threads on random data, nice 10, as its node
+is. Asked of an action: p50 20 us, p99.9 200 us; of new weights: 1 ms.
 
 Then the real process on a bus, with a stand-in for the robot (bench/policy_node.py): from its start to its first word, memory
 (asked: 60 MB, no torch), and from a published file to the first action by it, with the answers' times around.
@@ -33,12 +34,12 @@ INFERENCE = Path(__file__).with_name("inference.py")
 NODE_NICE = 10  # the learner's, as its node sets it
 
 
-def timed(what: str, rate_hz: float, seconds: float, real_time: bool) -> tuple[np.ndarray, str]:
+def timed(what: str, rate_hz: float, seconds: float, real_time: bool, warm: bool = False) -> tuple[np.ndarray, str]:
     """Nanoseconds of each call in a fresh process, and why it had no real-time priority, if so."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "times.npy"
         words = [sys.executable, str(INFERENCE), what, str(file), "--seconds", str(seconds), "--rate-hz", str(rate_hz)]
-        words += ["--real-time"] if real_time else []
+        words += ["--real-time"] * real_time + ["--warm"] * warm
         done = subprocess.run(words, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, text=True, check=True)
         return np.load(file), json.loads(done.stdout.splitlines()[-1])["refused"]
 
@@ -53,12 +54,13 @@ def calls(options: argparse.Namespace, real_time: bool) -> tuple[dict[str, Any],
     """Percentiles of every call by every pace, turn by turn."""
     peers = ["stable_baselines3"] if find_spec("stable_baselines3") else []
     paces = [(what, pace, hz) for what in ("act", *peers) for pace, hz in (("tight", 0.0), ("50 Hz", 50.0))]
+    paces.append(("act", "50 Hz, ready as the node is", 50.0))
     samples: dict[str, list[np.ndarray]] = {}
     refused = ""
     for _ in range(options.rounds):
         for what, pace, rate_hz in (*paces, ("take", "10 Hz", 10.0)):
             seconds = options.seconds if rate_hz else options.seconds / 10
-            ns, refused = timed(what, rate_hz, seconds / options.rounds, real_time)
+            ns, refused = timed(what, rate_hz, seconds / options.rounds, real_time, warm="ready" in pace)
             samples.setdefault(f"{what}, {pace}", []).append(ns)
     return {name: marks(np.concatenate(parts)) for name, parts in samples.items()}, refused
 

@@ -88,6 +88,11 @@ class Pilot:
         """Act with these weights from the next cycle on."""
         self.actor, self.version, self.version_t = actor, version, now
 
+    def warm(self) -> None:
+        """Act once for nobody, while an answer is expected: its code and weights are then in the caches."""
+        if self.actor is not None and self.tally is not None:
+            self.actor.act(self._input)
+
     def see(self, pose: Pose) -> None:
         """A pose from the tracker."""
         self.track.add(pose)

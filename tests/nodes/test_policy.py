@@ -11,7 +11,7 @@ import safetensors.numpy
 from robotrl.agents import nets
 from robotrl.config import Run
 from robotrl.nodes.learner import Student
-from robotrl.nodes.policy import Weights, open_replay, resumed
+from robotrl.nodes.policy import EARLY_NS, LATE_NS, Readiness, Weights, open_replay, resumed
 from robotrl.replay import ReplayError
 
 RUN = Run()
@@ -38,6 +38,53 @@ def test_steps_and_episodes_are_numbered_on(tmp_path):
     with pytest.raises(ReplayError, match="another process is writing"):
         open_replay(tmp_path, RUN)
     again.close()
+
+
+class Wires:
+    """A node, its clock, its bus and its pilot, in which cycles come at known times and every look costs 20 us."""
+
+    def __init__(self, comes_ns):
+        self.run, self.bus, self.clock = RUN, self, self
+        self.t, self.comes, self.warmed, self.waits = 0, list(comes_ns), [], []
+
+    def now(self):
+        return self.t
+
+    def warm(self):
+        self.warmed.append(self.t)
+
+    def wait(self, _streams, timeout_s):
+        until = self.t + max(20_000, round(timeout_s * 1e9))
+        self.waits.append(timeout_s)
+        came = bool(self.comes) and self.comes[0] <= until
+        self.t = max(self.t + 20_000, self.comes.pop(0)) if came else until
+        return came
+
+
+def test_at_real_time_priority_the_policy_is_warm_when_a_cycle_comes_and_never_late_for_it():
+    period, late = 20_000_000, 50_000_000
+    comes = [period, 2 * period, 3 * period - 900_000, 4 * period, 5 * period + 3_000_000, 6 * period + late]
+    wires = Wires(comes)
+    ready = Readiness(wires, wires, None)
+    ready._awake = True
+    arrived = []
+    while wires.comes:
+        ready.wait()
+        arrived.append(wires.t)
+    assert all(at - due <= 20_000 for at, due in zip(arrived, comes, strict=True))
+    due = [at + period for at in arrived]
+    assert all(any(d - EARLY_NS - 1_000_000 <= t <= d + LATE_NS for d in due) for t in wires.warmed)
+    for at in arrived[1:4]:  # those that came about when they were expected
+        assert any(at - 50_000 <= t <= at for t in wires.warmed)
+    assert 0.1 in wires.waits, "one that stays away is waited for without burning a core"
+
+
+def test_without_the_priority_it_only_waits():
+    wires = Wires([20_000_000, 40_000_000])
+    ready = Readiness(wires, wires, None)
+    ready._awake = False
+    ready.wait(), ready.wait()
+    assert wires.waits == [0.1, 0.1] and not wires.warmed
 
 
 SIZES = (12, 2)
