@@ -3,7 +3,8 @@
 An attempt plays the self-right stages when the robot lies (tilted more than the last stand stage allows), the
 get-up stages when it lies, a joint is far from the stand, or an attempt has failed, then the stand stages. A stage
 that fails its test ends the attempt. After the last attempt the outcome is "failed" and stays so: the guard asks the
-operator, and his answer starts a new script.
+operator, and his answer starts a new script. Without self-right stages a robot that has come to lie on its side or
+back has failed at once: the others only kick there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+OVER, OVER_S = 1.0, 0.3  # rad, s: on its side or back; of 135 resets on the twin none that ended well was so for so long
 NEAR = 1.0  # rad from the stand's pose: farther, and the legs do not carry the robot straight up
 
 
@@ -70,6 +72,7 @@ class ResetScript:
         self._start: tuple[float, ...] = ()  # the target at that time
         self._target: tuple[float, ...] | None = None
         self._good_since: int | None = None
+        self._over_since: int | None = None
         self._outcome, self._reason = "running", ""
 
     def step(self, now: int, position: Sequence[float], roll: float, pitch: float) -> ResetStep:
@@ -78,6 +81,8 @@ class ResetScript:
         tilt = max(abs(roll), abs(pitch)) if math.isfinite(roll + pitch) else math.inf
         if self._outcome == "running" and self._target is None:
             self._wait(now, tuple(position) if known else None, tilt)
+        elif self._outcome == "running" and self._helpless(now, tilt):
+            self._outcome, self._reason = "failed", f"tilted by {tilt:.2f} rad, and nothing here turns it over"
         elif self._outcome == "running" and self._target is not None:
             stage = self._stages[self._index]
             elapsed = (now - (self._began or 0)) * 1e-9
@@ -97,6 +102,14 @@ class ResetScript:
         else:
             self._reason = "no joint angles" if position is None else "no tilt"
             self._outcome = "failed" if now - self._began > self._patience * 1e9 else "running"
+
+    def _helpless(self, now: int, tilt: float) -> bool:
+        """On its side or back for a while, without a stage that could turn it."""
+        if self._self_right or not OVER < tilt < math.inf:
+            self._over_since = None
+            return False
+        self._over_since = now if self._over_since is None else self._over_since
+        return now - self._over_since >= OVER_S * 1e9
 
     def _judge(self, now: int, late: float, tilt: float) -> None:
         """The stage's time is over: has it passed, for long enough, or has it taken too long?"""

@@ -73,6 +73,21 @@ def test_retries_then_fails_and_stays_failed():
     assert began == 2
 
 
+def test_on_its_back_with_nothing_to_turn_it_over_it_fails_at_once_and_holds_still():
+    over = Robot(ResetScript((STAND,), get_up=(FOLD,)), tilt=1.1, needs_rolls=99)
+    last = over.play(0.4)
+    assert (last.outcome, last.attempt) == ("failed", 1) and "nothing here turns it over" in last.reason
+    until = next(k for k, step in enumerate(over.steps) if step.outcome == "failed")
+    assert until == 16  # 0.3 s after the first step: a robot that rolls over its back is given that long
+    assert over.play(1.0).target == over.steps[until - 1].target
+    leaning = Robot(ResetScript((STAND,), get_up=(FOLD,)), tilt=0.9, needs_rolls=99)
+    assert leaning.play(1.0).outcome == "running"
+    passing = Robot(ResetScript((STAND,), get_up=(FOLD,)), needs_rolls=99)
+    for passing.tilt in (1.1, 0.9, 1.1):
+        assert passing.play(0.2).outcome == "running"
+    assert Robot(script(), tilt=2.0, needs_rolls=99).play(1.0).outcome == "running", "there are stages that turn it over"
+
+
 def test_stuck_joint_is_named():
     robot = Robot(script(attempts=1), stuck=True)
     assert robot.play(4.0).outcome == "failed" and "fold: a joint is" in robot.steps[-1].reason
