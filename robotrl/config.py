@@ -175,7 +175,7 @@ class Run:
     """One run: what trains, for how long, with what seed."""
 
     name: str = "walk"
-    steps: int = 32_000  # control steps of the policy; about as many as a robot that walks needs here
+    steps: int = 30_000  # control steps of the policy; about as many as a robot that walks needs here
     seed: int = 0
     evaluation_episodes: int = 10
     real_time: bool = True  # on the wall clock, ask for real-time priority; without the right to it the run says so and goes on
