@@ -51,6 +51,19 @@ class Actor:
         None acts by the mean. A non-finite observation gives a non-finite action, which the gate refuses.
         ValueError for a wrong shape.
         """
+        self.head(observation)
+        if noise is None:
+            return np.tanh(self._mean)
+        if noise.shape != self._mean.shape:
+            raise ValueError(f"actor: noise must be {self._mean.shape}, is {noise.shape}")
+        sigma = np.minimum(np.maximum(self._log_std, LOG_STD_MIN), LOG_STD_MAX)
+        np.exp(sigma, out=sigma)
+        sigma *= noise
+        sigma += self._mean
+        return np.tanh(sigma, out=sigma)
+
+    def head(self, observation: NDArray[Any]) -> NDArray[np.float32]:
+        """observation (n,) -> mean and log sigma (2a,) as the last layer gives them; overwritten by the next call."""
         if observation.shape != self._x.shape:
             raise ValueError(f"actor: observation must be {self._x.shape}, is {observation.shape}")
         x = self._x
@@ -62,15 +75,7 @@ class Actor:
             if out is not last:
                 np.maximum(out, 0.0, out=out)
             x = out
-        if noise is None:
-            return np.tanh(self._mean)
-        if noise.shape != self._mean.shape:
-            raise ValueError(f"actor: noise must be {self._mean.shape}, is {noise.shape}")
-        sigma = np.minimum(np.maximum(self._log_std, LOG_STD_MIN), LOG_STD_MAX)
-        np.exp(sigma, out=sigma)
-        sigma *= noise
-        sigma += self._mean
-        return np.tanh(sigma, out=sigma)
+        return last
 
 
 def _checked(weights: Mapping[str, NDArray[Any]]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:

@@ -156,6 +156,8 @@ LARGE = [  # as OPTIONS, where absent its first value
     {"sizes": (112, 8), "hidden": (256, 256), "batch": 256, "critics": 2},
     {"sizes": (28, 8), "hidden": (64, 512), "batch": 1024, "critics": 2, "threads": 2, "layer_norm": True},
     {"sizes": (1, 3), "hidden": (2, 7), "batch": 1},
+    {"sizes": (30, 60), "hidden": (96, 96), "batch": 256},  # more outputs of the actor than hidden units
+    {"sizes": (2, 100), "hidden": (33, 17), "batch": 128, "critics": 2},
 ]
 CHOICES = [*pairwise(), *({n: v[0] for n, v in OPTIONS.items()} | large for large in LARGE)]
 BY_HAND = [pytest.param(None, id="torch")] + [

@@ -91,10 +91,10 @@ SIZES = (12, 2)
 SEEN = [np.full(12, 0.5, np.float32)]
 
 
-def actor_file(path, version: int | str | None, scale=1.0, sizes=SIZES, dtype=np.float32) -> bytes:
+def actor_file(path, version: int | str | None, scale=1.0, sizes=SIZES, dtype=np.float32, sign=lambda x: x) -> bytes:
     """An actor's file put into place as the learner does it: whole, under another inode."""
     drawn = nets.initial(nets.shapes(*sizes, (16, 16), 1), 0.1, np.random.default_rng(0))
-    actor = {name: (scale * value).astype(dtype) for name, value in drawn.items() if name.startswith("actor.")}
+    actor = {name: (scale * sign(value)).astype(dtype) for name, value in drawn.items() if name.startswith("actor.")}
     data = safetensors.numpy.save(actor, None if version is None else {"version": str(version)})
     put(path, data)
     return data
@@ -136,6 +136,7 @@ def text(path):
         (lambda path: actor_file(path, 8, sizes=(12, 3)), "(12, 3), not (12, 2)"),
         (lambda path: actor_file(path, 8, dtype=np.float64), "float32"),
         (lambda path: actor_file(path, 8, scale=1e30), "is no number"),  # finite themselves, but products overflow
+        (lambda path: actor_file(path, 8, scale=1e30, sign=abs), "is no number"),  # the same, where tanh would hide it
         (lambda path: actor_file(path, 6), "no newer than version 7"),
         (lambda path: actor_file(path, 7), "no newer than version 7"),
         (lambda path: actor_file(path, None), "publish them again"),

@@ -18,7 +18,7 @@ IDS = range(1, 9)
 def twin():
     """The twin as anyone would start it; ends with the end of its standard input."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "robotrl", "twin", "--robot", "minitaur", "--until-eof"],
+        [sys.executable, "-m", "robotrl", "twin", "--robot", "minitaur", "--until-eof", "--set", "twin.randomise=false"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -125,7 +125,7 @@ struct Engine {
     head = block(c.batch, 2 * c.action), dhead = block(c.batch, 2 * c.action), spread = block(c.batch, c.action);
     reward = floats(c.batch), discount = floats(c.batch), y = floats(c.batch), log_pi = floats(c.batch);
     for (int i = 0; i < c.critics; ++i) value[i] = floats(c.batch), dvalue[i] = floats(c.batch);
-    int widest = *std::max_element(c.hidden, c.hidden + c.hidden_count);
+    int widest = std::max(*std::max_element(c.hidden, c.hidden + c.hidden_count), 2 * c.action);  // of all layers' outputs
     list_slots = size_t(kChunk) * (std::max({widest, c.batch, 3 * c.action}) + 128);
     for (int t = 0; t < c.threads; ++t) {
       for (auto& s : scratch[t]) s = block(std::max(kChunk, padded(c.observation + c.action)), widest);
