@@ -20,11 +20,11 @@ from typing import Any
 import actor
 from engine import WALK
 from rich.console import Console
-from rich.progress import Progress
 
 from robotrl import config, rundir
 from robotrl.replay import Replay
-from robotrl.sim.rehearsal import LearnerProcess, Training
+from robotrl.sim.course import Course
+from robotrl.sim.rehearsal import LAG, LearnerProcess, Training
 
 
 class Timed(Training):
@@ -34,7 +34,7 @@ class Timed(Training):
         super().__init__(run, directory, console)
         self.marks: list[tuple[float, int, int]] = []  # s, updates, transitions
 
-    def _take(self, answer: dict[str, Any] | None) -> None:
+    def _take(self, answer: dict[str, Any]) -> None:
         super()._take(answer)
         if self.updates:
             self.marks.append((time.monotonic(), self.updates, self.replay.count))
@@ -45,13 +45,13 @@ def rehearse(run: config.Run, directory: Path) -> dict[str, float]:
     quiet = Console(quiet=True)
     training = Timed(run, directory, quiet)
     try:
-        with Progress(console=quiet) as progress:
-            training.train(progress)
+        with Course(quiet, run.steps) as course:
+            training.train(course)
     finally:
         training.close()
-    if len(training.marks) < 4:
+    if len(training.marks) < LAG + 4:
         raise SystemExit(f"bench rehearsal: too short, no update by step {run.steps}; --steps beyond agent.learn_after")
-    (t0, u0, s0), (t1, u1, s1) = training.marks[0], training.marks[-3]  # the last two wait for what is left over
+    (t0, u0, s0), (t1, u1, s1) = training.marks[0], training.marks[-2 - LAG]  # the last answers have no actor beside them
     return {"updates_per_s": (u1 - u0) / (t1 - t0), "steps_per_s": (s1 - s0) / (t1 - t0), "updates": u1 - u0}
 
 
@@ -67,7 +67,6 @@ def alone(run: config.Run, directory: Path) -> tuple[float, str]:
     try:
         learner.ask(count)
         answer = learner.wait()
-        assert answer is not None
         return answer["done"] / answer["seconds"], learner.engine
     finally:
         learner.close()

@@ -59,7 +59,9 @@ def read(run_dir: Path) -> Data:
     data = Data(run_dir.resolve().name)
     data.records = read_metrics(run_dir / "metrics.jsonl")
     data.traces = read_arrays(run_dir / "traces.npz", ("t", "position", "target"))
-    data.timing = read_arrays(run_dir / "timing.npz", ("late_us",))
+    data.timing = read_arrays(run_dir / "timing.npz", ())
+    if data.timing and not {"late_us", "step_us"} & set(data.timing):
+        raise RunError(f"{run_dir / 'timing.npz'}: lacks late_us or step_us; it has {', '.join(sorted(data.timing))}")
     if not (data.records or data.traces or data.timing):
         raise RunError(f"{run_dir}: nothing to draw: no metrics.jsonl, traces.npz or timing.npz; give a run directory")
     return data
@@ -249,22 +251,26 @@ def draw_pace(axis: Any, data: Data) -> None:
 
 
 def draw_timing(axis: Any, data: Data) -> None:
-    """How late the servo loop's periods began; counts on a log scale, for the tail is what matters."""
-    title = "servo loop: lateness of a period, µs"
-    late = data.timing.get("late_us", np.empty(0))
-    late = late[np.isfinite(late)]
-    if not len(late):
-        return empty(axis, title, "no timing.npz: lockstep has no lateness,\na run on the wall clock writes it")
-    top = max(float(late.max()), 1.0)
-    axis.hist(late, bins=np.linspace(0.0, top, 60), color=BLUE, alpha=0.85, log=True)
+    """On the wall clock how late the servo loop's periods began, in lockstep how long a period took to work out."""
+    key, title = "late_us", "servo loop: lateness of a period, µs"
+    if "step_us" in data.timing:
+        key, title = "step_us", "lockstep loop: wall time of a control period, µs"
+    value = data.timing.get(key, np.empty(0))
+    value = value[np.isfinite(value)]
+    if not len(value):
+        return empty(axis, title, "no timing.npz: a training that ends writes it")
+    top = max(float(value.max()), 1.0)
+    axis.hist(value, bins=np.linspace(0.0, top, 60), color=BLUE, alpha=0.85, log=True)  # the tail is what matters
     axis.set_ylim(bottom=0.5)
     for percentile, colour in ((50, INK), (99, ORANGE), (99.9, RED)):
-        value = float(np.percentile(late, percentile))
-        axis.axvline(value, color=colour, linewidth=1.4, label=f"p{percentile:g}  {value:,.0f} µs")
-    axis.plot([], [], " ", label=f"max  {late.max():,.0f} µs of {len(late):,} periods")
-    cycle = data.timing.get("cycle_us")
+        at = float(np.percentile(value, percentile))
+        axis.axvline(at, color=colour, linewidth=1.4, label=f"p{percentile:g}  {at:,.0f} µs")
+    axis.plot([], [], " ", label=f"max  {value.max():,.0f} µs of {len(value):,} periods")
+    cycle, waited = data.timing.get("cycle_us"), data.timing.get("waited_s")
     if cycle is not None and len(cycle):
         axis.plot([], [], " ", label=f"bus cycle p50 {np.nanmedian(cycle) / 1000:.1f} ms")
+    if waited is not None:
+        axis.plot([], [], " ", label=f"{value.sum() * 1e-6:.0f} s at work, {float(waited):.0f} s waiting for the learner")
     axis.set_title(title)
     axis.set_ylabel("periods")
     axis.legend(loc="upper right")

@@ -162,7 +162,7 @@ def summarise(result: dict[str, Any]) -> str:
     """The evaluation in one line."""
     n = len(result["episodes"])
     return (
-        f"evaluation of the deterministic policy, {n} episodes: {result['speed_mean']:.2f} m/s forward, "
+        f"evaluation of the deterministic policy, {n} episode{'s' * (n != 1)}: {result['speed_mean']:.2f} m/s forward, "
         f"return {result['return_mean']:.0f} of 250, {result['falls']} falls, {result['lying']} lying"
     )
 

@@ -1,7 +1,7 @@
 """`robotrl rehearse`: train in lockstep on the twin, then evaluate, plot, film, and say what to do next.
 
 The actor's half (twin, wires, gate, guard, policy) runs in this process as fast as it can; the learner beside it in another,
-one chunk of steps behind, paced by data. Both halves do the same work in the same order whatever the machine's speed, so the
+LAG chunks of steps behind, paced by data. Both halves do the same work in the same order whatever the machine's speed, so the
 same seed gives the same replay and the same weights bit for bit.
 """
 
@@ -14,12 +14,13 @@ import shutil
 import subprocess
 import sys
 import time
+from array import array
 from collections import deque
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from robotrl import config, rundir
 from robotrl.agents.actor import Actor
@@ -27,6 +28,7 @@ from robotrl.complaint import Complaint
 from robotrl.messages import Episode
 from robotrl.nodes.learner import demonstrations
 from robotrl.replay import Replay
+from robotrl.sim.course import Course
 from robotrl.sim.evaluation import evaluate, summarise
 from robotrl.sim.rig import Rig
 from robotrl.tasks.walk import ACTIONS, SENSORS
@@ -36,8 +38,13 @@ class RehearsalError(Complaint):
     """Why the rehearsal could not go on, and what to do; one line."""
 
 
+# Chunks of `publish_every` steps between the data and the weights learnt from it: each side may be so far ahead before it waits
+# for the other. More would hide a reset behind updates; on the small task of the tests it cost what was learned in 1,000 steps.
+LAG = 1
+
+
 class LearnerProcess:
-    """The learner in a process of its own, one request under way at a time."""
+    """The learner in a process of its own; it answers requests in the order in which they were made."""
 
     def __init__(self, directory: Path) -> None:
         self._process = subprocess.Popen(
@@ -47,22 +54,21 @@ class LearnerProcess:
             text=True,
             bufsize=1,
         )
-        self._waiting = False
+        self.pending = 0  # requests without an answer so far
         hello = self._answer()
         self.engine, self.note = hello["engine"], hello["note"]
 
     def ask(self, count: int, save: bool = False) -> None:
         """Let it do the updates that `count` transitions are worth."""
-        assert self._process.stdin is not None and not self._waiting
+        assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"count": count, "save": save}) + "\n")
         self._process.stdin.flush()
-        self._waiting = True
+        self.pending += 1
 
-    def wait(self) -> dict[str, Any] | None:
-        """The answer to the request under way; None when there is none."""
-        if not self._waiting:
-            return None
-        self._waiting = False
+    def wait(self) -> dict[str, Any]:
+        """The answer to the oldest request without one."""
+        assert self.pending
+        self.pending -= 1
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
@@ -99,34 +105,43 @@ class Training:
         self.falls = self.stuck = self.episodes = self.updates = 0
         self.recent: deque[Episode] = deque(maxlen=10)
         self.started = time.monotonic()
+        self.steps_us = array("f")  # wall time of each control cycle: twin, wires, gate, guard, policy
+        self.waited = 0.0  # s of wall time for the learner
+        self._marks: deque[tuple[float, int]] = deque(maxlen=40)  # when so many updates were done
         self._causes: tuple[str, ...] = ()
 
-    def train(self, progress: Progress) -> None:
+    def train(self, course: Course) -> None:
         """Run until the replay holds `run.steps` transitions; every `publish_every` of them is one exchange with the learner."""
-        bar = progress.add_task("learning to walk", total=self.run.steps, said="")
         asked = 0
         while self.replay.count < self.run.steps:
+            begun = time.perf_counter()
             self.rig.cycle()
+            self.steps_us.append((time.perf_counter() - begun) * 1e6)
             for episode in self.rig.take_finished():
                 self._note(episode)
             self._note_causes()
             if self.replay.count >= asked + self.run.agent.publish_every:
                 asked = self.replay.count
                 self._exchange(asked)
-                progress.update(bar, completed=min(asked, self.run.steps), said=self._said())
-        self._exchange(self.replay.count)  # the data so far
-        self._take(self.learner.wait())
-        self.learner.ask(self.replay.count, save=True)
-        self._take(self.learner.wait())
-        progress.update(bar, completed=self.run.steps, said=self._said())
+                course.show(asked, self._said())
+        self.learner.ask(self.replay.count, save=True)  # the data so far
+        while self.learner.pending:
+            self._take(self._wait())
+        course.show(self.run.steps, self._said())
 
     def _exchange(self, count: int) -> None:
-        answer = self.learner.wait()
         self.learner.ask(count)
-        self._take(answer)
+        if self.learner.pending > LAG:
+            self._take(self._wait())
 
-    def _take(self, answer: dict[str, Any] | None) -> None:
-        if not answer or not answer["updates"]:
+    def _wait(self) -> dict[str, Any]:
+        begun = time.monotonic()
+        answer = self.learner.wait()
+        self.waited += time.monotonic() - begun
+        return answer
+
+    def _take(self, answer: dict[str, Any]) -> None:
+        if not answer["updates"]:
             return
         self.updates = answer["updates"]
         # The learner may already have renamed a newer file into place: the weights travel with the answer's version.
@@ -167,13 +182,20 @@ class Training:
         )  # fmt: skip
 
     def _said(self) -> str:
-        wall = max(1e-9, time.monotonic() - self.started)
+        now = time.monotonic()
+        self._marks.append((now, self.updates))
+        (since, before), wall = self._marks[0], max(1e-9, now - self.started)
+        rate = (self.updates - before) / max(1e-9, now - since)
         last = list(self.recent)
         speed = sum(e.speed for e in last) / max(1, len(last))
         total = sum(e.total_return for e in last) / max(1, len(last))
         times = self.rig.seconds / wall
-        walked = f"{speed:5.2f} m/s  return {total:6.1f}  falls {self.falls:3d}  stuck {self.stuck:3d}"
-        return f"{walked}  {self.updates / wall:4.0f} updates/s  {times:4.1f}x real time"
+        walked = f"{speed:z.2f} m/s  return {total:z.0f}  falls {self.falls}  stuck {self.stuck}"
+        return f"{walked}  {rate:.0f} updates/s  {times:.1f}x real time"
+
+    def save_timing(self) -> None:
+        """timing.npz: wall time of every control cycle, and how long the actor waited for the learner."""
+        np.savez(self.directory / "timing.npz", step_us=np.asarray(self.steps_us), waited_s=self.waited)
 
     def close(self) -> None:
         self.learner.close()
@@ -226,11 +248,10 @@ def main(argv: list[str]) -> int:
     for what, note in (("learner", training.learner.note), ("twin", training.rig.twin.note)):
         if note:
             console.print(f"the {what} is slower than it can be: {note}", markup=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.completed}/{task.total}"),
-               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[said]}"))  # fmt: skip
     try:
-        with Progress(*columns, console=console, refresh_per_second=4) as progress:
-            training.train(progress)
+        with Course(console, run.steps) as course:
+            training.train(course)
+            training.save_timing()
     finally:
         training.close()
     wall = time.monotonic() - training.started
@@ -242,11 +263,11 @@ def main(argv: list[str]) -> int:
     from robotrl.plots import plot_run
 
     plot = plot_run(directory)
-    console.print(summarise(result))
-    console.print(f"\nrun     {directory}\nplot    {plot}\nvideo   {result.get('video') or 'none'}\n")
+    console.print(summarise(result), soft_wrap=True)
+    console.print(f"\nrun     {directory}\nplot    {plot}\nvideo   {result.get('video') or 'none'}\n", soft_wrap=True)
     console.print("next    bash launch/real_walk.sh --sim      the same program as separate processes on the wall clock\n"
                   "        bash launch/rehearse.sh --steps 160000   the full 53 minutes of robot time\n"
-                  "        docs/hardware.md                    how to go to hardware")  # fmt: skip
+                  "        docs/hardware.md                    how to go to hardware", soft_wrap=True)  # fmt: skip
     if args.json:
         print(json.dumps(result))
     return 0

@@ -78,6 +78,15 @@ def test_panels_say_what_they_show_and_what_is_missing(run_dir, monkeypatch):
     assert "no traces.npz" in said and "no timing.npz" in said
 
 
+def test_a_rehearsal_shows_what_a_period_took_and_the_wait_for_the_learner(run_dir, monkeypatch):
+    np.savez(run_dir / "timing.npz", step_us=np.linspace(0, 2000, 1001), waited_s=41.7)
+    said = texts_of(run_dir, monkeypatch)
+    assert "lockstep loop" in said and "p99  1,980" in said and "1 s at work, 42 s waiting for the learner" in said
+    np.savez(run_dir / "timing.npz", something=np.zeros(3))
+    with pytest.raises(RunError, match=r"timing.npz: lacks late_us or step_us; it has something"):
+        plots.plot_run(run_dir)
+
+
 def test_summary_counts(run_dir):
     assert plots.summary(plots.read(run_dir)) == (
         "200 steps, 2 episodes, 1 falls and 0 stuck in training   ·   evaluation: 0.31 m/s, return 25, falls 1 of 2"

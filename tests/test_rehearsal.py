@@ -17,12 +17,12 @@ import pytest
 import safetensors.numpy
 import torch
 from rich.console import Console
-from rich.progress import Progress
 
 from robotrl import config, rundir
 from robotrl.agents.sac import Sac
 from robotrl.nodes.learner import Student
 from robotrl.replay import Batch, Replay
+from robotrl.sim.course import Course
 from robotrl.sim.rehearsal import Training
 from robotrl.sim.rig import Rig
 
@@ -50,7 +50,7 @@ def rehearse(directory: Path, *overrides: str) -> config.Run:
     rundir.write_json(directory / "run.json", {"config": config.to_dict(run)})
     training = Training(run, directory, Console(quiet=True))
     try:
-        training.train(Progress(console=training.console))
+        training.train(Course(training.console, run.steps))
     finally:
         training.close()
     return run
