@@ -92,7 +92,10 @@ def test_unknown_command(capfd):
         ("twin.battery_v=inf", "must be finite"),
         ("seed=-1", "seed must be 0 or more, not -1"),
         ("agent.n_step=0", "agent.n_step must be 1 or more, not 0"),
-        ("task.stuck_s=0", "task.stuck_s must be more than 0, not 0.0"),
+        ("task.stuck_s=0", "task.stuck_s must be 0.1 or more, not 0.0"),
+        ("agent.engine=warp", 'must be "auto", "fused", "torch" or "reference", not'),
+        ("agent.name=ppo", 'agent.name must be "sac", not'),
+        ("robot.servos.kp=-1", "robot.servos.kp must be 0.1 or more, not -1.0"),
         ("agent", "write --set section.key=value"),
     ],
 )
@@ -120,8 +123,6 @@ def test_bad_run_files(tmp_path, capfd):
     [
         ("twin.terrain=moon", "use flat, slope:+5"),
         ("twin.urdf=quadruped/spirit40.urdf", "rainbow_dash"),
-        ("agent.engine=warp", "use auto, fused, torch or reference"),
-        ("agent.name=ppo", 'write agent.name = "sac"'),
     ],
 )
 def test_a_setting_of_the_right_type_that_does_not_exist(setting, said, tmp_path):
