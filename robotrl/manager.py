@@ -115,8 +115,22 @@ def operate(run: config.Run, args: argparse.Namespace, overrides: list[str]) -> 
         if twin is not None:
             twin.close()
         shutil.rmtree(sockets, ignore_errors=True)
+    if code == 2 and nothing_in(directory):  # refused before it began, for a reason that was said
+        shutil.rmtree(directory)
+        return code
     report(directory)
     return code
+
+
+def nothing_in(directory: Path) -> bool:
+    """No transition was recorded: the run is not worth its directory."""
+    from robotrl.replay import Replay
+
+    if not (directory / "replay" / "header.json").is_file():
+        return True
+    replay = Replay.open(directory / "replay")
+    replay.close()
+    return replay.count == 0
 
 
 class Ending:
