@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -182,6 +183,17 @@ class Training:
         self.rig.close()
 
 
+def long_enough(run: config.Run) -> None:
+    """RehearsalError for a run that would end before its first update: it would have nothing to evaluate."""
+    agent = run.agent
+    if int((run.steps - agent.learn_after) * agent.updates_per_step) < 1:
+        needed = agent.learn_after + math.ceil(1 / agent.updates_per_step)
+        raise RehearsalError(
+            f"steps = {run.steps} end before the first update, agent.learn_after = {agent.learn_after}; "
+            f"ask for {needed} or more, or set agent.learn_after lower"
+        )
+
+
 def start(run: config.Run, directory: Path, console: Console, keep_every: int = 0) -> Training:
     """A training about to begin. One that cannot is no run: its directory goes again."""
     try:
@@ -216,6 +228,7 @@ def main(argv: list[str]) -> int:
     overrides += [f"steps={args.steps}"] if args.steps is not None else []
     overrides += [f"seed={args.seed}"] if args.seed is not None else []
     run = config.load(args.run, overrides)
+    long_enough(run)
     demonstrations(run)  # a complaint comes before anything is written
     console = Console(stderr=args.json)
     directory = rundir.create(run, args.out, "lockstep")

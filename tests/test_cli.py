@@ -126,7 +126,7 @@ def test_bad_run_files(tmp_path, capfd):
     ],
 )
 def test_a_setting_of_the_right_type_that_does_not_exist(setting, said, tmp_path):
-    done = robotrl("rehearse", WALK, "--steps", "10", "--out", str(tmp_path), "--set", setting)
+    done = robotrl("rehearse", WALK, "--out", str(tmp_path), "--set", setting)
     assert done.returncode == 2 and said in one_line(done.stderr) and not done.stdout
     assert not list(tmp_path.iterdir()), "a run that never began left its directory"
 
@@ -226,6 +226,19 @@ def test_corrupt_weights(run_dir, capfd):
     assert "must be finite" in complaint(capfd, "eval", str(run_dir), "--episodes", "1")
     path.unlink()
     assert "no weights yet" in complaint(capfd, "eval", str(run_dir), "--episodes", "1")
+
+
+def test_eval_of_weights_that_are_not_there_names_what_is(run_dir, capfd):
+    typo = run_dir / "weights" / "polciy.safetensors"
+    line = complaint(capfd, "eval", str(run_dir), "--episodes", "1", "--weights", str(typo))
+    assert f"{typo}: no such weights file" in line and line.endswith(f"{run_dir / 'weights'}: policy.safetensors")
+
+
+@pytest.mark.parametrize("steps", ["10", "2000"])
+def test_a_rehearsal_that_would_end_before_it_learns_is_refused_at_once(steps, tmp_path, capfd):
+    line = complaint(capfd, "rehearse", WALK, "--steps", steps, "--out", str(tmp_path / "runs"))
+    assert f"steps = {steps} end before the first update" in line and "ask for 2001 or more" in line
+    assert not (tmp_path / "runs").exists()
 
 
 def test_eval_works_on_a_whole_one(run_dir, capfd):
