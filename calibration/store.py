@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from robotrl import config
-from robotrl.complaint import Complaint
+from robotrl.complaint import Complaint, command
 
 SCHEMA = 1
 
@@ -175,7 +175,7 @@ def same(path: Path, field: str, recorded: object, configured: object) -> None:
     if recorded != configured:
         raise CalibrationError(
             f"{path}: field {field!r} is {recorded}, the robot file says {configured};"
-            f" correct the robot file or make it again: python -m robotrl calibrate homing, then commission"
+            f" correct the robot file or make it again: {command('calibrate homing')}, then commission"
         )
 
 
@@ -250,7 +250,7 @@ def _line(error: BaseException) -> str:
 
 
 def _maker(kind: type) -> str:
-    return "python -m robotrl calibrate homing" if kind is Calibration else "python -m robotrl commission"
+    return command("calibrate homing" if kind is Calibration else "commission")
 
 
 def _again(kind: type) -> str:

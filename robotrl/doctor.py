@@ -1,6 +1,6 @@
 """What is missing before the first motion, and the line that fixes it.
 
-    python -m robotrl doctor [RUN.toml] [--sim] [--json]
+    robotrl doctor [RUN.toml] [--sim] [--json]
 
 Each row is ok, warning (works, but less well) or missing (that launch refuses to start); the exit code is 2
 when anything is missing. Runs with every import failing: this module needs the standard library and the
@@ -28,10 +28,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from robotrl import config
+from robotrl.complaint import ROOT, SETUP, command
 from robotrl.findport import Verdict, judge
 
-ROOT = Path(__file__).resolve().parent.parent
-SETUP = "bash launch/test.sh"
 GIB = 1 << 30
 # module, distribution, what is lost without it; an empty loss: nothing runs without it
 PACKAGES = (
@@ -108,7 +107,7 @@ def port_rows(robot: config.Robot) -> Iterator[Row]:
     used = [os.path.realpath(path) for _, path in wires if path]
     if len(set(used)) != len(used):
         found = "two of servos.port, imu.port, tracker.port are the same device"
-        yield Row("ports", "missing", found, "give each its own in the robot file: python -m robotrl find-port")
+        yield Row("ports", "missing", found, f"give each its own in the robot file: {command('find-port')}")
 
 
 def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Row]:
@@ -120,8 +119,8 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
         yield Row("robot serial", "missing", "the robot file names none; calibration is kept by it", fix)
         return
     for name, load, maker in (
-        ("calibration", store.calibrated, "python -m robotrl calibrate homing"),
-        ("commissioning record", store.commissioned, "python -m robotrl commission"),
+        ("calibration", store.calibrated, command("calibrate homing")),
+        ("commissioning record", store.commissioned, command("commission")),
     ):
         try:
             load(robot, records)
@@ -141,7 +140,7 @@ def package_rows() -> list[Row]:
 def try_package(module: str, distribution: str, loss: str) -> Row:
     """Import one package in a process of its own. `loss` is what is lost without it; empty: everything."""
     state = "warning" if loss else "missing"
-    without = f" (without it: no {loss})" if loss else ""
+    without = f" (lost without it: {loss})" if loss else ""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _TRY, module],
@@ -253,6 +252,8 @@ def main(argv: list[str]) -> int:
     missing = sum(row.state == "missing" for row in rows)
     warnings = sum(row.state == "warning" for row in rows)
     print(f"{missing} missing, {warnings} warnings" + ("" if args.sim else "; --sim leaves the robot's ports and records out"))
+    if setup := next((row.fix for row in rows if row.fix.startswith("set up")), ""):
+        print(f"first {setup}, then look again: {command('doctor')}")
     if args.json:
         print(json.dumps({"ok": not missing, "rows": [asdict(row) for row in rows]}))
     return 2 if missing else 0

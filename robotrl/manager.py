@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from robotrl import config, rundir
+from robotrl.complaint import command
 from robotrl.messages import Guard
 from robotrl.processes import NODES, OPERATOR, GaveUp, Manager, TwinProcess
 
@@ -212,7 +213,7 @@ def report(directory: Path) -> None:
 
     empty = not (directory / "replay" / "header.json").is_file()
     print("replay  none: the run ended before the policy had begun one" if empty else check(directory))
-    print(f"run     {directory}\nlook    {Path(sys.executable)} -m robotrl plot {directory}")
+    print(f"run     {directory}\nlook    {command(f'plot {directory}')}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import safetensors.numpy
 
 from robotrl import cli, config, rundir
 from robotrl.agents import nets
+from robotrl.complaint import command
 from robotrl.replay import Replay
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -292,6 +293,32 @@ def test_eval_on_ground_that_is_not_there(run_dir, capfd):
 def test_console_without_a_terminal(run_dir):
     done = robotrl("console", str(run_dir))
     assert done.returncode == 2 and "needs a terminal" in one_line(done.stderr)
+
+
+@pytest.mark.parametrize(
+    "words", ["rehearse launch/walk.toml", "run launch/walk.toml --sim", "console", "calibrate homing", "twin"]
+)
+def test_without_the_packages_every_command_says_how_to_get_them(words, tmp_path):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from robotrl import cli; sys.exit(cli.main(sys.argv[2].split()))"
+    start = [sys.executable, "-I", "-S", "-B", "-c", code, str(ROOT), words]
+    done = subprocess.run(start, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    line, name = one_line(done.stderr), words.split()[0]
+    assert done.returncode == 2 and line.startswith(f"robotrl {name}: No module named ")
+    assert line.endswith(f"; set up: bash launch/env.sh, then .venv/bin/python -m robotrl {name}")
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_bug():
+    with pytest.raises(ModuleNotFoundError), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(cli.COMMANDS, "plot", ("robotrl.nonsense", ""))
+        cli.main(["plot"])
+
+
+def test_a_command_is_printed_as_it_can_be_typed(monkeypatch, tmp_path):
+    python = tmp_path / ".venv" / "bin" / "python"
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert command("plot x") == f"{python} -m robotrl plot x"
+    monkeypatch.chdir(tmp_path)
+    assert command("plot x") == ".venv/bin/python -m robotrl plot x"
 
 
 def test_a_bug_is_not_dressed_up_as_a_complaint(monkeypatch):

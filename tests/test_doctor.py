@@ -196,7 +196,7 @@ def test_a_package_that_fails_or_crashes_is_a_row_with_its_fix(tmp_path, monkeyp
     row = doctor.try_package("broken", "broken", "")
     assert row.state == "missing" and says in row.found and row.fix
     lesser = doctor.try_package("broken", "broken", "the plots")
-    assert lesser.state == "warning" and "without it: no the plots" in lesser.found
+    assert lesser.state == "warning" and "lost without it: the plots" in lesser.found
 
 
 def test_a_right_that_is_refused_is_a_warning():
@@ -214,6 +214,12 @@ def test_it_runs_with_every_import_failing(tmp_path):
     assert done.returncode == 2, done.stderr
     rows = {row["name"]: row for row in json.loads(done.stdout.splitlines()[-1])["rows"]}
     assert rows["robotrl"]["state"] == "ok" and "servos port" in rows
+    last = done.stdout.splitlines()[-2]
+    assert (
+        last
+        == f"first set up again: rm -rf .venv && bash launch/env.sh, then look again: {ROOT}/.venv/bin/python -m robotrl doctor"
+    )
+    assert f"{ROOT}/.venv/bin/python -m robotrl find-port" in rows["servos port"]["fix"]
     for _, distribution, loss in doctor.PACKAGES:
         assert rows[distribution]["state"] == ("warning" if loss else "missing")
         assert rows[distribution]["fix"]
