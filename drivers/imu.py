@@ -89,6 +89,8 @@ class WitImu:
 
     def __init__(self, port: Port, wiring: config.ImuPort, clock: Clock) -> None:
         self.refused = 0
+        self._row = 0  # samples refused since the last good one
+        self._longest, self._longest_at = 0, 0  # such row of late, and when it was so long
         self._port, self._wiring, self._clock = port, wiring, clock
         self._parser = Parser()
         self._accel: tuple[int, ...] = ()
@@ -106,7 +108,8 @@ class WitImu:
     def read(self) -> Imu | None:
         """Parse all that has arrived; the newest complete sample there has ever been, None before the first.
 
-        `t` is the sample's arrival. It is `stale` 60 ms later, and when five samples in a row were identical.
+        `t` is the sample's arrival. It is `stale` 60 ms later, and when five samples in a row were identical; `refused`
+        counts samples out of range in a row, for 60 ms, so that who looks less often than samples come still sees them.
         PortError when the port is lost.
         """
         total = 0
@@ -118,8 +121,11 @@ class WitImu:
         newest = self._newest
         if newest is None:
             return None
-        stale = self._same >= SAME_MAX or self._clock.now() - newest.t >= STALE_NS
-        if stale != newest.stale:
+        now = self._clock.now()
+        stale = self._same >= SAME_MAX or now - newest.t >= STALE_NS
+        if now - self._longest_at >= STALE_NS:
+            self._longest, self._longest_at = self._row, now
+        if stale != newest.stale or self._longest != newest.refused:
             newest = Imu(
                 t=newest.t,
                 roll=newest.roll,
@@ -128,6 +134,7 @@ class WitImu:
                 rates=newest.rates,
                 accel=newest.accel,
                 stale=stale,
+                refused=self._longest,
             )
             self._newest = newest
         return newest
@@ -187,7 +194,11 @@ class WitImu:
     def _complete(self, accel: tuple[int, ...], rates: tuple[int, ...], angles: tuple[int, ...]) -> None:
         if max(map(abs, (*accel, *rates))) >= FULL or abs(angles[1] * ANGLE_SCALE) > PITCH_MAX:
             self.refused += 1
+            self._row += 1
+            if self._row >= self._longest:
+                self._longest, self._longest_at = self._row, self._clock.now()
             return
+        self._row = 0
         raw = (*accel, *rates, *angles)
         self._same = self._same + 1 if raw == self._raw else 1
         self._raw = raw

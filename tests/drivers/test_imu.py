@@ -153,6 +153,33 @@ def test_out_of_range_is_refused(rig, bad):
     assert device.refused == 1
 
 
+BAD = frame(0x51, 32767, 0, 0) + frame(0x52, 0, 0, 0) + frame(0x53, 0, 0, 0)
+
+
+def test_a_row_of_refused_samples_is_told_for_60_ms_and_then_forgotten(rig):
+    sensor, clock, device = rig
+    sensor.out = burst(1) + BAD * 2
+    assert device.read().refused == 2
+    clock.advance(5 * MS)
+    sensor.out = BAD + burst(2)  # the row grows over reads, and a good sample ends it
+    assert device.read().refused == 3
+    for k in range(11):
+        clock.advance(5 * MS)
+        sensor.out = burst(3 + k)
+        assert device.read().refused == 3, "or who looks at 50 Hz would not see it"
+    clock.advance(5 * MS)
+    sensor.out = burst(20)
+    assert device.read().refused == 0
+
+
+def test_samples_refused_one_at_a_time_are_no_row(rig):
+    sensor, clock, device = rig
+    for k in range(20):
+        sensor.out = burst(k) + BAD
+        assert device.read().refused <= 1
+        clock.advance(5 * MS)
+
+
 def test_configure_sets_reads_back_and_saves(rig):
     sensor, _, device = rig
     device.configure()

@@ -11,6 +11,7 @@ import pytest
 from robotrl import config
 from robotrl.replay import Replay
 from robotrl.sim.domain import Domain
+from robotrl.sim.faults import Saturate
 from robotrl.sim.motor import AMPERES, NEWTON_METRES
 from robotrl.sim.rig import Rig
 
@@ -41,6 +42,17 @@ def test_targets_that_are_no_numbers_are_never_sent_and_stop_the_run_when_they_g
         states.append(rig.permit.state)
         assert all(math.isfinite(angle) for angle in wire_tap.read().position.values())
     assert "STOPPING" in states and rig.servos.gate.counts["non-finite"] >= 2
+    rig.close()
+
+
+def test_an_imu_out_of_its_range_takes_torque_off_within_a_cycle():
+    rig = rig_of()
+    while rig.permit is None or rig.permit.state != "RUN":
+        rig.cycle()
+    rig.twin.wires["imu"].add(Saturate())
+    rig.cycle()
+    assert rig.imu.refused >= 3 and not rig.imu.stale, "seen before the sample is too old"
+    assert rig.permit.state == "RELAX" and "imu_implausible" in rig.guard.causes
     rig.close()
 
 
