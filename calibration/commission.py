@@ -97,5 +97,5 @@ def main(argv: list[str]) -> int:
     store.write(record, path)
     print(f"wrote {path}")
     if record.seen == "encoder":
-        print("nobody watched the directions; run it at a terminal once to have them seen")
+        print("nobody watched the directions: a run refuses this record; make it again at a terminal, without --yes")
     return 0

@@ -192,6 +192,11 @@ def commissioned(robot: config.Robot, override: Path | None = None) -> Commissio
     if record.calibration != digest(path_of(Calibration, robot, override)):
         raise CalibrationError(f"{path}: field 'calibration': the robot was calibrated since; {_again(Commissioning)}")
     same(path, "watchdog_s", record.watchdog_s, robot.servos.watchdog_s)
+    if record.seen != "operator":
+        why = "nobody saw which way the motors turn, and an encoder cannot tell"
+        raise CalibrationError(
+            f"{path}: field 'seen': {why}; make it again at a terminal, without --yes: {_maker(Commissioning)}"
+        )
     return record
 
 

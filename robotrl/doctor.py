@@ -32,6 +32,7 @@ from robotrl.complaint import ROOT, SETUP, command
 from robotrl.findport import Verdict, judge
 
 GIB = 1 << 30
+USB_BAUD = 115200  # a USB adapter has no baud rate; something must be said
 # module, distribution, what is lost without it; an empty loss: nothing runs without it
 PACKAGES = (
     ("numpy", "numpy", ""),
@@ -88,7 +89,7 @@ def preflight(run: config.Run, sim: bool = False, records: Path | None = None) -
     """
     rows = list(_needed(sim))
     if not sim:
-        rows += [*port_rows(run.robot), *record_rows(run.robot, records)]
+        rows += robot_rows(run.robot, records)
     return [f"{row.name}: {row.found}; {row.fix}" for row in rows if row.state == "missing"]
 
 
@@ -129,6 +130,35 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
             yield Row(name, "missing", found or str(error), fix if found else maker)
         else:
             yield Row(name, "ok", f"of {robot.name} {robot.serial}")
+
+
+def board_row(robot: config.Robot, records: Path | None = None) -> Row:
+    """Whether the servos on the port are those of the record, by their boards' serial numbers. Asks, and moves nothing."""
+    from robotrl.calibration import store
+    from robotrl.calibration.identity import recognise
+    from robotrl.clock import WallClock
+    from robotrl.complaint import Complaint
+    from robotrl.drivers.port import SerialPort
+
+    clock = WallClock()
+    try:
+        port = SerialPort(robot.servos.port, USB_BAUD, clock)
+        try:
+            recognise(port, store.commissioned(robot, records), clock)
+        finally:
+            port.close()
+    except Complaint as error:
+        found, _, fix = str(error).rpartition("; ")
+        return Row("servo boards", "missing", found or str(error), fix if found else "check the bus")
+    return Row("servo boards", "ok", "those of the commissioning record")
+
+
+def robot_rows(robot: config.Robot, records: Path | None = None) -> list[Row]:
+    """The robot's ports and records, and where nothing of these is missing, the servos themselves."""
+    rows = [*port_rows(robot), *record_rows(robot, records)]
+    if all(row.state != "missing" for row in rows) and importlib.util.find_spec("serial") is not None:
+        rows.append(board_row(robot, records))
+    return rows
 
 
 def package_rows() -> list[Row]:
@@ -226,7 +256,7 @@ def examine(run: config.Run | None, sim: bool, records: Path | None = None) -> l
     """All rows; those of the robot only where a run is known and it is not the twin."""
     rows = [Row("robotrl", "ok", f"{version_of('robotrl')} in {ROOT}"), *machine_rows(), *package_rows()]
     if run is not None and not sim:
-        rows += [*port_rows(run.robot), *record_rows(run.robot, records)]
+        rows += robot_rows(run.robot, records)
     return rows
 
 

@@ -29,9 +29,10 @@ FORGIVEN = frozenset(("tilt", "episode_fall"))  # a robot that learns to walk fa
 
 
 def with_ports(run: config.Run, ports: dict[str, str]) -> config.Run:
-    """The run with the twin's ports in the place of the robot's: the only difference between the two."""
+    """The run with the twin's ports in the place of the robot's, and its budget of falls: all that differs between the two."""
     robot = dataclasses.replace(
         run.robot,
+        limits=dataclasses.replace(run.robot.limits, falls=run.twin.falls),
         servos=dataclasses.replace(run.robot.servos, port=ports["servos"]),
         imu=dataclasses.replace(run.robot.imu, port=ports["imu"]),
         tracker=dataclasses.replace(run.robot.tracker, port=ports["tracker"]),
@@ -47,6 +48,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="control steps of the policy")
     parser.add_argument("--seed", type=int, help="seed of everything random")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any config field")
+    parser.add_argument("--calibration", type=Path, metavar="DIR", help="folder of the robot's records")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where run directories are made (default: runs)")
     return parser.parse_args(argv)
 
@@ -60,7 +62,7 @@ def main(argv: list[str]) -> int:
     if not args.sim:
         from robotrl.doctor import preflight
 
-        missing = preflight(run)
+        missing = preflight(run, records=args.calibration)
         for row in missing:
             print(f"missing: {row}", file=sys.stderr)
         if missing:
@@ -68,7 +70,7 @@ def main(argv: list[str]) -> int:
             return 2
         from robotrl.calibration.store import calibrated
 
-        run = dataclasses.replace(run, robot=calibrated(run.robot))
+        run = dataclasses.replace(run, robot=calibrated(run.robot, args.calibration))
     from robotrl.nodes.learner import demonstrations
 
     demonstrations(run)  # a complaint comes before anything is written or moves

@@ -152,6 +152,11 @@ def test_no_run_yet(tmp_path):
     assert done.returncode == 2 and "launch/rehearse.sh makes one" in one_line(done.stderr)
 
 
+def test_a_run_looks_for_the_records_where_it_is_told(tmp_path, capfd):
+    assert cli.main(["run", WALK, "--set", "robot.serial=a1", "--calibration", str(tmp_path)]) == 2
+    assert f"missing: calibration: {tmp_path / 'minitaur' / 'a1.json'}: no such file" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     "text", ['{"config": {', "[]", '{"config": {"nme": "x"}}', '{"config": {"steps": "many"}}', "\udcff\udcfe"]
 )

@@ -38,6 +38,11 @@ def test_the_shipped_run_loads():
     assert run.robot.servos.ids == (1, 2, 3, 4, 5, 6, 7, 8) and run.task.history == 5
 
 
+def test_a_robot_may_fall_five_times_before_a_person_looks_and_the_twin_as_often_as_learning_takes():
+    run = config.load(LAUNCH / "walk.toml")
+    assert run.robot.limits.falls == 5 and run.twin.falls >= 100
+
+
 def test_an_unknown_key_names_file_line_and_neighbour(files):
     path = files('name = "x"\n[agent]\nbatch = 64\nbach = 3\n')
     assert complaint(path) == f"{path}:4: unknown key 'agent.bach'; did you mean 'batch'?"

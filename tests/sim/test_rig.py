@@ -56,6 +56,22 @@ def test_an_imu_out_of_its_range_takes_torque_off_within_a_cycle():
     rig.close()
 
 
+@pytest.mark.parametrize(("falls", "resets"), [(0, 0), (400, 1)])
+def test_the_twins_budget_of_falls_is_its_own(falls, resets):
+    """A fall within it goes to a reset; one beyond it waits for the operator."""
+    rig = rig_of(f"twin.falls={falls}", "robot.limits.falls=7")
+    while rig.permit is None or rig.permit.state != "RUN":
+        rig.cycle()
+    states = []
+    while not states or states[-1] not in ("RESET", "READY"):
+        if "RELAX" not in states:
+            rig.twin.world.push((0.0, 150.0, 0.0), 0.02)
+        rig.cycle()
+        states.append(rig.permit.state)
+    assert "RELAX" in states and (states[-1] == "RESET") == bool(resets)
+    rig.close()
+
+
 def test_the_motors_are_off_until_the_operator_enables(wire_tap):
     rig = rig_of()
     rig.twin.wires["servos"].add(wire_tap)
