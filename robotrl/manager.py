@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
         for row in missing:
             print(f"missing: {row}", file=sys.stderr)
         if missing:
-            print(f"robotrl run: {len(missing)} things are missing; nothing has moved", file=sys.stderr)
+            print(f"robotrl run: {len(missing)} missing; nothing has moved", file=sys.stderr)
             return 2
         from robotrl.calibration.store import calibrated
 
