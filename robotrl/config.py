@@ -230,7 +230,7 @@ def _fitting(run: Run, where: Sources) -> None:
         ("agent.target_subset", agent.target_subset, "agent.critics", agent.critics),
         ("steps", run.steps, "agent.capacity", agent.capacity),
     ):
-        require(low <= high, key, f"at most {other}, {high:g}", low, where, other)
+        require(low <= high, key, f"at most {other}, {high:.10g}", low, where, other)
     room = limits.position_max - limits.position_min > 0.001
     require(room, "robot.limits.position_min", f"less than robot.limits.position_max, {limits.position_max:g}",
             limits.position_min, where, "robot.limits.position_max")  # fmt: skip

@@ -81,7 +81,9 @@ class Within:
         """What the number must be and is not; empty when it may be so."""
         if math.isnan(value):
             return "" if self.nan else "a finite number"
-        return f"{self.low:g} or more" if value < self.low else f"{self.high:g} or less" if value > self.high else ""
+        if value < self.low:
+            return f"{self.low:.10g} or more"
+        return f"{self.high:.10g} or less" if value > self.high else ""
 
 
 def within(default: Any, low: float, high: float, nan: bool = False) -> Any:

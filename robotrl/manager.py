@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import shutil
 import signal
 import sys
@@ -50,7 +51,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any config field")
     parser.add_argument("--calibration", type=Path, metavar="DIR", help="folder of the robot's records")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where run directories are made (default: runs)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not 0 <= args.seconds < math.inf:
+        parser.error(f"--seconds must be finite and not negative, not {args.seconds}")
+    return args
 
 
 def main(argv: list[str]) -> int:

@@ -219,7 +219,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--keep-every", type=int, default=0, metavar="N", help="keep the weights of every N transitions too")
     parser.add_argument("--no-video", action="store_true", help="leave out the video")
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.keep_every < 0:
+        parser.error(f"--keep-every must be 0 or more, not {args.keep_every}")
+    return args
 
 
 def main(argv: list[str]) -> int:

@@ -105,6 +105,24 @@ def test_bad_settings(command, setting, said, capfd):
     assert line.startswith(f"robotrl {command}: ") and said in line and setting.split("=")[0] in line
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (f"run {WALK} --sim --seconds nan", "--seconds must be finite and not negative, not nan"),
+        (f"run {WALK} --sim --seconds=-1", "--seconds must be finite and not negative, not -1.0"),
+        (f"rehearse {WALK} --keep-every=-5", "--keep-every must be 0 or more, not -5"),
+    ],
+)
+def test_bad_options(words, said, capfd):
+    with pytest.raises(SystemExit) as done:
+        cli.main(words.split())
+    assert done.value.code == 2 and said in capfd.readouterr().err
+
+
+def test_a_twin_of_no_seed(capfd):
+    assert "seed must be 0 or more, not -1" in complaint(capfd, "twin", "--seed=-1")
+
+
 def test_bad_run_files(tmp_path, capfd):
     bad = tmp_path / "bad.toml"
     assert f"no config file {bad}" in complaint(capfd, "rehearse", str(bad))
