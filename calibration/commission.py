@@ -1,6 +1,6 @@
 """Commissioning: the record a robot needs before its first run. On a stand, legs free; it will move a little.
 
-    python -m robotrl commission [RUN.toml] [--yes]
+    robotrl commission [RUN.toml] [--yes]
 
 Asks each servo who it is, lets its watchdog stop it, wiggles each motor and times the stop. Anything that is
 not as it must be ends the tool with torque off and nothing written.
@@ -97,5 +97,5 @@ def main(argv: list[str]) -> int:
     store.write(record, path)
     print(f"wrote {path}")
     if record.seen == "encoder":
-        print("nobody watched the directions; run it at a terminal once to have them seen")
+        print("nobody watched the directions: a run refuses this record; make it again at a terminal, without --yes")
     return 0

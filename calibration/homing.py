@@ -1,6 +1,6 @@
 """Homing: where each motor's zero is. Writes offsets so that robot angle = sign * (servo angle - offset).
 
-    python -m robotrl calibrate homing [RUN.toml] [--yes]
+    robotrl calibrate homing [RUN.toml] [--yes]
 
 The robot is put in a pose that a jig defines and stays there without torque; nothing moves. A servo's own
 setting stays as it is: offsets are kept on the host (a homing offset in the servo would be lost with it).
@@ -16,6 +16,7 @@ from robotrl import config
 from robotrl.calibration import store, tool
 from robotrl.calibration.store import Calibration, CalibrationError
 from robotrl.clock import Clock, WallClock
+from robotrl.complaint import command
 
 READINGS = 50  # one second at 50 Hz
 SPREAD_RAD = 0.05  # more than this and the robot was moved; encoder noise is a few mrad; chosen
@@ -89,5 +90,5 @@ def main(argv: list[str]) -> int:
         port.close()
     store.write(record, path)
     print(f"wrote {path}\noffsets, rad: {' '.join(f'{o:.4f}' for o in record.offset)}")
-    print("next: python -m robotrl commission")
+    print(f"next: {command('commission')}")
     return 0

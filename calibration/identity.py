@@ -1,4 +1,4 @@
-"""Who each servo is: firmware version and the serial number of its board, asked for by register.
+"""Who each servo is: firmware version and the serial number of its board, asked for by register, and compared with the record.
 
 moteus reference, registers 0x101 (firmware, major << 16 | minor << 8 | micro), 0x120-0x122 (serial number).
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from robotrl.calibration.store import CalibrationError, Commissioning
 from robotrl.clock import Clock
+from robotrl.complaint import command
 from robotrl.drivers import moteus
 from robotrl.drivers.port import DeviceError, Lines, Port
 from robotrl.drivers.tables import Width
@@ -40,6 +42,19 @@ def identify(port: Port, ids: Sequence[int], clock: Clock, checksum: bool = Fals
             raise DeviceError(f"{port.name}: servo {servo} does not say who it is; check its id, cable and power")
         found.append(Identity(_version(values[FIRMWARE]), "".join(f"{values[SERIAL + i]:08x}" for i in range(3))))
     return found
+
+
+def recognise(port: Port, record: Commissioning, clock: Clock) -> None:
+    """Ask each servo for its board's serial number: are these the servos that `record` was made with?
+
+    CalibrationError names the first that is not, DeviceError one that does not say. Moves nothing.
+    """
+    for servo, was, now in zip(record.ids, record.boards, identify(port, record.ids, clock), strict=True):
+        if now.serial != was:
+            raise CalibrationError(
+                f"servo {servo} on {port.name} is board {now.serial}, this robot was commissioned with {was}: another robot, or"
+                f" a new controller; correct servos.port, or make it again: {command('calibrate homing')}, then commission"
+            )
 
 
 def _answer(port: Port, lines: Lines, servo: int, clock: Clock) -> dict[int, int]:

@@ -13,6 +13,7 @@ from robotrl import config
 from robotrl.calibration.store import CalibrationError
 from robotrl.calibration.tool import PERIOD_NS, Chain
 from robotrl.clock import Clock
+from robotrl.complaint import command
 from robotrl.messages import Joints
 
 TIMEOUT_MODE = 11  # moteus: the watchdog stopped it; only mode 0 leaves
@@ -124,7 +125,7 @@ def approach(chain: Chain, servos: config.Servos, clock: Clock, pose: tuple[floa
         if not abs(at - goal) < FAR_RAD:
             raise CalibrationError(
                 f"servo {servo} is {at - goal:+.2f} rad from the homing pose; turn the leg back by hand, or home"
-                " again: python -m robotrl calibrate homing"
+                f" again: {command('calibrate homing')}"
             )
     seconds = max(abs(at - goal) for at, goal in zip(here, pose, strict=True)) / SPEED
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from robotrl import config
-from robotrl.complaint import Complaint
+from robotrl.complaint import Complaint, command
 
 SCHEMA = 1
 
@@ -175,7 +175,7 @@ def same(path: Path, field: str, recorded: object, configured: object) -> None:
     if recorded != configured:
         raise CalibrationError(
             f"{path}: field {field!r} is {recorded}, the robot file says {configured};"
-            f" correct the robot file or make it again: python -m robotrl calibrate homing, then commission"
+            f" correct the robot file or make it again: {command('calibrate homing')}, then commission"
         )
 
 
@@ -192,6 +192,11 @@ def commissioned(robot: config.Robot, override: Path | None = None) -> Commissio
     if record.calibration != digest(path_of(Calibration, robot, override)):
         raise CalibrationError(f"{path}: field 'calibration': the robot was calibrated since; {_again(Commissioning)}")
     same(path, "watchdog_s", record.watchdog_s, robot.servos.watchdog_s)
+    if record.seen != "operator":
+        why = "nobody saw which way the motors turn, and an encoder cannot tell"
+        raise CalibrationError(
+            f"{path}: field 'seen': {why}; make it again at a terminal, without --yes: {_maker(Commissioning)}"
+        )
     return record
 
 
@@ -250,7 +255,7 @@ def _line(error: BaseException) -> str:
 
 
 def _maker(kind: type) -> str:
-    return "python -m robotrl calibrate homing" if kind is Calibration else "python -m robotrl commission"
+    return command("calibrate homing" if kind is Calibration else "commission")
 
 
 def _again(kind: type) -> str:

@@ -43,7 +43,7 @@ def parser(command: str, says: str) -> argparse.ArgumentParser:
     out = argparse.ArgumentParser(f"robotrl {command}", description=says)
     out.add_argument("run", type=Path, nargs="?", default=LAUNCH / "walk.toml", help="a run file that names the robot")
     out.add_argument("--set", action="append", default=[], metavar="A.B=C", help="override a field of the run")
-    out.add_argument("--port", help="the servos' port, instead of the robot file's (e.g. the one of `robotrl twin`)")
+    out.add_argument("--port", help="the servos' port, instead of the robot file's")
     out.add_argument("--serial", help="the robot's serial, instead of the robot file's")
     out.add_argument("--calibration", type=Path, metavar="DIR", help="folder of the records")
     out.add_argument("--yes", action="store_true", help="the robot is in place; ask nothing")

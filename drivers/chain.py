@@ -26,6 +26,7 @@ READS_MAX = 256  # a babbling far end ends the cycle even where the clock stands
 JUMP_S = 0.05  # no joint gets farther than 1.5 x the velocity limit in this time (row 4)
 UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three misses stop the robot (row 1)
 ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
+SILENT = "does not answer; check its id, cable and power"
 TAU = math.tau
 
 _REPLY = struct.Struct("<HbHfffHbHbbb")  # the answer to commands.QUERY, heads included
@@ -150,7 +151,7 @@ class Chain:
         }
 
     def configure(self) -> None:
-        """Bring every servo to `settings`, in RAM, and read back. DeviceError at the first that differs."""
+        """Bring every servo to `settings`, in RAM, and read back. DeviceError at the first that is silent or differs."""
         for servo in self._servos.ids:
             console = self._console(servo)
             for name, want in self.settings().items():
@@ -159,6 +160,8 @@ class Chain:
                 answer = console.ask(f"conf set {name} {want:.8g}")
                 got = console.get(name)
                 if not same(got, want):
+                    if not answer and math.isnan(got):
+                        raise DeviceError(f"{self._who(servo)}: {SILENT}")
                     why = f"{name} reads {got:.6g} after setting {want:.6g} (answer {answer!r})"
                     raise DeviceError(f"{self._who(servo)}: {why}; check cable and firmware")
 
@@ -172,11 +175,11 @@ class Chain:
         complaints = []
         for i, servo in enumerate(self._servos.ids):
             if joints.missed[i]:
-                complaints.append(f"{self._who(servo)}: does not answer; check its id, cable and power")
+                complaints.append(f"{self._who(servo)}: {SILENT}")
             else:
                 complaints += [f"{self._who(servo)}: {what}" for what in self._complaints(i, joints)]
-        # The median, because a latency timer delays every read and a busy machine only some.
-        if not any(joints.missed) and (trip := sorted(trips)[len(trips) // 2]) > ROUND_TRIP_NS:
+        # The fastest, because a latency timer delays every read and a busy machine only some.
+        if not any(joints.missed) and (trip := min(trips)) > ROUND_TRIP_NS:
             where = f"{self._port.name}: {trip / 1e6:.1f} ms a read"
             complaints.append(f"{where}; set the adapter's latency_timer to 1 ms")
         return complaints

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from robotrl import config
 from robotrl.clock import Clock
-from robotrl.drivers.port import DeviceError, Port
+from robotrl.drivers.port import DeviceError, Port, PortError, SerialPort
 from robotrl.messages import Imu
 
 FRAME = 11  # bytes
@@ -27,15 +28,23 @@ STALE_NS = 60_000_000  # without a good sample (safety facts, row 15)
 SAME_MAX = 5  # identical samples in a row: a real sensor has noise (row 15)
 PENDING_MAX = 65_536  # bytes parsed in one read at most
 
-OUTPUT, RATE, SIX_AXIS = 0x02, 0x03, 0x24  # registers
+OUTPUT, RATE, BAUD, SIX_AXIS = 0x02, 0x03, 0x04, 0x24  # registers
 OUTPUT_MASK = 0x0E  # acceleration, rates, angles
 RATE_CODES = {10: 0x06, 20: 0x07, 50: 0x08, 100: 0x09, 200: 0x0B}
+FACTORY_BAUD = 9600  # at which a new sensor says 10 samples a second
+BAUD_CODES = {9600: 0x02, 19200: 0x03, 38400: 0x04, 57600: 0x05, 115200: 0x06, 230400: 0x07}
+LISTEN_NS = 500_000_000  # for frames at that rate
 UNLOCK = bytes.fromhex("ffaa6988b5")
 SAVE = bytes.fromhex("ffaa000000")
 TRIES = 3
 ANSWER_NS = 200_000_000  # for a register's value to come back
+SETTLE_NS = 200_000_000  # for a new baud rate to be taken
 
 _NUMBERS = struct.Struct("<4h")
+
+
+class Silent(DeviceError):
+    """The sensor does not answer at this baud rate."""
 
 
 class Frame(NamedTuple):
@@ -84,11 +93,64 @@ class Parser:
         return found
 
 
+def connect(wiring: config.ImuPort, clock: Clock, say: Callable[[str], None]) -> tuple[Port, WitImu]:
+    """The sensor on its port, configured; one as new, that talks at another baud rate, is set to ours, which is said.
+
+    PortError when the port cannot be opened, DeviceError when the sensor does not do as it is told. The port is closed then.
+    """
+    try:
+        return _configured(wiring, clock)
+    except Silent:
+        if wiring.baud == FACTORY_BAUD or not _set_baud(wiring, clock):
+            raise
+    found = f"{wiring.port}: the imu talked at {FACTORY_BAUD} baud, as new, and was set to {wiring.baud}"
+    try:
+        made = _configured(wiring, clock)
+    except Silent:
+        raise DeviceError(f"{found}; power-cycle it and start again") from None
+    say(found)
+    return made
+
+
+def _configured(wiring: config.ImuPort, clock: Clock) -> tuple[Port, WitImu]:
+    port = SerialPort(wiring.port, wiring.baud, clock)
+    try:
+        sensor = WitImu(port, wiring, clock)
+        sensor.configure()
+    except PortError:
+        port.close()
+        raise
+    return port, sensor
+
+
+def _set_baud(wiring: config.ImuPort, clock: Clock) -> bool:
+    """Listen at the factory's baud rate and, where a sensor is heard, set it to the wiring's; whether one was."""
+    port = SerialPort(wiring.port, FACTORY_BAUD, clock)
+    try:
+        parser, deadline, heard = Parser(), clock.now() + LISTEN_NS, 0
+        while heard < 3 and (data := port.read(deadline)):
+            heard += sum(frame is not None for frame in parser.feed(data))
+        if heard < 3:
+            return False
+        if wiring.baud not in BAUD_CODES:
+            known = ", ".join(map(str, BAUD_CODES))
+            raise DeviceError(f"{wiring.port}: the imu talks at {FACTORY_BAUD} baud; set imu.baud to one of {known}")
+        port.write(UNLOCK + make_set(BAUD, BAUD_CODES[wiring.baud]))
+        clock.sleep_until(clock.now() + SETTLE_NS)
+        port.write(UNLOCK + SAVE)  # for a sensor that takes the new rate only when it is next switched on
+        clock.sleep_until(clock.now() + SETTLE_NS)
+    finally:
+        port.close()
+    return True
+
+
 class WitImu:
     """The sensor on `port`. `errors`: bytes gone astray; `refused`: samples out of range."""
 
     def __init__(self, port: Port, wiring: config.ImuPort, clock: Clock) -> None:
         self.refused = 0
+        self._row = 0  # samples refused since the last good one
+        self._longest, self._longest_at = 0, 0  # such row of late, and when it was so long
         self._port, self._wiring, self._clock = port, wiring, clock
         self._parser = Parser()
         self._accel: tuple[int, ...] = ()
@@ -106,7 +168,8 @@ class WitImu:
     def read(self) -> Imu | None:
         """Parse all that has arrived; the newest complete sample there has ever been, None before the first.
 
-        `t` is the sample's arrival. It is `stale` 60 ms later, and when five samples in a row were identical.
+        `t` is the sample's arrival. It is `stale` 60 ms later, and when five samples in a row were identical; `refused`
+        counts samples out of range in a row, for 60 ms, so that who looks less often than samples come still sees them.
         PortError when the port is lost.
         """
         total = 0
@@ -118,8 +181,11 @@ class WitImu:
         newest = self._newest
         if newest is None:
             return None
-        stale = self._same >= SAME_MAX or self._clock.now() - newest.t >= STALE_NS
-        if stale != newest.stale:
+        now = self._clock.now()
+        stale = self._same >= SAME_MAX or now - newest.t >= STALE_NS
+        if now - self._longest_at >= STALE_NS:
+            self._longest, self._longest_at = self._row, now
+        if stale != newest.stale or self._longest != newest.refused:
             newest = Imu(
                 t=newest.t,
                 roll=newest.roll,
@@ -128,6 +194,7 @@ class WitImu:
                 rates=newest.rates,
                 accel=newest.accel,
                 stale=stale,
+                refused=self._longest,
             )
             self._newest = newest
         return newest
@@ -156,7 +223,7 @@ class WitImu:
                 return
         where = f"{self._port.name}: imu register {register:#04x}"
         if got is None:
-            raise DeviceError(f"{where} is not answered; check cable, power and baud ({self._wiring.baud})")
+            raise Silent(f"{where} is not answered; check cable, power and baud ({self._wiring.baud})")
         raise DeviceError(f"{where} reads {got:#04x} after {value:#04x} was set; power-cycle the sensor")
 
     def _get(self, register: int) -> int | None:
@@ -187,7 +254,11 @@ class WitImu:
     def _complete(self, accel: tuple[int, ...], rates: tuple[int, ...], angles: tuple[int, ...]) -> None:
         if max(map(abs, (*accel, *rates))) >= FULL or abs(angles[1] * ANGLE_SCALE) > PITCH_MAX:
             self.refused += 1
+            self._row += 1
+            if self._row >= self._longest:
+                self._longest, self._longest_at = self._row, self._clock.now()
             return
+        self._row = 0
         raw = (*accel, *rates, *angles)
         self._same = self._same + 1 if raw == self._raw else 1
         self._raw = raw

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from robotrl.complaint import Complaint
+from robotrl.complaint import SETUP, Complaint, command
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # command     module                          what it does
@@ -39,14 +39,19 @@ def main(argv: list[str] | None = None) -> int:
         print(f"robotrl: no command {argv[0]!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     name, rest = argv[0], argv[1:]
-    module = importlib.import_module(COMMANDS[name][0])
     try:
+        module = importlib.import_module(COMMANDS[name][0])
         return int(module.main(rest))
     except KeyboardInterrupt:
         print(f"robotrl {name}: stopped by Ctrl-C", file=sys.stderr)
         return 130
     except Complaint as error:
         print(f"robotrl {name}: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        if not error.name or error.name.partition(".")[0] == "robotrl":
+            raise
+        print(f"robotrl {name}: {error} ({sys.executable}); set up: {SETUP}, then {command(name)}", file=sys.stderr)
         return 2
 
 

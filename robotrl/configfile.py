@@ -1,4 +1,6 @@
-"""From tables to frozen dataclasses: each key known, each value of its field's type, each complaint with file and line.
+"""From tables to frozen dataclasses: each key known, each value of its field's type and within its bound.
+
+Each complaint is one line with file and line, or with the `--set` that is to blame.
 
 Knows no setting by name, but that those of the robot come from a file of their own; the settings are in `robotrl/config.py`.
 """
@@ -7,16 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import math
-import operator
 import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from robotrl.complaint import Complaint
 
@@ -45,6 +46,51 @@ class Source:
         return str(self.path)
 
 
+@dataclass(frozen=True)
+class Sources:
+    """Where the settings of a run come from: its file, its robot's file, and the overrides laid over both."""
+
+    run: Source
+    robot: Source | None = None
+    overrides: tuple[str, ...] = ()  # "a.b=c" each, the last one wins
+
+    def of(self, *keys: str) -> str:
+        """Whence these dotted keys: the last override that touches one of them, else file and line of the first."""
+        for item in reversed(self.overrides):
+            mine = item.partition("=")[0].strip()
+            if any(f"{mine}.".startswith(f"{key}.") or f"{key}.".startswith(f"{mine}.") for key in keys if key):
+                return " ".join(f"--set {item}".split())
+        section, _, rest = keys[0].partition(".")
+        if section == "robot" and self.robot is not None and rest:
+            return self.robot.line(rest.split("."))
+        return self.run.line(keys[0].split("."))
+
+
+@dataclass(frozen=True)
+class Within:
+    """The bound of a number, ends included: beyond it nothing could run, or nothing that anyone can have meant.
+
+    A nan is refused unless `nan` says that it means something.
+    """
+
+    low: float
+    high: float
+    nan: bool = False
+
+    def refusal(self, value: float) -> str:
+        """What the number must be and is not; empty when it may be so."""
+        if math.isnan(value):
+            return "" if self.nan else "a finite number"
+        if value < self.low:
+            return f"{self.low:.10g} or more"
+        return f"{self.high:.10g} or less" if value > self.high else ""
+
+
+def within(default: Any, low: float, high: float, nan: bool = False) -> Any:
+    """A field with its default and its bound; of a list, the bound of each number in it."""
+    return dataclasses.field(default=default, metadata={"within": Within(low, high, nan)})
+
+
 def read(path: Path) -> dict[str, Any]:
     """A TOML file as nested tables."""
     try:
@@ -65,6 +111,8 @@ def override(data: dict[str, Any], item: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text.strip()  # a bare word is a string
     *sections, last = key.strip().split(".")
+    if not sections and last == "robot":
+        raise ConfigError(f"--set {item!r}: the run file names the robot; --set changes its fields, e.g. robot.servos.kp=4")
     for section in sections:
         data = data.setdefault(section, {})
         if not isinstance(data, dict):
@@ -72,13 +120,10 @@ def override(data: dict[str, Any], item: str) -> None:
     data[last] = value
 
 
-def build(cls: type, data: Any, path: str, where: dict[str, Source]) -> Any:
-    """The dataclass `cls` filled from `data`, which stands at the dotted `path`; what `data` leaves out keeps its default.
-
-    `where` has the sources of `data`: the run file under "", the robot file under "robot", each override under its key.
-    """
+def build(cls: type, data: Any, path: str, where: Sources) -> Any:
+    """The dataclass `cls` filled from `data`, which stands at the dotted `path`; what `data` leaves out keeps its default."""
     if not isinstance(data, dict):
-        raise ConfigError(f"{_where(path, where)}: {path or 'the file'} must be a section, not {data!r}")
+        raise ConfigError(f"{where.of(path)}: {path or 'the file'} must be a section, not {data!r}")
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     values = {}
@@ -87,49 +132,46 @@ def build(cls: type, data: Any, path: str, where: dict[str, Source]) -> Any:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(fields)}"
-            raise ConfigError(f"{_where(full, where)}: unknown key {full!r}; {hint}")
+            raise ConfigError(f"{where.of(full)}: unknown key {full!r}; {hint}")
         if dataclasses.is_dataclass(hints[key]):
             values[key] = build(typing.cast(type, hints[key]), value, full, where)
         else:
-            values[key] = _convert(hints[key], value, full, where)
+            values[key] = _convert(hints[key], fields[key].metadata.get("within"), value, full, where)
     return cls(**values)
 
 
-def bound(config: Any, at_least: Mapping[str, float], above_zero: tuple[str, ...], where: dict[str, Source]) -> None:
-    """ConfigError for a number of `config`, by its dotted key, with which nothing could be run."""
-    for key in (*at_least, *above_zero):
-        value, lowest = operator.attrgetter(key)(config), at_least.get(key)
-        asked = "more than 0" if lowest is None else f"{lowest} or more"
-        require(value > 0 if lowest is None else value >= lowest, key, asked, value, where)  # a nan is neither
+def require(holds: bool, key: str, asked: str, value: Any, where: Sources, *others: str) -> None:
+    """ConfigError that the setting `key` must be what is `asked` and not `value`, unless that `holds`.
 
-
-def require(holds: bool, key: str, asked: str, value: Any, where: dict[str, Source]) -> None:
-    """ConfigError that the setting `key` must be what is `asked` and not `value`, unless that `holds`."""
+    `others` are the keys that it does not fit: an override of one of them may be what is wrong.
+    """
     if not holds:
-        raise ConfigError(f"{_where(key, where)}: {key} must be {asked}, not {value}")
+        raise ConfigError(f"{where.of(key, *others)}: {key} must be {asked}, not {value}")
 
 
-def _convert(kind: Any, value: Any, full: str, where: dict[str, Source]) -> Any:
-    if kind is float and value is None:
-        return math.nan
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+def _convert(kind: Any, bound: Within | None, value: Any, full: str, where: Sources) -> Any:
+    """`value` as the field's type asks, within its bound; ConfigError for one that is not."""
+    if typing.get_origin(kind) is Literal:
+        return _choose(typing.get_args(kind), value, full, where)
     if typing.get_origin(kind) is tuple and isinstance(value, list):
         item = typing.get_args(kind)[0]
-        return tuple(_convert(item, v, full, where) for v in value)
-    if kind in (int, float, str, bool) and type(value) is kind:
-        if kind is float and math.isinf(value):
-            raise ConfigError(f"{_where(full, where)}: {full} must be finite, not {value}")
-        return value
-    name = getattr(kind, "__name__", str(kind)) if not isinstance(kind, types.GenericAlias) else "list"
-    raise ConfigError(f"{_where(full, where)}: {full} must be {name}, not {value!r}")
+        return tuple(_convert(item, bound, v, full, where) for v in value)
+    if kind is float and value is None:  # as nan is written in JSON
+        value = math.nan
+    if kind is float and type(value) is int and abs(value) < 1 << 53:
+        value = float(value)
+    if kind not in (int, float, str, bool) or type(value) is not kind:
+        name = getattr(kind, "__name__", str(kind)) if not isinstance(kind, types.GenericAlias) else "list"
+        raise ConfigError(f"{where.of(full)}: {full} must be {name}, not {value!r}")
+    if kind is float:
+        require(not math.isinf(value), full, "finite", value, where)
+    if bound is not None and (asked := bound.refusal(value)):
+        require(False, full, asked, value, where)
+    return value
 
 
-def _where(full: str, where: dict[str, Source]) -> str:
-    """File and line of a key: an override first, then the robot file for its section, then the run file."""
-    if full in where and full != "robot":
-        return f"{where[full].path} {where[full].text}"
-    keys = full.split(".")
-    if keys[0] == "robot" and "robot" in where and len(keys) > 1:
-        return where["robot"].line(keys[1:])
-    return where[""].line(keys)
+def _choose(choices: tuple[Any, ...], value: Any, full: str, where: Sources) -> Any:
+    known = any(type(value) is type(choice) and value == choice for choice in choices)
+    *most, last = map(json.dumps, choices)
+    require(known, full, " or ".join([", ".join(most), last] if most else [last]), repr(value), where)
+    return value

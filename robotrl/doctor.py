@@ -1,6 +1,6 @@
 """What is missing before the first motion, and the line that fixes it.
 
-    python -m robotrl doctor [RUN.toml] [--sim] [--json]
+    robotrl doctor [RUN.toml] [--sim] [--json]
 
 Each row is ok, warning (works, but less well) or missing (that launch refuses to start); the exit code is 2
 when anything is missing. Runs with every import failing: this module needs the standard library and the
@@ -28,11 +28,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from robotrl import config
+from robotrl.complaint import ROOT, SETUP, command
 from robotrl.findport import Verdict, judge
 
-ROOT = Path(__file__).resolve().parent.parent
-SETUP = "bash launch/test.sh"
 GIB = 1 << 30
+USB_BAUD = 115200  # a USB adapter has no baud rate; something must be said
 # module, distribution, what is lost without it; an empty loss: nothing runs without it
 PACKAGES = (
     ("numpy", "numpy", ""),
@@ -89,7 +89,7 @@ def preflight(run: config.Run, sim: bool = False, records: Path | None = None) -
     """
     rows = list(_needed(sim))
     if not sim:
-        rows += [*port_rows(run.robot), *record_rows(run.robot, records)]
+        rows += robot_rows(run.robot, records)
     return [f"{row.name}: {row.found}; {row.fix}" for row in rows if row.state == "missing"]
 
 
@@ -108,7 +108,7 @@ def port_rows(robot: config.Robot) -> Iterator[Row]:
     used = [os.path.realpath(path) for _, path in wires if path]
     if len(set(used)) != len(used):
         found = "two of servos.port, imu.port, tracker.port are the same device"
-        yield Row("ports", "missing", found, "give each its own in the robot file: python -m robotrl find-port")
+        yield Row("ports", "missing", found, f"give each its own in the robot file: {command('find-port')}")
 
 
 def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Row]:
@@ -120,8 +120,8 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
         yield Row("robot serial", "missing", "the robot file names none; calibration is kept by it", fix)
         return
     for name, load, maker in (
-        ("calibration", store.calibrated, "python -m robotrl calibrate homing"),
-        ("commissioning record", store.commissioned, "python -m robotrl commission"),
+        ("calibration", store.calibrated, command("calibrate homing")),
+        ("commissioning record", store.commissioned, command("commission")),
     ):
         try:
             load(robot, records)
@@ -130,6 +130,35 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
             yield Row(name, "missing", found or str(error), fix if found else maker)
         else:
             yield Row(name, "ok", f"of {robot.name} {robot.serial}")
+
+
+def board_row(robot: config.Robot, records: Path | None = None) -> Row:
+    """Whether the servos on the port are those of the record, by their boards' serial numbers. Asks, and moves nothing."""
+    from robotrl.calibration import store
+    from robotrl.calibration.identity import recognise
+    from robotrl.clock import WallClock
+    from robotrl.complaint import Complaint
+    from robotrl.drivers.port import SerialPort
+
+    clock = WallClock()
+    try:
+        port = SerialPort(robot.servos.port, USB_BAUD, clock)
+        try:
+            recognise(port, store.commissioned(robot, records), clock)
+        finally:
+            port.close()
+    except Complaint as error:
+        found, _, fix = str(error).rpartition("; ")
+        return Row("servo boards", "missing", found or str(error), fix if found else "check the bus")
+    return Row("servo boards", "ok", "those of the commissioning record")
+
+
+def robot_rows(robot: config.Robot, records: Path | None = None) -> list[Row]:
+    """The robot's ports and records, and where nothing of these is missing, the servos themselves."""
+    rows = [*port_rows(robot), *record_rows(robot, records)]
+    if all(row.state != "missing" for row in rows) and importlib.util.find_spec("serial") is not None:
+        rows.append(board_row(robot, records))
+    return rows
 
 
 def package_rows() -> list[Row]:
@@ -141,7 +170,7 @@ def package_rows() -> list[Row]:
 def try_package(module: str, distribution: str, loss: str) -> Row:
     """Import one package in a process of its own. `loss` is what is lost without it; empty: everything."""
     state = "warning" if loss else "missing"
-    without = f" (without it: no {loss})" if loss else ""
+    without = f" (lost without it: {loss})" if loss else ""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _TRY, module],
@@ -227,7 +256,7 @@ def examine(run: config.Run | None, sim: bool, records: Path | None = None) -> l
     """All rows; those of the robot only where a run is known and it is not the twin."""
     rows = [Row("robotrl", "ok", f"{version_of('robotrl')} in {ROOT}"), *machine_rows(), *package_rows()]
     if run is not None and not sim:
-        rows += [*port_rows(run.robot), *record_rows(run.robot, records)]
+        rows += robot_rows(run.robot, records)
     return rows
 
 
@@ -253,6 +282,8 @@ def main(argv: list[str]) -> int:
     missing = sum(row.state == "missing" for row in rows)
     warnings = sum(row.state == "warning" for row in rows)
     print(f"{missing} missing, {warnings} warnings" + ("" if args.sim else "; --sim leaves the robot's ports and records out"))
+    if setup := next((row.fix for row in rows if row.fix.startswith("set up")), ""):
+        print(f"first {setup}, then look again: {command('doctor')}")
     if args.json:
         print(json.dumps({"ok": not missing, "rows": [asdict(row) for row in rows]}))
     return 2 if missing else 0

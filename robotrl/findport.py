@@ -1,7 +1,7 @@
 """Which serial port is which: unplug an adapter and see which name goes.
 
-    python -m robotrl find-port         the ports there are, then the one that is unplugged
-    python -m robotrl find-port --list  only the ports there are
+    robotrl find-port         the ports there are, then the one that is unplugged
+    robotrl find-port --list  only the ports there are
 
 Also the judgement of one port that `doctor` and the hardware launch share. Standard library only, so that it
 works where nothing else does.
@@ -21,6 +21,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from robotrl.complaint import command
+
 PATTERNS = (
     "ttyUSB*",
     "ttyACM*",
@@ -29,7 +31,7 @@ PATTERNS = (
 )  # FTDI and alike, CDC, the UARTs of a Jetson and of a Raspberry Pi
 SLOW_MS = 1  # an FTDI chip holds replies back for this long; its own default is 16 ms, most of a control period
 TIOCEXCL, TIOCNXCL = 0x540C, 0x540D
-COMMAND = "python -m robotrl find-port"
+COMMAND = command("find-port")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import shutil
 import signal
 import sys
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 from robotrl import config, rundir
+from robotrl.complaint import command
 from robotrl.messages import Guard
 from robotrl.processes import NODES, OPERATOR, GaveUp, Manager, TwinProcess
 
@@ -28,9 +30,10 @@ FORGIVEN = frozenset(("tilt", "episode_fall"))  # a robot that learns to walk fa
 
 
 def with_ports(run: config.Run, ports: dict[str, str]) -> config.Run:
-    """The run with the twin's ports in the place of the robot's: the only difference between the two."""
+    """The run with the twin's ports in the place of the robot's, and its budget of falls: all that differs between the two."""
     robot = dataclasses.replace(
         run.robot,
+        limits=dataclasses.replace(run.robot.limits, falls=run.twin.falls),
         servos=dataclasses.replace(run.robot.servos, port=ports["servos"]),
         imu=dataclasses.replace(run.robot.imu, port=ports["imu"]),
         tracker=dataclasses.replace(run.robot.tracker, port=ports["tracker"]),
@@ -46,8 +49,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="control steps of the policy")
     parser.add_argument("--seed", type=int, help="seed of everything random")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any config field")
+    parser.add_argument("--calibration", type=Path, metavar="DIR", help="folder of the robot's records")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where run directories are made (default: runs)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not 0 <= args.seconds < math.inf:
+        parser.error(f"--seconds must be finite and not negative, not {args.seconds}")
+    return args
 
 
 def main(argv: list[str]) -> int:
@@ -59,15 +66,15 @@ def main(argv: list[str]) -> int:
     if not args.sim:
         from robotrl.doctor import preflight
 
-        missing = preflight(run)
+        missing = preflight(run, records=args.calibration)
         for row in missing:
             print(f"missing: {row}", file=sys.stderr)
         if missing:
-            print(f"robotrl run: {len(missing)} things are missing; nothing has moved", file=sys.stderr)
+            print(f"robotrl run: {len(missing)} missing; nothing has moved", file=sys.stderr)
             return 2
         from robotrl.calibration.store import calibrated
 
-        run = dataclasses.replace(run, robot=calibrated(run.robot))
+        run = dataclasses.replace(run, robot=calibrated(run.robot, args.calibration))
     from robotrl.nodes.learner import demonstrations
 
     demonstrations(run)  # a complaint comes before anything is written or moves
@@ -115,8 +122,22 @@ def operate(run: config.Run, args: argparse.Namespace, overrides: list[str]) -> 
         if twin is not None:
             twin.close()
         shutil.rmtree(sockets, ignore_errors=True)
+    if code == 2 and nothing_in(directory):  # refused before it began, for a reason that was said
+        shutil.rmtree(directory)
+        return code
     report(directory)
     return code
+
+
+def nothing_in(directory: Path) -> bool:
+    """No transition was recorded: the run is not worth its directory."""
+    from robotrl.replay import Replay
+
+    if not (directory / "replay" / "header.json").is_file():
+        return True
+    replay = Replay.open(directory / "replay")
+    replay.close()
+    return replay.count == 0
 
 
 class Ending:
@@ -198,7 +219,7 @@ def report(directory: Path) -> None:
 
     empty = not (directory / "replay" / "header.json").is_file()
     print("replay  none: the run ended before the policy had begun one" if empty else check(directory))
-    print(f"run     {directory}\nlook    {Path(sys.executable)} -m robotrl plot {directory}")
+    print(f"run     {directory}\nlook    {command(f'plot {directory}')}")
 
 
 if __name__ == "__main__":

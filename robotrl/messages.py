@@ -41,7 +41,10 @@ class Joints(Message, frozen=True, kw_only=True, gc=False):
 
 
 class Imu(Message, frozen=True, kw_only=True, gc=False):
-    """Attitude (rad), body rates (rad/s) and specific force (m/s^2). `stale` is true when no good frame came lately."""
+    """Attitude (rad), body rates (rad/s) and specific force (m/s^2). `stale` is true when no good frame came lately.
+
+    `refused`: how many samples in a row were out of the sensor's range, the longest row of the last 60 ms.
+    """
 
     roll: float
     pitch: float
@@ -49,6 +52,7 @@ class Imu(Message, frozen=True, kw_only=True, gc=False):
     rates: Vector  # (3,) body x, y, z
     accel: Vector  # (3,) body x, y, z
     stale: bool = False
+    refused: int = 0
 
 
 class Pose(Message, frozen=True, kw_only=True, gc=False):

@@ -69,6 +69,12 @@ class Node:
         """A line for the person who started the run: it goes to the node's log, and from there to his screen."""
         print(f"{self.source}: {what}", file=sys.stderr, flush=True)
 
+    def refuse(self, why: object) -> int:
+        """End before anything was begun: the last line of the log is `why`, which the manager says for us. The exit code."""
+        print(why, file=sys.stderr, flush=True)
+        self.close()
+        return 2
+
     def beat(self, note: str = "") -> None:
         """Count one finished loop and say so ten times a second."""
         self.progress += 1

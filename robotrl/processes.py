@@ -114,8 +114,8 @@ class Manager:
         code, said = self._reap(child), last_line(child.log, child.begin)
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         self.say(name, pid, "died", how, len(child.deaths))
-        if code == 2 and not child.deaths:
-            raise GaveUp(said or f"{name} ended with exit code 2; see {child.log}", 2)
+        if code == 2 and said and not child.deaths:
+            raise GaveUp(said, 2)
         now = time.monotonic()
         deaths = [t for t in child.deaths if now - t < WITHIN_S] + [now]
         if len(deaths) > RESTARTS:
@@ -123,6 +123,7 @@ class Manager:
             self.say(name, pid, "gave up", why)
             raise GaveUp(f"{why}: {said or 'it said nothing'}; see {child.log}")
         self.start(child.spec, deaths)
+        how += f": {said}" if code == 2 and said else ""  # who is refused again after a death must say why
         return f"{name} died ({how}) and was started again"
 
     @staticmethod

@@ -79,7 +79,7 @@ def evaluate(
     rig = Rig(run, EVALUATION_SEED + run.seed, deterministic=True)
     source = weights or directory / "weights" / "policy.safetensors"
     if not source.is_file():
-        raise rundir.RunError(f"{source}: no weights yet; train longer than agent.learn_after steps")
+        raise rundir.RunError(_no_weights(source, weights is None, directory / "weights"))
     rig.pilot.take(Actor.load(source), 0, 0)
     film = VideoWriter(directory / "walk.mp4", VIDEO[2], VIDEO[:2]) if video else None
     done: list[dict[str, Any]] = []
@@ -119,6 +119,14 @@ def evaluate(
         metrics.write("evaluation", **result, step_total=run.steps)
         metrics.close()
     return result
+
+
+def _no_weights(source: Path, newest: bool, kept: Path) -> str:
+    """Why there is nothing to evaluate: the run has not learned yet, or a name was mistyped; then what there is."""
+    there = sorted(path.name for path in kept.glob("*.safetensors"))
+    if newest and not there:
+        return f"{source}: no weights yet; train longer than agent.learn_after steps"
+    return f"{source}: no such weights file; in {kept}: {', '.join(there) or 'none'}"
 
 
 class _Traces:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from robotrl.drivers.port import FarEnd, PortError
-from robotrl.sim.senses import FRAME
+from robotrl.sim.senses import ACCELERATION, FRAME
 
 Seconds = Callable[[], float]
 
@@ -162,6 +162,20 @@ class Freeze(Fault):
         return out
 
 
+class Saturate(Fault):
+    """The IMU's accelerometer breaks: its readings stand at the end of their range, in frames that are otherwise whole."""
+
+    def outward(self, data: bytes) -> bytes:
+        out = b""
+        for at in range(0, len(data), FRAME):
+            frame = data[at : at + FRAME]
+            if len(frame) == FRAME and frame[1] == ACCELERATION:
+                body = frame[:2] + b"\xff\x7f" * 3 + frame[8:10]
+                frame = body + bytes([sum(body) & 0xFF])
+            out += frame
+        return out
+
+
 class Silence(Fault):
     """Nothing passes: a cut cable, a tracker that has lost the robot."""
 
@@ -192,13 +206,14 @@ def _pieces(data: bytes) -> list[bytes]:
 
 
 WIRES = ("servos", "imu", "tracker")
-HOME = {"freeze": "imu", "lose": "tracker"}  # the wire meant when none is named
+HOME = {"freeze": "imu", "saturate": "imu", "lose": "tracker"}  # the wire meant when none is named
 
 
 def from_line(line: dict[str, object], rng: np.random.Generator, now: Seconds) -> tuple[str, Fault, float]:
     """Wire, fault and duration (s) that a control line asks for, e.g. {"fault": "mute", "servo": 3, "for_s": 1}.
 
-    Faults: drop (chance), corrupt (rate), delay (seconds), mute (servo), freeze, lose, silence, close; `wire` is one of WIRES.
+    Faults: drop (chance), corrupt (rate), delay (seconds), mute (servo), freeze, saturate, lose, silence, close;
+    `wire` is one of WIRES.
     Raises ValueError naming what is wrong.
     """
     kind = line.get("fault")
@@ -218,6 +233,7 @@ def from_line(line: dict[str, object], rng: np.random.Generator, now: Seconds) -
         "delay": lambda: Delay(now, number("seconds", 0.01)),
         "mute": lambda: Mute(int(number("servo", 1))),
         "freeze": Freeze,
+        "saturate": Saturate,
         "lose": Silence,
         "silence": Silence,
         "close": Unplugged,

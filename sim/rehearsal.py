@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -204,6 +205,17 @@ class Training:
         self.rig.close()
 
 
+def long_enough(run: config.Run) -> None:
+    """RehearsalError for a run that would end before its first update: it would have nothing to evaluate."""
+    agent = run.agent
+    if int((run.steps - agent.learn_after) * agent.updates_per_step) < 1:
+        needed = agent.learn_after + math.ceil(1 / agent.updates_per_step)
+        raise RehearsalError(
+            f"steps = {run.steps} end before the first update, agent.learn_after = {agent.learn_after}; "
+            f"ask for {needed} or more, or set agent.learn_after lower"
+        )
+
+
 def start(run: config.Run, directory: Path, console: Console, keep_every: int = 0) -> Training:
     """A training about to begin. One that cannot is no run: its directory goes again."""
     try:
@@ -229,7 +241,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--keep-every", type=int, default=0, metavar="N", help="keep the weights of every N transitions too")
     parser.add_argument("--no-video", action="store_true", help="leave out the video")
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.keep_every < 0:
+        parser.error(f"--keep-every must be 0 or more, not {args.keep_every}")
+    return args
 
 
 def main(argv: list[str]) -> int:
@@ -238,6 +253,7 @@ def main(argv: list[str]) -> int:
     overrides += [f"steps={args.steps}"] if args.steps is not None else []
     overrides += [f"seed={args.seed}"] if args.seed is not None else []
     run = config.load(args.run, overrides)
+    long_enough(run)
     demonstrations(run)  # a complaint comes before anything is written
     console = Console(stderr=args.json)
     directory = rundir.create(run, args.out, "lockstep")

@@ -6,6 +6,8 @@ the twin's. One `cycle` is one control period: the world moves on, then every pa
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from robotrl.clock import LockstepClock
@@ -43,7 +45,8 @@ class Rig:
         self.tracker = PoseStream(ports["tracker"], self.clock)
         self._epoch = 0
         self._nonce = 0
-        self.sentry = Sentry(run, self._next_epoch, self._next_nonce)
+        limits = replace(run.robot.limits, falls=run.twin.falls)
+        self.sentry = Sentry(replace(run, robot=replace(run.robot, limits=limits)), self._next_epoch, self._next_nonce)
         self.resetter = Resetter(run)
         self.pilot = Pilot(run, replay, seed, deterministic)
         self.rng = np.random.default_rng([seed, 2])

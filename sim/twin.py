@@ -147,10 +147,10 @@ def with_robot(run: config.Run, name: str | None, robots: Path) -> config.Run:
 def main(argv: list[str]) -> int:
     args = parse(argv)
     path = run_file(args.run)
-    run = with_robot(config.load(path, args.set), args.robot, path.parent / "robots")
+    run = with_robot(config.load(path, [*args.set, f"seed={args.seed}"]), args.robot, path.parent / "robots")
     words = os.dup(1)  # where our one line goes: physics prints on descriptor 1 from C
     os.dup2(2, 1)
-    twin = Twin(run, args.seed, WallClock())
+    twin = Twin(run, run.seed, WallClock())
     server = Server(twin, args.until_eof)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())

@@ -13,6 +13,7 @@ import safetensors.numpy
 
 from robotrl import cli, config, rundir
 from robotrl.agents import nets
+from robotrl.complaint import command
 from robotrl.replay import Replay
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,13 +93,34 @@ def test_unknown_command(capfd):
         ("twin.battery_v=inf", "must be finite"),
         ("seed=-1", "seed must be 0 or more, not -1"),
         ("agent.n_step=0", "agent.n_step must be 1 or more, not 0"),
-        ("task.stuck_s=0", "task.stuck_s must be more than 0, not 0.0"),
+        ("task.stuck_s=0", "task.stuck_s must be 0.1 or more, not 0.0"),
+        ("agent.engine=warp", 'must be "auto", "fused", "torch" or "reference", not'),
+        ("agent.name=ppo", 'agent.name must be "sac", not'),
+        ("robot.servos.kp=-1", "robot.servos.kp must be 0.1 or more, not -1.0"),
         ("agent", "write --set section.key=value"),
     ],
 )
 def test_bad_settings(command, setting, said, capfd):
     line = complaint(capfd, command, WALK, "--set", setting)
     assert line.startswith(f"robotrl {command}: ") and said in line and setting.split("=")[0] in line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (f"run {WALK} --sim --seconds nan", "--seconds must be finite and not negative, not nan"),
+        (f"run {WALK} --sim --seconds=-1", "--seconds must be finite and not negative, not -1.0"),
+        (f"rehearse {WALK} --keep-every=-5", "--keep-every must be 0 or more, not -5"),
+    ],
+)
+def test_bad_options(words, said, capfd):
+    with pytest.raises(SystemExit) as done:
+        cli.main(words.split())
+    assert done.value.code == 2 and said in capfd.readouterr().err
+
+
+def test_a_twin_of_no_seed(capfd):
+    assert "seed must be 0 or more, not -1" in complaint(capfd, "twin", "--seed=-1")
 
 
 def test_bad_run_files(tmp_path, capfd):
@@ -120,12 +142,10 @@ def test_bad_run_files(tmp_path, capfd):
     [
         ("twin.terrain=moon", "use flat, slope:+5"),
         ("twin.urdf=quadruped/spirit40.urdf", "rainbow_dash"),
-        ("agent.engine=warp", "use auto, fused, torch or reference"),
-        ("agent.name=ppo", 'write agent.name = "sac"'),
     ],
 )
 def test_a_setting_of_the_right_type_that_does_not_exist(setting, said, tmp_path):
-    done = robotrl("rehearse", WALK, "--steps", "10", "--out", str(tmp_path), "--set", setting)
+    done = robotrl("rehearse", WALK, "--out", str(tmp_path), "--set", setting)
     assert done.returncode == 2 and said in one_line(done.stderr) and not done.stdout
     assert not list(tmp_path.iterdir()), "a run that never began left its directory"
 
@@ -148,6 +168,11 @@ def test_a_run_directory_that_is_not_there(command, tmp_path, capfd):
 def test_no_run_yet(tmp_path):
     done = robotrl("eval", cwd=tmp_path)
     assert done.returncode == 2 and "launch/rehearse.sh makes one" in one_line(done.stderr)
+
+
+def test_a_run_looks_for_the_records_where_it_is_told(tmp_path, capfd):
+    assert cli.main(["run", WALK, "--set", "robot.serial=a1", "--calibration", str(tmp_path)]) == 2
+    assert f"missing: calibration: {tmp_path / 'minitaur' / 'a1.json'}: no such file" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -227,6 +252,19 @@ def test_corrupt_weights(run_dir, capfd):
     assert "no weights yet" in complaint(capfd, "eval", str(run_dir), "--episodes", "1")
 
 
+def test_eval_of_weights_that_are_not_there_names_what_is(run_dir, capfd):
+    typo = run_dir / "weights" / "polciy.safetensors"
+    line = complaint(capfd, "eval", str(run_dir), "--episodes", "1", "--weights", str(typo))
+    assert f"{typo}: no such weights file" in line and line.endswith(f"{run_dir / 'weights'}: policy.safetensors")
+
+
+@pytest.mark.parametrize("steps", ["10", "2000"])
+def test_a_rehearsal_that_would_end_before_it_learns_is_refused_at_once(steps, tmp_path, capfd):
+    line = complaint(capfd, "rehearse", WALK, "--steps", steps, "--out", str(tmp_path / "runs"))
+    assert f"steps = {steps} end before the first update" in line and "ask for 2001 or more" in line
+    assert not (tmp_path / "runs").exists()
+
+
 def test_eval_works_on_a_whole_one(run_dir, capfd):
     """The other side of the tests above: what they spoil was good."""
     assert cli.main(["eval", str(run_dir), "--episodes", "1", "--json"]) == 0
@@ -278,6 +316,32 @@ def test_eval_on_ground_that_is_not_there(run_dir, capfd):
 def test_console_without_a_terminal(run_dir):
     done = robotrl("console", str(run_dir))
     assert done.returncode == 2 and "needs a terminal" in one_line(done.stderr)
+
+
+@pytest.mark.parametrize(
+    "words", ["rehearse launch/walk.toml", "run launch/walk.toml --sim", "console", "calibrate homing", "twin"]
+)
+def test_without_the_packages_every_command_says_how_to_get_them(words, tmp_path):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from robotrl import cli; sys.exit(cli.main(sys.argv[2].split()))"
+    start = [sys.executable, "-I", "-S", "-B", "-c", code, str(ROOT), words]
+    done = subprocess.run(start, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    line, name = one_line(done.stderr), words.split()[0]
+    assert done.returncode == 2 and line.startswith(f"robotrl {name}: No module named ")
+    assert line.endswith(f"; set up: bash launch/env.sh, then .venv/bin/python -m robotrl {name}")
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_bug():
+    with pytest.raises(ModuleNotFoundError), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(cli.COMMANDS, "plot", ("robotrl.nonsense", ""))
+        cli.main(["plot"])
+
+
+def test_a_command_is_printed_as_it_can_be_typed(monkeypatch, tmp_path):
+    python = tmp_path / ".venv" / "bin" / "python"
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert command("plot x") == f"{python} -m robotrl plot x"
+    monkeypatch.chdir(tmp_path)
+    assert command("plot x") == ".venv/bin/python -m robotrl plot x"
 
 
 def test_a_bug_is_not_dressed_up_as_a_complaint(monkeypatch):

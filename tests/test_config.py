@@ -1,6 +1,9 @@
 """Configuration: every field read, every mistake one line with file, line and the nearest name."""
 
+import dataclasses
 import json
+import math
+import typing
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,11 @@ def complaint(path, overrides=()):
 def test_the_shipped_run_loads():
     run = config.load(LAUNCH / "walk.toml")
     assert run.robot.servos.ids == (1, 2, 3, 4, 5, 6, 7, 8) and run.task.history == 5
+
+
+def test_a_robot_may_fall_five_times_before_a_person_looks_and_the_twin_as_often_as_learning_takes():
+    run = config.load(LAUNCH / "walk.toml")
+    assert run.robot.limits.falls == 5 and run.twin.falls >= 100
 
 
 def test_an_unknown_key_names_file_line_and_neighbour(files):
@@ -77,13 +85,101 @@ def test_mistakes_in_an_override(files, item):
         ("target_subset = -1", "agent.target_subset must be 0 or more, not -1"),
         ("critics = 4\ntarget_subset = 5", "agent.target_subset must be at most agent.critics, 4, not 5"),
         ('actor_value = "max"', """agent.actor_value must be "min" or "mean", not 'max'"""),
-        ("dropout = 1", "agent.dropout must be less than 1, not 1.0"),
+        ("dropout = 1", "agent.dropout must be 0.99 or less, not 1.0"),
+        ("hidden = []", "agent.hidden must be 1 to 8 layers, not []"),
+        ("capacity = 100", "steps must be at most agent.capacity, 100, not 30000"),
         ("dropout = -0.1", "agent.dropout must be 0 or more, not -0.1"),
     ],
 )
 def test_an_agent_that_makes_no_sense(files, text, want):
     path = files(f"[agent]\n{text}\n")
-    assert complaint(path) == f"{path}:{2 + text.count(chr(10))}: {want}"
+    line = "" if want.startswith("steps") else f":{2 + text.count(chr(10))}"  # a default stands in no line
+    assert complaint(path) == f"{path}{line}: {want}"
+
+
+def numbers(cls=config.Run, path=""):
+    """Every setting that is a number or a list of them: dotted key, its field, whether it is a list, whether it is whole."""
+    for field in dataclasses.fields(cls):
+        kind, key = typing.get_type_hints(cls)[field.name], f"{path}{field.name}"
+        if dataclasses.is_dataclass(kind):
+            yield from numbers(kind, f"{key}.")
+        item = (typing.get_args(kind) or [kind])[0]
+        if item in (int, float):
+            yield key, field, typing.get_origin(kind) is tuple, item is int
+
+
+NUMBERS = [pytest.param(*row, id=row[0]) for row in numbers()]
+
+
+def test_the_numbers_are_all_found():
+    assert len(NUMBERS) > 80
+
+
+@pytest.mark.parametrize(("key", "field", "many", "whole"), NUMBERS)
+def test_every_number_has_a_bound_and_its_default_is_within(key, field, many, whole):
+    bound = field.metadata["within"]
+    assert math.isfinite(bound.low) and math.isfinite(bound.high)
+    assert all(bound.low <= value <= bound.high for value in (field.default if many else [field.default]))
+
+
+@pytest.mark.parametrize(("key", "field", "many", "whole"), NUMBERS)
+def test_a_number_out_of_its_bound_is_named_with_its_place(files, tmp_path, key, field, many, whole):
+    bound = field.metadata["within"]
+    beyond = (math.floor(bound.low) - 1, math.ceil(bound.high) + 1) if whole else (bound.low - 0.01, bound.high + 0.01)
+    wrong = [*beyond, -math.inf, math.inf, *([] if bound.nan else [math.nan])]
+    for value in wrong:
+        text = f"[{value}]" if many else f"{value}"
+        said = complaint(files(""), [f"{key}={text}"])
+        assert said.startswith(f"--set {key}={text}: {key} must be ")
+    section, _, name = f".{key}".rpartition(".")
+    robot = tmp_path / "robots" / "minitaur.toml"
+    text = f"[{wrong[0]}]" if many else f"{wrong[0]}"
+    if section.startswith(".robot"):
+        head = f"[{section.removeprefix('.robot').strip('.')}]\n" if section != ".robot" else ""
+        robot.write_text(f"{head}{name} = {text}\n")
+        path, place = files(""), f"{robot}:{1 + bool(head)}"
+    else:
+        head = f"[{section.strip('.')}]\n" if section else ""
+        path = files(f"{head}{name} = {text}\n")
+        place = f"{path}:{1 + bool(head)}"
+    assert complaint(path).startswith(f"{place}: {key} must be ")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("robot.servos.ids=[1,2]", "robot.servos.ids must be 8 ids, no two alike, not [1, 2]"),
+        ("robot.servos.ids=[1,1,3,4,5,6,7,8]", "no two alike"),
+        ("robot.servos.sign=[1,2]", "robot.servos.sign must be 1 or -1, not 2"),
+        ("robot.servos.sign=[1,-1]", "robot.servos.sign must be 8 numbers, one a motor"),
+        ("robot.servos.offset=[0]", "robot.servos.offset must be 8 numbers, one a motor"),
+        ("robot.limits.position_min=9", "robot.limits.position_min must be less than robot.limits.position_max, 3.6, not 9.0"),
+        ("robot.limits.position_max=0.2", "robot.limits.position_min must be less than robot.limits.position_max, 0.2, not 0.4"),
+        ("robot.servos.max_torque=1", "robot.servos.continuous_torque must be at most robot.servos.max_torque, 1, not 2.8"),
+        ("robot.servos.watchdog_s=0.03", "robot.servos.watchdog_s must be 0.04 or more, two periods of task.rate_hz, not 0.03"),
+        ("task.name=moon", "task.name must be \"walk\", not 'moon'"),
+        ("robot.kind=hexapod", "robot.kind must be \"minitaur\", not 'hexapod'"),
+        ("robot.stop_profile=hold", "robot.stop_profile must be \"damp\", not 'hold'"),
+        ("robot.imu.rate_hz=150", "robot.imu.rate_hz must be 50, 100 or 200, not 150"),
+        ("agent.engine=warp", 'agent.engine must be "auto", "fused", "torch" or "reference", not \'warp\''),
+        ("name=a/b", "name must be letters, digits, '.', '_' and '-' alone: it names directories, not 'a/b'"),
+        ("name=", "name must be letters"),
+        ("agent.batch=true", "agent.batch must be int, not True"),
+        ("agent.discount=1" + "0" * 400, "agent.discount must be float"),
+        ("agent.batch.x=3", "agent.batch must be int, not {'x': 3}"),
+        ("agent=3", "agent must be a section, not 3"),
+        ("robot=other", "the run file names the robot"),
+        ("robot.servos=3", "robot.servos must be a section, not 3"),
+    ],
+)
+def test_an_override_that_makes_no_sense_is_blamed_itself(files, setting, said):
+    line = complaint(files(""), ["task.history=4", setting])
+    assert line.startswith(f"--set {setting.strip()}") or line.startswith(f"--set {setting!r}: "), line
+    assert said in line
+
+
+def test_of_two_overrides_the_last_is_blamed(files):
+    assert complaint(files(""), ["agent.batch=0", "agent.batch=-1"]).startswith("--set agent.batch=-1: ")
 
 
 def test_overrides_and_round_trip(files):

@@ -6,8 +6,11 @@ import fcntl
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
+import threading
+import time
 import tty
 from collections import namedtuple
 from dataclasses import replace
@@ -17,6 +20,8 @@ import pytest
 
 from robotrl import config, doctor, findport
 from robotrl.calibration import store
+from robotrl.drivers import moteus
+from robotrl.drivers.tables import Width
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,7 +49,7 @@ def records(tmp_path, serial="a1"):
         **common,
         calibration=store.digest(path),
         firmware=("1",) * 8,
-        boards=("1",) * 8,
+        boards=tuple(f"{i:024x}" for i in ids),
         watchdog_s=0.1,
         trip_s=zeros,
         moved=zeros,
@@ -66,13 +71,36 @@ def run_on(*ports: str, serial: str = "a1") -> config.Run:
     return config.Run(robot=robot)
 
 
+def answer(near: int, done: threading.Event) -> None:
+    """Be eight servos whose boards' serial numbers end in their ids, at the far end of a line."""
+    heard = b""
+    while not done.is_set():
+        time.sleep(0.002)
+        try:
+            heard += os.read(near, 4096) if select.select([near], [], [], 0.02)[0] else b""
+        except OSError:  # nobody has the near end open
+            continue
+        *lines, heard = heard.split(b"\n")
+        for line in lines:
+            sent = moteus.parse_line(line.replace(b"can send ", b"rcv "))
+            servo, host = sent.can_id & 0x7F, sent.can_id >> 8 & 0x7F
+            frame = moteus.make_reply(0x101, Width.INT32, 1) + moteus.make_reply(0x120, Width.INT32, 0, 0, servo)
+            os.write(near, b"OK\nrcv %04x %b\n" % (servo << 8 | host, frame.hex().encode()))
+
+
 @pytest.fixture
 def three_lines():
     pairs = [pty.openpty() for _ in range(3)]
     names = [os.ttyname(far) for _, far in pairs]
-    for _, far in pairs:
+    for near, far in pairs:
+        tty.setraw(near)
         os.close(far)
+    done = threading.Event()
+    servos = threading.Thread(target=answer, args=(pairs[0][0], done))
+    servos.start()
     yield names
+    done.set()
+    servos.join()
     for near, _ in pairs:
         os.close(near)
 
@@ -80,6 +108,32 @@ def three_lines():
 def test_a_robot_that_lacks_nothing_may_start(tmp_path, three_lines):
     records(tmp_path)
     assert doctor.preflight(run_on(*three_lines), sim=False, records=tmp_path) == []
+
+
+def test_servos_of_another_robot_on_the_port_are_told_by_their_boards(tmp_path, three_lines):
+    records(tmp_path)
+    path = tmp_path / "minitaur" / "a1.commissioning.json"
+    path.write_text(path.read_text().replace(f"{3:024x}", f"{99:024x}"))
+    (line,) = doctor.preflight(run_on(*three_lines), sim=False, records=tmp_path)
+    assert line.startswith(
+        f"servo boards: servo 3 on {three_lines[0]} is board {3:024x}, this robot was commissioned with {99:024x}"
+    )
+    assert "correct servos.port" in line and "\n" not in line
+
+
+def test_servos_that_are_silent_are_named_before_anything_starts(tmp_path, three_lines, monkeypatch):
+    monkeypatch.setattr(moteus, "make_reply", lambda *_: b"")
+    records(tmp_path)
+    (line,) = doctor.preflight(run_on(*three_lines), sim=False, records=tmp_path)
+    assert line.startswith("servo boards: ") and "servo 1 does not say who it is; check its id, cable and power" in line
+
+
+def test_a_record_that_nobody_saw_does_not_let_a_robot_start(tmp_path, three_lines):
+    records(tmp_path)
+    path = tmp_path / "minitaur" / "a1.commissioning.json"
+    path.write_text(path.read_text().replace("operator", "encoder"))
+    (line,) = doctor.preflight(run_on(*three_lines), sim=False, records=tmp_path)
+    assert line.startswith("commissioning record: ") and "nobody saw" in line
 
 
 def test_a_robot_that_lacks_everything_is_told_all_of_it(tmp_path):
@@ -196,7 +250,7 @@ def test_a_package_that_fails_or_crashes_is_a_row_with_its_fix(tmp_path, monkeyp
     row = doctor.try_package("broken", "broken", "")
     assert row.state == "missing" and says in row.found and row.fix
     lesser = doctor.try_package("broken", "broken", "the plots")
-    assert lesser.state == "warning" and "without it: no the plots" in lesser.found
+    assert lesser.state == "warning" and "lost without it: the plots" in lesser.found
 
 
 def test_a_right_that_is_refused_is_a_warning():
@@ -214,6 +268,12 @@ def test_it_runs_with_every_import_failing(tmp_path):
     assert done.returncode == 2, done.stderr
     rows = {row["name"]: row for row in json.loads(done.stdout.splitlines()[-1])["rows"]}
     assert rows["robotrl"]["state"] == "ok" and "servos port" in rows
+    last = done.stdout.splitlines()[-2]
+    assert (
+        last
+        == f"first set up again: rm -rf .venv && bash launch/env.sh, then look again: {ROOT}/.venv/bin/python -m robotrl doctor"
+    )
+    assert f"{ROOT}/.venv/bin/python -m robotrl find-port" in rows["servos port"]["fix"]
     for _, distribution, loss in doctor.PACKAGES:
         assert rows[distribution]["state"] == ("warning" if loss else "missing")
         assert rows[distribution]["fix"]

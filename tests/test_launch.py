@@ -89,6 +89,17 @@ def test_the_first_command_sets_up_torch_first_and_the_second_does_not(checkout)
     assert len(checkout.installs()) == 2
 
 
+def test_the_set_up_alone_sets_up_and_starts_nothing(checkout):
+    """What a person is told to type where packages are missing."""
+    code, out, said = checkout.run("env.sh")
+    assert (code, out) == (0, []) and said[-1] == "set-up: done" and len(checkout.installs()) == 2
+    code, out, said = checkout.run("env.sh", FAKE_PIP="ERROR: network is unreachable", ROBOTRL_PYTHON=str(checkout.python))
+    assert (code, out, said) == (0, [], []), "nothing to do"
+    (checkout.root / ".venv" / "stamp").unlink()
+    code, _, said = checkout.run("env.sh", FAKE_PIP="ERROR: network is unreachable")
+    assert code == 2 and "no network" in said[-1]
+
+
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "launch/env.sh"])
 def test_a_change_of_what_it_is_made_from_sets_up_again(checkout, name):
     checkout.run()

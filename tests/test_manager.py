@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,9 @@ def test_the_last_line_of_this_life(tmp_path):
     assert last_line(log, 4) == "ValueError: x"
 
 
-def test_the_twins_ports_are_the_only_difference():
+def test_the_twins_ports_and_its_budget_of_falls_are_the_only_difference():
     run = with_ports(Run(), {"servos": "/a", "imu": "/b", "tracker": "/c"})
+    assert (Run().robot.limits.falls, run.robot.limits.falls) == (5, Run().twin.falls)
     assert (run.robot.servos.port, run.robot.imu.port, run.robot.tracker.port) == ("/a", "/b", "/c")
-    assert with_ports(run, {"servos": "", "imu": "", "tracker": ""}) == Run()
+    run = with_ports(run, {"servos": "", "imu": "", "tracker": ""})
+    assert replace(run, robot=replace(run.robot, limits=Run().robot.limits)) == Run()

@@ -73,6 +73,30 @@ def test_without_the_robot_the_preflight_names_what_is_missing_and_nothing_moves
     assert not (tmp_path / "runs").exists()
 
 
+MUTE = """
+import os, sys
+from robotrl import cli, manager
+
+class Twin(manager.TwinProcess):
+    def __init__(self, *words):
+        super().__init__(*words)
+        os.write(self.write_fd, b'{"fault": "mute", "servo": 3}\\n')
+
+manager.TwinProcess = Twin
+sys.exit(cli.main(["run", "launch/walk.toml", "--sim", "--seconds", "30", "--out", sys.argv[1]]))
+"""
+
+
+def test_a_servo_that_is_mute_at_the_start_is_one_line_and_leaves_no_directory(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", MUTE, str(tmp_path / "runs")],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith("robotrl run: servo 3 on ") and "does not answer" in line
+    assert "servo 3" not in done.stdout and not list((tmp_path / "runs").iterdir())
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [("robot.servos.sign=[1]", "sign"), ("twin.urdf=none.urdf", "none.urdf"), ("agnet.batch=1", "did you mean 'agent'")],

@@ -183,6 +183,7 @@ class Sentry:
             servo_timeout=joints is not None and 11 in joints.mode,
             imu_age_s=self._age("Imu", now),
             imu_same_in_row=self._stale_imu and 5,
+            imu_implausible_in_row=imu.refused if imu is not None else 0,
             tilt_rad=max(abs(imu.roll), abs(imu.pitch)) if imu and math.isfinite(imu.roll + imu.pitch) else math.nan,
             pose_age_s=self._age("Pose", now),
             action_age_s=math.inf if self._used_action == NEVER else (now - self._used_action) * 1e-9,

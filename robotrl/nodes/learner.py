@@ -167,9 +167,7 @@ def wall_clock(directory: Path) -> int:
             return 0
         student = _student(node, replay)
     except (ValueError, Complaint) as error:  # what does not exist here, or a checkpoint of another agent
-        node.say(error)
-        node.close()
-        return 2
+        return node.refuse(error)
     saved = student.updates
     status = node.bus.publisher("learner")
     every = max(1, int(node.run.agent.publish_every * node.run.agent.updates_per_step))

@@ -15,7 +15,7 @@ import numpy as np
 from robotrl.clock import Clock
 from robotrl.config import Robot
 from robotrl.drivers.chain import Chain
-from robotrl.drivers.port import PortError, SerialPort
+from robotrl.drivers.port import DeviceError, PortError, SerialPort
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
 from robotrl.node import Node
 from robotrl.nodes.wire import Wire
@@ -152,7 +152,7 @@ class Driver:
         self.wire = Wire(node, self.connect)
 
     def connect(self) -> tuple[SerialPort, ServoLoop]:
-        """Open the port, stop every servo, configure it, check it. PortError, ValueError: nothing has moved."""
+        """Open the port, stop every servo, configure it, check it. PortError, ValueError: nothing has moved, nothing will."""
         robot = self.node.run.robot
         port = SerialPort(robot.servos.port, USB_BAUD, self.node.clock)
         try:
@@ -161,8 +161,8 @@ class Driver:
                 self.node.say("the servos' own watchdog had stopped them")
             chain.stop()
             chain.configure()
-            for complaint in chain.check():
-                self.node.say(complaint)
+            if complaints := chain.check():
+                raise DeviceError(complaints[0] + (f" (and {len(complaints) - 1} more)" if complaints[1:] else ""))
             loop = ServoLoop(robot, chain, self.node.clock, self.period_s)
         except (PortError, ValueError):
             port.close()
@@ -229,9 +229,7 @@ def main(argv: list[str]) -> int:
     try:
         driver = Driver(node)
     except (PortError, ValueError) as error:
-        node.say(error)
-        node.close()
-        return 2
+        return node.refuse(error)
     node.pace(20)
     try:
         driver.serve()

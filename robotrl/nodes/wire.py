@@ -25,10 +25,11 @@ class Wire(Generic[Device]):
         self._port, device = connect()
         self.device: Device | None = device
         self._retry = 0
+        self._said = ""
 
     def lost(self, error: PortError) -> None:
         """The port has just failed: close it, say so, and look for it once a second."""
-        self._node.say(error)
+        self._say(str(error))
         self._port.close()
         self.device = None
         self._retry = self._node.clock.now() + RETRY_NS
@@ -41,10 +42,18 @@ class Wire(Generic[Device]):
         self._retry = now + RETRY_NS
         try:
             self._port, self.device = self._connect()
-        except PortError:
+        except PortError as error:
+            self._say(str(error))
             return False
+        self._said = ""
         self._node.say(f"{self._port.name}: is back")
         return True
+
+    def _say(self, why: str) -> None:
+        """Why it cannot be had, once and not at every try."""
+        if why != self._said:
+            self._node.say(why)
+        self._said = why
 
     def close(self) -> None:
         self._port.close()
@@ -61,9 +70,7 @@ def sense(
     try:
         wire = Wire(node, connect)
     except (PortError, ValueError) as error:
-        node.say(error)
-        node.close()
-        return 2
+        return node.refuse(error)
     node.hurry(PRIORITY)
     publisher = node.bus.publisher(topic)
     for _ in node.every(period_ns):

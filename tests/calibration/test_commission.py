@@ -25,12 +25,12 @@ def calibration(chain, robot, clock, tmp_path):
 
 
 def test_a_sound_robot_gets_its_record(chain, robot, clock, calibration, tmp_path):
-    record = commission.commission(chain, robot, clock, WHO, calibration)
+    record = commission.commission(chain, robot, clock, WHO, calibration, lambda i: True)
     assert chain.configured
     assert all(0.09 <= trip <= 0.12 for trip in record.trip_s)
     assert record.moved == pytest.approx((measure.STEP_RAD,) * 8, rel=0.05)
     assert 0.0 < record.stop_s < 0.5
-    assert (record.seen, record.firmware[0]) == ("encoder", "1.2.0")
+    assert (record.seen, record.firmware[0]) == ("operator", "1.2.0")
     assert chain.calls[-1] == "stop" and chain.confirmed_off()
     store.write(record, store.path_of(store.Commissioning, robot, tmp_path))
     assert store.commissioned(robot, tmp_path) == record
@@ -76,6 +76,15 @@ def test_a_person_who_saw_it_turn_the_wrong_way_is_believed(chain, robot, clock,
     with pytest.raises(CalibrationError, match=r"servo 4 turned the wrong way; turn sign\[3\]"):
         commission.commission(chain, robot, clock, WHO, calibration, lambda i: i != 3)
     assert chain.calls[-1] == "stop"
+
+
+def test_a_record_that_only_the_encoders_saw_is_refused(chain, robot, clock, calibration, tmp_path):
+    """An encoder turns with its motor: it cannot tell that one is mounted the other way round."""
+    record = commission.commission(chain, robot, clock, WHO, calibration)
+    assert record.seen == "encoder"
+    store.write(record, store.path_of(store.Commissioning, robot, tmp_path))
+    with pytest.raises(CalibrationError, match=r"nobody saw which way the motors turn.*without --yes"):
+        store.commissioned(robot, tmp_path)
 
 
 def test_a_person_who_saw_it_is_in_the_record(chain, robot, clock, calibration):

@@ -75,3 +75,10 @@ def test_homing_and_commissioning_work_on_the_twin(twin, twin_clock, robot, tmp_
     assert all(0.5 * measure.STEP_RAD < moved < 1.5 * measure.STEP_RAD for moved in made.moved)
     assert made.stop_s < 1.0 and math.isfinite(made.stop_s)
     assert chain.confirmed_off()
+    identity.recognise(port, made, twin_clock)
+    other = replace(made, boards=(*made.boards[:6], "f" * 24, made.boards[7]))
+    with pytest.raises(
+        store.CalibrationError, match=f"servo 7 on servos is board {who[6].serial}, .* with {'f' * 24}: "
+    ) as error:
+        identity.recognise(port, other, twin_clock)
+    assert "\n" not in str(error.value)

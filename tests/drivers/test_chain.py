@@ -355,7 +355,7 @@ def test_configure_names_the_servo_that_does_not_take_it():
     assert "\n" not in str(error.value)
     bus, chain = rig()
     bus.mute.add(4)
-    with pytest.raises(DeviceError, match="servo 4"):
+    with pytest.raises(DeviceError, match="servo 4 on wire: does not answer; check its id, cable and power"):
         chain.configure()
 
 
@@ -457,6 +457,13 @@ def test_slow_adapter_is_named():
     bus.transmit = transmit
     (complaint,) = chain.check()
     assert "latency_timer" in complaint and complaint.startswith("wire")
+    reads = iter(range(5))
+
+    def busy() -> bytes:
+        return transmit() if next(reads, 4) < 4 else slow()
+
+    bus.transmit = busy  # a busy machine delays some reads, an adapter all
+    assert chain.check() == []
 
 
 def test_on_a_pty_with_one_servo_mute_and_then_unplugged():

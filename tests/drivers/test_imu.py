@@ -153,6 +153,33 @@ def test_out_of_range_is_refused(rig, bad):
     assert device.refused == 1
 
 
+BAD = frame(0x51, 32767, 0, 0) + frame(0x52, 0, 0, 0) + frame(0x53, 0, 0, 0)
+
+
+def test_a_row_of_refused_samples_is_told_for_60_ms_and_then_forgotten(rig):
+    sensor, clock, device = rig
+    sensor.out = burst(1) + BAD * 2
+    assert device.read().refused == 2
+    clock.advance(5 * MS)
+    sensor.out = BAD + burst(2)  # the row grows over reads, and a good sample ends it
+    assert device.read().refused == 3
+    for k in range(11):
+        clock.advance(5 * MS)
+        sensor.out = burst(3 + k)
+        assert device.read().refused == 3, "or who looks at 50 Hz would not see it"
+    clock.advance(5 * MS)
+    sensor.out = burst(20)
+    assert device.read().refused == 0
+
+
+def test_samples_refused_one_at_a_time_are_no_row(rig):
+    sensor, clock, device = rig
+    for k in range(20):
+        sensor.out = burst(k) + BAD
+        assert device.read().refused <= 1
+        clock.advance(5 * MS)
+
+
 def test_configure_sets_reads_back_and_saves(rig):
     sensor, _, device = rig
     device.configure()
@@ -186,6 +213,76 @@ def test_configure_says_when_nobody_answers_or_the_wire_is_too_slow(rig):
         WitImu(port, config.ImuPort(baud=9600), clock).configure()
     with pytest.raises(DeviceError, match="123 Hz"):
         WitImu(port, config.ImuPort(rate_hz=123), clock).configure()
+
+
+RATES = {code: baud for baud, code in imu.BAUD_CODES.items()}
+
+
+class Line:
+    """A serial port at one baud rate: a sensor at another hears nothing, and is heard as noise."""
+
+    def __init__(self, sensor, baud, clock):
+        self.sensor, self.baud, self.clock, self.name, self.closed = sensor, baud, clock, "imu0", False
+
+    def matches(self):
+        return RATES.get(self.sensor.registers[imu.BAUD]) == self.baud
+
+    def write(self, data):
+        assert not self.closed
+        for at in range(0, len(data), 5):  # the rate changes with the command that sets it
+            if self.matches():
+                self.sensor.receive(data[at : at + 5])
+
+    def read(self, deadline, limit=4096):
+        assert not self.closed
+        if not self.sensor.out:  # its own stream, 10 samples a second
+            self.clock.sleep_until(min(deadline, self.clock.now() + 100 * MS))
+            self.sensor.out = burst(self.clock.now() // MS % 1000) if self.clock.now() < deadline and self.sensor.streams else b""
+        data = self.sensor.transmit()
+        return data if self.matches() else bytes(len(data))
+
+    def close(self):
+        self.closed = True
+
+
+def plugged(monkeypatch, code, baud=115200):
+    """A sensor whose baud register holds `code`, on a port; what `connect` said of it."""
+    sensor, clock, ports, said = Sensor(), LockstepClock(), [], []
+    sensor.registers[imu.BAUD], sensor.streams = code, True
+    monkeypatch.setattr(imu, "SerialPort", lambda path, baud, clock: ports.append(Line(sensor, baud, clock)) or ports[-1])
+    return sensor, ports, said, lambda: imu.connect(config.ImuPort(port="imu0", baud=baud), clock, said.append)
+
+
+def test_a_sensor_as_new_is_set_to_our_baud_rate_and_it_is_said(monkeypatch):
+    sensor, ports, said, connect = plugged(monkeypatch, code=0x02)
+    port, device = connect()
+    assert port.baud == 115200 and not port.closed and all(p.closed for p in ports[:-1])
+    assert sensor.registers[imu.BAUD] == 0x06 and sensor.registers[0x02] == 0x0E and sensor.saved
+    assert said == ["imu0: the imu talked at 9600 baud, as new, and was set to 115200"]
+    sensor.out = burst(7)
+    assert device.read().yaw == pytest.approx(7 * math.pi / 32768)
+
+
+def test_a_sensor_at_our_baud_rate_is_left_at_it(monkeypatch):
+    _, ports, said, connect = plugged(monkeypatch, code=0x06)
+    connect()
+    assert len(ports) == 1 and not said
+
+
+def test_a_sensor_that_is_silent_at_both_is_said_to_be_silent_and_no_port_is_left_open(monkeypatch):
+    sensor, ports, said, connect = plugged(monkeypatch, code=0x06)
+    sensor.silent, sensor.streams = True, False
+    with pytest.raises(DeviceError, match=r"is not answered; check cable, power and baud \(115200\)$"):
+        connect()
+    assert {p.baud for p in ports} == {9600, 115200} and all(p.closed for p in ports) and not said
+
+
+def test_a_sensor_that_takes_its_new_baud_rate_only_when_switched_on_is_to_be_switched_on(monkeypatch):
+    sensor, ports, _, connect = plugged(monkeypatch, code=0x02)
+    sensor.stuck.add(imu.BAUD)
+    with pytest.raises(DeviceError, match="talked at 9600 baud, as new, and was set to 115200; power-cycle it and start again"):
+        connect()
+    assert sensor.saved and all(p.closed for p in ports)
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8))

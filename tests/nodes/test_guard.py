@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
 from robotrl import messages as m
+from robotrl.clock import LockstepClock
 from robotrl.config import Run
+from robotrl.drivers.imu import WitImu
+from robotrl.drivers.port import MemoryPort
+from robotrl.nodes import imu
 from robotrl.nodes.guard import EpochFile, Sentry
+from robotrl.sim.faults import Fault, Saturate
 
 T = 20_000_000
 UP = ("servos", "imu", "tracker", "policy", "reset", "learner", "console", "manager")
@@ -74,6 +80,38 @@ def test_a_death_is_acted_on_in_the_step_in_which_it_is_heard(name, state, cause
     world.process(name, "died")
     world.silent.add({"operator": "console"}.get(name, name))
     assert world.step() == state and cause in world.shown.causes
+
+
+class ImuWire:
+    """The far end of the IMU's wire: what is put into `out` is what it says."""
+
+    out = b""
+
+    def receive(self, data):
+        pass
+
+    def transmit(self):
+        data, self.out = self.out, b""
+        return data
+
+
+def test_an_imu_out_of_its_range_is_acted_on_from_its_bytes_to_the_permit():
+    """Driver, node and bus as on the wall clock: the guard looks once in four samples, and gets a message that was encoded."""
+    world, wire, clock = World().run(), ImuWire(), LockstepClock()
+    device = WitImu(MemoryPort(wire, "imu"), Run().robot.imu, clock)
+    world.silent.add("imu")
+    lines = (Path(__file__).parents[1] / "golden" / "witmotion.txt").read_text().splitlines()
+    good = {name: bytes.fromhex(text) for name, text in (line.split() for line in lines if line and line[0] != "#")}
+    burst = good["accel_1g_z"] + good["rates"] + good["angles_10_m20_90"]
+    for fault, wanted in ((Fault(), "RUN"), (Saturate(), "RELAX")):
+        for _ in range(4):
+            clock.advance(T // 4)
+            wire.out = fault.outward(burst)
+            (sample,) = imu.read(device)
+        sent = m.msgspec.structs.replace(sample, source="imu", boot=1)
+        world.hear(m.msgspec.msgpack.decode(m.msgspec.msgpack.encode(sent), type=m.Imu))
+        assert world.step() == wanted
+    assert "imu_implausible" in world.shown.causes and "imu_frozen" not in world.shown.causes
 
 
 def test_only_another_life_speaking_ends_a_death():

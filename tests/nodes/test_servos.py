@@ -10,11 +10,12 @@ import pytest
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
 from robotrl.drivers.chain import Chain
+from robotrl.drivers.port import DeviceError
 from robotrl.messages import Action, Drive, Permit
 from robotrl.node import Lateness, Node
 from robotrl.nodes import servos
 from robotrl.nodes.servos import Driver, ServoLoop
-from robotrl.sim.faults import Fault
+from robotrl.sim.faults import Fault, Mute
 from robotrl.sim.twin import Twin
 
 PERIOD_S = 0.02
@@ -148,6 +149,35 @@ def drive_on(times, ends, monkeypatch, wire_reader):
     twin.close()
     sent = [(t, wire_reader(data)) for t, data in wire.written]
     return [t for t, s in sent if s.position], [t for t, s in sent if s.damped], node.told["drive"].messages
+
+
+class Twice(Fault):
+    """Two servos have one id: what it says comes twice."""
+
+    def outward(self, data):
+        return b"".join(line * (1 + line.startswith(b"rcv 6")) for line in data.splitlines(keepends=True))
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (Twice(), r"^servo 6 on servos: answers twice; give each servo its own id$"),
+        (Mute(3), "^servo 3 on servos: does not answer"),
+    ],
+)
+def test_what_the_handshake_complains_of_keeps_the_driver_from_ever_giving_torque(fault, says, monkeypatch, wire_reader):
+    node = VirtualNode([], 0)
+    twin = Twin(node.run, 0, node.clock)
+    wire = Stamped(node.clock)
+    twin.wires["servos"].add(fault)
+    twin.wires["servos"].add(wire)
+    monkeypatch.setattr(servos, "SerialPort", lambda *_: twin.ports()["servos"])
+    with pytest.raises(DeviceError, match=says):
+        Driver(node)
+    twin.close()
+    lines = b"".join(data for _, data in wire.written).splitlines(keepends=True)
+    moving = [line for line in lines if line.split()[3][:2] not in (b"40", b"42")]  # not those of the servos' text console
+    assert moving and not any(wire_reader(line).position or wire_reader(line).damped for line in moving)
 
 
 @pytest.mark.parametrize("phase", [0, 1 * MS, 7 * MS, 13 * MS, 20 * MS - 1])

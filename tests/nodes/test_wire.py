@@ -19,6 +19,11 @@ class FakeNode:
     def say(self, what):
         self.said.append(str(what))
 
+    def refuse(self, why):
+        self.say(why)
+        self.close()
+        return 2
+
     def hurry(self, priority):
         pass
 
@@ -64,6 +69,8 @@ def test_a_lost_wire_is_tried_once_a_second_and_comes_back():
     assert wire.device is None and ports[0].closed and node.said == ["/dev/x: port lost"]
     node.clock.advance(RETRY_NS)
     assert not wire.again()
+    node.clock.advance(RETRY_NS)
+    assert not wire.again() and node.said == ["/dev/x: port lost", "/dev/x: no such port"], "why, once"
     there[0] = True
     assert not wire.again()  # not before its time
     node.clock.advance(RETRY_NS)

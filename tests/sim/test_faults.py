@@ -101,6 +101,13 @@ def test_freeze_repeats_the_last_frame_of_each_kind(stage):
     assert stage.up(FRAMES) == FRAMES
 
 
+def test_saturate_puts_the_acceleration_at_the_end_of_its_range_in_a_whole_frame(stage):
+    stage.wire.add(faults.Saturate())
+    rates = b"\x55\x52" + b"b" * 9
+    frame = stage.up(b"\x55\x51" + b"a" * 9 + rates)
+    assert frame[:8] == b"\x55\x51" + b"\xff\x7f" * 3 and sum(frame[:10]) & 0xFF == frame[10] and frame[11:] == rates
+
+
 def test_silence_and_its_end(stage):
     stage.wire.add(faults.Silence(inward=False), for_s=1.0)
     assert stage.up(LINES) == b"" and stage.down(COMMANDS) == COMMANDS
@@ -134,6 +141,7 @@ def test_faults_compose(stage):
     [
         ({"fault": "mute", "servo": 3, "for_s": 1}, "servos", faults.Mute),
         ({"fault": "freeze"}, "imu", faults.Freeze),
+        ({"fault": "saturate"}, "imu", faults.Saturate),
         ({"fault": "lose"}, "tracker", faults.Silence),
         ({"fault": "close", "wire": "imu"}, "imu", faults.Unplugged),
         ({"fault": "drop", "chance": 0.5}, "servos", faults.Drop),

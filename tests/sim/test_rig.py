@@ -11,6 +11,7 @@ import pytest
 from robotrl import config
 from robotrl.replay import Replay
 from robotrl.sim.domain import Domain
+from robotrl.sim.faults import Saturate
 from robotrl.sim.motor import AMPERES, NEWTON_METRES
 from robotrl.sim.rig import Rig
 
@@ -41,6 +42,33 @@ def test_targets_that_are_no_numbers_are_never_sent_and_stop_the_run_when_they_g
         states.append(rig.permit.state)
         assert all(math.isfinite(angle) for angle in wire_tap.read().position.values())
     assert "STOPPING" in states and rig.servos.gate.counts["non-finite"] >= 2
+    rig.close()
+
+
+def test_an_imu_out_of_its_range_takes_torque_off_within_a_cycle():
+    rig = rig_of()
+    while rig.permit is None or rig.permit.state != "RUN":
+        rig.cycle()
+    rig.twin.wires["imu"].add(Saturate())
+    rig.cycle()
+    assert rig.imu.refused >= 3 and not rig.imu.stale, "seen before the sample is too old"
+    assert rig.permit.state == "RELAX" and "imu_implausible" in rig.guard.causes
+    rig.close()
+
+
+@pytest.mark.parametrize(("falls", "resets"), [(0, 0), (400, 1)])
+def test_the_twins_budget_of_falls_is_its_own(falls, resets):
+    """A fall within it goes to a reset; one beyond it waits for the operator."""
+    rig = rig_of(f"twin.falls={falls}", "robot.limits.falls=7")
+    while rig.permit is None or rig.permit.state != "RUN":
+        rig.cycle()
+    states = []
+    while not states or states[-1] not in ("RESET", "READY"):
+        if "RELAX" not in states:
+            rig.twin.world.push((0.0, 150.0, 0.0), 0.02)
+        rig.cycle()
+        states.append(rig.permit.state)
+    assert "RELAX" in states and (states[-1] == "RESET") == bool(resets)
     rig.close()
 
 
