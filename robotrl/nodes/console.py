@@ -8,6 +8,7 @@ supervise. A key is sent when it is read, not at the next redraw.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -38,7 +39,7 @@ COMMANDS = {
     "R": "reset", "d": "disable", "+": "good", "=": "good", "-": "bad",
 }  # fmt: skip
 NAMES = {" ": "SPACE", "\x03": "Ctrl-C", "\x1c": "Ctrl-\\"}
-USAGE = "usage: robotrl console [RUN_DIR]   (the newest run under runs/ when none is given)"
+USAGE = "usage: robotrl console [RUN_DIR]   (the newest live run under runs/ when none is given)"
 
 
 def press(key: str, view: View, now: int) -> Operator | None:
@@ -214,11 +215,34 @@ def change_hands(terminal: Terminal, live: Live, signals: Signals) -> None:
     live.start()
 
 
+def newest_live(root: Path, within_ns: int) -> Path:
+    """The run under `root` made last of those whose guard speaks; RunError when none does.
+
+    A run that was killed with the machine leaves its sockets' names behind, and a rehearsal never had any.
+    """
+    clock = WallClock()
+    for directory in rundir.made(root):
+        sockets = node.bus_directory(directory)
+        if not sockets.is_dir():
+            continue
+        bus = Bus(sockets, "console", clock)  # listens only: another console may be attached
+        try:
+            guard = bus.subscriber("guard")
+            if bus.wait([guard], within_ns / SECOND):
+                return directory
+        finally:
+            bus.close()
+    start = "start one: bash launch/real_walk.sh (with --sim: on the twin)"
+    raise rundir.RunError(f"{root}: no run is live here; {start}, or name its directory")
+
+
 def operate(directory: Path) -> int:
     """Attach to the live run in `directory` until the operator leaves or the run ends."""
     clock = WallClock()
     limit = rundir.load(directory).robot.limits.temp_c
     view = View(run=directory.name, temp_limit_c=limit, last_human=clock.now())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     link = Link(node.bus_directory(directory), clock)
     try:
         if not link.guard_speaks(view, GUARD_WAIT):
@@ -238,6 +262,11 @@ def operate(directory: Path) -> int:
     return 0
 
 
+def has_screen() -> bool:
+    """There is a keyboard, and a screen that can place a cursor."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
 def main(argv: list[str]) -> int:
     """`robotrl console [RUN_DIR]`. Exit code 2 and one line when there is no terminal or no live run."""
     if any(word in ("-h", "--help") for word in argv):
@@ -246,10 +275,9 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise BusError(f"{len(argv)} arguments; {USAGE}")
-        if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
+        if not has_screen():
             raise BusError("needs a terminal (keyboard and screen); run it in a shell, over ssh -t, or in tmux")
-        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-        return operate(Path(argv[0]) if argv else rundir.newest(Path("runs")))
+        return operate(Path(argv[0]) if argv else newest_live(Path("runs"), GUARD_WAIT))
     except (BusError, rundir.RunError) as error:
         print(f"robotrl console: {error}", file=sys.stderr)
     except EOFError:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -411,12 +412,37 @@ def test_a_signal_leaves_the_terminal_as_it_was(run_dir, robot, number):
 
 def test_a_run_that_is_not_live_is_one_line(run_dir, monkeypatch, capsys):
     (run_dir / "bus.json").unlink()
-    monkeypatch.setattr(console.sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(console.sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(console.sys.stdout, "reconfigure", lambda **_: None, raising=False)
-    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(console, "has_screen", lambda: True)
     assert "not live" in refused(capsys, str(run_dir))
     assert "no run directory" in refused(capsys, str(run_dir / "nowhere"))
     (run_dir / "bus.json").write_text(json.dumps({"directory": str(run_dir.parent / "ipc")}))
     monkeypatch.setattr(console, "GUARD_WAIT", SECOND // 20)
     assert "no guard speaks" in refused(capsys, str(run_dir))
+
+
+def test_without_a_name_it_attaches_to_the_newest_run_that_is_live(run_dir, robot, tmp_path):
+    """Made after the live one: a rehearsal, which never had a bus, and a run whose sockets nobody answers."""
+    root = tmp_path / "runs"
+    root.mkdir()
+    live = run_dir.rename(root / "20261125-120000-walk")
+    later = [root / name for name in ("20261125-130000-walk", "20261125-140000-walk")]
+    for directory in later:
+        directory.mkdir()
+        (directory / "run.json").write_text((live / "run.json").read_text())
+    (tmp_path / "dead").mkdir()
+    (later[0] / "bus.json").write_text(json.dumps({"directory": str(tmp_path / "dead")}))
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(console.newest_live, root, 2 * SECOND)
+        while not found.done():
+            robot()
+            time.sleep(0.02)
+    assert found.result() == live
+
+
+def test_no_live_run_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(console, "has_screen", lambda: True)
+    (tmp_path / "runs" / "20261125-120000-walk").mkdir(parents=True)
+    (tmp_path / "runs" / "20261125-120000-walk" / "run.json").write_text("{}")
+    said = refused(capsys)
+    assert "no run is live" in said and "launch/real_walk.sh" in said
