@@ -125,6 +125,7 @@ class Guard(Message, frozen=True, kw_only=True, gc=False):
     holder: str
     nonce: int  # what a console must echo within 5 s
     note: str = ""  # what the operator is asked to do
+    trigger: str = ""  # what changed the state in this very period, empty when it did not change
 
 
 class Operator(Message, frozen=True, kw_only=True, gc=False):

@@ -220,7 +220,7 @@ class Ledger:
         self._watched = tuple((row.signal, row.above, row) for row in rows if row.signal)
         self.active: set[str] = set()
         self.latched: set[str] = set()
-        self.last = ""  # the newest that did more than warn
+        self.last = ""  # the newest that did more than warn, once there was something to stop
         self._since: dict[str, int] = {}  # first seen, without a break until now
         self._seen: dict[str, int] = {}  # last time active
         self.spent: dict[str, list[int]] = {}  # of each budget
@@ -250,10 +250,11 @@ class Ledger:
     def _enter(self, row: Cause, now: int, state: State, session: bool) -> bool:
         if row.action <= Severity.WARN:
             return session
-        self.last = row.id
+        starting = state in (State.BOOT, State.CHECK)  # nothing is on: what is wrong only has to go away
+        if not starting or row.clear is Clear.RESTART:
+            self.last = row.id
         if session and self._forgiven(row, now):
             return True
-        starting = state in (State.BOOT, State.CHECK)  # nothing is on: what is wrong only has to go away
         if row.clear is not Clear.AUTO and (not starting or row.clear is Clear.RESTART):
             self.latched.add(row.id)
         return False
@@ -273,6 +274,11 @@ class Ledger:
     def worst(self) -> Severity:
         standing = self.standing()
         return standing[0].action if standing else Severity.NONE
+
+    def foremost(self) -> str:
+        """Of the most severe that stand the one that came last: it is what moved the state. '' when none stands."""
+        worst = self.worst()
+        return max((row.id for row in self.standing() if row.action is worst), key=lambda id: self._since.get(id, -1), default="")
 
     def quiet(self, now: int, seconds: float) -> bool:
         """Nothing that does more than warn stands, or was active in the last `seconds`."""

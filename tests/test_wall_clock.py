@@ -48,7 +48,7 @@ def test_it_runs_learns_ends_on_a_signal_and_leaves_nothing(live):
     assert (live.directory / "timing.npz").exists() and (live.directory / "checkpoint" / "learner.json").exists()
     *_, replay, run, look = live.said().splitlines()
     assert "none lost, none doubled" in replay and str(live.directory) in run and "plot" in look
-    assert "RELAX run_over" in live.log("guard") and "exit code 0" in live.log("manager")
+    assert "RELAX <- run_over [run_over]" in live.log("guard") and "exit code 0" in live.log("manager")
     assert "LOCKOUT" not in live.log("guard")
 
 

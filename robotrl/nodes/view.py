@@ -45,6 +45,7 @@ class View:
     streams: dict[tuple[str, str], Stream] = field(default_factory=dict)  # by (topic, source)
     events: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=50))
     keys: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=6))  # (when, key, its effect)
+    judged: Guard | None = None  # the guard's last word on a state or a cause that changed
     last: Episode | None = None  # the episode that ended last
     falls: int = 0  # since this console came up
     disk_free: int | None = None  # bytes
@@ -73,7 +74,9 @@ class View:
         if topic == "guard" and isinstance(message, Guard):
             self._answer(message)
         elif topic == "cause" and isinstance(message, Guard):
-            self.events.append((now, f"{message.state}: {message.last_cause}"))
+            if what := happened(message, self.judged):
+                self.events.append((now, what))
+            self.judged = message
         elif topic == "episode_end" and isinstance(message, Episode):
             self.last = message
             self.falls += message.ended == "fall"
@@ -108,6 +111,18 @@ class View:
     def guard_heard(self, now: int) -> bool:
         age = self.age("guard", now)
         return age is not None and age < GUARD_SILENT
+
+
+def happened(guard: Guard, before: Guard | None) -> str:
+    """What a message of the guard's `cause` stream tells: a new state and what led to it, or causes that came and went."""
+    known = set(before.causes) if before is not None else set()
+    came = " ".join(id for id in guard.causes if id not in known)
+    if guard.trigger:
+        more = " ".join(id for id in came.split() if id not in guard.trigger)
+        return f"{guard.state}: {guard.trigger}" + (f", also {more}" if more else "")
+    gone = " ".join(sorted(known - set(guard.causes)))
+    parts = [f"{came} in {guard.state}" if came else "", f"{gone} is over" if gone else ""]
+    return ", ".join(part for part in parts if part)
 
 
 def stop_status(view: View, now: int) -> tuple[str, str, str]:

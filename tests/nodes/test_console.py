@@ -446,3 +446,27 @@ def test_no_live_run_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, cap
     (tmp_path / "runs" / "20261125-120000-walk" / "run.json").write_text("{}")
     said = refused(capsys)
     assert "no run is live" in said and "launch/real_walk.sh" in said
+
+
+def test_a_new_state_is_shown_with_what_led_to_it_and_not_with_the_last_cause():
+    v = view()
+    told = (
+        dict(state="HOLD", trigger="key enable (console)", last_cause="driver_silent"),
+        dict(state="RUN", trigger="key run (console)", last_cause="driver_silent"),
+        dict(state="RUN", causes=("learner_gone",), last_cause="driver_silent"),
+        dict(state="RELAX", causes=("tilt", "learner_gone"), trigger="tilt", last_cause="tilt"),
+        dict(state="RELAX", last_cause="tilt"),
+        dict(state="RESET", trigger="the session goes on after tilt", last_cause="tilt"),
+    )
+    for message in told:
+        state = message.pop("state")
+        v.receive("cause", guard(state, **message), NOW)
+    assert [what for _, what in v.events] == [
+        "HOLD: key enable (console)",
+        "RUN: key run (console)",
+        "learner_gone in RUN",
+        "RELAX: tilt",
+        "learner_gone tilt is over",
+        "RESET: the session goes on after tilt",
+    ]
+    assert "driver_silent" not in shown(v, height=40).replace("the last was driver_silent", "")
