@@ -153,8 +153,8 @@ class Episode(Message, frozen=True, kw_only=True, gc=False):
     total_steps: int
     total_return: float
     speed: float  # m/s, net forward displacement over time
-    policy_version: int
-    policy_age_s: float
+    policy_version: int  # -1: no weights yet
+    policy_age_s: float  # since the learner published them; nan: no weights yet
     ended: str = ""  # "", "fall", "time", "stuck", "stopped", "tracker lost"
     transitions: int = 0  # in the replay
     dropped: int = 0  # transitions that could not be completed, ever

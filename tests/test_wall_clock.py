@@ -17,7 +17,7 @@ from robotrl.replay import Replay
 from robotrl.topics import TOPICS
 
 ROOT = Path(__file__).resolve().parent.parent
-ABSENT = {("label", "console"), ("beat", "recorder")}  # the scripted operator gives no rewards; no node records yet
+ABSENT = {("label", "console")}  # the scripted operator gives no rewards
 
 
 def command(*words: str) -> tuple[int, str, str]:

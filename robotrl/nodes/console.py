@@ -239,8 +239,8 @@ def newest_live(root: Path, within_ns: int) -> Path:
 def operate(directory: Path) -> int:
     """Attach to the live run in `directory` until the operator leaves or the run ends."""
     clock = WallClock()
-    limit = rundir.load(directory).robot.limits.temp_c
-    view = View(run=directory.name, temp_limit_c=limit, last_human=clock.now())
+    run = rundir.load(directory)
+    view = View(run=directory.name, temp_limit_c=run.robot.limits.temp_c, agent=run.agent, last_human=clock.now())
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     link = Link(node.bus_directory(directory), clock)

@@ -109,7 +109,8 @@ def asked(view: View, now: int) -> list[Text]:
     when, reply = view.reply
     after = when - view.keys[-1][0] if view.keys else -1
     if reply and 0 <= after < ANSWERED_NS and now - when < REPLY_NS:
-        said = [(f"{view.keys[-1][2]}: {clean(reply)}", "bold yellow")]
+        key = view.keys[-1][2]  # the guard begins a refusal with the key's command itself
+        said = [(clean(reply if reply.startswith(f"{key}: ") else f"{key}: {reply}"), "bold yellow")]
     causes = ", ".join(map(clean, guard.causes)) if guard else ""
     last = f"none now; the last was {clean(guard.last_cause)}" if guard and guard.last_cause else "none"
     word, detail, level = stop_status(view, now)

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from robotrl.config import Agent
 from robotrl.messages import Applied, Beat, Drive, Episode, Guard, Message, Process
 
 SECOND = 1_000_000_000
@@ -42,6 +43,7 @@ class View:
 
     run: str = "run"
     temp_limit_c: float = 80.0
+    agent: Agent = field(default_factory=Agent)
     streams: dict[tuple[str, str], Stream] = field(default_factory=dict)  # by (topic, source)
     events: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=50))
     keys: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=6))  # (when, key, its effect)
@@ -80,6 +82,9 @@ class View:
         elif topic == "episode_end" and isinstance(message, Episode):
             self.last = message
             self.falls += message.ended == "fall"
+        elif topic == "episode" and isinstance(message, Episode):
+            if message.ended and self.last is not None and message.episode == self.last.episode:
+                self.last = message  # its last rewards are known by now
         elif isinstance(message, Process):
             again = f", restart {message.restarts}" if message.restarts else ""
             self.events.append((now, f"{message.name} {message.event} (pid {message.pid}{again}) {message.detail}"))
