@@ -136,6 +136,7 @@ class Operator(Message, frozen=True, kw_only=True, gc=False):
     nonce: int = 0
     value: float = 0.0
     seen_tick: int = -1  # the frame that was on the screen when the key was pressed
+    pid: int = 0  # in a beat: whose end is the console's end
 
 
 class Beat(Message, frozen=True, kw_only=True, gc=False):

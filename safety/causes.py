@@ -183,7 +183,7 @@ def catalogue(
         Cause("guard_restart", 35, "", 0, pstop, operator, "the guard was started again: look round"),
         Cause("driver_silent", 36, "drive_age_s", 0.06, pstop, operator, "the servo driver is silent"),
         Cause("console_silent", 38, "console_age_s", 0.5, stopping, operator, "no console: attach one", 0, 0, POWERED),
-        Cause("console_dead", 38, "console_dead", 0, stopping, operator, "the console died: attach one", 0, 0, POWERED),
+        Cause("console_dead", 38, "console_dead", 0, stopping, operator, "the console ended: attach one", 0, 0, POWERED),
         Cause("manager_gone", 39, "manager_gone", 0, pstop, operator, "the manager died: start the run again"),
         Cause("run_over", 0, "run_over", 0, relax, operator, "the run is over"),
         Cause("overrun", 41, "overruns_in_row", 2, hold, auto, "the servo loop is late", 0, 0, MOVING, hiccup),

@@ -56,7 +56,7 @@ def test_each_death_leads_to_its_state(tmp_path):
     table = {row.killed: row for row in kills(tmp_path, 1.0)}
     assert {name: row.led_to for name, row in table.items() if name not in ("operator", "twin", "manager")} == {
         "policy": "HOLD", "tracker": "HOLD", "learner": "RUN", "imu": "RELAX", "reset": "HOLD", "guard": "PSTOP",
-        "servos": "PSTOP",
+        "servos": "PSTOP", "console": "STOPPING",
     }  # fmt: skip
     assert table["reset"].during == "RESET" and "guard_restart" in table["guard"].causes
     for run in (

@@ -3,7 +3,8 @@ say.
 
 The heartbeat and the screen share one thread on purpose: a terminal that no longer takes output (a dead SSH
 line) stops the heartbeat, and the guard stops the robot 0.5 s later. An operator who cannot see does not
-supervise. A key is sent when it is read, not at the next redraw.
+supervise. When this process ends the guard knows it at once, by its pid in the beat. A key is sent when it is
+read, not at the next redraw.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ def label(operator: Operator) -> Label | None:
 def beat(view: View, now: int) -> Operator:
     """The heartbeat: `value` is the time since a human last pressed a key, s."""
     guard = view.guard()
-    idle = (now - view.last_human) / SECOND
-    return Operator(command="beat", press=0, nonce=guard.nonce if guard else 0, value=idle, seen_tick=view.seen_tick)
+    idle, nonce = (now - view.last_human) / SECOND, guard.nonce if guard else 0
+    return Operator(command="beat", press=0, nonce=nonce, value=idle, seen_tick=view.seen_tick, pid=os.getpid())
 
 
 class Link:

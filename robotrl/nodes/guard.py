@@ -17,6 +17,7 @@ from robotrl import messages as m
 from robotrl.config import Run
 from robotrl.node import Node
 from robotrl.nodes.epoch import EpochFile
+from robotrl.nodes.lifeline import Lifeline
 from robotrl.safety.causes import Command, Inputs, catalogue
 from robotrl.safety.guard import Guard, Outputs
 
@@ -254,6 +255,7 @@ def serve(node: Node, sentry: Sentry, listen_ns: int) -> None:
     streams = [node.bus.subscriber(topic) for topic in STREAMS]
     permits, shown, causes = (node.bus.publisher(topic) for topic in ("permit", "guard", "cause"))
     last: tuple[str, tuple[str, ...]] = ("", ())
+    console = Lifeline()
     alone_since, listen_until = NEVER, node.clock.now() + listen_ns
 
     def ended() -> bool:
@@ -263,6 +265,10 @@ def serve(node: Node, sentry: Sentry, listen_ns: int) -> None:
         for stream in streams:
             for message in stream.drain():
                 sentry.hear(message, node.clock.now())
+                if isinstance(message, m.Operator):
+                    console.hear(message)
+        if console.ended():
+            sentry.hear(m.Process(source="guard", name="console", pid=0, event="died"), node.clock.now())
         if alone_since == NEVER and node.orphaned():
             alone_since = node.clock.now()
             sentry.hear(m.Process(source="manager", name="manager", pid=0, event="died"), alone_since)

@@ -43,7 +43,7 @@ p      pause: stand still; r goes on                                RUN   -> HOL
 R      reset: the script stands it up; also after your hands did    HOLD  -> RESET
 d      disable: torque off                                          HOLD  -> READY
 + -    good, bad: a reward for what is on the screen now
-q      leave; asks again, for leaving stops the robot within 0.5 s
+q      leave; asks again, for leaving stops the robot
 ?      this page, or back
 
 A quick stop is no emergency stop: keep a switch for the motor supply in reach.
@@ -179,7 +179,7 @@ def events(view: View, now: int, rows: int) -> list[Text]:
 def pressed(view: View, now: int) -> Text:
     """The last keys, newest first; or the question that the first q asks."""
     if view.leave_asked is not None and now - view.leave_asked < 2 * SECOND:
-        question = " Leaving ends the heartbeat: the robot stops within 0.5 s. q again to leave. "
+        question = " Leaving stops the robot. q again to leave. "
         return line((question, "bold black on yellow"))
     parts: list[Part] = []
     for index, (when, key, did) in enumerate(reversed(view.keys)):
