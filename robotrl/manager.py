@@ -19,11 +19,18 @@ import time
 from pathlib import Path
 
 from robotrl import config, rundir
-from robotrl.messages import Guard
+from robotrl.messages import Episode, Guard
 from robotrl.processes import NODES, OPERATOR, GaveUp, Manager, TwinProcess
 
 SAY_EVERY_S = 5.0
+SAME_EVERY_S = 60.0  # when nothing has changed
 GRACE_S = 1.0  # after the twin's death: for the guard to say what it makes of it
+WAITS = {  # what a state waits for, in the words of the operator's keys
+    "READY": "torque is off; at the console: e enables",
+    "HOLD": "standing still; at the console: r runs, R resets",
+    "PSTOP": "stopped and held; at the console: c clears",
+    "RELAX": "stopped, torque off; at the console: c clears",
+}
 FORGIVEN = frozenset(("tilt", "episode_fall"))  # a robot that learns to walk falls: counted, not announced
 
 
@@ -139,7 +146,9 @@ class Watch:
         self.episode, self.causes = manager.bus.subscriber("episode"), manager.bus.subscriber("cause")
         self.started = time.monotonic()
         self._due = SAY_EVERY_S
-        self._told: tuple[str, tuple[str, ...]] = ("", ())
+        self._judged: Guard | None = None
+        self._standing: set[str] = set()  # the causes told of
+        self._said = ("", 0.0)  # the last word on how it stands, and when
 
     def run(self) -> None:
         """Returns when time is up, all steps are done, or the end was asked for. GaveUp when the run cannot go on."""
@@ -167,17 +176,26 @@ class Watch:
     def _tell_causes(self) -> None:
         for guard in self.causes.drain():
             self._tell_cause(guard)
-        if (
-            guard := self.manager.guard.latest()
-        ) is not None:  # the first `cause` of a guard that was started again reaches nobody
+        guard = self.manager.guard.latest()
+        # The first `cause` of a guard that was started again reaches nobody.
+        if guard is not None and (self._judged is None or guard.boot != self._judged.boot):
             self._tell_cause(guard)
 
     def _tell_cause(self, guard: Guard) -> None:
-        """A state that something unforeseen has led to, and what the operator is told; once each."""
-        causes = tuple(c for c in guard.causes if c not in FORGIVEN or not guard.session)
-        if causes and guard.state not in ("BOOT", "CHECK") and (guard.state, causes) != self._told:
-            self.tell(f"{guard.state:<8} {' '.join(causes)}: {guard.note}")
-        self._told = (guard.state, causes)
+        """What unforeseen thing came, once, and where it led; and that it is over."""
+        before, self._judged = self._judged, guard
+        if guard.state in ("BOOT", "CHECK"):  # what is not there yet at the start is no news
+            return
+        causes = {c for c in guard.causes if c not in FORGIVEN or not guard.session}
+        came, gone = [c for c in guard.causes if c in causes - self._standing], sorted(self._standing - causes)
+        self._standing = causes
+        if came:
+            # The note is that of the most severe.
+            self.tell(f"{guard.state:<8} {' '.join(came)}" + (f": {guard.note}" if guard.causes[0] in came else ""))
+        elif gone:
+            self.tell(f"{guard.state:<8} {' '.join(gone)} is over")
+        elif causes and guard.state in ("PSTOP", "LOCKOUT") and (before is None or before.state != guard.state):
+            self.tell(f"{guard.state:<8} {guard.trigger}")
 
     def _tell_progress(self) -> int:
         """Now and then how it stands; returns the transitions so far."""
@@ -185,11 +203,21 @@ class Watch:
         now = time.monotonic() - self.started
         if now >= self._due and guard is not None:
             self._due = now + SAY_EVERY_S
-            how = (
-                f"step {episode.transitions}/{self.wanted}  episode {episode.episode}  {episode.speed:.2f} m/s" if episode else ""
-            )
-            self.tell(f"{guard.state:<8} {how or guard.note}")
+            how = f"{guard.state:<8} {standing(guard, episode, self.wanted)}"
+            if how != self._said[0] or now >= self._said[1] + SAME_EVERY_S:
+                self._said = (how, now)
+                self.tell(how)
         return episode.transitions if episode is not None else 0
+
+
+def standing(guard: Guard, episode: Episode | None, wanted: int) -> str:
+    """How far the run is, and what it waits for."""
+    steps = f"step {episode.transitions if episode is not None else 0}/{wanted}"
+    if guard.state in WAITS:
+        return f"{steps}  {guard.note or WAITS[guard.state]}"
+    if episode is None or episode.episode < 0:
+        return f"{steps}  {guard.note or 'no episode yet'}"
+    return f"{steps}  episode {episode.episode}  {episode.speed:.2f} m/s"
 
 
 def report(directory: Path) -> None:

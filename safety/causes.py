@@ -198,7 +198,7 @@ def catalogue(
         Cause("session_over", 0, "", 0, hold, auto, "the session is 4 hours old: rest, then run"),
         Cause("pstop_long", 0, "", 0, relax, operator, "held for 10 minutes: torque goes off"),
         Cause("reset_failed", 0, "reset_failed", 0, hold, operator,
-              "reset failed: put it on its feet, stand clear, press reset", states=RESET, answer="reset"),
+              "put it on its feet, stand clear, press reset", states=RESET, answer="reset"),
     )
     # fmt: on
 

@@ -191,7 +191,7 @@ def supervise(link: Link, view: View, directory: Path, terminal: Terminal, live:
             if state and guard.state in STOPPED:
                 live.console.bell()
             state = guard.state
-    return ""
+    return f"left; the robot stops and the run goes on; attach again: bash launch/supervise.sh {directory}"
 
 
 def show(live: Live, view: View, now: int, parser: KeyParser) -> None:
@@ -258,8 +258,7 @@ def operate(directory: Path) -> int:
             signals.settle()
     finally:
         link.close()
-    if said:
-        print(f"robotrl console: {said}")
+    print(f"robotrl console: {said}")
     return 0
 
 

@@ -158,7 +158,7 @@ def stop_status(view: View, now: int) -> tuple[str, str, str]:
     applied = view.get("applied", Applied)
     driven = applied is not None and applied.writer in ("policy", "reset") and not applied.held
     if guard is not None and guard.state == "PSTOP" and drive.torque_on and not drive.stop and not driven:
-        return "HELD, NOT OFF", f"torque on, the driver holds its own goal{answer}", "warn"
+        return "HELD, NOT OFF", f"torque on, own goal held{answer}", "warn"
     stage = f", stage {drive.stop}" if drive.stop else ""
     if stopping:
         torque = "torque on" if drive.torque_on else "torque off, not read back"
