@@ -105,7 +105,7 @@ def operate(run: config.Run, args: argparse.Namespace, overrides: list[str]) -> 
             manager.start(spec)
         print(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else
               f"now attach the operator's terminal: bash launch/supervise.sh {directory}"), flush=True)  # fmt: skip
-        Watch(manager, run, twin, args.seconds, end).run()
+        Watch(manager, run, twin, args.seconds, end, attended=not scripted).run()
     except GaveUp as reason:
         print(f"robotrl run: {reason}", file=sys.stderr, flush=True)
         code = reason.code
@@ -141,7 +141,11 @@ class Ending:
 class Watch:
     """Follows a run until it ends: starts again who died, and tells the person what happens."""
 
-    def __init__(self, manager: Manager, run: config.Run, twin: TwinProcess | None, seconds: float, end: Ending) -> None:
+    def __init__(
+        self, manager: Manager, run: config.Run, twin: TwinProcess | None, seconds: float, end: Ending, attended: bool = False
+    ) -> None:
+        """`attended`: a person is at the console, not the script."""
+        self.held_up = twin if attended else None
         self.manager, self.wanted, self.twin, self.seconds, self.end = manager, run.steps, twin, seconds, end
         self.episode, self.causes = manager.bus.subscriber("episode"), manager.bus.subscriber("cause")
         self.started = time.monotonic()
@@ -157,6 +161,7 @@ class Watch:
             for line in (*self.manager.watch(0.05, also), *self.manager.heard()):
                 self.tell(line)
             self._tell_causes()
+            self._hold_up()
             if self.twin is not None and self.twin.process.poll() is not None:
                 self._await_the_guard()
                 raise GaveUp(f"the twin died (exit code {self.twin.process.returncode}); see logs/twin.log")
@@ -166,6 +171,12 @@ class Watch:
 
     def tell(self, what: str) -> None:
         print(f"{time.monotonic() - self.started:6.1f} s  {what}", flush=True)
+
+    def _hold_up(self) -> None:
+        """While its torque is off the twin hangs in a stand, where a person is at the console: nobody's hands reach it."""
+        guard = self.manager.guard.latest()
+        if self.held_up is not None and guard is not None and guard.state == "READY":
+            self.held_up.lift()
 
     def _await_the_guard(self) -> None:
         until = time.monotonic() + GRACE_S
@@ -187,11 +198,14 @@ class Watch:
         if guard.state in ("BOOT", "CHECK"):  # what is not there yet at the start is no news
             return
         causes = {c for c in guard.causes if c not in FORGIVEN or not guard.session}
+        causes -= {"console_silent"} if "console_dead" in causes else set()  # the dead are silent
         came, gone = [c for c in guard.causes if c in causes - self._standing], sorted(self._standing - causes)
         self._standing = causes
         if came:
             # The note is that of the most severe.
             self.tell(f"{guard.state:<8} {' '.join(came)}" + (f": {guard.note}" if guard.causes[0] in came else ""))
+            if "reset_failed" in came and self.held_up is not None:
+                self.tell("the twin is set on its feet while its torque is off: at the console c, d, e, then R")
         elif gone:
             self.tell(f"{guard.state:<8} {' '.join(gone)} is over")
         elif causes and guard.state in ("PSTOP", "LOCKOUT") and (before is None or before.state != guard.state):

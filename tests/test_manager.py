@@ -199,3 +199,14 @@ def test_while_nothing_changes_nothing_is_repeated(watch, capsys):
         watch.started = time.monotonic() - elapsed
         watch._tell_progress()
     assert [line[:6].strip() for line in capsys.readouterr().out.splitlines()] == ["6.0", "70.0"]
+
+
+def test_where_a_person_is_at_the_console_the_twin_is_held_up_while_its_torque_is_off(watch):
+    lifts = []
+    watch.held_up = type("Twin", (), {"lift": lambda self: lifts.append(1)})()
+    for state, count in (("CHECK", 0), ("READY", 1), ("READY", 2), ("HOLD", 2), ("RELAX", 2)):
+        watch.told(state)
+        watch._hold_up()
+        assert len(lifts) == count
+    said = watch.told("HOLD", "reset_failed", note="put it on its feet")
+    assert said == ["HOLD     reset_failed: put it on its feet", said[1]] and "c, d, e, then R" in said[1]

@@ -79,9 +79,9 @@ def policy(episode: Episode, random_steps: int) -> str:
 
 def learner_lines(view: View) -> list[Text]:
     learner, beat = view.get("learner", Learner), view.streams.get(("beat", "learner"))
-    if learner is None:
+    if learner is None or (beat is not None and beat.newest.boot != learner.boot and beat.newest.t > learner.t):
         doing = clean(beat.newest.note) if beat is not None and isinstance(beat.newest, Beat) else ""
-        return [fact("learner", (f"starting: {doing}" if doing else "none yet", DIM))]
+        return [fact("learner", (f"starting{doing and ': '}{doing}", DIM))]
     worth = learner.transitions - view.agent.learn_after  # the first transitions owe no update
     engine = clean(learner.engine)
     if not learner.updates or worth <= 0:

@@ -146,7 +146,8 @@ def streams(view: View, now: int) -> list[Text]:
         late = age is None or age > max(3 * SECOND / entry.rate_hz, 0.06 * SECOND)
         word: Part = ""
         if late:
-            word = ("  NONE" if age is None else "  LATE", BAD) if needed else ("  idle", DIM)
+            early = age is None and topic == "learner" and "learner_gone" not in (guard.causes if guard else ())
+            word = ("  NONE" if age is None else "  LATE", DIM if early else BAD) if needed else ("  idle", DIM)
         elif needed and rate < 0.8 * entry.rate_hz:
             word = ("  SLOW", WARN)
         of = (f"{entry.rate_hz:>5.0f}", DIM)
@@ -160,7 +161,7 @@ def alive(view: View, now: int) -> Text:
     for source in TOPICS["beat"].sources:
         stream = view.streams.get(("beat", source))
         if stream is None or not isinstance(stream.newest, Beat):
-            parts.append((f"{source} none  ", DIM))
+            parts.append((f"{source} starting  ", DIM))
         elif now - stream.newest.t > SECOND:
             parts.append((f"{source} LATE {span(now - stream.newest.t)}  ", BAD))
         elif now - stream.moved > SECOND:

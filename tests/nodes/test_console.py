@@ -518,7 +518,10 @@ def test_updates_per_step_count_the_steps_that_owe_one_and_the_engine_is_named()
 
 def test_a_learner_that_is_not_up_yet_says_what_it_does():
     v = view(guard(), m.Beat(source="learner", progress=1, t=NOW, note="building the fused engine"))
-    assert row(v, "learner") == "learner starting: building the fused engine"
+    assert row(v, "learner") == "learner starting: building the fused engine" and "reset starting" in shown(v)
+    v.receive("learner", learner(boot=1), NOW)
+    v.receive("beat", m.Beat(source="learner", progress=1, t=NOW + 1, boot=2), NOW)
+    assert row(v, "learner") == "learner starting", "the numbers are those of a life that is over"
 
 
 def test_a_refusal_names_the_key_once_and_no_node_is_shown_that_is_not_there():
