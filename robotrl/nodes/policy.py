@@ -9,6 +9,7 @@ import json
 import math
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from robotrl.observe import History
 from robotrl.replay import Replay, ReplayError
 from robotrl.tasks.walk import ACTIONS, SENSORS
 
+FLUSH_EVERY_S = 5.0  # so much experience a power cut may cost
 EARLY_NS, LATE_NS = 300_000, 1_000_000  # around the moment at which the next servo cycle is expected
 
 
@@ -55,6 +57,32 @@ class Readiness:
             came = wait([self._cycles], 0.0)
         if came or wait([self._cycles], 0.1):
             self._due = clock.now() + self._period
+
+
+class Flusher:
+    """Puts the replay's new rows on the disk every few seconds, beside the loop that adds them.
+
+    Not more often: a row that is added while its page is being written may wait some ms for it.
+    """
+
+    def __init__(self, replay: Replay, say: Callable[[str], None], every_s: float = FLUSH_EVERY_S) -> None:
+        self._replay, self._say, self._every_s = replay, say, every_s
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            while not self._ended.wait(self._every_s):
+                if self._replay.durable < self._replay.count:
+                    self._replay.flush()
+        except ReplayError as error:
+            self._say(str(error))
+
+    def close(self) -> None:
+        """Return once no flush is under way."""
+        self._ended.set()
+        self._thread.join()
 
 
 class Weights:
@@ -150,6 +178,7 @@ def serve(node: Node) -> None:
     node.hurry(9)  # without locked memory: the replay's files are mapped into it, whole
     readings: dict[int, Joints] = {}
     readiness = Readiness(node, pilot, streams["applied"])
+    flusher = Flusher(replay, node.say)
     try:
         while not node.stopping and not node.orphaned():
             readiness.wait()
@@ -176,6 +205,7 @@ def serve(node: Node) -> None:
             node.beat(weights.refused)
     finally:
         metrics.write("policy", transitions=replay.count, dropped=pilot.dropped)
+        flusher.close()
         replay.close()
         metrics.close()
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
+import time
 
 import numpy as np
 import pytest
@@ -14,8 +17,8 @@ from robotrl.agents import nets
 from robotrl.config import Run
 from robotrl.nodes.learner import Student
 from robotrl.nodes.pilot import Pilot
-from robotrl.nodes.policy import EARLY_NS, LATE_NS, Readiness, Weights, note_episode, open_replay, resumed
-from robotrl.replay import ReplayError
+from robotrl.nodes.policy import EARLY_NS, LATE_NS, Flusher, Readiness, Weights, note_episode, open_replay, resumed
+from robotrl.replay import Replay, ReplayError
 
 RUN = Run()
 
@@ -236,3 +239,36 @@ def test_metrics_have_no_age_before_the_first_weights(tmp_path):
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["policy_age_s"] is None and json.loads(line)["policy_version"] == -1
     metrics.close()
+
+
+def test_rows_become_durable_while_the_policy_runs(tmp_path):
+    replay, said = open_replay(tmp_path, RUN), []
+    flusher = Flusher(replay, said.append, every_s=0.01)
+    for step in range(5):
+        add(replay, 0, step)
+    until = time.monotonic() + 10.0
+    while replay.durable < 5 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert replay.durable == 5 and Replay.open(tmp_path / "replay").durable == 5 and not said
+    flusher.close()
+    replay.close()
+
+
+def test_a_disk_that_fails_is_said_once_and_nothing_is_promised_after_it(tmp_path, monkeypatch):
+    replay, said = open_replay(tmp_path, RUN), []
+    add(replay, 0, 0)
+    replay.flush()
+    add(replay, 0, 1)
+
+    def fails(fd):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    flusher = Flusher(replay, said.append, every_s=0.01)
+    flusher._thread.join(10.0)
+    (line,) = said
+    assert "rows after 1 may be lost: Input/output error" in line and "\n" not in line
+    monkeypatch.undo()
+    flusher.close()
+    replay.close()
+    assert Replay.open(tmp_path / "replay").durable == 1
