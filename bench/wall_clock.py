@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from robotrl.clock import WallClock
 from robotrl.messages import Drive, Guard
 from robotrl.node import bus_directory
 from robotrl.replay import Replay
+from robotrl.sim.person import Person
 
 ROOT = Path(__file__).resolve().parent.parent
 PERIOD_US = 20_000
@@ -58,16 +60,18 @@ class Reaction:
 class Live:
     """A run on the twin, started as a person without a terminal would, and watched over its bus."""
 
-    def __init__(self, out: Path, *sets: str, seconds: float = 0.0) -> None:
+    def __init__(self, out: Path, *sets: str, seconds: float = 0.0, stdin: int = subprocess.DEVNULL) -> None:
+        """`stdin`: a terminal's, for a run that waits for a person instead of being scripted."""
         words = [sys.executable, "-m", "robotrl", "run", "launch/walk.toml", "--sim", "--out", str(out)]
         words += ["--seconds", str(seconds), *(word for item in sets for word in ("--set", item))]
         self.output = out / "output.txt"
         with open(self.output, "wb") as file:
-            self.process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+            self.process = subprocess.Popen(words, cwd=ROOT, stdin=stdin, stdout=file, stderr=file)
         self.wait(lambda: "\n" in self.said() and self.said().startswith("run "), 60)
         self.directory = Path(self.said().splitlines()[0].removeprefix("run "))
         self.sockets = bus_directory(self.directory)
         self.bus = Bus(self.sockets, "witness", WallClock())
+        self.others = {"manager": self.process.pid}  # whom the manager has not started
         self.known = 0  # when the guard said the last word we acted on: older ones may still come by another stream
         topics = ("guard", "cause", "drive", "permit", "episode")
         self.guard, self.cause, self.drive, self.permit, self.episode = (self.bus.subscriber(topic) for topic in topics)
@@ -79,9 +83,9 @@ class Live:
         return (self.directory / "logs" / f"{name}.log").read_text()
 
     def pid(self, name: str) -> int:
-        """Of the node's present life; "manager" is the command itself."""
-        if name == "manager":
-            return self.process.pid
+        """Of the node's present life; "manager" is the command itself, "console" a person's."""
+        if name in self.others:
+            return self.others[name]
         events = [json.loads(line) for line in self.log("manager").splitlines()]
         return int([e["pid"] for e in events if (e["name"], e["event"]) == (name, "started")][-1])
 
@@ -230,7 +234,27 @@ def kills(out: Path, within_s: float) -> list[Reaction]:
         table.append(live.kill_manager())
     finally:
         live.close()
-    return table
+    return [*table, kill_console(out, within_s)]
+
+
+def kill_console(out: Path, within_s: float) -> Reaction:
+    """A person's own console, which the manager has not started, killed with -9 while the robot moves."""
+    terminal, end = pty.openpty()
+    live = Live(out, *LIGHT, stdin=end)
+    person = Person(live.directory)
+    live.others["console"] = person.process.pid
+    try:
+        for key, before, after in (("e", "READY", "HOLD"), ("R", "HOLD", "RESET")):
+            live.reach(before)
+            time.sleep(0.5)  # a person's: the console must have seen what the key answers
+            person.types(key)
+            live.reach(after)
+        return live.kill("console", ("STOPPING", "PSTOP"), "console_dead", within_s)
+    finally:
+        live.close()
+        person.close()
+        os.close(terminal)
+        os.close(end)
 
 
 def stolen_s() -> float:

@@ -129,6 +129,7 @@ class Guard(Message, frozen=True, kw_only=True, gc=False):
     holder: str
     nonce: int  # what a console must echo within 5 s
     note: str = ""  # what the operator is asked to do
+    trigger: str = ""  # what changed the state in this very period, empty when it did not change
 
 
 class Operator(Message, frozen=True, kw_only=True, gc=False):
@@ -139,6 +140,7 @@ class Operator(Message, frozen=True, kw_only=True, gc=False):
     nonce: int = 0
     value: float = 0.0
     seen_tick: int = -1  # the frame that was on the screen when the key was pressed
+    pid: int = 0  # in a beat: whose end is the console's end
 
 
 class Beat(Message, frozen=True, kw_only=True, gc=False):
@@ -156,8 +158,8 @@ class Episode(Message, frozen=True, kw_only=True, gc=False):
     total_steps: int
     total_return: float
     speed: float  # m/s, net forward displacement over time
-    policy_version: int
-    policy_age_s: float
+    policy_version: int  # -1: no weights yet
+    policy_age_s: float  # since the learner published them; nan: no weights yet
     ended: str = ""  # "", "fall", "time", "stuck", "stopped", "tracker lost"
     transitions: int = 0  # in the replay
     dropped: int = 0  # transitions that could not be completed, ever

@@ -150,7 +150,7 @@ class Node:
         self.bus.close()
 
 
-_BEATERS = frozenset(("policy", "learner", "reset", "imu", "tracker", "recorder"))
+_BEATERS = frozenset(("policy", "learner", "reset", "imu", "tracker"))
 
 
 def bus_directory(directory: Path) -> Path:

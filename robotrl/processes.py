@@ -217,6 +217,13 @@ class TwinProcess:
             raise config.ConfigError(f"the twin did not start: {said or 'it said nothing'}")
         self.ports: dict[str, str] = json.loads(line)
 
+    def lift(self) -> None:
+        """Set the robot on its feet, as a person's hands would; of a twin that is gone there is nothing to lift."""
+        try:
+            os.write(self.write_fd, json.dumps({"place": "stand"}).encode() + b"\n")
+        except BrokenPipeError:
+            pass
+
     def close(self) -> None:
         self.process.terminate()
         try:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl.complaint import Complaint
+from robotrl.rundir import write_json
 
 SCHEMA = 1
 RESERVE = 512  # rows whose disk space is claimed at a time: a full disk must be an error, not a SIGBUS
@@ -76,6 +77,7 @@ class Replay:
         self._maps: dict[str, np.memmap[Any, Any]] = {}
         self._files: dict[str, int] = {}  # the writer's descriptors: its lock, and to claim disk space
         self._reserved = 0  # rows whose disk space is claimed
+        self._failed = False  # the disk has refused to keep something
         files = layout(self.observation_size, self.action_size, self.capacity)
         self.columns = {name: self._map(name, kind, shape) for name, (kind, shape) in files.items()}
         self._count, self._durable = self.columns.pop("count"), self.columns.pop("durable")
@@ -109,9 +111,10 @@ class Replay:
             for name, (kind, shape) in layout(observation_size, action_size, capacity).items():
                 with (path / f"{name}.{kind}").open("wb") as file:
                     file.truncate(math.prod(shape) * np.dtype(DTYPES[kind]).itemsize)
-            part = path / "header.json.part"  # the header comes last: with it the directory is a replay
-            part.write_text(json.dumps(header, indent=1) + "\n")
-            part.rename(path / "header.json")
+            write_json(path / "header.json", header)  # it comes last: with it the directory is a replay
+            directory = os.open(path, os.O_RDONLY)
+            os.fsync(directory)  # of files whose names are lost no row is durable
+            os.close(directory)
         except OSError as error:
             raise ReplayError(f"{path}: not made: {error.strerror}; check disk and permissions") from None
         return cls(path, header, write=True)
@@ -168,13 +171,22 @@ class Replay:
         return i
 
     def flush(self) -> None:
-        """Returns once every row added so far is on the disk; `durable` then counts them."""
+        """Returns once every row added so far is on the disk; `durable` then counts them.
+
+        Another thread may go on adding meanwhile: fdatasync, unlike mmap's flush, lets it run. ReplayError from a disk that
+        fails; nothing is promised after that, for of what it lost the next call would not know.
+        """
+        if self._failed:
+            return
         count = self.count
-        for name, column in self._maps.items():
-            if name != "durable":
-                column.flush()
-        self._durable[0] = count
-        self._maps["durable"].flush()
+        try:
+            for fd in (fd for name, fd in self._files.items() if name != "durable"):
+                os.fdatasync(fd)
+            self._durable[0] = count
+            os.fdatasync(self._files["durable"])
+        except OSError as error:
+            self._failed = True
+            raise ReplayError(f"{self.path}: rows after {self.durable} may be lost: {error.strerror}; see the disk") from None
 
     def close(self) -> None:
         """Flush, if writing, and let the next writer in; `add` raises ReplayError from now on."""

@@ -51,12 +51,17 @@ def load(path: Path) -> Run:
         raise RunError(f"{source}: corrupt: {error!r}; the run cannot be read without it, restore it from a copy") from None
 
 
+def made(root: Path) -> list[Path]:
+    """The run directories under `root`, the one made last first."""
+    return sorted((p for p in root.glob("*/") if (p / "run.json").is_file()), reverse=True)
+
+
 def newest(root: Path) -> Path:
-    """The run directory made last."""
-    runs = sorted(p for p in root.glob("*/") if (p / "run.json").is_file())
+    """The run directory made last; RunError when there is none."""
+    runs = made(root)
     if not runs:
         raise RunError(f"{root}: no runs here; launch/rehearse.sh makes one")
-    return runs[-1]
+    return runs[0]
 
 
 def write_json(path: Path, value: Any) -> None:

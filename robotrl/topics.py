@@ -38,5 +38,5 @@ TOPICS: dict[str, Topic] = {
     "learner": Topic(m.Learner, ("learner",), 2, True, False),
     "reset": Topic(m.Reset, ("reset",), 10, True, False),
     "process": Topic(m.Process, ("manager",), 0, False, True),
-    "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker", "recorder"), 10, True, False),
+    "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker"), 10, True, False),
 }

@@ -183,7 +183,7 @@ def catalogue(
         Cause("guard_restart", 35, "", 0, pstop, operator, "the guard was started again: look round"),
         Cause("driver_silent", 36, "drive_age_s", 0.06, pstop, operator, "the servo driver is silent"),
         Cause("console_silent", 38, "console_age_s", 0.5, stopping, operator, "no console: attach one", 0, 0, POWERED),
-        Cause("console_dead", 38, "console_dead", 0, stopping, operator, "the console died: attach one", 0, 0, POWERED),
+        Cause("console_dead", 38, "console_dead", 0, stopping, operator, "the console ended: attach one", 0, 0, POWERED),
         Cause("manager_gone", 39, "manager_gone", 0, pstop, operator, "the manager died: start the run again"),
         Cause("run_over", 0, "run_over", 0, relax, operator, "the run is over"),
         Cause("overrun", 41, "overruns_in_row", 2, hold, auto, "the servo loop is late", 0, 0, MOVING, hiccup),
@@ -198,7 +198,7 @@ def catalogue(
         Cause("session_over", 0, "", 0, hold, auto, "the session is 4 hours old: rest, then run"),
         Cause("pstop_long", 0, "", 0, relax, operator, "held for 10 minutes: torque goes off"),
         Cause("reset_failed", 0, "reset_failed", 0, hold, operator,
-              "reset failed: put it on its feet, stand clear, press reset", states=RESET, answer="reset"),
+              "put it on its feet, stand clear, press reset", states=RESET, answer="reset"),
     )
     # fmt: on
 
@@ -220,7 +220,7 @@ class Ledger:
         self._watched = tuple((row.signal, row.above, row) for row in rows if row.signal)
         self.active: set[str] = set()
         self.latched: set[str] = set()
-        self.last = ""  # the newest that did more than warn
+        self.last = ""  # the newest that did more than warn, once there was something to stop
         self._since: dict[str, int] = {}  # first seen, without a break until now
         self._seen: dict[str, int] = {}  # last time active
         self.spent: dict[str, list[int]] = {}  # of each budget
@@ -250,10 +250,11 @@ class Ledger:
     def _enter(self, row: Cause, now: int, state: State, session: bool) -> bool:
         if row.action <= Severity.WARN:
             return session
-        self.last = row.id
+        starting = state in (State.BOOT, State.CHECK)  # nothing is on: what is wrong only has to go away
+        if not starting or row.clear is Clear.RESTART:
+            self.last = row.id
         if session and self._forgiven(row, now):
             return True
-        starting = state in (State.BOOT, State.CHECK)  # nothing is on: what is wrong only has to go away
         if row.clear is not Clear.AUTO and (not starting or row.clear is Clear.RESTART):
             self.latched.add(row.id)
         return False
@@ -273,6 +274,11 @@ class Ledger:
     def worst(self) -> Severity:
         standing = self.standing()
         return standing[0].action if standing else Severity.NONE
+
+    def foremost(self) -> str:
+        """Of the most severe that stand the one that came last: it is what moved the state. '' when none stands."""
+        worst = self.worst()
+        return max((row.id for row in self.standing() if row.action is worst), key=lambda id: self._since.get(id, -1), default="")
 
     def quiet(self, now: int, seconds: float) -> bool:
         """Nothing that does more than warn stands, or was active in the last `seconds`."""

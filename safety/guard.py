@@ -90,6 +90,7 @@ class Outputs:
     stop: str  # the stop profile's stage: "" (torque on), "damp", "off"
     next_epoch: bool  # a lease waits: persist epoch + 1, then give it in Inputs.epoch
     refused: tuple[str, ...] = ()  # why this step's commands were not obeyed
+    trigger: str = ""  # what changed the state in this step: a cause's id, a key and whose it was, what came to its end
 
 
 class Guard:
@@ -117,6 +118,7 @@ class Guard:
         self._limp = False  # PSTOP without torque: the driver has switched it off, or was started again
         self._entered = self._opened = 0
         self._torque, self._stop = False, "off"
+        self._trigger = ""
         self._off_since: int | None = None
         self._first, self._epoch = True, -1
         self._granted = self._reset_began = False  # the lease, the script, of this visit to RUN or RESET
@@ -130,14 +132,15 @@ class Guard:
         if not self._reset_began and inputs.reset_outcome in ("done", "failed"):  # still of the reset before this one
             inputs = replace(inputs, reset_outcome="")
         self.session = self.ledger.judge(now, before, self._entered, self.session, inputs, raised)
-        self._enter(now, AFTER_CAUSE[before][self.ledger.worst()])
+        self._trigger = ""
+        self._enter(now, AFTER_CAUSE[before][self.ledger.worst()], self._cause(inputs))
         refused = tuple(
             f"{command.name}: {why}"
             for command in inputs.commands
             if command.name != "stop" and (why := self._obey(now, inputs, command))
         )
         if self.state is before:
-            self._enter(now, self._move_on(now, inputs))
+            self._enter(now, *self._move_on(now, inputs))
         return self._outputs(now, inputs, refused)
 
     def _raised(self, now: int, inputs: Inputs) -> set[str]:
@@ -156,9 +159,15 @@ class Guard:
             raised.add("pstop_long")
         return raised
 
-    def _enter(self, now: int, state: State) -> None:
+    def _cause(self, inputs: Inputs) -> str:
+        """The cause that moves the state, as the log names it: a stop by a key with whose key it was."""
+        id = self.ledger.foremost()
+        by = [command.role for command in inputs.commands if command.name == "stop"]
+        return f"{id} ({by[0]})" if id == "operator_stop" and by else id
+
+    def _enter(self, now: int, state: State, why: str) -> None:
         if state is not self.state:
-            self.state, self._entered = state, now
+            self.state, self._entered, self._trigger = state, now, why
             self._granted = self._reset_began = self._limp = False
 
     def _obey(self, now: int, inputs: Inputs, command: Command) -> str:
@@ -187,27 +196,30 @@ class Guard:
         if self.session:
             self._opened = now
             self.ledger.spent.clear()  # a person has looked
-        self._enter(now, state)
+        self._enter(now, state, f"key {command.name} ({command.role})")
         return ""
 
-    def _move_on(self, now: int, inputs: Inputs) -> State:
-        """Where the state goes by itself when neither a cause nor a key moved it in this step."""
+    def _move_on(self, now: int, inputs: Inputs) -> tuple[State, str]:
+        """Where the state goes by itself when neither a cause nor a key moved it in this step, and why."""
         state = self.state
-        if state is State.BOOT or (state is State.READY and not inputs.checks_passed):
-            return State.CHECK
+        if state is State.BOOT:
+            return State.CHECK, "started"
+        if state is State.READY and not inputs.checks_passed:
+            return State.CHECK, inputs.check_note or "checks no longer pass"
         if state is State.CHECK and inputs.checks_passed and self.ledger.worst() <= Severity.WARN:
-            return State.READY
+            return State.READY, "checks passed"
         if state is State.RUN and inputs.episode_ended:
-            return State.RESET
+            return State.RESET, f"episode ended: {inputs.episode_ended}"
         if state is State.RESET and inputs.reset_outcome == "done":
-            return State.RUN if self.session else State.HOLD
+            return (State.RUN if self.session else State.HOLD), "reset done"
         if state is State.STOPPING and (inputs.still or now - self._entered >= STOP_NS):
             latched = any(self.ledger.rows[id].action >= Severity.STOPPING for id in self.ledger.latched)
-            return State.PSTOP if latched else State.HOLD if self.ledger.worst() < Severity.STOPPING else state
+            rest = State.PSTOP if latched else State.HOLD if self.ledger.worst() < Severity.STOPPING else state
+            return rest, f"at rest after {self.ledger.last}"
         rested = state is State.HOLD or (state is State.RELAX and self._stop == "off")
         if rested and self.session and inputs.still and self.ledger.quiet(now, RESUME_S):
-            return State.RESET
-        return state
+            return State.RESET, f"the session goes on after {self.ledger.last}"
+        return state, ""
 
     def _stage(self, now: int) -> str:
         damping = self._off_since is not None and now - self._off_since < self._damp_ns
@@ -243,6 +255,7 @@ class Guard:
             stop=self._stop,
             next_epoch=next_epoch,
             refused=refused,
+            trigger=self._trigger,
         )
 
     def _nonce(self, now: int) -> int:

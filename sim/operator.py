@@ -74,7 +74,7 @@ def main(argv: list[str]) -> int:
         if guard is None or not command:
             keys.send(Operator(command="beat", press=0))
             continue
-        if needs_a_hand(command, guard):
+        if command == "enable" or needs_a_hand(command, guard):  # also the first time: it lies on its legs since the twin began
             lift(args.twin_fd)
         press, waited = press + 1, 0
         keys.send(Operator(command=command, press=press, nonce=guard.nonce))

@@ -9,11 +9,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from robotrl import processes
 from robotrl.config import Run
-from robotrl.manager import with_ports
+from robotrl.manager import Watch, standing, with_ports
+from robotrl.messages import Guard
 from robotrl.processes import GaveUp, Manager, Spec, last_line
 
 BODIES = {
@@ -115,3 +117,99 @@ def test_the_twins_ports_and_its_budget_of_falls_are_the_only_difference():
     assert (run.robot.servos.port, run.robot.imu.port, run.robot.tracker.port) == ("/a", "/b", "/c")
     run = with_ports(run, {"servos": "", "imu": "", "tracker": ""})
     assert replace(run, robot=replace(run.robot, limits=Run().robot.limits)) == Run()
+
+
+class Heard:
+    """Streams as a test fills them, in the manager's place."""
+
+    def __init__(self):
+        self.bus = self.guard = self.drive = self
+        self.queue, self.newest = [], None
+
+    def subscriber(self, topic):
+        return Newest() if topic == "episode" else self
+
+    def drain(self):
+        out, self.queue = self.queue, []
+        return out
+
+    def latest(self):
+        return self.newest
+
+
+class Newest:
+    message = None
+
+    def latest(self):
+        return self.message
+
+
+@pytest.fixture
+def watch(capsys):
+    watch = Watch(Heard(), Run(), None, 0.0, None)
+
+    def told(state=None, *causes, **kw):
+        if state is not None:
+            said = dict(last_cause="", session=True, epoch=1, holder="", nonce=1, note="", boot=1) | kw
+            watch.manager.newest = Guard(state=state, causes=causes, **said)
+            watch.manager.queue.append(watch.manager.newest)
+        watch._tell_causes()
+        return [line.partition(" s  ")[2] for line in capsys.readouterr().out.splitlines()]
+
+    watch.told = told
+    return watch
+
+
+def test_a_cause_is_told_once_with_its_own_note_and_when_it_is_over(watch):
+    assert watch.told("CHECK", "imu_stale", note="see its cable") == []
+    assert watch.told("RUN", "learner_gone", note="the learner is gone") == ["RUN      learner_gone: the learner is gone"]
+    assert watch.told("RELAX", "tilt", "learner_gone", note="the robot fell") == [], "falls are forgiven, the rest is known"
+    assert watch.told("RESET", "learner_gone", note="the learner is gone") == []
+    assert watch.told("HOLD", "reset_failed", "learner_gone", note="put it on its feet") == [
+        "HOLD     reset_failed: put it on its feet"
+    ]
+    assert watch.told("RESET", "learner_gone") == ["RESET    reset_failed is over"]
+    assert watch.told("RUN") == ["RUN      learner_gone is over"]
+    assert watch.told("RUN") == []
+
+
+def test_where_a_stop_comes_to_rest_is_told(watch):
+    watch.told("RUN")
+    assert watch.told("STOPPING", "console_dead", note="attach one", trigger="console_dead") == [
+        "STOPPING console_dead: attach one"
+    ]
+    assert watch.told("PSTOP", "console_dead", trigger="at rest after console_dead") == ["PSTOP    at rest after console_dead"]
+
+
+def test_a_guard_that_was_started_again_is_heard_though_its_first_word_was_not(watch):
+    watch.told("RUN")
+    watch.manager.newest = Guard(
+        state="PSTOP", causes=("guard_restart",), last_cause="", session=False, epoch=1, holder="", nonce=1, note="look", boot=2
+    )
+    assert watch.told() == ["PSTOP    guard_restart: look"]
+
+
+def test_how_it_stands_says_what_the_run_waits_for():
+    guard = Guard(state="READY", causes=(), last_cause="", session=False, epoch=1, holder="", nonce=1)
+    assert standing(guard, None, 9) == "step 0/9  torque is off; at the console: e enables"
+    guard = msgspec.structs.replace(guard, state="CHECK", note="waiting for the tracker")
+    assert standing(guard, None, 9) == "step 0/9  waiting for the tracker"
+
+
+def test_while_nothing_changes_nothing_is_repeated(watch, capsys):
+    watch.told("READY")
+    for elapsed in (6.0, 12.0, 30.0, 70.0):
+        watch.started = time.monotonic() - elapsed
+        watch._tell_progress()
+    assert [line[:6].strip() for line in capsys.readouterr().out.splitlines()] == ["6.0", "70.0"]
+
+
+def test_where_a_person_is_at_the_console_the_twin_is_held_up_while_its_torque_is_off(watch):
+    lifts = []
+    watch.held_up = type("Twin", (), {"lift": lambda self: lifts.append(1)})()
+    for state, count in (("CHECK", 0), ("READY", 1), ("READY", 2), ("HOLD", 2), ("RELAX", 2)):
+        watch.told(state)
+        watch._hold_up()
+        assert len(lifts) == count
+    said = watch.told("HOLD", "reset_failed", note="put it on its feet")
+    assert said == ["HOLD     reset_failed: put it on its feet", said[1]] and "c, d, e, then R" in said[1]

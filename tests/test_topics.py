@@ -24,7 +24,6 @@ NODES = {
     "console": ROOT / "robotrl" / "nodes" / "console.py",
     "manager": ROOT / "robotrl" / "processes.py",
 }
-NOT_YET = {("beat", "recorder")}  # the name is kept for a node that this program does not have
 
 
 def published(source: str) -> set[str]:
@@ -44,7 +43,6 @@ def test_what_nodes_publish_is_what_the_table_says():
     found = {(topic, name) for name, path in NODES.items() for topic in published(path.read_text())}
     found |= {("beat", name) for name in _BEATERS}
     assert found == {(topic, source) for topic, entry in TOPICS.items() for source in entry.sources}
-    assert found >= NOT_YET
 
 
 def test_the_operator_of_the_twin_publishes_what_the_console_does():

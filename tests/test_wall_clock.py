@@ -17,7 +17,7 @@ from robotrl.replay import Replay
 from robotrl.topics import TOPICS
 
 ROOT = Path(__file__).resolve().parent.parent
-ABSENT = {("label", "console"), ("beat", "recorder")}  # the scripted operator gives no rewards; no node records yet
+ABSENT = {("label", "console")}  # the scripted operator gives no rewards
 
 
 def command(*words: str) -> tuple[int, str, str]:
@@ -48,7 +48,7 @@ def test_it_runs_learns_ends_on_a_signal_and_leaves_nothing(live):
     assert (live.directory / "timing.npz").exists() and (live.directory / "checkpoint" / "learner.json").exists()
     *_, replay, run, look = live.said().splitlines()
     assert "none lost, none doubled" in replay and str(live.directory) in run and "plot" in look
-    assert "RELAX run_over" in live.log("guard") and "exit code 0" in live.log("manager")
+    assert "RELAX <- run_over [run_over]" in live.log("guard") and "exit code 0" in live.log("manager")
     assert "LOCKOUT" not in live.log("guard")
 
 
@@ -56,7 +56,7 @@ def test_each_death_leads_to_its_state(tmp_path):
     table = {row.killed: row for row in kills(tmp_path, 1.0)}
     assert {name: row.led_to for name, row in table.items() if name not in ("operator", "twin", "manager")} == {
         "policy": "HOLD", "tracker": "HOLD", "learner": "RUN", "imu": "RELAX", "reset": "HOLD", "guard": "PSTOP",
-        "servos": "PSTOP",
+        "servos": "PSTOP", "console": "STOPPING",
     }  # fmt: skip
     assert table["reset"].during == "RESET" and "guard_restart" in table["guard"].causes
     for run in (

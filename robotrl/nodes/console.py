@@ -3,11 +3,13 @@ say.
 
 The heartbeat and the screen share one thread on purpose: a terminal that no longer takes output (a dead SSH
 line) stops the heartbeat, and the guard stops the robot 0.5 s later. An operator who cannot see does not
-supervise. A key is sent when it is read, not at the next redraw.
+supervise. When this process ends the guard knows it at once, by its pid in the beat. A key is sent when it is
+read, not at the next redraw.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -38,7 +40,7 @@ COMMANDS = {
     "R": "reset", "d": "disable", "+": "good", "=": "good", "-": "bad",
 }  # fmt: skip
 NAMES = {" ": "SPACE", "\x03": "Ctrl-C", "\x1c": "Ctrl-\\"}
-USAGE = "usage: robotrl console [RUN_DIR]   (the newest run under runs/ when none is given)"
+USAGE = "usage: robotrl console [RUN_DIR]   (the newest live run under runs/ when none is given)"
 
 
 def press(key: str, view: View, now: int) -> Operator | None:
@@ -76,8 +78,8 @@ def label(operator: Operator) -> Label | None:
 def beat(view: View, now: int) -> Operator:
     """The heartbeat: `value` is the time since a human last pressed a key, s."""
     guard = view.guard()
-    idle = (now - view.last_human) / SECOND
-    return Operator(command="beat", press=0, nonce=guard.nonce if guard else 0, value=idle, seen_tick=view.seen_tick)
+    idle, nonce = (now - view.last_human) / SECOND, guard.nonce if guard else 0
+    return Operator(command="beat", press=0, nonce=nonce, value=idle, seen_tick=view.seen_tick, pid=os.getpid())
 
 
 class Link:
@@ -189,7 +191,7 @@ def supervise(link: Link, view: View, directory: Path, terminal: Terminal, live:
             if state and guard.state in STOPPED:
                 live.console.bell()
             state = guard.state
-    return ""
+    return f"left; the robot stops and the run goes on; attach again: bash launch/supervise.sh {directory}"
 
 
 def show(live: Live, view: View, now: int, parser: KeyParser) -> None:
@@ -214,11 +216,34 @@ def change_hands(terminal: Terminal, live: Live, signals: Signals) -> None:
     live.start()
 
 
+def newest_live(root: Path, within_ns: int) -> Path:
+    """The run under `root` made last of those whose guard speaks; RunError when none does.
+
+    A run that was killed with the machine leaves its sockets' names behind, and a rehearsal never had any.
+    """
+    clock = WallClock()
+    for directory in rundir.made(root):
+        sockets = node.bus_directory(directory)
+        if not sockets.is_dir():
+            continue
+        bus = Bus(sockets, "console", clock)  # listens only: another console may be attached
+        try:
+            guard = bus.subscriber("guard")
+            if bus.wait([guard], within_ns / SECOND):
+                return directory
+        finally:
+            bus.close()
+    start = "start one: bash launch/real_walk.sh (with --sim: on the twin)"
+    raise rundir.RunError(f"{root}: no run is live here; {start}, or name its directory")
+
+
 def operate(directory: Path) -> int:
     """Attach to the live run in `directory` until the operator leaves or the run ends."""
     clock = WallClock()
-    limit = rundir.load(directory).robot.limits.temp_c
-    view = View(run=directory.name, temp_limit_c=limit, last_human=clock.now())
+    run = rundir.load(directory)
+    view = View(run=directory.name, temp_limit_c=run.robot.limits.temp_c, agent=run.agent, last_human=clock.now())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     link = Link(node.bus_directory(directory), clock)
     try:
         if not link.guard_speaks(view, GUARD_WAIT):
@@ -233,9 +258,13 @@ def operate(directory: Path) -> int:
             signals.settle()
     finally:
         link.close()
-    if said:
-        print(f"robotrl console: {said}")
+    print(f"robotrl console: {said}")
     return 0
+
+
+def has_screen() -> bool:
+    """There is a keyboard, and a screen that can place a cursor."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def main(argv: list[str]) -> int:
@@ -246,10 +275,9 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise BusError(f"{len(argv)} arguments; {USAGE}")
-        if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
+        if not has_screen():
             raise BusError("needs a terminal (keyboard and screen); run it in a shell, over ssh -t, or in tmux")
-        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-        return operate(Path(argv[0]) if argv else rundir.newest(Path("runs")))
+        return operate(Path(argv[0]) if argv else newest_live(Path("runs"), GUARD_WAIT))
     except (BusError, rundir.RunError) as error:
         print(f"robotrl console: {error}", file=sys.stderr)
     except EOFError:

@@ -7,7 +7,6 @@ in the rehearsal. `main` is its process on the wall clock.
 from __future__ import annotations
 
 import math
-import os
 import secrets
 import sys
 from collections import deque
@@ -17,6 +16,8 @@ from pathlib import Path
 from robotrl import messages as m
 from robotrl.config import Run
 from robotrl.node import Node
+from robotrl.nodes.epoch import EpochFile
+from robotrl.nodes.lifeline import Lifeline
 from robotrl.safety.causes import Command, Inputs, catalogue
 from robotrl.safety.guard import Guard, Outputs
 
@@ -119,7 +120,7 @@ class Sentry:
         note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else out.note
         shown = m.Guard(
             source="guard", t=now, state=str(out.state), causes=out.causes, last_cause=out.last_cause,
-            session=out.session, epoch=out.epoch, holder=out.holder, nonce=out.nonce, note=note,
+            session=out.session, epoch=out.epoch, holder=out.holder, nonce=out.nonce, note=note, trigger=out.trigger,
         )  # fmt: skip
         return permit, shown
 
@@ -231,24 +232,6 @@ class Sentry:
         return math.inf if heard is None else (now - heard) * 1e-9
 
 
-class EpochFile:
-    """The lease counter, on disk before it is used: a process that wakes from an old lease never holds a number as high."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.value = int(path.read_text()) if path.is_file() else 0
-
-    def next(self) -> int:
-        self.value += 1
-        aside = self._path.with_suffix(".new")
-        with open(aside, "w") as file:
-            file.write(str(self.value))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, self._path)
-        return self.value
-
-
 STREAMS = ("joints", "applied", "drive", "imu", "pose", "operator", "process", "episode_end", "reset", "beat")
 
 
@@ -273,6 +256,7 @@ def serve(node: Node, sentry: Sentry, listen_ns: int) -> None:
     streams = [node.bus.subscriber(topic) for topic in STREAMS]
     permits, shown, causes = (node.bus.publisher(topic) for topic in ("permit", "guard", "cause"))
     last: tuple[str, tuple[str, ...]] = ("", ())
+    console = Lifeline()
     alone_since, listen_until = NEVER, node.clock.now() + listen_ns
 
     def ended() -> bool:
@@ -282,6 +266,10 @@ def serve(node: Node, sentry: Sentry, listen_ns: int) -> None:
         for stream in streams:
             for message in stream.drain():
                 sentry.hear(message, node.clock.now())
+                if isinstance(message, m.Operator):
+                    console.hear(message)
+        if console.ended():
+            sentry.hear(m.Process(source="guard", name="console", pid=0, event="died"), node.clock.now())
         if alone_since == NEVER and node.orphaned():
             alone_since = node.clock.now()
             sentry.hear(m.Process(source="manager", name="manager", pid=0, event="died"), alone_since)
@@ -293,7 +281,13 @@ def serve(node: Node, sentry: Sentry, listen_ns: int) -> None:
         if (state.state, state.causes) != last:
             last = (state.state, state.causes)
             causes.send(state)
-            print(f"{node.clock.now()} {state.state} {' '.join(state.causes)} {state.note}", flush=True)
+            print(logged(state), flush=True)
+
+
+def logged(state: m.Guard) -> str:
+    """A line of logs/guard.log: when, the state, what led to it, what stands, what the operator is told."""
+    why = f" <- {state.trigger}" if state.trigger else ""
+    return f"{state.t} {state.state}{why} [{' '.join(state.causes)}] {state.note}"
 
 
 if __name__ == "__main__":

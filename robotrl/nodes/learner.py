@@ -84,11 +84,15 @@ class Student:
         except (FileNotFoundError, safetensors.SafetensorError):
             return 0
 
-    def publish(self, numbered: bool = False) -> Path:
-        """Write the actor's weights whole or not at all, with their version; `numbered` makes a file of its own beside it."""
+    def publish(self, numbered: bool = False, now: int | None = None) -> Path:
+        """Write the actor's weights whole or not at all, with their version; `numbered` makes a file of its own beside it.
+
+        `now` (monotonic, ns) goes with them, so that whoever acts with them knows their age; in lockstep there is no such time.
+        """
         self.version += 1
         path = self.directory / "weights" / "policy.safetensors"
-        data = safetensors.numpy.save(self.agent.weights(), {"version": str(self.version)})  # one entry: more have no order
+        about = {"version": str(self.version)} | ({} if now is None else {"published_ns": str(now)})
+        data = safetensors.numpy.save(self.agent.weights(), about)
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         aside.write_bytes(_sorted(data))
         if numbered:
@@ -178,7 +182,7 @@ def wall_clock(directory: Path) -> int:
         student.study(replay.count, limit=LUMP, beat=node.beat)
         if student.updates >= published + every:
             published = student.updates
-            student.publish()
+            student.publish(now=node.clock.now())
         if student.updates >= saved + CHECKPOINT_EVERY:
             saved = student.updates
             student.save()

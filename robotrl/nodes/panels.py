@@ -8,7 +8,7 @@ import math
 
 from rich.text import Text
 
-from robotrl.messages import Drive, Episode, Imu, Joints, Learner, Pose, Reset
+from robotrl.messages import Beat, Drive, Episode, Imu, Joints, Learner, Pose, Reset
 from robotrl.nodes.view import SECOND, View, clean, span
 
 BAD, WARN, DIM = "bold red", "yellow", "dim"
@@ -53,31 +53,46 @@ def episode_lines(view: View) -> list[Text]:
     episode, last = view.get("episode", Episode), view.last
     if episode is None:
         return [fact("episode", ("none yet", DIM))]
-    age = span(int(episode.policy_age_s * SECOND)) if math.isfinite(episode.policy_age_s) else "?"
-    score = finite(episode.total_return, "+.1f"), "bold"
-    speed = finite(episode.speed, "+.2f"), "bold"
-    rows = [
-        fact("episode", f"{episode.episode}  step {episode.step}  total {episode.total_steps}"),
-        fact("return", score, "  speed ", speed, " m/s  ", flag(f"falls {view.falls}", view.falls > 0, WARN)),
-    ]
+    lost = flag(f"  lost {episode.dropped}", True, WARN) if episode.dropped else ""
+    rows = [fact("episode", ("none yet", DIM), f"  replay {episode.transitions}", lost)]
+    if episode.episode >= 0:
+        score = finite(episode.total_return, "+.1f"), "bold"
+        speed = finite(episode.speed, "+.2f"), "bold"
+        rows = [
+            fact("episode", f"{episode.episode}  step {episode.step}  replay {episode.transitions}", lost),
+            fact("return", score, "  speed ", speed, " m/s  ", flag(f"falls {view.falls}", view.falls > 0, WARN)),
+        ]
     if last:
         end = f"{finite(last.total_return, '+.1f')}  speed {finite(last.speed, '+.2f')} m/s"
         rows.append(fact("last", f"{end}  {clean(last.ended)}"))
-    lost = flag(f" lost {episode.dropped}", episode.dropped > 0, WARN)
-    rows.append(fact("policy", f"v{episode.policy_version}, {age} old  replay {episode.transitions}", lost))
-    return rows
+    return [*rows, fact("policy", policy(episode, view.agent.random_steps))]
+
+
+def policy(episode: Episode, random_steps: int) -> str:
+    """Whose actions these are, and how long ago the learner wrote the weights."""
+    if episode.policy_version < 0:
+        return "no weights yet: random actions"
+    age = span(int(episode.policy_age_s * SECOND)) if math.isfinite(episode.policy_age_s) else "?"
+    random = f"; random to step {random_steps}" if episode.total_steps < random_steps else ""
+    return f"v{episode.policy_version}, {age} old{random}"
 
 
 def learner_lines(view: View) -> list[Text]:
-    learner = view.get("learner", Learner)
-    if learner is None:
-        return [fact("learner", ("none yet", DIM))]
-    per_step = learner.updates / learner.transitions if learner.transitions else 0.0
+    learner, beat = view.get("learner", Learner), view.streams.get(("beat", "learner"))
+    if learner is None or (beat is not None and beat.newest.boot != learner.boot and beat.newest.t > learner.t):
+        doing = clean(beat.newest.note) if beat is not None and isinstance(beat.newest, Beat) else ""
+        return [fact("learner", (f"starting{doing and ': '}{doing}", DIM))]
+    worth = learner.transitions - view.agent.learn_after  # the first transitions owe no update
+    engine = clean(learner.engine)
+    if not learner.updates or worth <= 0:
+        return [fact("learner", f"begins after step {view.agent.learn_after}, {engine}")]
+    per_step = learner.updates / worth
+    slow = flag(" SLOW", True, WARN) if per_step < 0.95 * view.agent.updates_per_step else ""
     losses = f"critic {finite(learner.critic_loss, '.3g')}  actor {finite(learner.actor_loss, '.3g')}"
     heat = f"entropy {finite(learner.entropy, '.2f')}  temperature {finite(learner.temperature, '.3g')}"
     sick = not (math.isfinite(learner.critic_loss) and math.isfinite(learner.actor_loss))
     return [
-        fact("learner", f"{learner.updates} upd  {per_step:.2f}/step  {learner.updates_per_s:.0f}/s"),
+        fact("learner", f"{learner.updates} upd {per_step:.2f}/step", slow, f" {learner.updates_per_s:.0f}/s {engine}"),
         fact("loss", flag(losses, sick)),
         fact("", flag(heat, not math.isfinite(learner.temperature))),
     ]

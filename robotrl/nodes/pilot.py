@@ -6,6 +6,7 @@ no port, no wall time.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -73,6 +74,7 @@ class Pilot:
         self.finished: list[Episode] = []  # for the caller to take
         self.just_ended = ""  # why the episode ended in the last cycle, "" when it did not; "stopped" is the guard's own doing
         self.tally: Tally | None = None
+        self._ended: Tally | None = None  # of the episode that ended last
         self._tallies: dict[int, Tally] = {}
         self.episode = -1
         self.epoch = -1
@@ -84,9 +86,9 @@ class Pilot:
         self._actions = np.zeros((3, ACTIONS), np.float32)
         self._seq = 0
 
-    def take(self, actor: Actor, version: int, now: int) -> None:
-        """Act with these weights from the next cycle on."""
-        self.actor, self.version, self.version_t = actor, version, now
+    def take(self, actor: Actor, version: int, published: int) -> None:
+        """Act with these weights, written at `published` (ns), from the next cycle on."""
+        self.actor, self.version, self.version_t = actor, version, published
 
     def warm(self) -> None:
         """Act once for nobody, while an answer is expected: its code and weights are then in the caches."""
@@ -195,6 +197,7 @@ class Pilot:
         if self.tally is None:
             return
         tally, self.tally = self.tally, None
+        self._ended = tally
         tally.t_end, tally.ended = (self.pending[-1].t if self.pending else tally.t_begin), reason
         if reason == "stopped" and self.pending and self.pending[-1].episode == tally.episode:
             self.pending[-1] = replace(self.pending[-1], truncated=True)
@@ -237,8 +240,8 @@ class Pilot:
         self._tallies.clear()
 
     def report(self, now: int) -> Episode:
-        """How the running episode stands."""
-        tally = self.tally or Tally(self.episode, now)
+        """How the running episode stands; after its end how it ended, as far as its rewards are known."""
+        tally = self.tally or self._ended or Tally(self.episode, now)
         newest = self.track.newest()
         if self.tally is not None and newest is not None and newest > tally.t_begin:
             a, b = self.track.at(tally.t_begin), self.track.at(newest)
@@ -249,7 +252,7 @@ class Pilot:
         return Episode(
             episode=tally.episode, step=tally.steps, total_steps=self.steps, total_return=tally.total,
             speed=tally.speed, policy_version=self.version,
-            policy_age_s=max(0, now - self.version_t) * 1e-9, ended=tally.ended,
+            policy_age_s=max(0, now - self.version_t) * 1e-9 if self.version >= 0 else math.nan, ended=tally.ended,
             transitions=self.replay.count if self.replay is not None else 0, dropped=self.dropped,
         )  # fmt: skip
 

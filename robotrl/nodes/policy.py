@@ -6,8 +6,10 @@ It never waits for the learner: new weights are taken when they are there, and o
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from robotrl.observe import History
 from robotrl.replay import Replay, ReplayError
 from robotrl.tasks.walk import ACTIONS, SENSORS
 
+FLUSH_EVERY_S = 5.0  # so much experience a power cut may cost
 EARLY_NS, LATE_NS = 300_000, 1_000_000  # around the moment at which the next servo cycle is expected
 
 
@@ -56,6 +59,32 @@ class Readiness:
             self._due = clock.now() + self._period
 
 
+class Flusher:
+    """Puts the replay's new rows on the disk every few seconds, beside the loop that adds them.
+
+    Not more often: a row that is added while its page is being written may wait some ms for it.
+    """
+
+    def __init__(self, replay: Replay, say: Callable[[str], None], every_s: float = FLUSH_EVERY_S) -> None:
+        self._replay, self._say, self._every_s = replay, say, every_s
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            while not self._ended.wait(self._every_s):
+                if self._replay.durable < self._replay.count:
+                    self._replay.flush()
+        except ReplayError as error:
+            self._say(str(error))
+
+    def close(self) -> None:
+        """Return once no flush is under way."""
+        self._ended.set()
+        self._thread.join()
+
+
 class Weights:
     """The newest weights that the learner has put there, checked before anybody acts with them.
 
@@ -66,6 +95,7 @@ class Weights:
     def __init__(self, path: Path, observation_size: int, action_size: int, say: Callable[[str], None]) -> None:
         self.path, self.sizes, self.say = path, (observation_size, action_size), say
         self.version = -1
+        self._published: int | None = None  # as their file says
         self.refused = ""  # why the file now there is not acted with
         self._stamp = (0, 0)
 
@@ -80,7 +110,7 @@ class Weights:
             with open(self.path, "rb") as file:  # opened once: a newer file may take its name meanwhile
                 self._stamp = _stamp(os.fstat(file.fileno()))
                 data = file.read()
-            actor, version = self._checked(data, seen)
+            actor, version, published = self._checked(data, seen)
         except FileNotFoundError:
             return None
         except (WeightsError, safetensors.SafetensorError, ValueError, OSError) as error:
@@ -89,14 +119,21 @@ class Weights:
                 self.refused = refused
                 self.say(refused)
             return None
-        self.version, self.refused = version, ""
+        self.version, self._published, self.refused = version, published, ""
         return actor, version
 
-    def _checked(self, data: bytes, seen: Iterable[NDArray[np.float32]]) -> tuple[Actor, int]:
+    def published(self, now: int) -> int:
+        """When the learner wrote them (monotonic, ns): of one that died their age grows, whoever takes them up again.
+
+        `now` where the file does not say, or says a time to come: then it was written before this machine was last booted.
+        """
+        return now if self._published is None else min(now, self._published)
+
+    def _checked(self, data: bytes, seen: Iterable[NDArray[np.float32]]) -> tuple[Actor, int, int | None]:
         try:
             actor = Actor(safetensors.numpy.load(data))
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            version = int(header["__metadata__"]["version"])
+            about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+            version, published = int(about["version"]), about.get("published_ns")
         except KeyError as missing:
             raise WeightsError(f"no weights of the learner's: {missing}; publish them again") from None
         if version <= self.version:
@@ -105,7 +142,7 @@ class Weights:
             raise WeightsError(f"made for (observation, action) {sizes}, not {self.sizes}; use this run's own weights")
         if not _answers(actor, seen):
             raise WeightsError("their action on what the robot has just seen is no number; go back to a good checkpoint")
-        return actor, version
+        return actor, version, None if published is None else int(published)
 
 
 def _answers(actor: Actor, seen: Iterable[NDArray[np.float32]]) -> bool:
@@ -141,6 +178,7 @@ def serve(node: Node) -> None:
     node.hurry(9)  # without locked memory: the replay's files are mapped into it, whole
     readings: dict[int, Joints] = {}
     readiness = Readiness(node, pilot, streams["applied"])
+    flusher = Flusher(replay, node.say)
     try:
         while not node.stopping and not node.orphaned():
             readiness.wait()
@@ -158,7 +196,7 @@ def serve(node: Node) -> None:
                 if pilot.just_ended:
                     ends.send(ended_report(pilot, node.clock.now()))
             if (found := weights.poll(pilot.seen)) is not None:
-                pilot.take(*found, node.clock.now())
+                pilot.take(*found, weights.published(node.clock.now()))
             for done in pilot.finished:
                 note_episode(metrics, done)
             pilot.finished.clear()
@@ -167,6 +205,7 @@ def serve(node: Node) -> None:
             node.beat(weights.refused)
     finally:
         metrics.write("policy", transitions=replay.count, dropped=pilot.dropped)
+        flusher.close()
         replay.close()
         metrics.close()
 
@@ -195,10 +234,11 @@ def ended_report(pilot: Pilot, now: int) -> Episode:
 
 
 def note_episode(metrics: rundir.Metrics, done: Episode) -> None:
-    """An episode's line in metrics.jsonl."""
+    """An episode's line in metrics.jsonl; the policy's age is null before its first weights."""
+    age = done.policy_age_s if math.isfinite(done.policy_age_s) else None
     metrics.write(
         "episode", episode=done.episode, steps=done.step, step_total=done.transitions, speed=done.speed,
-        ended=done.ended, policy_version=done.policy_version, policy_age_s=done.policy_age_s, **{"return": done.total_return},
+        ended=done.ended, policy_version=done.policy_version, policy_age_s=age, **{"return": done.total_return},
     )  # fmt: skip
 
 

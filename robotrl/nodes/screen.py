@@ -43,7 +43,7 @@ p      pause: stand still; r goes on                                RUN   -> HOL
 R      reset: the script stands it up; also after your hands did    HOLD  -> RESET
 d      disable: torque off                                          HOLD  -> READY
 + -    good, bad: a reward for what is on the screen now
-q      leave; asks again, for leaving stops the robot within 0.5 s
+q      leave; asks again, for leaving stops the robot
 ?      this page, or back
 
 A quick stop is no emergency stop: keep a switch for the motor supply in reach.
@@ -109,7 +109,8 @@ def asked(view: View, now: int) -> list[Text]:
     when, reply = view.reply
     after = when - view.keys[-1][0] if view.keys else -1
     if reply and 0 <= after < ANSWERED_NS and now - when < REPLY_NS:
-        said = [(f"{view.keys[-1][2]}: {clean(reply)}", "bold yellow")]
+        key = view.keys[-1][2]  # the guard begins a refusal with the key's command itself
+        said = [(clean(reply if reply.startswith(f"{key}: ") else f"{key}: {reply}"), "bold yellow")]
     causes = ", ".join(map(clean, guard.causes)) if guard else ""
     last = f"none now; the last was {clean(guard.last_cause)}" if guard and guard.last_cause else "none"
     word, detail, level = stop_status(view, now)
@@ -145,7 +146,8 @@ def streams(view: View, now: int) -> list[Text]:
         late = age is None or age > max(3 * SECOND / entry.rate_hz, 0.06 * SECOND)
         word: Part = ""
         if late:
-            word = ("  NONE" if age is None else "  LATE", BAD) if needed else ("  idle", DIM)
+            early = age is None and topic == "learner" and "learner_gone" not in (guard.causes if guard else ())
+            word = ("  NONE" if age is None else "  LATE", DIM if early else BAD) if needed else ("  idle", DIM)
         elif needed and rate < 0.8 * entry.rate_hz:
             word = ("  SLOW", WARN)
         of = (f"{entry.rate_hz:>5.0f}", DIM)
@@ -159,7 +161,7 @@ def alive(view: View, now: int) -> Text:
     for source in TOPICS["beat"].sources:
         stream = view.streams.get(("beat", source))
         if stream is None or not isinstance(stream.newest, Beat):
-            parts.append((f"{source} none  ", DIM))
+            parts.append((f"{source} starting  ", DIM))
         elif now - stream.newest.t > SECOND:
             parts.append((f"{source} LATE {span(now - stream.newest.t)}  ", BAD))
         elif now - stream.moved > SECOND:
@@ -178,7 +180,7 @@ def events(view: View, now: int, rows: int) -> list[Text]:
 def pressed(view: View, now: int) -> Text:
     """The last keys, newest first; or the question that the first q asks."""
     if view.leave_asked is not None and now - view.leave_asked < 2 * SECOND:
-        question = " Leaving ends the heartbeat: the robot stops within 0.5 s. q again to leave. "
+        question = " Leaving stops the robot. q again to leave. "
         return line((question, "bold black on yellow"))
     parts: list[Part] = []
     for index, (when, key, did) in enumerate(reversed(view.keys)):

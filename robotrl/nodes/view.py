@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from robotrl.config import Agent
 from robotrl.messages import Applied, Beat, Drive, Episode, Guard, Message, Process
 
 SECOND = 1_000_000_000
@@ -42,9 +43,11 @@ class View:
 
     run: str = "run"
     temp_limit_c: float = 80.0
+    agent: Agent = field(default_factory=Agent)
     streams: dict[tuple[str, str], Stream] = field(default_factory=dict)  # by (topic, source)
     events: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=50))
     keys: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=6))  # (when, key, its effect)
+    judged: Guard | None = None  # the guard's last word on a state or a cause that changed
     last: Episode | None = None  # the episode that ended last
     falls: int = 0  # since this console came up
     disk_free: int | None = None  # bytes
@@ -73,10 +76,15 @@ class View:
         if topic == "guard" and isinstance(message, Guard):
             self._answer(message)
         elif topic == "cause" and isinstance(message, Guard):
-            self.events.append((now, f"{message.state}: {message.last_cause}"))
+            if what := happened(message, self.judged):
+                self.events.append((now, what))
+            self.judged = message
         elif topic == "episode_end" and isinstance(message, Episode):
             self.last = message
             self.falls += message.ended == "fall"
+        elif topic == "episode" and isinstance(message, Episode):
+            if message.ended and self.last is not None and message.episode == self.last.episode:
+                self.last = message  # its last rewards are known by now
         elif isinstance(message, Process):
             again = f", restart {message.restarts}" if message.restarts else ""
             self.events.append((now, f"{message.name} {message.event} (pid {message.pid}{again}) {message.detail}"))
@@ -110,6 +118,18 @@ class View:
         return age is not None and age < GUARD_SILENT
 
 
+def happened(guard: Guard, before: Guard | None) -> str:
+    """What a message of the guard's `cause` stream tells: a new state and what led to it, or causes that came and went."""
+    known = set(before.causes) if before is not None else set()
+    came = " ".join(id for id in guard.causes if id not in known)
+    if guard.trigger:
+        more = " ".join(id for id in came.split() if id not in guard.trigger)
+        return f"{guard.state}: {guard.trigger}" + (f", also {more}" if more else "")
+    gone = " ".join(sorted(known - set(guard.causes)))
+    parts = [f"{came} in {guard.state}" if came else "", f"{gone} is over" if gone else ""]
+    return ", ".join(part for part in parts if part)
+
+
 def stop_status(view: View, now: int) -> tuple[str, str, str]:
     """How the motors' power stands: a word, a detail, and a level (good, plain, warn, bad, alarm).
 
@@ -138,7 +158,7 @@ def stop_status(view: View, now: int) -> tuple[str, str, str]:
     applied = view.get("applied", Applied)
     driven = applied is not None and applied.writer in ("policy", "reset") and not applied.held
     if guard is not None and guard.state == "PSTOP" and drive.torque_on and not drive.stop and not driven:
-        return "HELD, NOT OFF", f"torque on, the driver holds its own goal{answer}", "warn"
+        return "HELD, NOT OFF", f"torque on, own goal held{answer}", "warn"
     stage = f", stage {drive.stop}" if drive.stop else ""
     if stopping:
         torque = "torque on" if drive.torque_on else "torque off, not read back"

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -411,12 +412,121 @@ def test_a_signal_leaves_the_terminal_as_it_was(run_dir, robot, number):
 
 def test_a_run_that_is_not_live_is_one_line(run_dir, monkeypatch, capsys):
     (run_dir / "bus.json").unlink()
-    monkeypatch.setattr(console.sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(console.sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(console.sys.stdout, "reconfigure", lambda **_: None, raising=False)
-    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(console, "has_screen", lambda: True)
     assert "not live" in refused(capsys, str(run_dir))
     assert "no run directory" in refused(capsys, str(run_dir / "nowhere"))
     (run_dir / "bus.json").write_text(json.dumps({"directory": str(run_dir.parent / "ipc")}))
     monkeypatch.setattr(console, "GUARD_WAIT", SECOND // 20)
     assert "no guard speaks" in refused(capsys, str(run_dir))
+
+
+def test_without_a_name_it_attaches_to_the_newest_run_that_is_live(run_dir, robot, tmp_path):
+    """Made after the live one: a rehearsal, which never had a bus, and a run whose sockets nobody answers."""
+    root = tmp_path / "runs"
+    root.mkdir()
+    live = run_dir.rename(root / "20261125-120000-walk")
+    later = [root / name for name in ("20261125-130000-walk", "20261125-140000-walk")]
+    for directory in later:
+        directory.mkdir()
+        (directory / "run.json").write_text((live / "run.json").read_text())
+    (tmp_path / "dead").mkdir()
+    (later[0] / "bus.json").write_text(json.dumps({"directory": str(tmp_path / "dead")}))
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(console.newest_live, root, 2 * SECOND)
+        while not found.done():
+            robot()
+            time.sleep(0.02)
+    assert found.result() == live
+
+
+def test_no_live_run_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(console, "has_screen", lambda: True)
+    (tmp_path / "runs" / "20261125-120000-walk").mkdir(parents=True)
+    (tmp_path / "runs" / "20261125-120000-walk" / "run.json").write_text("{}")
+    said = refused(capsys)
+    assert "no run is live" in said and "launch/real_walk.sh" in said
+
+
+def test_a_new_state_is_shown_with_what_led_to_it_and_not_with_the_last_cause():
+    v = view()
+    told = (
+        dict(state="HOLD", trigger="key enable (console)", last_cause="driver_silent"),
+        dict(state="RUN", trigger="key run (console)", last_cause="driver_silent"),
+        dict(state="RUN", causes=("learner_gone",), last_cause="driver_silent"),
+        dict(state="RELAX", causes=("tilt", "learner_gone"), trigger="tilt", last_cause="tilt"),
+        dict(state="RELAX", last_cause="tilt"),
+        dict(state="RESET", trigger="the session goes on after tilt", last_cause="tilt"),
+    )
+    for message in told:
+        state = message.pop("state")
+        v.receive("cause", guard(state, **message), NOW)
+    assert [what for _, what in v.events] == [
+        "HOLD: key enable (console)",
+        "RUN: key run (console)",
+        "learner_gone in RUN",
+        "RELAX: tilt",
+        "learner_gone tilt is over",
+        "RESET: the session goes on after tilt",
+    ]
+    assert "driver_silent" not in shown(v, height=40).replace("the last was driver_silent", "")
+
+
+def episode(**kw):
+    said = dict(episode=3, step=7, total_steps=5000, total_return=1.0, speed=0.1, policy_version=2, policy_age_s=1.0) | kw
+    return m.Episode(source="policy", t=NOW, **said)
+
+
+def learner(**kw):
+    said = dict(updates=1500, version=3, updates_per_s=42.0, transitions=3500, engine="fused") | kw
+    return m.Learner(source="learner", t=NOW, **said)
+
+
+def row(v, name):
+    """The right half's line that begins with this word."""
+    return next(r[screen.LEFT :].rstrip() for r in shown(v).split("\n") if r[screen.LEFT :].startswith(name))
+
+
+def test_before_the_first_weights_the_actions_are_said_to_be_random():
+    v = view(guard(), episode(policy_version=-1, policy_age_s=float("nan"), episode=-1, total_steps=0))
+    assert row(v, "policy") == "policy  no weights yet: random actions"
+    assert row(v, "episode").startswith("episode none yet")
+    v.receive("episode", episode(policy_age_s=65.0, total_steps=1999), NOW)
+    assert row(v, "policy") == "policy  v2, 65.0 s old; random to step 2000"
+    v.receive("episode", episode(policy_age_s=65.0, total_steps=2000), NOW)
+    assert row(v, "policy") == "policy  v2, 65.0 s old"
+
+
+def test_the_last_episode_is_shown_with_its_last_rewards():
+    v = view()
+    v.receive("episode_end", episode(ended="fall", total_return=4.0), NOW)
+    v.receive("episode", episode(ended="fall", total_return=5.5), NOW)
+    assert row(v, "last").startswith("last    +5.5") and v.falls == 1
+    v.receive("episode", episode(episode=4), NOW)
+    assert row(v, "last").startswith("last    +5.5")
+
+
+def test_updates_per_step_count_the_steps_that_owe_one_and_the_engine_is_named():
+    v = view()
+    v.receive("learner", learner(), NOW)  # 3500 transitions, of which the first 2000 owe nothing
+    assert row(v, "learner") == "learner 1500 upd 1.00/step 42/s fused"
+    v.receive("learner", learner(updates=300, engine="reference"), NOW)
+    assert row(v, "learner") == "learner 300 upd 0.20/step SLOW 42/s reference"
+    v.receive("learner", learner(updates=0, transitions=100), NOW)
+    assert row(v, "learner") == "learner begins after step 2000, fused"
+
+
+def test_a_learner_that_is_not_up_yet_says_what_it_does():
+    v = view(guard(), m.Beat(source="learner", progress=1, t=NOW, note="building the fused engine"))
+    assert row(v, "learner") == "learner starting: building the fused engine" and "reset starting" in shown(v)
+    v.receive("learner", learner(boot=1), NOW)
+    v.receive("beat", m.Beat(source="learner", progress=1, t=NOW + 1, boot=2), NOW)
+    assert row(v, "learner") == "learner starting", "the numbers are those of a life that is over"
+
+
+def test_a_refusal_names_the_key_once_and_no_node_is_shown_that_is_not_there():
+    v = view()
+    console.press("r", v, NOW)
+    v.receive("guard", guard(note="run: nothing to do in RUN", t=NOW + 20 * MS), NOW + 20 * MS)
+    text = shown(v, NOW + 50 * MS)
+    assert " DO     run: nothing to do in RUN" in text and "recorder" not in text

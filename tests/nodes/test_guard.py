@@ -13,7 +13,8 @@ from robotrl.config import Run
 from robotrl.drivers.imu import WitImu
 from robotrl.drivers.port import MemoryPort
 from robotrl.nodes import imu
-from robotrl.nodes.guard import EpochFile, Sentry
+from robotrl.nodes.epoch import EpochFile
+from robotrl.nodes.guard import Sentry, logged
 from robotrl.sim.faults import Fault, Saturate
 
 T = 20_000_000
@@ -214,3 +215,17 @@ def test_bad_frames_count_for_a_second():
     assert "frame_errors" in world.shown.causes
     world.step(60)  # no more of them: the old ones are forgotten
     assert "frame_errors" not in world.shown.causes
+
+
+def test_the_log_and_the_stream_say_what_led_to_a_state():
+    world = World()
+    world.step(5)
+    assert world.shown.state == "READY"
+    world.press("enable")
+    assert (world.shown.state, world.shown.trigger) == ("HOLD", "key enable (console)")
+    assert logged(world.shown).endswith(" HOLD <- key enable (console) [] ")
+    world.step()
+    assert world.shown.trigger == "", "it is told in the period of the change alone"
+    world.silent = {"imu"}
+    world.step(5)
+    assert world.shown.state == "RELAX" and "imu_stale" in world.shown.causes

@@ -314,15 +314,25 @@ def test_a_fall_terminates_and_a_time_limit_truncates():
     assert [(r["terminated"], r["truncated"]) for r in limit] == [(False, False)] * 39 + [(False, True)]
 
 
-def test_it_keeps_the_last_observations_acted_on_and_tells_how_old_its_weights_were():
+def test_it_keeps_the_last_observations_acted_on():
     cycles = straight(20, lambda k: Permit(state="RUN", epoch=1, holder="policy", torque=True))
     (unseen,) = Pilot(RUN, None, 0).seen
     assert unseen.shape == (112,)
-    pilot, rows, (done,) = play(cycles)
+    pilot, rows, _ = play(cycles)
     assert len(pilot.seen) == 4
     for kept, row in zip(pilot.seen, rows.rows[-4:], strict=True):
         assert kept == pytest.approx(row["next"])
-    assert pilot.version_t == 0 and done.policy_age_s == pytest.approx(cycles[19].joints.t * 1e-9)
+
+
+def test_it_tells_how_old_its_weights_are_and_how_the_last_episode_ended():
+    cycles = straight(20, lambda k: Permit(state="RUN", epoch=1, holder="policy", torque=True))
+    pilot, _, (done,) = play(cycles)
+    assert done.policy_version == -1 and math.isnan(done.policy_age_s)
+    now = cycles[-1].joints.t
+    report = pilot.report(now)  # the guard has stopped it, and no episode runs
+    assert report == done and report.ended == "stopped" and report.total_return != 0.0 and report.speed != 0.0
+    pilot.take(None, 4, now - 3_000_000_000)
+    assert pilot.report(now + 2_000_000_000).policy_age_s == pytest.approx(5.0)
 
 
 def test_a_stop_by_the_guard_truncates_the_step_before_it():

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import json
+import os
+import time
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
+from robotrl import rundir
 from robotrl.agents import nets
 from robotrl.config import Run
 from robotrl.nodes.learner import Student
-from robotrl.nodes.policy import EARLY_NS, LATE_NS, Readiness, Weights, open_replay, resumed
-from robotrl.replay import ReplayError
+from robotrl.nodes.pilot import Pilot
+from robotrl.nodes.policy import EARLY_NS, LATE_NS, Flusher, Readiness, Weights, note_episode, open_replay, resumed
+from robotrl.replay import Replay, ReplayError
 
 RUN = Run()
 
@@ -202,3 +208,67 @@ def test_a_learner_goes_on_from_its_checkpoint_and_its_files_are_the_same_bytes(
     again.study(24)
     assert again.publish().read_bytes() == expected
     replay.close()
+
+
+def test_the_age_of_weights_counts_from_when_they_were_written_and_not_from_when_they_were_taken(weights):
+    """A learner that died long ago, and a policy that is started again: the weights on the disk are as old as they are."""
+    drawn = nets.initial(nets.shapes(*SIZES, (16, 16), 1), 0.1, np.random.default_rng(0))
+    actor = {name: value for name, value in drawn.items() if name.startswith("actor.")}
+    weights.version = -1
+    put(weights.path, safetensors.numpy.save(actor, {"version": "9", "published_ns": "5000000000"}))
+    assert weights.poll(SEEN) is not None and weights.published(65 * 10**9) == 5 * 10**9
+    assert weights.published(10**9) == 10**9, "a stamp from the future is of another boot of this machine"
+    actor_file(weights.path, 10)
+    assert weights.poll(SEEN) is not None and weights.published(65 * 10**9) == 65 * 10**9, "no stamp: as old as its taking"
+
+
+def test_what_the_learner_publishes_on_the_wall_clock_is_stamped(tmp_path):
+    agent = dataclasses.replace(RUN.agent, engine="reference", hidden=(16, 16), batch=8, learn_after=4)
+    run = dataclasses.replace(RUN, agent=agent)
+    replay = open_replay(tmp_path, run)
+    (tmp_path / "weights").mkdir()
+    path = Student(run, tmp_path, replay).publish(now=123)
+    found = Weights(path, replay.observation_size, replay.action_size, print)
+    assert found.poll([np.zeros(replay.observation_size, np.float32)]) is not None and found.published(10**9) == 123
+    replay.close()
+
+
+def test_metrics_have_no_age_before_the_first_weights(tmp_path):
+    metrics = rundir.Metrics(tmp_path)
+    note_episode(metrics, Pilot(RUN, None, 0).report(10**15))
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["policy_age_s"] is None and json.loads(line)["policy_version"] == -1
+    metrics.close()
+
+
+def test_rows_become_durable_while_the_policy_runs(tmp_path):
+    replay, said = open_replay(tmp_path, RUN), []
+    flusher = Flusher(replay, said.append, every_s=0.01)
+    for step in range(5):
+        add(replay, 0, step)
+    until = time.monotonic() + 10.0
+    while replay.durable < 5 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert replay.durable == 5 and Replay.open(tmp_path / "replay").durable == 5 and not said
+    flusher.close()
+    replay.close()
+
+
+def test_a_disk_that_fails_is_said_once_and_nothing_is_promised_after_it(tmp_path, monkeypatch):
+    replay, said = open_replay(tmp_path, RUN), []
+    add(replay, 0, 0)
+    replay.flush()
+    add(replay, 0, 1)
+
+    def fails(fd):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    flusher = Flusher(replay, said.append, every_s=0.01)
+    flusher._thread.join(10.0)
+    (line,) = said
+    assert "rows after 1 may be lost: Input/output error" in line and "\n" not in line
+    monkeypatch.undo()
+    flusher.close()
+    replay.close()
+    assert Replay.open(tmp_path / "replay").durable == 1

@@ -98,8 +98,10 @@ class Bench:
     def step(self, n: int = 1, **changes):
         for _ in range(n):
             self.now += T
+            before = self.guard.state
             self.out = self.guard.step(self.now, replace(self.base, epoch=self.epoch, **changes))
             self.epoch += self.out.next_epoch
+            assert bool(self.out.trigger) is (self.out.state is not before)  # every change is explained, in its own step
         return self.out
 
     def key(self, name: str, role: str = "console", nonce: int | None = None, **changes):
@@ -563,3 +565,37 @@ def test_nonce_is_too_old_after_a_gap_without_steps():
     bench.step(60)
     bench.now += 5 * 10**9
     assert "press again" in bench.key("clear").refused[0] and bench.state() == "PSTOP"
+
+
+def test_a_state_is_explained_by_what_led_to_it_and_not_by_an_older_cause():
+    bench = at("PSTOP")
+    assert bench.out.trigger == "operator_stop (console)"
+    bench.step(60)
+    told = [bench.key("clear").trigger, bench.key("run").trigger]
+    bench.step(2)
+    told.append(bench.step(episode_ended="time").trigger)
+    bench.step(2, reset_outcome="running")
+    told.append(bench.step(reset_outcome="done").trigger)
+    bench.step(2)
+    told.append(bench.step(tilt_rad=0.6).trigger)
+    assert told == ["key clear (console)", "key run (console)", "episode ended: time", "reset done", "tilt"]
+    bench.step(60)
+    assert bench.state() == "RESET", "the budget forgave it"
+    assert bench.step(commands=(Command("stop", "tablet", 0),)).trigger == "operator_stop (tablet)"
+
+
+def test_of_two_causes_alike_the_one_that_came_last_moved_the_state():
+    bench = at("HOLD")
+    bench.step(60, learner_gone=True)
+    assert bench.step(bus_missed_in_row=3, learner_gone=True).trigger == "bus_silent"
+    bench = at("HOLD")
+    bench.step(60, temp_c=76.0, still=False)  # STOPPING, latched
+    assert bench.step(temp_c=81.0, console_age_s=1.0).trigger == "temp_over"
+
+
+def test_what_is_not_there_yet_at_the_start_is_no_last_cause():
+    bench = Bench()
+    bench.step(20, drive_age_s=1.0, imu_age_s=1.0, checks_passed=False)
+    assert bench.out.causes and bench.out.last_cause == ""
+    bench.step(2)
+    assert bench.state() == "READY" and bench.out.last_cause == ""
