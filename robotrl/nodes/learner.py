@@ -30,7 +30,7 @@ from robotrl.replay import Replay
 from robotrl.tasks.walk import ACTIONS, SENSORS, Walk
 
 POLL_NS = 20_000_000
-LUMP = 20  # updates between two looks at whether to end, to publish, to tell
+LUMP_NS = 20_000_000  # of updates between two looks at whether to end, to publish, to tell; one that has begun is finished
 CHECKPOINT_EVERY = 2000  # updates: 40 s of robot time at one update a step are the most that a kill costs
 
 
@@ -52,8 +52,12 @@ class Student:
         learnt_from = transitions - self.run.agent.learn_after
         return max(0, int(learnt_from * self.run.agent.updates_per_step) - self.updates)
 
-    def study(self, transitions: int, limit: int | None = None, beat: Callable[[], None] = lambda: None) -> int:
-        """Do the updates owed (at most `limit`), sampling from the first `transitions` rows only; returns how many."""
+    def study(self, transitions: int, limit: int | None = None, pause: Callable[[], bool] = lambda: False) -> int:
+        """Do the updates owed (at most `limit`), sampling from the first `transitions` rows only; returns how many.
+
+        `pause` is asked after each of them; true leaves the rest for later.
+        """
+        before = self.updates
         todo = self.owed(transitions)
         todo = todo if limit is None else min(todo, limit)
         for _ in range(todo):
@@ -62,8 +66,9 @@ class Student:
                 indices = np.where(self.rng.random(len(indices)) < 0.5, ~indices, indices)
             self.metrics = self.agent.update(indices)
             self.updates += 1
-            beat()
-        return todo
+            if pause():
+                break
+        return self.updates - before
 
     def resume(self) -> bool:
         """Go on from the checkpoint, if there is one: a learner that was killed has learnt all but its last minutes."""
@@ -176,8 +181,8 @@ def wall_clock(directory: Path) -> int:
     marks: deque[tuple[int, int]] = deque(maxlen=20)
     student.version = max(student.version, student.published())
     published = max(student.updates, student.version * every)
-    for _ in node.every(POLL_NS):
-        student.study(replay.count, limit=LUMP, beat=node.beat)
+    while not node.over():
+        student.study(replay.count, pause=_lump(node))
         if student.updates >= published + every:
             published = student.updates
             student.publish()
@@ -189,9 +194,22 @@ def wall_clock(directory: Path) -> int:
             marks.append((now, student.updates))
             status.send(_status(student, marks))
         node.beat()
+        if not student.owed(replay.count):
+            node.clock.sleep_until(node.clock.now() + POLL_NS)
     student.save()
     node.close()
     return 0
+
+
+def _lump(node: Node) -> Callable[[], bool]:
+    """For `Student.study`: beats after each update, and pauses LUMP_NS from now."""
+    end = node.clock.now() + LUMP_NS
+
+    def pause() -> bool:
+        node.beat()
+        return node.clock.now() >= end
+
+    return pause
 
 
 def _student(node: Node, replay: Replay) -> Student:
