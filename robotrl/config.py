@@ -162,6 +162,7 @@ class Agent:
     layer_norm: bool = False  # normalise the critics' hidden layers: DroQ (Hiraoka et al. 2022), Walk in the Park
     dropout: float = 0.0  # rate in the critics' hidden layers, before normalisation and ReLU; DroQ, Walk in the Park: 0.01
     updates_per_step: float = 1.0  # UTD: the learner is paced by data
+    max_backlog: int = 3000  # steps' worth of updates that may be owed on the wall clock, a minute's; the rest is dropped; chosen
     random_steps: int = 2000  # uniform actions first
     noise_beta: float = 1.0  # exploration has a power spectrum 1/f^beta; 1 is pink (Eberhard et al. 2023), 0 the paper's white
     learn_after: int = 2000  # transitions before the first update
@@ -188,9 +189,9 @@ class Run:
 AT_LEAST = {
     "seed": 0, "steps": 1, "evaluation_episodes": 1, "task.history": 1, "task.episode_steps": 1, "agent.batch": 1,
     "agent.critics": 1, "agent.threads": 1, "agent.publish_every": 1, "agent.capacity": 1, "agent.noise_beta": 0,
-    "agent.n_step": 1, "agent.actor_every": 1, "agent.actor_lr": 0, "agent.critic_lr": 0, "agent.temperature_lr": 0,
-    "agent.target_subset": 0, "agent.dropout": 0, "task.overspeed_weight": 0, "twin.push_n": 0, "twin.push_down_n": 0,
-    "twin.push_s": 0,
+    "agent.n_step": 1, "agent.max_backlog": 1, "agent.actor_every": 1, "agent.actor_lr": 0, "agent.critic_lr": 0,
+    "agent.temperature_lr": 0, "agent.target_subset": 0, "agent.dropout": 0, "task.overspeed_weight": 0, "twin.push_n": 0,
+    "twin.push_down_n": 0, "twin.push_s": 0,
 }  # fmt: skip
 ABOVE_ZERO = (
     "task.rate_hz", "task.swing_range", "task.extension_range", "task.smoothing", "task.stuck_s", "task.velocity_window_s",
