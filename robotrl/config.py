@@ -155,7 +155,7 @@ class Agent:
     target_entropy: float = -4.0  # minus half the action size, as Walk in the Park; nan: minus the action size, as the paper
     critics: int = 2
     target_subset: int = 0  # so many critics, drawn for each update, give the target; 0: all; REDQ (Chen et al. 2021): 2 of 10
-    actor_value: str = "min"  # of the critics in the actor's loss: "min", the paper's, or "mean", REDQ's and softlearning's
+    actor_value: str = "min"  # of the critics in the actor's loss: "min", the paper's, or "mean", REDQ's, DroQ's, RLPD's
     mirror: bool = True  # half of the rows are learnt from with left and right exchanged (Abdolhosseini et al. 2019, DUP)
     n_step: int = 1  # rewards summed before the bootstrap (Sutton and Barto, ch. 7; Rainbow's 3); uncorrected: biased off-policy
     demonstrations: str = ""  # a run directory whose transitions are half of every batch: RLPD (Ball et al. 2023)
