@@ -23,7 +23,7 @@ from robotrl import rundir
 ASKED = 0.32  # m/s; learning facts 4.1
 FALLS = 0.2  # of the episodes, at most
 KEEP = 1_000
-DROQ = ("agent.layer_norm=true", "agent.dropout=0.01")
+DROQ = ("agent.layer_norm=true", "agent.dropout=0.01", "agent.actor_value=mean")
 ROWS: dict[str, tuple[str, ...]] = {
     "1": (),
     "1, layer norm": ("agent.layer_norm=true",),

@@ -161,13 +161,14 @@ class Agent:
     target_entropy: float = within(-4.0, -1000, 1000, nan=True)
     critics: int = within(2, 1, 100)
     target_subset: int = within(0, 0, 100)  # critics drawn for each update's target; 0: all; REDQ (Chen et al. 2021): 2 of 10
-    actor_value: Literal["min", "mean"] = "min"  # of the critics in the actor's loss: the paper's, or REDQ's and softlearning's
+    actor_value: Literal["min", "mean"] = "min"  # of the critics in the actor's loss: the paper's, or REDQ's, DroQ's, RLPD's
     mirror: bool = True  # half of the rows are learnt from with left and right exchanged (Abdolhosseini et al. 2019, DUP)
     n_step: int = within(1, 1, 100)  # rewards summed before the bootstrap (Sutton and Barto, ch. 7); uncorrected: biased
     demonstrations: str = ""  # a run directory whose transitions are half of every batch: RLPD (Ball et al. 2023)
     layer_norm: bool = False  # normalise the critics' hidden layers: DroQ (Hiraoka et al. 2022), Walk in the Park
     dropout: float = within(0.0, 0, 0.99)  # rate in the critics' hidden layers, before normalisation and ReLU; DroQ: 0.01
     updates_per_step: float = within(1.0, 0.001, 1000)  # UTD: the learner is paced by data
+    max_backlog: int = within(3000, 1, MANY)  # steps' worth of updates that may be owed on the wall clock, a minute's; chosen
     random_steps: int = within(2000, 0, MANY)  # uniform actions first
     noise_beta: float = within(1.0, 0, 5)  # exploration's power spectrum is 1/f^beta; 1: pink (Eberhard et al. 2023), 0: white
     learn_after: int = within(2000, 0, MANY)  # transitions before the first update

@@ -176,7 +176,10 @@ class Learner(Message, frozen=True, kw_only=True, gc=False):
     actor_loss: float = 0.0
     entropy: float = 0.0
     temperature: float = 0.0
-    engine: str = ""
+    engine: str = ""  # "fused AVX-512" ..., "torch", "reference"; "building" while there is none yet
+    updates_per_step: float = 0.0  # really done, for each transition that counts
+    owed: int = 0  # updates that the data so far is still worth
+    dropped: int = 0  # updates owed beyond agent.max_backlog, which will not be done
 
 
 class Reset(Message, frozen=True, kw_only=True, gc=False):

@@ -1,12 +1,14 @@
 """Native libraries: compiled by the local compiler when first asked for, and kept beside their source.
 
-Where that may not be written, in the user's cache. A library's name carries a hash of sources and flags; a fresh one is moved
-into place whole, so processes that begin at once do not disturb each other. Who asks for one does without where there is no
-compiler: slower, and otherwise the same.
+Where that may not be written, in the user's cache. A library's name carries a hash of sources, flags and system, and one of the
+compiler, so that after an upgrade, or on another machine that shares the folder, it is made anew; a fresh one is moved into
+place whole, so processes that begin at once do not disturb each other. Who asks for one does without where there is no compiler
+and none was made before: slower, and otherwise the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -15,6 +17,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,16 +39,19 @@ class Library:
     def load(self) -> ctypes.CDLL:
         """The library, compiled if need be (some seconds, once). Raises NoLibrary: no working compiler, or no place for it."""
         try:
-            name = f"{self.source.stem}-{platform.machine()}-{self.fingerprint()}.so"
+            stem = f"{self.source.stem}-{platform.machine()}-{self.fingerprint()}"
         except OSError as error:
             raise NoLibrary(f"the source of {self.what} cannot be read: {error}") from None
-        places = [folder / name for folder in (self.source.parent, cache()) if folder is not None]
-        for place in places:
-            try:
-                return ctypes.CDLL(str(place))
-            except OSError:
-                continue  # not there, or made for another machine that shares the folder: then it is made anew
-        compiler, why = self._compiler(), ""
+        folders = [folder for folder in (self.source.parent, cache()) if folder is not None]
+        try:
+            compiler = self._compiler()
+        except NoLibrary:  # one made when there was a compiler is as good
+            if there := loaded(found for folder in folders for found in sorted(folder.glob(f"{stem}-*.so"))):
+                return there
+            raise
+        places, why = [folder / f"{stem}-{version(compiler)}.so" for folder in folders], ""
+        if there := loaded(places):
+            return there
         for place in places:
             try:
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -67,8 +73,8 @@ class Library:
         return [found]
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with any source or flag."""
-        digest = hashlib.sha256(" ".join((*ALWAYS, *self.flags)).encode())
+        """16 hexadecimal digits that change with any source or flag, the system, or its C library."""
+        digest = hashlib.sha256(" ".join((*ALWAYS, *self.flags, platform.system(), *platform.libc_ver())).encode())
         for source in sorted([self.source, *self.source.parent.glob("*.h")]):
             digest.update(source.name.encode() + source.read_bytes())
         return digest.hexdigest()[:16]
@@ -97,6 +103,24 @@ class Library:
             raise NoLibrary(f"{compiler[0]} took more than 300 s for {self.what}") from None
         finally:
             Path(draft).unlink(missing_ok=True)
+
+
+def loaded(places: Iterable[Path]) -> ctypes.CDLL | None:
+    """The first library that is there and whole."""
+    for place in places:
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(str(place))
+    return None
+
+
+def version(compiler: list[str]) -> str:
+    """8 hexadecimal digits that change with the compiler, what it is told always, and its version."""
+    try:
+        done = subprocess.run([*compiler, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
+        said = done.stdout
+    except (OSError, subprocess.TimeoutExpired):
+        said = b""
+    return hashlib.sha256(" ".join(compiler).encode() + said).hexdigest()[:8]
 
 
 def cache() -> Path | None:

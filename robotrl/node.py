@@ -110,7 +110,7 @@ class Node:
 
         A missed period is skipped and counted, never caught up.
         """
-        ended = ended or self._over
+        ended = ended or self.over
         deadline = self.clock.now()
         number = 0
         while not ended():
@@ -129,7 +129,8 @@ class Node:
                 gc.collect(0)
             self._sleep_until(deadline)
 
-    def _over(self) -> bool:
+    def over(self) -> bool:
+        """Told to stop, or orphaned (looked at ten times a second)."""
         now = self.clock.now()
         if now >= self._looked + ORPHAN_NS:
             self._looked = now

@@ -50,7 +50,8 @@ ONLY_IN = {
     "pyrealsense2": ("robotrl.drivers.realsense",),
 }
 STDLIB_ONLY = ("robotrl.safety",)
-NO_BUS = ("robotrl.nodes.pilot",)  # thinking that a rehearsal drives without processes: neither bus nor node, not even late
+# Thinking that a rehearsal drives without processes: neither bus nor node, not even late.
+NO_BUS = ("robotrl.nodes.pilot", "robotrl.nodes.student")
 SECOND_COPIES = ("drivers", "calibration", "safety", "sim")
 UNTRUSTED = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml")
 BANNED_CALLS = {

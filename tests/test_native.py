@@ -38,6 +38,29 @@ def test_compiled_once_and_kept_beside_the_source(library: Library, monkeypatch:
     assert library.load().answer() == 42, "the second time no compiler is needed"
 
 
+def a_compiler(path: Path, number: int) -> str:
+    """One that says it has this version."""
+    path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "compiler {number}" && exit\nexec c++ "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+@needs_compiler
+def test_another_compiler_or_system_makes_its_own(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old library that still loads is not taken for a new one: after an upgrade, or in a home that machines share."""
+    for made, number in enumerate((11, 11, 12)):
+        monkeypatch.setenv("CXX", a_compiler(tmp_path / "cxx", number))
+        assert library.load().answer() == 42
+        assert len(kept(library)) == 1 + made // 2
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "9.99"))
+    assert library.load().answer() == 42
+    assert len(kept(library)) == 3
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "1.00"))
+    with pytest.raises(NoLibrary):
+        library.load()
+
+
 @needs_compiler
 def test_one_that_does_not_load_is_made_anew(library: Library) -> None:
     library.load()

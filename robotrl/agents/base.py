@@ -103,8 +103,21 @@ def make_agent(
 ) -> Agent:
     """The agent a run asks for. `engine = "auto"` takes the fastest that can do it, else the reference page.
 
-    Raises Unsupported when the engine was named and cannot do it; ValueError for an unknown name.
+    Raises Unsupported when the engine was named and cannot do it, or none gets the memory; ValueError for an unknown name.
     """
+    try:
+        return _made(agent, observation_size, action_size, seed, replay, mirror)
+    except (MemoryError, RuntimeError) as error:  # numpy's, and torch's, which has no type of its own
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        raise Unsupported(
+            f"no memory for {agent.critics} critics of {agent.hidden} on {agent.batch} rows;"
+            " make agent.hidden, agent.critics or agent.batch smaller"
+        ) from None
+
+
+def _made(agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None) -> Agent:
+    """`make_agent` where there is memory enough."""
     if agent.name != "sac":
         raise ValueError(f'agent.name = {agent.name!r} is not known; write agent.name = "sac"')
     if agent.engine not in ("auto", "fused", "torch", "reference"):

@@ -1,7 +1,7 @@
 """The learner: updates paced by data, weights published as files with a version. Runs beside the actor, never in its way.
 
-`Student` is the thinking. On the wall clock the node polls the replay that the policy writes. In lockstep (`--lockstep`) the
-rehearsal says over a pipe how many transitions count, so that the same seed gives the same weights bit for bit.
+`student.Student` is the thinking. On the wall clock the node polls the replay that the policy writes. In lockstep (`--lockstep`)
+the rehearsal says over a pipe how many transitions count, so that the same seed gives the same weights bit for bit.
 """
 
 from __future__ import annotations
@@ -9,128 +9,27 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors
-import safetensors.numpy
-
 from robotrl import rundir
-from robotrl.agents.base import make_agent
-from robotrl.agents.experience import experience, open_demonstrations
+from robotrl.bus import Publisher
 from robotrl.complaint import Complaint
 from robotrl.config import Run
 from robotrl.messages import Learner
 from robotrl.node import Node
+from robotrl.nodes.student import Student, demonstrations
 from robotrl.replay import Replay
-from robotrl.tasks.walk import ACTIONS, SENSORS, Walk
 
 POLL_NS = 20_000_000
-LUMP = 20  # updates between two looks at whether to end, to publish, to tell
+LUMP_NS = 20_000_000  # of updates between two looks at whether to end, to publish, to tell; one that has begun is finished
+TELL_NS = 200_000_000  # between two messages
 CHECKPOINT_EVERY = 2000  # updates: 40 s of robot time at one update a step are the most that a kill costs
-
-
-class Student:
-    """An agent, its replay, and how many updates the data so far is worth."""
-
-    def __init__(self, run: Run, directory: Path, replay: Replay) -> None:
-        """ReplayError for demonstrations that do not do; Unsupported or ValueError for an agent that does not exist here."""
-        self.run, self.directory, self.replay = run, directory, replay
-        self.rows = experience(run.agent, replay, demonstrations(run))
-        mirror = Walk(run.task).mirror() if run.agent.mirror else None
-        self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror)
-        self.rng = np.random.default_rng([run.seed, 1])
-        self.updates = self.version = 0
-        self.metrics: dict[str, float] = {}
-
-    def owed(self, transitions: int) -> int:
-        """Updates still to do for this much data: updates per step, no more and no fewer, however fast we are."""
-        learnt_from = transitions - self.run.agent.learn_after
-        return max(0, int(learnt_from * self.run.agent.updates_per_step) - self.updates)
-
-    def study(self, transitions: int, limit: int | None = None, beat: Callable[[], None] = lambda: None) -> int:
-        """Do the updates owed (at most `limit`), sampling from the first `transitions` rows only; returns how many."""
-        todo = self.owed(transitions)
-        todo = todo if limit is None else min(todo, limit)
-        for _ in range(todo):
-            indices = self.rows.sample(self.rng, self.run.agent.batch, transitions)
-            if self.run.agent.mirror:  # row ~i is row i in the mirror
-                indices = np.where(self.rng.random(len(indices)) < 0.5, ~indices, indices)
-            self.metrics = self.agent.update(indices)
-            self.updates += 1
-            beat()
-        return todo
-
-    def resume(self) -> bool:
-        """Go on from the checkpoint, if there is one: a learner that was killed has learnt all but its last minutes."""
-        source = self.directory / "checkpoint"
-        if not (source / "learner.json").is_file():
-            return False
-        kept = json.loads((source / "learner.json").read_text())
-        self.agent.load_state(safetensors.numpy.load_file(source / "agent.safetensors"), kept["noise"])
-        self.rng.bit_generator.state = kept["sampling"]
-        self.updates, self.version = self.agent.step, kept["version"]
-        return True
-
-    def published(self) -> int:
-        """Version of the weights that are out, 0 for none: a learner that begins again must not put worse in their place."""
-        try:
-            with safetensors.safe_open(self.directory / "weights" / "policy.safetensors", "numpy") as file:
-                return int((file.metadata() or {}).get("version", 0))
-        except (FileNotFoundError, safetensors.SafetensorError):
-            return 0
-
-    def publish(self, numbered: bool = False, now: int | None = None) -> Path:
-        """Write the actor's weights whole or not at all, with their version; `numbered` makes a file of its own beside it.
-
-        `now` (monotonic, ns) goes with them, so that whoever acts with them knows their age; in lockstep there is no such time.
-        """
-        self.version += 1
-        path = self.directory / "weights" / "policy.safetensors"
-        about = {"version": str(self.version)} | ({} if now is None else {"published_ns": str(now)})
-        data = safetensors.numpy.save(self.agent.weights(), about)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_bytes(_sorted(data))
-        if numbered:
-            os.link(aside, path.with_name(f"policy-{self.version}.safetensors"))
-        os.replace(aside, path)
-        return path
-
-    def save(self) -> None:
-        """Everything the agent needs to go on: checkpoint/agent.safetensors and what goes with it."""
-        target = self.directory / "checkpoint"
-        target.mkdir(exist_ok=True)
-        state = {k: v.copy(order="C") for k, v in self.agent.state().items()}
-        rundir.write_bytes(target / "agent.safetensors", safetensors.numpy.save(state))
-        rundir.write_json(
-            target / "learner.json",
-            {
-                "updates": self.updates, "version": self.version, "transitions": self.replay.count,
-                "engine": self.agent.engine, "noise": self.agent.random_state(), "sampling": self.rng.bit_generator.state,
-            },
-        )  # fmt: skip
-
-
-def sizes(run: Run) -> tuple[int, int]:
-    """Numbers in an observation, and in an action."""
-    return SENSORS * (1 + run.task.history) + ACTIONS * run.task.history, ACTIONS
-
-
-def demonstrations(run: Run) -> Replay | None:
-    """What a run learns from beside its own transitions, None for nothing; ReplayError when it could not."""
-    return open_demonstrations(run.agent.demonstrations, *sizes(run))
-
-
-def _sorted(data: bytes) -> bytes:
-    """A safetensors file with its metadata in order: the library's own order changes from process to process."""
-    size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + size])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    return data[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(size) + data[8 + size :]
+BUILDING = "building"  # in place of an engine's name while there is none: the first one of a machine is compiled
 
 
 def lockstep(directory: Path) -> int:
@@ -144,56 +43,98 @@ def lockstep(directory: Path) -> int:
         return 2
     print(json.dumps({"engine": student.agent.engine, "note": student.agent.engine_note}), flush=True)
     for line in sys.stdin:
-        request = json.loads(line)
-        begun = time.monotonic()
-        done = student.study(request["count"])
-        if student.updates:
-            student.publish(numbered=True)
-        if request.get("save"):
-            student.save()
-        print(json.dumps(_progress(student, done, time.monotonic() - begun)), flush=True)
+        try:
+            answer = _answer(student, json.loads(line))
+        except Complaint as error:  # learning ran away
+            print(json.dumps({"error": str(error)}), flush=True)
+            return 3
+        print(json.dumps(answer), flush=True)
     return 0
 
 
+def _answer(student: Student, request: dict[str, Any]) -> dict[str, Any]:
+    """Do what the rehearsal asks for; what came of it."""
+    begun = time.monotonic()
+    done = student.study(request["count"])
+    if student.updates:
+        student.publish(numbered=True)
+    if request.get("save"):
+        student.save()
+    return {
+        "updates": student.updates,
+        "version": student.version,
+        "done": done,
+        "seconds": time.monotonic() - begun,
+        **{k: float(v) for k, v in student.metrics.items()},
+    }
+
+
 def wall_clock(directory: Path) -> int:
-    """Poll the replay the policy writes; study what it is worth; publish every `publish_every` steps' worth of updates."""
+    """Poll the replay the policy writes; study what it is worth. 2: it could not begin; 3: it could not go on."""
     node = Node(directory, "learner")
     try:
         os.nice(10)  # the robot's processes come first
     except OSError:
         pass
     _prepare(node.run)
+    status = node.bus.publisher("learner")
     try:
         demonstrations(node.run)  # before the replay is there: the robot has not moved
         replay = _await_replay(node)
-        if replay is None:
-            node.close()
-            return 0
-        student = _student(node, replay)
-    except (ValueError, Complaint) as error:  # what does not exist here, or a checkpoint of another agent
+        student = None if replay is None else _built(node, replay, status)
+    except Complaint as error:  # what does not exist here, or a checkpoint of another agent
         return node.refuse(error)
-    saved = student.updates
-    status = node.bus.publisher("learner")
-    every = max(1, int(node.run.agent.publish_every * node.run.agent.updates_per_step))
-    marks: deque[tuple[int, int]] = deque(maxlen=20)
-    student.version = max(student.version, student.published())
-    published = max(student.updates, student.version * every)
-    for _ in node.every(POLL_NS):
-        student.study(replay.count, limit=LUMP, beat=node.beat)
-        if student.updates >= published + every:
-            published = student.updates
-            student.publish(now=node.clock.now())
-        if student.updates >= saved + CHECKPOINT_EVERY:
-            saved = student.updates
-            student.save()
-        now = node.clock.now()
-        if not marks or now - marks[-1][0] > 200_000_000:
-            marks.append((now, student.updates))
-            status.send(_status(student, marks))
-        node.beat()
-    student.save()
+    code = 3
+    try:
+        if student is not None:
+            _learn(node, student, status)
+        code = 0
+    except Complaint as error:
+        node.say(error)
+    except OSError as error:
+        node.say(f"{directory}: weights or checkpoint not written: {error.strerror}; check disk and permissions, resume")
     node.close()
-    return 0
+    return code
+
+
+def _await_replay(node: Node) -> Replay | None:
+    """The policy makes the replay; wait until its header is there. None when told to end first."""
+    for _ in node.every(POLL_NS):
+        node.beat("waiting for the replay")
+        if (node.directory / "replay" / "header.json").is_file():
+            return Replay.open(node.directory / "replay")
+    return None
+
+
+def _built(node: Node, replay: Replay, status: Publisher) -> Student | None:
+    """`_student`, made in a thread beside a beat, for a compiler takes seconds. None when told to end meanwhile.
+
+    Complaint for what does not exist here, and a checkpoint of another agent.
+    """
+    made: list[Student | Exception] = []
+
+    def make() -> None:
+        try:
+            made.append(_student(node, replay))
+        except Exception as error:
+            made.append(error)
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    told = 0
+    while thread.is_alive() and not node.over():
+        node.beat("building the engine")
+        if node.clock.now() >= told + TELL_NS:
+            told = node.clock.now()
+            status.send(Learner(updates=0, version=0, updates_per_s=0.0, transitions=replay.count, engine=BUILDING))
+        thread.join(POLL_NS * 1e-9)
+    if not made:
+        return None
+    if isinstance(made[0], ValueError):
+        raise Complaint(str(made[0]))
+    if isinstance(made[0], Exception):
+        raise made[0]
+    return made[0]
 
 
 def _student(node: Node, replay: Replay) -> Student:
@@ -206,33 +147,62 @@ def _student(node: Node, replay: Replay) -> Student:
     return student
 
 
-def _await_replay(node: Node) -> Replay | None:
-    """The policy makes the replay; wait until its header is there. None when told to end first."""
-    for _ in node.every(POLL_NS):
-        node.beat("waiting for the replay")
-        if (node.directory / "replay" / "header.json").is_file():
-            return Replay.open(node.directory / "replay")
-    return None
+def _learn(node: Node, student: Student, status: Publisher) -> None:
+    """Study until told to end; publish every `publish_every` steps' worth of updates."""
+    saved = student.updates
+    every = max(1, int(node.run.agent.publish_every * node.run.agent.updates_per_step))
+    marks: deque[tuple[int, int]] = deque(maxlen=20)
+    student.version = max(student.version, student.published())
+    published = max(student.updates, student.version * every)
+    while not node.over():
+        count = student.replay.count
+        before = student.dropped
+        if student.forgive(count) and not before:
+            node.say(_too_slow(node.run))
+        student.study(count, pause=_lump(node))
+        if student.updates >= published + every:
+            published = student.updates - student.updates % every
+            student.publish(now=node.clock.now())
+        if student.updates >= saved + CHECKPOINT_EVERY:
+            saved = student.updates
+            student.save()
+        now = node.clock.now()
+        if not marks or now > marks[-1][0] + TELL_NS:
+            marks.append((now, student.updates))
+            status.send(_status(student, marks))
+        node.beat()
+        if not student.owed(student.replay.count):
+            node.clock.sleep_until(node.clock.now() + POLL_NS)
+    student.save()
+
+
+def _lump(node: Node) -> Callable[[], bool]:
+    """For `Student.study`: beats after each update, and pauses LUMP_NS from now."""
+    end = node.clock.now() + LUMP_NS
+
+    def pause() -> bool:
+        node.beat()
+        return node.clock.now() >= end
+
+    return pause
+
+
+def _too_slow(run: Run) -> str:
+    return (
+        f"owed more than {run.agent.max_backlog} steps' updates: what is beyond is dropped from now on, and counted;"
+        f" fewer than agent.updates_per_step = {run.agent.updates_per_step:g} would be kept up with"
+    )
 
 
 def _status(student: Student, marks: deque[tuple[int, int]]) -> Learner:
     (t0, u0), (t1, u1) = marks[0], marks[-1]
-    m = student.metrics
+    m, count = student.metrics, student.replay.count
     return Learner(
         updates=student.updates, version=student.version, updates_per_s=(u1 - u0) / max(1e-9, (t1 - t0) * 1e-9),
-        transitions=student.replay.count, critic_loss=m.get("critic_loss", 0.0), actor_loss=m.get("actor_loss", 0.0),
+        transitions=count, critic_loss=m.get("critic_loss", 0.0), actor_loss=m.get("actor_loss", 0.0),
         entropy=m.get("entropy", 0.0), temperature=m.get("temperature", 0.0), engine=student.agent.engine,
+        updates_per_step=student.per_step(count), owed=student.owed(count), dropped=student.dropped,
     )  # fmt: skip
-
-
-def _progress(student: Student, done: int, seconds: float) -> dict[str, Any]:
-    return {
-        "updates": student.updates,
-        "version": student.version,
-        "done": done,
-        "seconds": seconds,
-        **{k: float(v) for k, v in student.metrics.items()},
-    }
 
 
 def _prepare(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import math
 import time
@@ -312,14 +313,52 @@ def test_the_phases_of_an_update_are_timed():
     assert all(agent.spent().values()) and sum(agent.spent().values()) < time.perf_counter() - begun
 
 
-def test_what_it_cannot_do_falls_to_the_reference():
-    memory = Memory(6, 2)
-    deep = config.Agent(hidden=(8,) * 5, batch=64)
-    agent = make_agent(deep, 6, 2, 0, memory)
-    assert agent.engine == "reference"
-    assert "hidden layers" in agent.engine_note
-    with pytest.raises(Unsupported, match="hidden layers"):
-        make_agent(config.Agent(engine="fused", hidden=(8,) * 5), 6, 2, 0, memory)
+BEYOND = {  # what the native engine has no room for, and torch has
+    "hidden layers": {"hidden": (8,) * 5},
+    "critics": {"critics": 17, "target_subset": 2, "layer_norm": True, "dropout": 0.1},
+    "threads": {"threads": 9},
+    "smallest hidden width": {"hidden": (8, 1)},
+}
+
+
+@pytest.mark.parametrize("what", BEYOND)
+def test_what_the_native_engine_cannot_do_torch_does(what):
+    memory, agent = Memory(6, 2), config.Agent(**{"hidden": (8, 8), "batch": 64} | BEYOND[what])
+    made = make_agent(agent, 6, 2, 3, memory)
+    assert made.engine == "torch"
+    assert what in made.engine_note
+    reference = Sac(agent, 6, 2, 3, memory)
+    advance((reference, made), 5, 64)
+    assert gap(reference, made) < 1e-5
+    with pytest.raises(Unsupported, match=what):
+        make_agent(dataclasses.replace(agent, engine="fused"), 6, 2, 0, memory)
+
+
+class NoRoom:
+    """A native library that gets no memory."""
+
+    def robotrl_widest(self):
+        return 0
+
+    def robotrl_open(self, asked):
+        return None
+
+
+@native
+def test_no_memory_for_the_native_engine_is_no_error(monkeypatch):
+    monkeypatch.setattr(engine, "_bind", lambda library: NoRoom())
+    made = make_agent(config.Agent(hidden=(8, 8), batch=64), 6, 2, 0, Memory(6, 2))
+    assert made.engine == "torch"
+    assert "got no memory" in made.engine_note
+    with pytest.raises(Unsupported, match="got no memory"):
+        make_agent(config.Agent(engine="fused", hidden=(8, 8), batch=64), 6, 2, 0, Memory(6, 2))
+
+
+@pytest.mark.parametrize("name", ["torch", "reference"])
+def test_no_memory_at_all_is_one_line(name):
+    """An array beyond the address space: refused at once, whatever the system promises."""
+    with pytest.raises(Unsupported, match=r"^no memory for 2 critics of \(1\d*, 8\) on 64 rows; make agent.hidden"):
+        make_agent(config.Agent(engine=name, hidden=(10**15, 8), batch=64), 6, 2, 0, Memory(6, 2))
 
 
 def test_no_compiler_is_no_error(monkeypatch, tmp_path):

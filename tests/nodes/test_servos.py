@@ -122,7 +122,7 @@ class VirtualNode(Node):
     def publisher(self, topic):
         return self.told.setdefault(topic, Told())
 
-    def _over(self):
+    def over(self):
         return self.clock.now() > self.ends
 
 

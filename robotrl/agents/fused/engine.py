@@ -32,16 +32,15 @@ MAX_HIDDEN, MAX_CRITICS, MAX_THREADS = 4, 16, 8
 def make(
     agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None = None
 ) -> Agent:
-    """The fastest engine that runs here for `agent.engine` "auto" or "fused"; "torch" names the fallback.
+    """The native engine for `agent.engine` "fused"; for "auto" the torch one where it cannot, with the reason; or "torch".
 
-    Raises Unsupported when the sizes or the machine do not allow it.
+    Raises Unsupported when sizes or machine do not allow the native one and it was named.
     """
-    _supported(agent)
     note = ""
     if agent.engine != "torch":
         try:
             return Fused(agent, observation_size, action_size, seed, replay, mirror)
-        except native.NoLibrary as reason:
+        except (native.NoLibrary, Unsupported) as reason:
             if agent.engine == "fused":
                 raise Unsupported(str(reason)) from None
             note = str(reason)
@@ -53,6 +52,7 @@ def make(
 
 
 def _supported(agent: config.Agent) -> None:
+    """Unsupported for what the native engine has no room for; the torch one has none of these bounds."""
     for name, value, low, high in (
         ("hidden layers", len(agent.hidden), 1, MAX_HIDDEN),
         ("critics", agent.critics, 1, MAX_CRITICS),
@@ -114,8 +114,10 @@ class Fused(Learned):
         mirror: Mirror | None = None,
         isa: int | None = None,
     ) -> None:
-        """`isa` (index into ISA) narrows the instruction set, for tests. Raises NoLibrary without a compiler."""
+        """`isa` (index into ISA) narrows the instruction set, for tests. Raises NoLibrary without a compiler, Unsupported for
+        sizes beyond its bounds or beyond the machine's memory."""
         self._handle = None
+        _supported(agent)
         self._native = _bind(LIBRARY.load())
         widest = self._native.robotrl_widest()
         isa = widest if isa is None else min(isa, widest)
@@ -129,7 +131,8 @@ class Fused(Learned):
         )  # fmt: skip
         self._handle = self._native.robotrl_open(ctypes.byref(self._config))
         if not self._handle:
-            raise MemoryError(f"the fused engine got no memory for networks {agent.hidden}")
+            sizes = f"{agent.critics} critics of {agent.hidden} on {agent.batch} rows"
+            raise Unsupported(f"the fused engine got no memory, or no threads, for {sizes}")
         if mirror is not None:
             kept = [np.ascontiguousarray(a) for a in mirror.arrays()]  # until the native side has copied them
             self._native.robotrl_mirror(self._handle, *(a.ctypes.data for a in kept))

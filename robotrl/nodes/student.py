@@ -1,0 +1,171 @@
+"""What the learner's process is about: an agent, the rows it learns from, how much these are worth, and its weights as files.
+
+Drives no clock and no bus: `robotrl.nodes.learner` is its process, on the wall clock or in lockstep.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from robotrl import rundir
+from robotrl.agents.base import make_agent
+from robotrl.agents.experience import experience, open_demonstrations
+from robotrl.complaint import Complaint
+from robotrl.config import Run
+from robotrl.replay import Replay
+from robotrl.tasks.walk import ACTIONS, SENSORS, Walk
+
+
+class RanAway(Complaint):
+    """A loss or a weight is no number any more: in which update, and which weights are the last good ones; one line."""
+
+
+class Student:
+    """An agent, its replay, and how many updates the data so far is worth."""
+
+    def __init__(self, run: Run, directory: Path, replay: Replay) -> None:
+        """ReplayError for demonstrations that do not do; Unsupported or ValueError for an agent that does not exist here."""
+        self.run, self.directory, self.replay = run, directory, replay
+        self.rows = experience(run.agent, replay, demonstrations(run))
+        mirror = Walk(run.task).mirror() if run.agent.mirror else None
+        self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror)
+        self.rng = np.random.default_rng([run.seed, 1])
+        self.updates = self.dropped = self.version = 0
+        self.metrics: dict[str, float] = {}
+
+    def owed(self, transitions: int) -> int:
+        """Updates still to do for this much data: updates per step, no more and no fewer, however fast we are."""
+        learnt_from = transitions - self.run.agent.learn_after
+        return max(0, int(learnt_from * self.run.agent.updates_per_step) - self.updates - self.dropped)
+
+    def forgive(self, transitions: int) -> int:
+        """Drop, and count, what is owed beyond `agent.max_backlog` steps' worth of updates; returns how many that were.
+
+        For the wall clock, where a robot does not wait: a learner too slow for its updates per step would otherwise owe more
+        and more, and go on for hours when the robot has stopped.
+        """
+        beyond = self.owed(transitions) - max(1, int(self.run.agent.max_backlog * self.run.agent.updates_per_step))
+        self.dropped += max(0, beyond)
+        return max(0, beyond)
+
+    def per_step(self, transitions: int) -> float:
+        """Updates really done for each of the transitions that count."""
+        return self.updates / max(1, transitions - self.run.agent.learn_after)
+
+    def study(self, transitions: int, limit: int | None = None, pause: Callable[[], bool] = lambda: False) -> int:
+        """Do the updates owed (at most `limit`), sampling from the first `transitions` rows only; returns how many.
+
+        `pause` is asked after each of them; true leaves the rest for later. RanAway when an update's loss is not finite.
+        """
+        before = self.updates
+        todo = self.owed(transitions)
+        todo = todo if limit is None else min(todo, limit)
+        for _ in range(todo):
+            indices = self.rows.sample(self.rng, self.run.agent.batch, transitions)
+            if self.run.agent.mirror:  # row ~i is row i in the mirror
+                indices = np.where(self.rng.random(len(indices)) < 0.5, ~indices, indices)
+            try:
+                self.metrics = self.agent.update(indices)
+            except FloatingPointError as error:
+                raise self._ran_away(self.updates + 1, error) from None
+            self.updates += 1
+            if pause():
+                break
+        return self.updates - before
+
+    def resume(self) -> bool:
+        """Go on from the checkpoint, if there is one: a learner that was killed has learnt all but its last minutes."""
+        source = self.directory / "checkpoint"
+        if not (source / "learner.json").is_file():
+            return False
+        kept = json.loads((source / "learner.json").read_text())
+        self.agent.load_state(safetensors.numpy.load_file(source / "agent.safetensors"), kept["noise"])
+        self.rng.bit_generator.state = kept["sampling"]
+        self.updates, self.version, self.dropped = self.agent.step, kept["version"], kept.get("dropped", 0)
+        return True
+
+    @property
+    def weights(self) -> Path:
+        """Where the weights are published."""
+        return self.directory / "weights" / "policy.safetensors"
+
+    def published(self) -> int:
+        """Version of the weights that are out, 0 for none: a learner that begins again must not put worse in their place."""
+        try:
+            with safetensors.safe_open(self.weights, "numpy") as file:
+                return int((file.metadata() or {}).get("version", 0))
+        except (FileNotFoundError, safetensors.SafetensorError):
+            return 0
+
+    def publish(self, numbered: bool = False, now: int | None = None) -> Path:
+        """Write the actor's weights whole or not at all, with their version; `numbered` makes a file of its own beside it.
+
+        `now` (monotonic, ns) goes with them, so that whoever acts with them knows their age; in lockstep there is no such time.
+        RanAway, and the last ones stay, when one is not finite.
+        """
+        weights = self._finite(self.agent.weights())
+        self.version += 1
+        path = self.weights
+        about = {"version": str(self.version)} | ({} if now is None else {"published_ns": str(now)})
+        data = safetensors.numpy.save(weights, about)
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_bytes(_sorted(data))
+        if numbered:
+            os.link(aside, path.with_name(f"policy-{self.version}.safetensors"))
+        os.replace(aside, path)
+        return path
+
+    def save(self) -> None:
+        """Everything the agent needs to go on: checkpoint/agent.safetensors and what goes with it.
+
+        RanAway, and the last one stays, when something in it is not finite.
+        """
+        state = self._finite(self.agent.state())
+        target = self.directory / "checkpoint"
+        target.mkdir(exist_ok=True)
+        data = safetensors.numpy.save({k: v.copy(order="C") for k, v in state.items()})
+        rundir.write_bytes(target / "agent.safetensors", data)
+        rundir.write_json(
+            target / "learner.json",
+            {
+                "updates": self.updates, "dropped": self.dropped, "version": self.version, "transitions": self.replay.count,
+                "engine": self.agent.engine, "noise": self.agent.random_state(), "sampling": self.rng.bit_generator.state,
+            },
+        )  # fmt: skip
+
+    def _finite(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        for name, value in arrays.items():
+            if not np.isfinite(value).all():
+                raise self._ran_away(self.updates, f"{name} is not finite; the last good state is the one to go back to")
+        return dict(arrays)
+
+    def _ran_away(self, update: int, what: object) -> RanAway:
+        good = f"{self.weights}, version {version}" if (version := self.published()) else "none, nothing was published yet"
+        return RanAway(f"update {update}: {what}: {good}; try a lower agent.critic_lr, or agent.layer_norm=true")
+
+
+def sizes(run: Run) -> tuple[int, int]:
+    """Numbers in an observation, and in an action."""
+    return SENSORS * (1 + run.task.history) + ACTIONS * run.task.history, ACTIONS
+
+
+def demonstrations(run: Run) -> Replay | None:
+    """What a run learns from beside its own transitions, None for nothing; ReplayError when it could not."""
+    return open_demonstrations(run.agent.demonstrations, *sizes(run))
+
+
+def _sorted(data: bytes) -> bytes:
+    """A safetensors file with its metadata in order: the library's own order changes from process to process."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    return data[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(size) + data[8 + size :]

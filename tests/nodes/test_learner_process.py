@@ -1,0 +1,203 @@
+"""The learner on the wall clock: it does not wait while it owes, owes only so much, is heard, and says what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from robotrl import rundir
+from robotrl.bus import Publisher
+from robotrl.clock import WallClock
+from robotrl.config import Agent, Run
+from robotrl.messages import Beat, Learner
+from robotrl.node import Node
+from robotrl.nodes import learner
+from robotrl.nodes.student import RanAway, Student
+from tests.nodes.test_learner import recorded
+
+ROWS = 3000
+METRICS = {"critic_loss": 0.5, "actor_loss": 0.5, "entropy": 1.0, "temperature": 0.1}
+
+
+class Puppet:
+    """In the agent's place: an update takes `seconds`; `then` is done after each, with the number of updates so far."""
+
+    engine, engine_note = "puppet", ""
+
+    def __init__(self, seconds: float = 0.0, then=lambda updates: None) -> None:
+        self.seconds, self.then, self.step = seconds, then, 0
+        self.values = {"actor.0.weight": np.zeros((2, 2), np.float32)}
+
+    def update(self, indices):
+        time.sleep(self.seconds)
+        self.step += 1
+        self.then(self.step)
+        return METRICS
+
+    def weights(self):
+        return self.values
+
+    state = weights
+
+    def random_state(self):
+        return {}
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch):
+    """Signals, and a standard input that nobody holds, are pytest's own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(Node, "orphaned", lambda self: False)
+    monkeypatch.setattr(os, "nice", lambda by: 0)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def directory(tmp_path, tmp_path_factory):
+    return made(tmp_path, tmp_path_factory.mktemp("bus"))
+
+
+def made(where: Path, sockets: Path, **fields) -> Path:
+    """A run with ROWS transitions, each worth an update from the first on."""
+    asked = {"learn_after": 0, "mirror": False, "batch": 1} | fields
+    directory = rundir.create(dataclasses.replace(Run(), agent=Agent(**asked)), where, "wall")
+    recorded(directory / "replay", 0, rows=ROWS, capacity=ROWS).close()
+    rundir.write_json(directory / "bus.json", {"directory": str(sockets)})
+    return directory
+
+
+def plays(monkeypatch, puppet: Puppet) -> Puppet:
+    monkeypatch.setattr("robotrl.nodes.student.make_agent", lambda *arguments: puppet)
+    return puppet
+
+
+def end_at(number: int):
+    """Tells this process to end after so many updates."""
+    return lambda updates: os.kill(os.getpid(), signal.SIGTERM) if updates == number else None
+
+
+def test_a_learner_that_owes_does_not_wait(directory, monkeypatch):
+    puppet, slept = plays(monkeypatch, Puppet(seconds=0.0001, then=end_at(ROWS))), []
+    monkeypatch.setattr(WallClock, "sleep_until", lambda self, deadline: slept.append(deadline))
+    assert learner.wall_clock(directory) == 0
+    assert puppet.step == ROWS
+    assert len(slept) <= 2, "while it waits for the replay, and when all is done"
+
+
+def test_but_looks_up_between_updates(directory, monkeypatch):
+    """A signal is seen, weights are published and the state is told 20 ms after the updates of a lump have begun."""
+    puppet = plays(monkeypatch, Puppet(seconds=0.003, then=end_at(100)))
+    assert learner.wall_clock(directory) == 0
+    assert puppet.step - 100 < 0.05 / puppet.seconds
+    kept = json.loads((directory / "checkpoint" / "learner.json").read_text())
+    assert kept["updates"] == puppet.step and kept["version"] == puppet.step // 50
+
+
+def test_what_is_owed_beyond_the_backlog_is_dropped_counted_and_said(tmp_path, tmp_path_factory, monkeypatch, capsys):
+    directory = made(tmp_path, tmp_path_factory.mktemp("bus"), max_backlog=100, updates_per_step=2.0)
+    told, status = [], learner._status
+    monkeypatch.setattr(learner, "_status", lambda *arguments: told.append(status(*arguments)) or told[-1])
+    puppet = plays(monkeypatch, Puppet(then=end_at(200)))
+    assert learner.wall_clock(directory) == 0
+    assert puppet.step == 200, "a hundred steps' worth, and nothing after"
+    assert json.loads((directory / "checkpoint" / "learner.json").read_text())["dropped"] == 2 * ROWS - 200
+    assert told[0].dropped == 2 * ROWS - 200 and told[0].updates + told[0].owed == 200
+    assert told[0].updates_per_step == told[0].updates / ROWS
+    assert "owed more than 100 steps' updates" in capsys.readouterr().err
+
+
+def test_dropped_updates_stay_dropped(tmp_path, monkeypatch):
+    plays(monkeypatch, Puppet())
+    agent = Agent(learn_after=10, max_backlog=20, updates_per_step=0.5, mirror=False)
+    with contextlib.closing(recorded(tmp_path / "replay", 0)) as replay:
+        student = Student(dataclasses.replace(Run(), agent=agent), tmp_path, replay)
+        assert student.forgive(30) == 0 and student.owed(30) == 10
+        assert student.forgive(130) == 50 and student.owed(130) == 10 and student.forgive(130) == 0
+        assert student.study(40) == 0 and student.owed(132) == 11
+
+
+def test_it_is_heard_while_its_engine_is_built(directory, monkeypatch):
+    """The guard takes a learner that has been silent for 5 s for gone, and a compiler takes 10."""
+    sent, send = [], Publisher.send
+    monkeypatch.setattr(Publisher, "send", lambda self, message: sent.append(send(self, message)) or sent[-1])
+
+    def slow(*arguments):
+        time.sleep(1.0)
+        return Puppet(then=end_at(1))
+
+    monkeypatch.setattr("robotrl.nodes.student.make_agent", slow)
+    assert learner.wall_clock(directory) == 0
+    assert [m.note for m in sent if isinstance(m, Beat)].count("building the engine") >= 5
+    assert [m.engine for m in sent if isinstance(m, Learner)].count("building") >= 3
+    assert max(np.diff([m.t for m in sent])) < 0.5e9
+
+
+def test_told_to_end_it_does_not_wait_for_the_compiler(directory, monkeypatch):
+    def slow(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(3.0)
+
+    monkeypatch.setattr("robotrl.nodes.student.make_agent", slow)
+    begun = time.monotonic()
+    assert learner.wall_clock(directory) == 0
+    assert time.monotonic() - begun < 2.0
+
+
+def fails(updates: int) -> None:
+    if updates == 120:
+        raise FloatingPointError("sac.update: critic_loss is nan; the last good state is the one to go back to")
+
+
+def test_a_loss_that_is_no_number_is_one_line_and_the_weights_stay(directory, monkeypatch, capsys):
+    plays(monkeypatch, Puppet(seconds=0.001, then=fails))
+    assert learner.wall_clock(directory) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("learner: update 120: sac.update: critic_loss is nan; ")
+    assert f"{directory}/weights/policy.safetensors, version 2;" in said[0]
+    assert not (directory / "checkpoint").exists(), "the state after it is not kept"
+
+
+def test_in_lockstep_it_is_the_answer(directory, monkeypatch, capsys):
+    plays(monkeypatch, Puppet(then=fails))
+    monkeypatch.setattr("sys.stdin", ['{"count": 100}\n', '{"count": 200}\n', '{"count": 300}\n'])
+    assert learner.lockstep(directory) == 3
+    *_, good, bad = map(json.loads, capsys.readouterr().out.splitlines())
+    assert good["updates"] == 100 and bad["error"].startswith("update 120: sac.update: critic_loss is nan; ")
+
+
+def test_weights_that_are_no_numbers_are_not_published_and_not_kept(directory, monkeypatch):
+    puppet = plays(monkeypatch, Puppet())
+    with contextlib.closing(recorded(directory / "again", 0)) as replay:
+        student = Student(rundir.load(directory), directory, replay)
+        student.publish()
+        student.save()
+        puppet.values["actor.0.weight"][1, 0] = np.inf
+        for write in (student.publish, student.save):
+            with pytest.raises(RanAway, match=r"^update 0: actor.0.weight is not finite; .*, version 1;"):
+                write()
+        assert student.version == student.published() == 1
+    for name in ("weights/policy.safetensors", "checkpoint/agent.safetensors"):
+        assert not safetensors.numpy.load_file(directory / name)["actor.0.weight"].any()
+
+
+def test_a_disk_that_takes_nothing_is_one_line(directory, monkeypatch, capsys):
+    def full(path, data):
+        raise OSError(28, "No space left on device", str(path))
+
+    plays(monkeypatch, Puppet(then=end_at(10)))
+    monkeypatch.setattr(rundir, "write_bytes", full)
+    assert learner.wall_clock(directory) == 3
+    assert capsys.readouterr().err == (
+        f"learner: {directory}: weights or checkpoint not written: No space left on device; check disk and permissions, resume\n"
+    )
