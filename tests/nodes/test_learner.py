@@ -147,5 +147,5 @@ def test_on_the_wall_clock_they_are_said_before_the_policy_has_begun(tmp_path):
             finally:
                 node.kill()
             assert node.stderr is not None and node.stderr.read() == (
-                f"learner: agent.demonstrations: {tmp_path}/nowhere: no such directory; name a run that has recorded\n"
+                f"agent.demonstrations: {tmp_path}/nowhere: no such directory; name a run that has recorded\n"
             )
