@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,11 @@ class Reaction:
 class Live:
     """A run on the twin, started as a person without a terminal would, and watched over its bus."""
 
-    def __init__(self, out: Path, *sets: str, seconds: float = 0.0, stdin: int = subprocess.DEVNULL) -> None:
+    def __init__(
+        self, out: Path, *sets: str, seconds: float = 0.0, stdin: int = subprocess.DEVNULL, words: Sequence[str] = ()
+    ) -> None:
         """`stdin`: a terminal's, for a run that waits for a person instead of being scripted."""
-        words = [sys.executable, "-m", "robotrl", "run", "launch/walk.toml", "--sim", "--out", str(out)]
+        words = [sys.executable, "-m", "robotrl", "run", "launch/walk.toml", "--sim", "--out", str(out), *words]
         words += ["--seconds", str(seconds), *(word for item in sets for word in ("--set", item))]
         self.output = out / "output.txt"
         with open(self.output, "wb") as file:

@@ -8,6 +8,7 @@ not as it must be ends the tool with torque off and nothing written.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,4 +99,6 @@ def main(argv: list[str]) -> int:
     print(f"wrote {path}")
     if record.seen == "encoder":
         print("nobody watched the directions: a run refuses this record; make it again at a terminal, without --yes")
+    if args.json:
+        print(json.dumps({"wrote": str(path), "robot": robot.name, "serial": robot.serial, "seen": record.seen}))
     return 0

@@ -9,6 +9,7 @@ setting stays as it is: offsets are kept on the host (a homing offset in the ser
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -91,4 +92,6 @@ def main(argv: list[str]) -> int:
     store.write(record, path)
     print(f"wrote {path}\noffsets, rad: {' '.join(f'{o:.4f}' for o in record.offset)}")
     print(f"next: {command('commission')}")
+    if args.json:
+        print(json.dumps({"wrote": str(path), "robot": robot.name, "serial": robot.serial, "offset_rad": list(record.offset)}))
     return 0

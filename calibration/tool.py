@@ -47,6 +47,7 @@ def parser(command: str, says: str) -> argparse.ArgumentParser:
     out.add_argument("--serial", help="the robot's serial, instead of the robot file's")
     out.add_argument("--calibration", type=Path, metavar="DIR", help="folder of the records")
     out.add_argument("--yes", action="store_true", help="the robot is in place; ask nothing")
+    out.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
     return out
 
 

@@ -23,6 +23,7 @@ from robotrl import config, rundir
 from robotrl.complaint import command
 from robotrl.messages import Episode, Guard
 from robotrl.processes import NODES, OPERATOR, GaveUp, Manager, TwinProcess
+from robotrl.replaycheck import counted, told
 
 SAY_EVERY_S = 5.0
 SAME_EVERY_S = 60.0  # when nothing has changed
@@ -58,6 +59,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any config field")
     parser.add_argument("--calibration", type=Path, metavar="DIR", help="folder of the robot's records")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where run directories are made (default: runs)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
     args = parser.parse_args(argv)
     if not 0 <= args.seconds < math.inf:
         parser.error(f"--seconds must be finite and not negative, not {args.seconds}")
@@ -132,7 +134,10 @@ def operate(run: config.Run, args: argparse.Namespace, overrides: list[str]) -> 
     if code == 2 and nothing_in(directory):  # refused before it began, for a reason that was said
         shutil.rmtree(directory)
         return code
-    report(directory)
+    counts = counted(directory) if (directory / "replay" / "header.json").is_file() else {}
+    report(directory, counts)
+    if args.json:
+        print(json.dumps({"run_dir": str(directory), "exit_code": code, **counts}))
     return code
 
 
@@ -255,12 +260,9 @@ def standing(guard: Guard, episode: Episode | None, wanted: int) -> str:
     return f"{steps}  episode {episode.episode}  {episode.speed:.2f} m/s"
 
 
-def report(directory: Path) -> None:
+def report(directory: Path, counts: dict[str, int]) -> None:
     """What the run left behind, in three lines."""
-    from robotrl.replaycheck import check
-
-    empty = not (directory / "replay" / "header.json").is_file()
-    print("replay  none: the run ended before the policy had begun one" if empty else check(directory))
+    print(told(counts) if counts else "replay  none: the run ended before the policy had begun one")
     print(f"run     {directory}\nlook    {command(f'plot {directory}')}")
 
 

@@ -277,16 +277,18 @@ def draw_timing(axis: Any, data: Data) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """`robotrl plot RUN_DIR`: prints the picture's path; one line and exit code 2 if it cannot."""
-    usage = "usage: robotrl plot RUN_DIR   (draws RUN_DIR/plot.png)"
+    """`robotrl plot RUN_DIR [--json]`: prints the picture's path; one line and exit code 2 if it cannot."""
+    usage = "usage: robotrl plot RUN_DIR [--json]   (draws RUN_DIR/plot.png)"
     if any(word in ("-h", "--help") for word in argv):
         print(usage)
         return 0
-    if len(argv) != 1:
+    words = [word for word in argv if word != "--json"]
+    if len(words) != 1 or words[0].startswith("-"):
         print(usage, file=sys.stderr)
         return 2
     try:
-        print(plot_run(Path(argv[0])))
+        picture = str(plot_run(Path(words[0])))
+        print(json.dumps({"picture": picture}) if "--json" in argv else picture)
     except RunError as error:
         print(f"robotrl plot: {error}", file=sys.stderr)
         return 2

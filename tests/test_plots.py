@@ -142,4 +142,6 @@ def test_no_run_is_one_line(tmp_path, capsys, argument, says):
 def test_command_prints_the_path(run_dir, capsys):
     assert plots.main([str(run_dir)]) == 0
     assert capsys.readouterr().out.strip() == str(run_dir / "plot.png")
-    assert plots.main(["--help"]) == 0 and plots.main([]) == 2
+    assert plots.main([str(run_dir), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"picture": str(run_dir / "plot.png")}
+    assert plots.main(["--help"]) == 0 and plots.main([]) == plots.main(["--jsno"]) == plots.main(["--json"]) == 2

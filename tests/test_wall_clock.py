@@ -5,6 +5,7 @@ Bounds here are generous, for a loaded machine; bench/wall_clock.py measures the
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def command(*words: str) -> tuple[int, str, str]:
 
 @pytest.fixture
 def live(tmp_path):
-    run = Live(tmp_path, *LIGHT)
+    run = Live(tmp_path, *LIGHT, words=("--json",))
     yield run
     run.close()
 
@@ -46,7 +47,8 @@ def test_it_runs_learns_ends_on_a_signal_and_leaves_nothing(live):
     counts = Replay.open(live.directory / "replay").check()
     assert counts["transitions"] > 64 and not counts["gaps"] and not counts["doubles"]
     assert (live.directory / "timing.npz").exists() and (live.directory / "checkpoint" / "learner.json").exists()
-    *_, replay, run, look = live.said().splitlines()
+    *_, replay, run, look, told = live.said().splitlines()
+    assert json.loads(told) == {"run_dir": str(live.directory), "exit_code": 0, **counts}
     assert "none lost, none doubled" in replay and str(live.directory) in run and "plot" in look
     assert "RELAX <- run_over [run_over]" in live.log("guard") and "exit code 0" in live.log("manager")
     assert "LOCKOUT" not in live.log("guard")

@@ -115,8 +115,8 @@ class Sentry:
             source="guard", t=now, state=str(out.state), epoch=out.epoch, holder=out.holder, torque=out.torque,
             speed_scale=out.speed_scale,
         )  # fmt: skip
-        if out.refused:
-            self._refused = (out.refused[0], now)
+        if out.refused or out.trigger:  # a state that has changed makes an old refusal untrue
+            self._refused = (out.refused[0], now) if out.refused else ("", NEVER)
         note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else out.note
         shown = m.Guard(
             source="guard", t=now, state=str(out.state), causes=out.causes, last_cause=out.last_cause,

@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 
 from robotrl import config
-from robotrl.calibration import homing, store
+from robotrl.calibration import commission, homing, identity, store
 from robotrl.calibration.store import CalibrationError
+from robotrl.drivers import port
+from robotrl.drivers.port import MemoryPort
 
 POSE = (math.pi / 2,) * 8
 
@@ -105,3 +107,22 @@ def test_the_record_comes_back_as_offsets(chain, robot, clock, tmp_path):
     assert store.calibrated(robot, tmp_path).servos.offset == record.offset
     assert json.loads(path.read_text())["serial"] == "a1"
     assert isinstance(store.calibrated(robot, tmp_path), config.Robot)
+
+
+def test_both_tools_end_with_one_json_object_when_asked(chain, robot, clock, tmp_path, monkeypatch, capsys):
+    who = [identity.Identity("1.2.0", f"{i:024x}") for i in range(8)]
+    chain.angle = list(POSE)
+    calibration = homing.measure(chain, robot, POSE, clock)
+    path = store.path_of(store.Calibration, robot, tmp_path / "r")
+    words = [run_file(tmp_path), "--yes", "--json", "--calibration", str(tmp_path / "r")]
+    monkeypatch.setattr(port, "SerialPort", lambda *_: MemoryPort(clock))
+    monkeypatch.setattr(homing, "measure", lambda *_: calibration)
+    assert homing.main(words) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["wrote"] == str(path) and found["offset_rad"] == pytest.approx(calibration.offset)
+    record = commission.commission(chain, robot, clock, who, path)
+    monkeypatch.setattr(commission, "identify", lambda *_: who)
+    monkeypatch.setattr(commission, "commission", lambda *_: record)
+    assert commission.main(words) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (found["serial"], found["seen"]) == ("a1", "encoder")

@@ -229,3 +229,12 @@ def test_the_log_and_the_stream_say_what_led_to_a_state():
     world.silent = {"imu"}
     world.step(5)
     assert world.shown.state == "RELAX" and "imu_stale" in world.shown.causes
+
+
+def test_a_refusal_is_not_shown_once_the_key_was_obeyed():
+    world = World()
+    world.step(5)
+    world.hear(m.Operator(source="console", boot=1, command="enable", press=1, nonce=0))
+    assert world.step() == "READY" and "press again" in world.shown.note
+    assert "press again" in (world.step(5) and world.shown.note), "a person needs time to read it"
+    assert world.press("enable") == "HOLD" and world.shown.note == ""
