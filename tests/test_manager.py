@@ -179,6 +179,8 @@ def test_where_a_stop_comes_to_rest_is_told(watch):
         "STOPPING console_dead: attach one"
     ]
     assert watch.told("PSTOP", "console_dead", trigger="at rest after console_dead") == ["PSTOP    at rest after console_dead"]
+    assert watch.told("PSTOP", "console_dead", "console_silent") == [], "the dead are silent"
+    assert watch.told("PSTOP", "console_dead", "learner_gone", note="attach one") == ["PSTOP    learner_gone"]  # not its note
 
 
 def test_a_guard_that_was_started_again_is_heard_though_its_first_word_was_not(watch):
