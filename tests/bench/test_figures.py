@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import random
 import subprocess
 import sys
 from itertools import pairwise
@@ -132,3 +134,25 @@ def test_the_policy_node_imports_nothing_that_only_others_need():
     code = "import sys, robotrl.nodes.policy; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "cv2", "matplotlib", "rich", "pybullet", "serial"} & set(loaded)
+
+
+def test_the_rank_sum_test_is_exact(script):
+    """Against every choice of which values are the first sample's."""
+    bench, rng = script("equal_returns"), random.Random(0)
+    assert bench.rank_sum([1, 2, 3], [4, 5, 6]) == pytest.approx(2 / 20)
+    assert bench.rank_sum([1, 1, 1], [1, 1]) == 1
+    for ties in (3, 100):
+        a, b = ([rng.randrange(ties) for _ in range(n)] for n in (4, 5))
+        ranks = [sum((y < x) + (y <= x) for y in a + b) for x in a + b]
+        sums = [sum(ranks[i] for i in chosen) for chosen in itertools.combinations(range(9), 4)]
+        mean = 4 * sum(ranks) / 9
+        far = [abs(s - mean) >= abs(sum(ranks[:4]) - mean) - 1e-9 for s in sums]
+        assert bench.rank_sum(a, b) == pytest.approx(sum(far) / len(far))
+
+
+def test_equal_returns_asks_for_a_control_that_is_told_apart(script):
+    bench = script("equal_returns")
+    good = {"torch": {"a": 0.5, "b": 0.02}, "fused": {"a": 1.0, "b": 0.3}, bench.CONTROL: {"a": 0.0001, "b": 0.0002}}
+    assert bench.passed(good)
+    assert not bench.passed(good | {bench.CONTROL: {"a": 0.0001, "b": 0.02}})
+    assert not bench.passed(good | {"torch": {"a": 0.5, "b": 0.009}})
