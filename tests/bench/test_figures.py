@@ -103,8 +103,30 @@ def test_a_peer_takes_no_part_in_unequal_work(script, monkeypatch):
     assert engine.left_out("stable_baselines3", dataclasses.replace(agent, batch=64, critics=5, threads=2)) == ""
     layered = dataclasses.replace(agent, layer_norm=True)
     assert "agent.layer_norm" in engine.left_out("stable_baselines3", layered) and engine.left_out("sbx", layered) == ""
+    assert "agent.critics" in engine.left_out(engine.REWRITTEN, dataclasses.replace(agent, critics=5))
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
+    assert engine.left_out(engine.REWRITTEN, agent) == ""
     assert engine.left_out("sbx", agent) == "not installed"
+
+
+def test_the_rewritten_update_learns(script):
+    """It is a peer only if it does the work: critics fit rewards that end at once, and the actor finds the better actions."""
+    import numpy as np
+    import torch
+
+    engine, module = script("engine"), script("cleanrl_update")
+    torch.manual_seed(0)
+    columns = engine.Memory(3, 1).columns
+    columns["terminated"][:], columns["reward"][:] = 1, 2 * columns["action"][:, 0]
+    update = module.Update(dataclasses.replace(config.Agent(), batch=64, hidden=(32, 32)), (3, 1), columns)
+    for _ in range(300):
+        update()
+    s = torch.zeros(2, 3)
+    low, high = update.critics[0](torch.cat([s, torch.tensor([[-0.5], [0.5]])], 1)).flatten().tolist()
+    assert low == pytest.approx(-1, abs=0.3) and high == pytest.approx(1, abs=0.3)
+    with torch.no_grad():
+        assert np.mean([update.policy(s)[0].mean().item() for _ in range(200)]) > 0.1
+    assert not any(torch.equal(a, b) for a, b in zip(*(m[0].parameters() for m in (update.critics, update.targets)), strict=True))
 
 
 def test_the_learner_is_measured_beside_its_floor(tmp_path):
