@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cleanrl_update
 import numpy as np
 
 from robotrl import config
@@ -27,7 +28,8 @@ from robotrl.agents.base import Unsupported, make_agent
 from robotrl.replay import Batch
 
 OURS = ("fused", "torch", "reference")
-PEERS = ("stable_baselines3", "sbx")
+REWRITTEN = "cleanrl_rewritten"
+PEERS = ("stable_baselines3", "sbx", REWRITTEN)
 FLOORS = ("torch sgemm", "numpy sgemm")
 TRANSITIONS = 20_000
 # Updates in a call of a peer's `train`. SBX compiles anew for every other number; 20 costs it least a step, and favours it.
@@ -104,9 +106,9 @@ def ours(agent: config.Agent, sizes: tuple[int, int]) -> tuple[str, Callable[[in
 
 def left_out(name: str, agent: config.Agent) -> str:
     """Why a peer cannot take part with these settings, "" when it can: unequal work is no comparison."""
-    if importlib.util.find_spec(name) is None:
+    if name != REWRITTEN and importlib.util.find_spec(name) is None:
         return "not installed"
-    can = {"batch", "hidden", "critics", "engine", "threads"} | ({"layer_norm"} if name == "sbx" else set())
+    can = {"batch", "hidden", "engine", "threads"} | {"sbx": {"critics", "layer_norm"}, REWRITTEN: set()}.get(name, {"critics"})
     usual = config.Agent()
     odd = [f.name for f in dataclasses.fields(agent) if getattr(agent, f.name) != getattr(usual, f.name) and f.name not in can]
     return f"does not know agent.{', agent.'.join(odd)}" if odd else ""
@@ -164,6 +166,8 @@ def sgemm(library: str, agent: config.Agent, sizes: tuple[int, int]) -> tuple[st
 
 def make(name: str, agent: config.Agent, sizes: tuple[int, int]) -> tuple[str, Callable[[int], int]]:
     """What it calls itself, and a function that does at least so many updates and returns how many it did."""
+    if name == REWRITTEN:
+        return cleanrl_update.make(agent, sizes, Memory(*sizes).columns)
     if name in PEERS:
         return peer(name, agent, sizes)
     if name in FLOORS:
@@ -182,7 +186,7 @@ class Engine:
         count = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"), str(threads))
         self._process = subprocess.Popen(
             [sys.executable, __file__, *map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-            env=os.environ | count,
+            env=os.environ | count | {"JAX_PLATFORMS": "cpu"},  # SBX is measured on the processor as all others are
         )  # fmt: skip
 
     def ready(self) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""SAC updates a second of every engine here, and of stable-baselines3 and SBX where they are installed, in one run.
+"""SAC updates a second of every engine here, of CleanRL's way, and of stable-baselines3 and SBX where installed, in one run.
 
 All get the same sizes (--set passes any field of the agent) and sample from 20,000 random transitions. Each engine is tried at
 1 and at 2 threads (--threads), in a process of its own; they take turns and the median counts, for other processes come and
 go. Updates by processor time say something even while strangers take the cores; by the wall they do not. With --busy
 everything is measured again beside the rehearsal's own actor, which wants a core: how much of one it got is the last column.
-A peer that cannot do what --set asks is left out. So is CleanRL: it is one file a training, whose update nothing can call.
+A peer that cannot do what --set asks is left out. CleanRL is one file a training, whose update nothing can call: what is measured
+as `cleanrl_rewritten` is that update written anew (bench/cleanrl_update.py), its defaults but for the sizes.
 
 The floor is the machine's own matrix product, numpy's or torch's, whichever is faster, at the shapes of an update (the formula:
 `products` in bench/engine.py): an engine's share of it is at the same number of threads. More than 1 is possible: activations

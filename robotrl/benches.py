@@ -11,7 +11,7 @@ from robotrl.complaint import Complaint
 SCRIPTS = Path(__file__).resolve().parent.parent / "bench"
 FIGURES: dict[str, tuple[str, str]] = {
     # name          script            what it measures
-    "learner": ("learner.py", "updates a second of every engine, beside stable-baselines3 and SBX where they are installed"),
+    "learner": ("learner.py", "updates a second of every engine, beside CleanRL's way, stable-baselines3 and SBX"),
     "phases": ("phases.py", "where the time of a fused update goes, beside the processor's rate"),
     "policy": ("policy.py", "an action's time, the policy process's start and memory, the hand-over of weights"),
     "rehearsal": ("rehearsal.py", "updates a second of a whole rehearsal, beside its learner alone and its actor alone"),
@@ -20,6 +20,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "wall-walk": ("wall_walk.py", "learning to walk on the wall clock, every process: ten minutes a seed"),
     "walk": ("walk.py", "learning to walk: hours"),
     "peers": ("peers.py", "shipped policies, open-loop trots and stable-baselines3 on the same task"),
+    "equal-returns": ("equal_returns.py", "whether trainings by each engine end alike: returns compared by a rank-sum test"),
 }
 
 
@@ -28,7 +29,7 @@ class NoBench(Complaint):
 
 
 def usage() -> str:
-    rows = "\n".join(f"  {name:<10} {what}" for name, (_, what) in FIGURES.items())
+    rows = "\n".join(f"  {name:<13} {what}" for name, (_, what) in FIGURES.items())
     return f"usage: robotrl bench FIGURE ...\n\n{rows}\n\nrobotrl bench FIGURE --help says more."
 
 

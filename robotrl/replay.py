@@ -1,10 +1,11 @@
 """The replay on disk: one writer, any number of readers in other processes, a row a transition.
 
 A replay is a directory of raw little-endian columns (`observation.f32`, `episode.i64`, ...), each mapped into
-memory, with `header.json` for the sizes. `count.i64` is written after a row's columns: a reader sees finished
-rows only; a killed writer loses nothing it had added. `durable.i64` is written by `flush` once the columns
-are on the disk: so many rows survive a power cut. `crc.u32` tells a whole row from a torn one. No row is ever
-overwritten, and equal inputs give equal bytes.
+memory, with `header.json` for the sizes. `count.i64` is written after a row's columns: on processors that keep
+the order of stores (x86) a reader sees finished rows only; on others (ARM) no fence holds the count back, and
+the newest row could be seen unfinished for an instant. A killed writer loses nothing it had added.
+`durable.i64` is written by `flush` once the columns are on the disk: so many rows survive a power cut.
+`crc.u32` tells a whole row from a torn one. No row is ever overwritten, and equal inputs give equal bytes.
 
     replay = Replay.create(run_dir / "replay", 112, 8, capacity=1_000_000)
     replay.add(s, a, r, s_next, terminated=False, truncated=False, episode=0, step=0, tick=0, policy_version=0)

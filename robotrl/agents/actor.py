@@ -1,4 +1,4 @@
-"""The policy as the robot runs it: numpy alone, one observation at a time, no allocation but the answer.
+"""The policy as the robot runs it: numpy alone, one observation at a time, no array made but the answer.
 
 actor = Actor.load(Path("actor.safetensors"))
 action = actor.act(observation, rng.standard_normal(actor.action_size, dtype=np.float32))
@@ -56,7 +56,8 @@ class Actor:
             return np.tanh(self._mean)
         if noise.shape != self._mean.shape:
             raise ValueError(f"actor: noise must be {self._mean.shape}, is {noise.shape}")
-        sigma = np.minimum(np.maximum(self._log_std, LOG_STD_MIN), LOG_STD_MAX)
+        sigma = np.maximum(self._log_std, LOG_STD_MIN)
+        np.minimum(sigma, LOG_STD_MAX, out=sigma)
         np.exp(sigma, out=sigma)
         sigma *= noise
         sigma += self._mean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,21 @@ def test_wrong_shapes_are_named() -> None:
         actor.act(np.zeros(1))
     with pytest.raises(ValueError, match="noise must be"):
         actor.act(np.zeros(4), np.zeros(1))
+
+
+@pytest.mark.parametrize("explores", [False, True])
+def test_no_array_is_made_but_the_answer(explores: bool) -> None:
+    actor = Actor(make(0, 2000, 2000, (2000,)))
+    observation, noise = np.ones(2000), np.ones(2000, np.float32) if explores else None
+    actor.act(observation, noise)
+    tracemalloc.start(1)
+    actor.act(observation, noise)
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    answer = actor.act(observation, noise)
+    after, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert answer.nbytes == 8000 <= after - before and peak - before < 9000
 
 
 def test_no_torch_is_needed() -> None:

@@ -16,6 +16,7 @@ import torch
 from robotrl import config
 from robotrl import native as libraries
 from robotrl.agents.base import Unsupported, make_agent
+from robotrl.agents.experience import experience
 from robotrl.agents.fused import engine
 from robotrl.agents.fused.engine import ISA, Fused
 from robotrl.agents.fused.fallback import TorchSac
@@ -153,12 +154,17 @@ def pairwise():
         yield choice | {"target_subset": min(choice["target_subset"], choice["critics"])}
 
 
+# Of a million units rounding turns some near zero on or off, and Adam's first steps are as large for these as for any.
+SLOW = dict.fromkeys(("actor_lr", "critic_lr", "temperature_lr"), 2e-5)
+WIDE = {"sizes": (20, 12), "hidden": (512, 64, 512), "batch": 32} | SLOW
 LARGE = [  # as OPTIONS, where absent its first value
     {"sizes": (112, 8), "hidden": (256, 256), "batch": 256, "critics": 2},
     {"sizes": (28, 8), "hidden": (64, 512), "batch": 1024, "critics": 2, "threads": 2, "layer_norm": True},
     {"sizes": (1, 3), "hidden": (2, 7), "batch": 1},
     {"sizes": (30, 60), "hidden": (96, 96), "batch": 256},  # more outputs of the actor than hidden units
     {"sizes": (2, 100), "hidden": (33, 17), "batch": 128, "critics": 2},
+    WIDE | {"critics": 10, "layer_norm": True, "target_subset": 2, "actor_value": "mean", "dropout": 0.1, "mirror": True},
+    WIDE | {"hidden": (512, 512), "batch": 64, "critics": 2, "threads": 2},
 ]
 CHOICES = [*pairwise(), *({n: v[0] for n, v in OPTIONS.items()} | large for large in LARGE)]
 BY_HAND = [pytest.param(None, id="torch")] + [
@@ -196,13 +202,50 @@ SWITCHED = {
 switches = pytest.mark.parametrize("switches", [{}, SWITCHED], ids=["plain", "switched"])
 
 
+LONG = {  # few, and small: each takes the reference seconds
+    "plain": {},
+    "switched": SWITCHED,
+    "DroQ": {"layer_norm": True, "dropout": 0.01, "actor_value": "mean", "actor_every": 20},
+    "RLPD, three layers": {
+        "hidden": (17, 16, 33), "critics": 5, "target_subset": 2, "layer_norm": True, "actor_value": "mean", "actor_every": 20,
+    },
+    "all at once": {
+        "critics": 3, "target_subset": 2, "layer_norm": True, "dropout": 0.1, "actor_value": "mean", "threads": 2, "polyak": 0.1,
+    },
+}  # fmt: skip
+
+
 @native
-@switches
-def test_stays_with_the_reference_for_a_thousand_updates(switches):
+@pytest.mark.parametrize("name", LONG)
+def test_stays_with_the_reference_for_a_thousand_updates(name):
     slow = dict.fromkeys(("actor_lr", "critic_lr", "temperature_lr"), 1e-4)  # a unit that rounding turns on or off does less
-    reference, fused = pair(6, 2, config.Agent(hidden=(16, 17), batch=16, **slow, **switches))
+    agent = config.Agent(**{"hidden": (16, 17), "batch": 16} | slow | LONG[name])
+    reference, fused = pair(6, 2, agent)
     advance((reference, fused), 1000, 16)
     assert gap(reference, fused) < 1e-4
+
+
+@pytest.mark.parametrize("isa", BY_HAND)
+def test_equals_the_reference_on_several_steps_at_a_time(isa, tmp_path):
+    """n-step rows have a discount each: gamma to the number of steps, nothing after a termination."""
+    memory = Memory(6, 2).batch
+    agent = config.Agent(hidden=(33, 18), batch=64, n_step=3, discount=0.8)
+    with contextlib.closing(Replay.create(tmp_path / "replay", 6, 2, capacity=200)) as replay:
+        for i in range(200):
+            replay.add(
+                memory.observation[i], memory.action[i], memory.reward[i], memory.next_observation[i],
+                terminated=i % 7 == 6, truncated=i % 14 == 12, episode=i // 14 * 2 + (i % 14 > 6), step=i % 14 % 7,
+                tick=i, policy_version=0,
+            )  # fmt: skip
+        rows = experience(agent, replay, None)
+        assert set(rows.rows(np.arange(200)).steps) == {1, 2, 3}
+        reference, other = Sac(agent, 6, 2, 3, rows), by_hand(isa, agent, 6, 2, 3, rows)
+        rng = np.random.default_rng(0)
+        for _ in range(20):
+            indices = rng.integers(0, 200, 64)
+            expected, got = reference.update(indices), other.update(indices)
+        assert got == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert gap(reference, other) < 1e-5
 
 
 @native

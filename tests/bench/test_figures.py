@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import random
 import subprocess
 import sys
 from itertools import pairwise
@@ -101,8 +103,30 @@ def test_a_peer_takes_no_part_in_unequal_work(script, monkeypatch):
     assert engine.left_out("stable_baselines3", dataclasses.replace(agent, batch=64, critics=5, threads=2)) == ""
     layered = dataclasses.replace(agent, layer_norm=True)
     assert "agent.layer_norm" in engine.left_out("stable_baselines3", layered) and engine.left_out("sbx", layered) == ""
+    assert "agent.critics" in engine.left_out(engine.REWRITTEN, dataclasses.replace(agent, critics=5))
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
+    assert engine.left_out(engine.REWRITTEN, agent) == ""
     assert engine.left_out("sbx", agent) == "not installed"
+
+
+def test_the_rewritten_update_learns(script):
+    """It is a peer only if it does the work: critics fit rewards that end at once, and the actor finds the better actions."""
+    import numpy as np
+    import torch
+
+    engine, module = script("engine"), script("cleanrl_update")
+    torch.manual_seed(0)
+    columns = engine.Memory(3, 1).columns
+    columns["terminated"][:], columns["reward"][:] = 1, 2 * columns["action"][:, 0]
+    update = module.Update(dataclasses.replace(config.Agent(), batch=64, hidden=(32, 32)), (3, 1), columns)
+    for _ in range(300):
+        update()
+    s = torch.zeros(2, 3)
+    low, high = update.critics[0](torch.cat([s, torch.tensor([[-0.5], [0.5]])], 1)).flatten().tolist()
+    assert low == pytest.approx(-1, abs=0.3) and high == pytest.approx(1, abs=0.3)
+    with torch.no_grad():
+        assert np.mean([update.policy(s)[0].mean().item() for _ in range(200)]) > 0.1
+    assert not any(torch.equal(a, b) for a, b in zip(*(m[0].parameters() for m in (update.critics, update.targets)), strict=True))
 
 
 def test_the_learner_is_measured_beside_its_floor(tmp_path):
@@ -132,3 +156,25 @@ def test_the_policy_node_imports_nothing_that_only_others_need():
     code = "import sys, robotrl.nodes.policy; print(*{m.split('.')[0] for m in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "cv2", "matplotlib", "rich", "pybullet", "serial"} & set(loaded)
+
+
+def test_the_rank_sum_test_is_exact(script):
+    """Against every choice of which values are the first sample's."""
+    bench, rng = script("equal_returns"), random.Random(0)
+    assert bench.rank_sum([1, 2, 3], [4, 5, 6]) == pytest.approx(2 / 20)
+    assert bench.rank_sum([1, 1, 1], [1, 1]) == 1
+    for ties in (3, 100):
+        a, b = ([rng.randrange(ties) for _ in range(n)] for n in (4, 5))
+        ranks = [sum((y < x) + (y <= x) for y in a + b) for x in a + b]
+        sums = [sum(ranks[i] for i in chosen) for chosen in itertools.combinations(range(9), 4)]
+        mean = 4 * sum(ranks) / 9
+        far = [abs(s - mean) >= abs(sum(ranks[:4]) - mean) - 1e-9 for s in sums]
+        assert bench.rank_sum(a, b) == pytest.approx(sum(far) / len(far))
+
+
+def test_equal_returns_asks_for_a_control_that_is_told_apart(script):
+    bench = script("equal_returns")
+    good = {"torch": {"a": 0.5, "b": 0.02}, "fused": {"a": 1.0, "b": 0.3}, bench.CONTROL: {"a": 0.0001, "b": 0.0002}}
+    assert bench.passed(good)
+    assert not bench.passed(good | {bench.CONTROL: {"a": 0.0001, "b": 0.02}})
+    assert not bench.passed(good | {"torch": {"a": 0.5, "b": 0.009}})
