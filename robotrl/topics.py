@@ -33,10 +33,10 @@ TOPICS: dict[str, Topic] = {
     "cause": Topic(m.Guard, ("guard",), 0, False, True),
     "operator": Topic(m.Operator, ("console",), 10, False, True),
     "label": Topic(m.Label, ("console",), 0, False, True),
-    "episode": Topic(m.Episode, ("policy",), 10, True, False),
+    "episode": Topic(m.Episode, ("policy",), 50, True, False),
     "episode_end": Topic(m.Episode, ("policy",), 0, False, True),
-    "learner": Topic(m.Learner, ("learner",), 2, True, False),
-    "reset": Topic(m.Reset, ("reset",), 10, True, False),
+    "learner": Topic(m.Learner, ("learner",), 5, True, False),
+    "reset": Topic(m.Reset, ("reset",), 50, True, False),
     "process": Topic(m.Process, ("manager",), 0, False, True),
     "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker"), 10, True, False),
 }

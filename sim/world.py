@@ -31,6 +31,7 @@ STAND = (0.0, 2.0)  # swing, extension: the centre of the task's action range
 LIE = (1.25, 1.9)  # swing outwards: legs along the body, torso on its belly
 FOLDED = (0.0, math.pi / 2)
 CLEARANCE = 0.002  # m above the ground at which a robot is let go
+LOOK = 3.0  # m; how far a robot may be thrown and still be seen to hang over the ground
 
 
 class World:
@@ -254,12 +255,12 @@ class World:
         )
 
     def _clearance(self) -> float:
-        """Shortest distance between robot and ground, m."""
+        """Shortest distance between robot and ground, m; LOOK where it is more."""
         near: list[float] = []
         for ground in self.terrain.ground:
-            points = pybullet.getClosestPoints(self.model.body, ground, 3.0, physicsClientId=self._client)
+            points = pybullet.getClosestPoints(self.model.body, ground, LOOK, physicsClientId=self._client)
             near += [p[8] for p in points]
-        return min(near)
+        return min(near, default=LOOK)
 
     def _read_dynamics(self) -> dict[int, tuple[float, tuple[float, ...]]]:
         """Mass and inertia of every link as loaded."""

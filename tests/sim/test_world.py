@@ -12,7 +12,7 @@ import pytest
 from robotrl import config, kinematics
 from robotrl.sim import history, model, terrain
 from robotrl.sim.domain import Domain
-from robotrl.sim.world import World
+from robotrl.sim.world import CLEARANCE, World
 
 TWIN = config.Twin()
 STAND = kinematics.to_motors(np.zeros(4), np.full(4, 2.0))
@@ -315,3 +315,11 @@ def test_same_seed_same_bits_in_a_new_process_and_beside_others(make, capsys) ->
     trot(other, 5)
     exec(compile(PROGRAM.replace("Twin(), 7)", "Twin(pd_latency_s=0.004), 7)"), "program", "exec"), {})
     assert [x for x in capsys.readouterr().out.splitlines() if x.startswith("digest")] != expected
+
+
+def test_a_robot_thrown_out_of_sight_of_the_ground_is_set_up_again(make):
+    world = make()
+    pybullet.resetBasePositionAndOrientation(world.model.body, [0, 0, 50.0], [0, 0, 0, 1], physicsClientId=world._client)
+    world.randomise(np.random.default_rng(0))
+    world.place("stand")
+    assert world._clearance() == pytest.approx(CLEARANCE, abs=1e-3)
