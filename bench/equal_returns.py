@@ -7,7 +7,7 @@ return of the policy it ends with, acting by its mean. Each engine's are compare
 (Mann and Whitney 1947), two-sided. The control is the fused engine with a fault of one index: next observations are the ones
 before. A test that does not tell that apart says nothing of the others.
 
-Run: python bench/equal_returns.py [--seeds 10] [--steps 2000]        (2 minutes)
+Run: python bench/equal_returns.py [--seeds 10] [--steps 2000]        (1 minute)
 """
 
 from __future__ import annotations
