@@ -215,7 +215,7 @@ def test_imu_samples_agree_to_the_byte() -> None:
 
 
 def replay_of(path: Path, cycles: int) -> dict[str, bytes]:
-    run = config.load(WALK, ["agent.capacity=2000", "twin.push_n=40"])
+    run = config.load(WALK, ["agent.capacity=2000", "steps=2000", "twin.push_n=40"])
     window = Window(SENSORS, ACTIONS, run.task.history)
     replay = Replay.create(path, window.size, ACTIONS, run.agent.capacity)
     rig = Rig(run, seed=5, replay=replay)
