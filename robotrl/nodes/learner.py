@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,7 @@ BUILDING = "building"  # in place of an engine's name while there is none: the f
 
 def lockstep(directory: Path) -> int:
     """Serve the rehearsal: a line `{"count": n}` in, the updates owed done, a line of metrics out."""
-    run = rundir.load(directory)
-    _prepare(run)
+    run = _prepare(rundir.load(directory), threads=2)  # the actor waits for us most of the time: its core is free
     try:
         student = Student(run, directory, Replay.open(directory / "replay"))
     except (ValueError, Complaint) as error:  # the run file asks for what does not exist here
@@ -76,7 +76,7 @@ def wall_clock(directory: Path) -> int:
         os.nice(10)  # the robot's processes come first
     except OSError:
         pass
-    _prepare(node.run)
+    node.run = _prepare(node.run, threads=1)  # the other cores are the robot's
     status = node.bus.publisher("learner")
     try:
         demonstrations(node.run)  # before the replay is there: the robot has not moved
@@ -205,10 +205,13 @@ def _status(student: Student, marks: deque[tuple[int, int]]) -> Learner:
     )  # fmt: skip
 
 
-def _prepare(run: Run) -> None:
+def _prepare(run: Run, threads: int) -> Run:
+    """The run with `threads` for the learner (no more than there are cores) where it names none; torch keeps to them too."""
     import torch
 
-    torch.set_num_threads(run.agent.threads)
+    agent = replace(run.agent, threads=run.agent.threads or min(threads, os.cpu_count() or 1))
+    torch.set_num_threads(agent.threads)
+    return replace(run, agent=agent)
 
 
 def main(argv: list[str]) -> int:

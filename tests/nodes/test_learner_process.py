@@ -201,3 +201,16 @@ def test_a_disk_that_takes_nothing_is_one_line(directory, monkeypatch, capsys):
     assert capsys.readouterr().err == (
         f"learner: {directory}: weights or checkpoint not written: No space left on device; check disk and permissions, resume\n"
     )
+
+
+def test_threads_are_two_at_most_where_none_are_asked_for_and_as_many_as_asked(monkeypatch):
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        for cores, asked, given in ((8, 0, 2), (1, 0, 1), (1, 3, 3)):
+            monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+            run = learner._prepare(dataclasses.replace(Run(), agent=Agent(threads=asked)), threads=2)
+            assert run.agent.threads == torch.get_num_threads() == given
+    finally:
+        torch.set_num_threads(before)
