@@ -95,7 +95,16 @@ def learner_lines(view: View) -> list[Text]:
         fact("learner", f"{learner.updates} upd {per_step:.2f}/step", slow, f" {learner.updates_per_s:.0f}/s {engine}"),
         fact("loss", flag(losses, sick)),
         fact("", flag(heat, not math.isfinite(learner.temperature))),
+        *debt(learner, view.agent.updates_per_step),
     ]
+
+
+def debt(learner: Learner, updates_per_step: float) -> list[Text]:
+    """Updates that the data is worth and that were not done: shown once they are more than ten steps' worth, or lost."""
+    if learner.owed <= 10 * updates_per_step and not learner.dropped:
+        return []
+    lost = f", {learner.dropped} DROPPED" if learner.dropped else ""
+    return [fact("", flag(f"owes {learner.owed} updates{lost}", True, WARN))]
 
 
 def servo_lines(joints: Joints, limit_c: float) -> list[Text]:

@@ -524,6 +524,16 @@ def test_a_learner_that_is_not_up_yet_says_what_it_does():
     assert row(v, "learner") == "learner starting", "the numbers are those of a life that is over"
 
 
+def test_what_the_learner_owes_is_shown_once_it_is_behind():
+    v = view(guard())
+    v.receive("learner", learner(owed=10), NOW)
+    assert "owes" not in shown(v)
+    v.receive("learner", learner(owed=312), NOW)
+    assert "owes 312 updates" in shown(v) and "DROPPED" not in shown(v)
+    v.receive("learner", learner(owed=3000, dropped=40), NOW)
+    assert "owes 3000 updates, 40 DROPPED" in shown(v)
+
+
 def test_a_refusal_names_the_key_once_and_no_node_is_shown_that_is_not_there():
     v = view()
     console.press("r", v, NOW)
