@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robotrl import config
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -24,12 +26,14 @@ class Domain:
     foot_friction: float = 1.0  # coefficient of the lower links
     extra_latency_s: float = 0.0  # s a sensor reading is older than its transport makes it
     imu_bias: tuple[float, float] = (0.0, 0.0)  # rad added to roll and pitch
+    imu_noise_rad: float = 0.0  # sd of roll and pitch, sample by sample
+    period_jitter: float = 0.0  # in lockstep, each control period is longer or shorter by up to this fraction
     lean: tuple[float, float] = (0.0, 0.0)  # rad by which a floor that should be level rises along x and along y
 
     @classmethod
-    def nominal(cls, battery_v: float = 16.0) -> Domain:
+    def nominal(cls, twin: config.Twin) -> Domain:
         """The identified robot, nothing drawn."""
-        return cls(battery_v=battery_v)
+        return cls(battery_v=twin.battery_v, imu_noise_rad=twin.imu_noise_rad, period_jitter=twin.period_jitter)
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Domain:
@@ -50,5 +54,8 @@ class Domain:
             # Latency 0..40 ms in the paper; the policy's own period is 20 ms of it here: 20..40 in all.
             extra_latency_s=uniform(0.0, 0.02),
             imu_bias=(uniform(-0.05, 0.05), uniform(-0.05, 0.05)),
+            imu_noise_rad=uniform(0.0, 0.05),
+            # The paper's control steps were 3 to 20 ms about its 6; ours is 20 ms by absolute deadlines: 14 to 26; chosen.
+            period_jitter=uniform(0.0, 0.3),
             lean=(uniform(-0.1, 0.1), uniform(-0.1, 0.1)),  # 6 degrees: no floor is level; chosen
         )

@@ -20,6 +20,7 @@ from robotrl.native import NoLibrary
 from robotrl.sim import model, motor, senses
 from robotrl.sim.answers import Field, NativeChorus
 from robotrl.sim.blocks import Spoken
+from robotrl.sim.domain import Domain
 from robotrl.sim.history import GRAVITY, NEVER, Array, History, Pair, Quaternion, Torso
 from robotrl.sim.layouts import Reply
 from robotrl.sim.readings import Readings, Thermal
@@ -132,10 +133,10 @@ class ImuFrames:
     def __init__(self, history: NativeHistory, twin: config.Twin) -> None:
         self._imu, self._history = library().robotrl_imu, history
         ranges = (senses.ACCEL_RANGE, senses.RATE_RANGE, senses.ANGLE_RANGE)
-        noise = (senses.ACCEL_NOISE, twin.imu_rate_noise, twin.imu_noise_rad)
+        noise = (senses.ACCEL_NOISE, twin.imu_rate_noise, 0.0)
         self._level = np.array((*noise, 0.0, 0.0, *(32768 / full for full in ranges)))
         self._last = np.array((senses.TEMPERATURE, senses.SUPPLY, senses.VERSION), np.int16)
-        self._bias = (0.0, 0.0)
+        self._domain = Domain()
         self._make_room(8)
 
     def _make_room(self, count: int) -> None:
@@ -144,14 +145,14 @@ class ImuFrames:
         arrays = (self._back, self._noise, self._level, self._last)
         self._where = (*(a.ctypes.data for a in arrays), ctypes.addressof(self._out))
 
-    def __call__(self, delays: list[float], noise: Array, bias: tuple[float, float]) -> bytes:
+    def __call__(self, delays: list[float], noise: Array, domain: Domain) -> bytes:
         """33 bytes a sample; none when a value is not finite."""
         count = len(delays)
         if count > len(self._back):
             self._make_room(count)
         self._noise[:count] = noise
-        if bias is not self._bias:
-            self._bias, self._level[3:5] = bias, bias
+        if domain is not self._domain:
+            self._domain, self._level[2:5] = domain, (domain.imu_noise_rad, *domain.imu_bias)
         history = self._history
         self._back[:count] = [sum(history.split(delay)) for delay in delays]  # refuses what history does not reach
         if self._imu(history.at, history.step, count, *self._where):

@@ -73,7 +73,7 @@ class Rig:
 
     def cycle(self) -> None:
         """One control period of robot time."""
-        jitter = self.run.twin.period_jitter
+        jitter = self.twin.world.domain.period_jitter
         seconds = self.period_s * (1.0 + self.rng.uniform(-jitter, jitter)) if jitter else self.period_s
         self.twin.advance(seconds)
         now = self.clock.now()

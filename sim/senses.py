@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from robotrl import config
+from robotrl.sim.domain import Domain
 
 FRAME = 11  # bytes: 0x55, type, four int16, sum
 ACCELERATION, RATES, ATTITUDE, REGISTERS = 0x51, 0x52, 0x53, 0x5F
@@ -40,8 +41,8 @@ ACCEL_NOISE = 0.05  # m/s^2, sd; chosen
 TEMPERATURE, SUPPLY, VERSION = 2500, 500, 0x4C31  # 25 C, 5 V; 1/100
 WAITING_MAX = 8192  # bytes the serial line keeps for a reader that does not read
 
-# Delays (s) of some samples, their noise (n, 8), bias (rad) to their frames; b"": cannot.
-Quick = Callable[[list[float], np.ndarray, tuple[float, float]], bytes]
+# Delays (s) of some samples, their noise (n, 8) and the domain they are taken in to their frames; b"": cannot.
+Quick = Callable[[list[float], np.ndarray, Domain], bytes]
 
 
 class ImuSensor:
@@ -86,7 +87,7 @@ class ImuSensor:
     def _samples(self, delays: list[float]) -> bytes:
         noise = self._rng.standard_normal((len(delays), 8))
         quick = self._quick if self.registers[MASK] == ALL else None
-        if quick is not None and (frames := quick(delays, noise, self._world.domain.imu_bias)):
+        if quick is not None and (frames := quick(delays, noise, self._world.domain)):
             return frames
         return b"".join([self._sample(delay, row) for delay, row in zip(delays, noise.tolist(), strict=True)])
 
@@ -94,7 +95,7 @@ class ImuSensor:
         """The frames of what there was `delay` (s) ago; `noise` (8,), unit normal."""
         domain, seen = self._world.domain, self._world.torso(delay)
         mask, out = self.registers[MASK], b""
-        tilt, turn = self._twin.imu_noise_rad, self._twin.imu_rate_noise
+        tilt, turn = domain.imu_noise_rad, self._twin.imu_rate_noise
         roll, pitch, yaw = seen.rpy
         if mask & 0b0010:
             a = seen.accel

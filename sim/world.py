@@ -40,7 +40,7 @@ class World:
     def __init__(self, twin: config.Twin, seed: int) -> None:
         """The robot stands at the origin, nominal domain. Raises ValueError for a bad URDF or terrain."""
         self.twin = twin
-        self.domain = Domain.nominal(twin.battery_v)
+        self.domain = Domain.nominal(twin)
         self._rng = np.random.default_rng(seed)
         self._client = pybullet.connect(pybullet.DIRECT)
         self._engine()

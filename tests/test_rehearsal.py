@@ -39,7 +39,7 @@ SMALL = [
     "agent.initial_temperature=0.1", "agent.target_entropy=-8.0",
     # as it was tuned: what it must show is the algorithm
     "agent.noise_beta=0", "agent.mirror=false", "task.tilt_weight=0.05", "task.tilt_free=0.2", "task.effort_weight=0",
-    "task.turning_weight=0", "task.overspeed_weight=0",
+    "task.turning_weight=0", "task.overspeed_weight=0", "twin.randomise=false",
 ]  # fmt: skip
 
 

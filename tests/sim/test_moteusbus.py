@@ -21,7 +21,7 @@ class Integrators:
     """Eight free rotors: the least a servo can stand on."""
 
     def __init__(self):
-        self.domain, self.overheated = Domain.nominal(), np.zeros(8, bool)
+        self.domain, self.overheated = Domain(), np.zeros(8, bool)
         self.time = 0.0
         self.angle, self.velocity, self.current = np.zeros(8), np.zeros(8), np.zeros(8)
 
@@ -83,7 +83,7 @@ def test_manual_query_and_reply_bytes(world, bus):
     world.advance(0.02, bus.drive)
     world.angle[0], world.velocity[0] = 0.00801 * TURN, 0.0641 * TURN
     world.current[0] = -14.402
-    world.domain = Domain.nominal(12.0)
+    world.domain = Domain(battery_v=12.0)
     world.time += 10
     bus.bank.next_event = bus.bank._deadline[0] = math.inf
     bus.bank.warm = lambda: np.full(8, 20.4)

@@ -118,7 +118,7 @@ def test_a_push_comes_once_an_episode_from_any_side_as_strong_and_as_long_as_ask
 
 
 def test_one_tick_a_cycle_and_a_period_that_jitters_but_does_not_drift():
-    rig = rig_of()
+    rig = rig_of("twin.randomise=false", "twin.period_jitter=0.3")
     ticks, times = [], []
     for _ in range(100):
         rig.cycle()
@@ -126,8 +126,8 @@ def test_one_tick_a_cycle_and_a_period_that_jitters_but_does_not_drift():
         times.append(rig.joints.t * 1e-9)
     assert ticks == list(range(100))
     periods = np.diff(times)
-    assert 0.0179 < periods.min() < 0.0185 and 0.0215 < periods.max() < 0.0221  # 20 ms, 10 % either way, whole physics steps
-    assert periods.mean() == pytest.approx(0.02, rel=0.02)
+    assert 0.0139 < periods.min() < 0.0149 and 0.0251 < periods.max() < 0.0261  # 20 ms, 30 % either way, whole physics steps
+    assert periods.mean() == pytest.approx(0.02, rel=0.05)
     rig.close()
 
 

@@ -173,6 +173,7 @@ def test_domain_is_in_range_and_reaches_the_physics(make) -> None:
         "base_mass": (0.8, 1.2), "leg_mass": (0.8, 1.2), "base_inertia": (0.5, 1.5), "leg_inertia": (0.5, 1.5),
         "strength": (0.8, 1.2), "joint_friction": (0, 0.05), "battery_v": (14, 16.8),
         "foot_friction": (0.5, 1.25), "extra_latency_s": (0, 0.02),
+        "imu_noise_rad": (0, 0.05), "period_jitter": (0, 0.3),
     }  # fmt: skip
     for name, (low, high) in ranges.items():
         values = [getattr(d, name) for d in draws]
@@ -185,7 +186,7 @@ def test_domain_is_in_range_and_reaches_the_physics(make) -> None:
     assert all(drawn[k][0] == pytest.approx(0.8 * nominal[k][0]) for k in nominal if k != -1)
     toe = pybullet.getDynamicsInfo(world.model.body, world.model.knees[0], physicsClientId=world.model.client)
     assert toe[1] == 0.5 and (world.motors.battery_v, world.motors.strength) == (14.0, 0.9)
-    world.apply(Domain.nominal())
+    world.apply(Domain.nominal(world.twin))
     assert world._read_dynamics() == nominal
     world.randomise(np.random.default_rng(3))
     assert world.domain == Domain.draw(np.random.default_rng(3))
