@@ -24,7 +24,7 @@ from rich.console import Console
 from robotrl import config, rundir
 from robotrl.replay import Replay
 from robotrl.sim.course import Course
-from robotrl.sim.rehearsal import LAG, LearnerProcess, Training
+from robotrl.sim.training import LAG, LearnerProcess, Training
 
 
 class Timed(Training):

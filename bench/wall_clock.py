@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from robotrl import rundir
+from robotrl import checkpoint, rundir
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.messages import Drive, Guard
@@ -278,7 +278,7 @@ def lateness(out: Path, seconds: float, real_time: bool) -> dict[str, Any]:
         live.close()
     timing = np.load(live.directory / "timing.npz")
     checks = Replay.open(live.directory / "replay").check()
-    learner = json.loads((live.directory / "checkpoint" / "learner.json").read_text())
+    kept = checkpoint.newest(live.directory)
     marks = (50, 99, 99.9, 100)
     return {
         "real_time": real_time,
@@ -292,7 +292,7 @@ def lateness(out: Path, seconds: float, real_time: bool) -> dict[str, Any]:
         "transitions": checks["transitions"],
         "lost": checks["gaps"] + dropped,
         "doubled": checks["doubles"],
-        "updates": learner["updates"],
+        "updates": kept.updates if kept is not None else 0,
         "stolen_s": round(stolen_s() - stolen, 2),
     }
 

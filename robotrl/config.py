@@ -184,6 +184,9 @@ class Run:
     name: str = "walk"
     steps: int = within(30_000, 1, MANY)  # control steps of the policy; about as many as a robot that walks needs here
     seed: int = within(0, 0, MANY)
+    checkpoint_every: int = within(
+        10_000, 1, MANY
+    )  # transitions between two checkpoints of a rehearsal; on the wall clock 2,000 updates
     evaluation_episodes: int = within(10, 1, MANY)
     real_time: bool = True  # on the wall clock, ask for real-time priority; without the right to it the run says so and goes on
     robot: Robot = field(default_factory=Robot)

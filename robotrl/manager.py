@@ -102,8 +102,7 @@ def operate(run: config.Run, args: argparse.Namespace, overrides: list[str]) -> 
         if args.sim:
             twin = TwinProcess(args.run, overrides, run.seed, directory / "logs" / "twin.log")
             run = with_ports(run, twin.ports)
-            record = json.loads((directory / "run.json").read_text())
-            rundir.write_json(directory / "run.json", record | {"config": config.to_dict(run)})
+            rundir.amend(directory, run)
         rundir.write_json(directory / "bus.json", {"directory": str(sockets)})
         extra = {"operator": ["--twin-fd", str(twin.write_fd)]} if twin is not None else {}
         manager = Manager(directory, sockets, extra, (twin.write_fd,) if twin is not None else ())

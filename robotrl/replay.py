@@ -189,6 +189,13 @@ class Replay:
             self._failed = True
             raise ReplayError(f"{self.path}: rows after {self.durable} may be lost: {error.strerror}; see the disk") from None
 
+    def cut(self, count: int) -> None:
+        """Drop all rows but the first `count`: a run goes on from a checkpoint made then. ReplayError when there are fewer."""
+        if not self._files or not 0 <= count <= self.count:
+            raise ReplayError(f"{self.path}: no {count} of {self.count} rows to keep; {COPY}")
+        self._durable[0] = min(count, self.durable)
+        self._count[0] = count
+
     def close(self) -> None:
         """Flush, if writing, and let the next writer in; `add` raises ReplayError from now on."""
         if self._files:

@@ -51,6 +51,12 @@ def load(path: Path) -> Run:
         raise RunError(f"{source}: corrupt: {error!r}; the run cannot be read without it, restore it from a copy") from None
 
 
+def amend(path: Path, run: Run) -> None:
+    """Put `run` in the place of the configuration that the directory was made with."""
+    record = json.loads((path / "run.json").read_text())
+    write_json(path / "run.json", record | {"config": to_dict(run)})
+
+
 def made(root: Path) -> list[Path]:
     """The run directories under `root`, the one made last first."""
     return sorted((p for p in root.glob("*/") if (p / "run.json").is_file()), reverse=True)
@@ -87,6 +93,11 @@ class Metrics:
 
     def write(self, kind: str, **values: Any) -> None:
         self._file.write(json.dumps({"kind": kind, **values}, allow_nan=False) + "\n")
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._file.tell()
 
     def close(self) -> None:
         self._file.close()

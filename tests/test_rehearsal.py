@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +22,23 @@ import safetensors.numpy
 import torch
 from rich.console import Console
 
-from robotrl import config, rundir
+from robotrl import checkpoint, cli, config, rundir
 from robotrl.agents.sac import Sac
 from robotrl.nodes.learner import Student
 from robotrl.replay import Batch, Replay
 from robotrl.sim.course import Course
-from robotrl.sim.rehearsal import Training
 from robotrl.sim.rig import Rig
+from robotrl.sim.training import Training
 
 pytestmark = pytest.mark.learns
 WALK = Path(__file__).resolve().parent.parent / "launch" / "walk.toml"
 POWERED = ("HOLD", "RUN", "RESET", "STOPPING", "PSTOP")  # states in which the guard lets targets be written
 RANDOM, STEPS = 300, 1000
+# `main` below in a process of its own; the arguments follow
+ITSELF = [
+    sys.executable, "-c", "import sys; sys.path[:0] = sys.argv[1:2]; from test_rehearsal import main; main(sys.argv[2:])",
+    str(Path(__file__).parent),
+]  # fmt: skip
 SMALL = [
     "seed=0", f"steps={STEPS}", "task.episode_steps=40", "task.acceleration_weight=1.0",
     "task.smoothing=0.4", "task.swing_range=0.5", "task.extension_range=0.5", "task.speed_cap=0.5",
@@ -47,13 +56,17 @@ def rehearse(directory: Path, *overrides: str) -> config.Run:
     """A training as the command makes it, in `directory`; returns its run."""
     run = config.load(WALK, [*SMALL, *overrides])
     (directory / "weights").mkdir(parents=True)
-    rundir.write_json(directory / "run.json", {"config": config.to_dict(run)})
-    training = Training(run, directory, Console(quiet=True))
+    rundir.write_json(directory / "run.json", {"clock": "lockstep", "config": config.to_dict(run)})
+    train(run, directory, None)
+    return run
+
+
+def train(run: config.Run, directory: Path, kept: checkpoint.Checkpoint | None) -> None:
+    training = Training(run, directory, Console(quiet=True), kept=kept)
     try:
         training.train(Course(training.console, run.steps))
     finally:
         training.close()
-    return run
 
 
 def rows_of(directory: Path) -> Batch:
@@ -87,7 +100,7 @@ def test_the_policy_earns_more_than_chance(rehearsed):
 def test_the_policy_keeps_its_entropy(rehearsed):
     """Down from uniform (+5.5 nats) towards the target of -8 and not far below it; the temperature fell and did not vanish."""
     run, directory = rehearsed
-    state = safetensors.numpy.load_file(directory / "checkpoint" / "agent.safetensors")
+    state = safetensors.numpy.load(checkpoint.newest(directory).read("agent.safetensors"))
     entropy, temperature, _ = policy_and_critic(run.agent, state, rows_of(directory))
     assert -16 < entropy < 0
     assert 0.005 < temperature < 0.1
@@ -157,10 +170,11 @@ def test_a_wild_policy_never_gets_past_the_gate(wire_tap):
 
 
 def files_of(directory: Path) -> dict[str, str]:
-    """Every file of replay, weights and checkpoint by its hash."""
-    return {
+    """Every file of replay, weights and the last checkpoint by its hash, but the manifest, which tells wall time."""
+    last = {"agent": hashlib.sha256(checkpoint.newest(directory).read("agent.safetensors")).hexdigest()}
+    return last | {
         str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for part in ("replay", "weights", "checkpoint")
+        for part in ("replay", "weights")
         for path in sorted((directory / part).rglob("*"))
         if path.is_file()
     }
@@ -169,11 +183,8 @@ def files_of(directory: Path) -> dict[str, str]:
 def test_one_seed_gives_the_same_replay_and_weights_bit_for_bit(tmp_path):
     """Two processes with seed 5 and one with 6, at the same time, so that the machine's load differs for each."""
     few = ["steps=600", "agent.random_steps=200", "agent.learn_after=200", "task.episode_steps=200", "agent.updates_per_step=1"]
-    code = "import sys; sys.path[:0] = sys.argv[1:2]; from test_rehearsal import main; main(sys.argv[2:])"
-    runs = {name: [f"seed={seed}"] for name, seed in (("a", 5), ("b", 5), ("c", 6))}
     started = [
-        subprocess.Popen([sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / name), *few, *seed])
-        for name, seed in runs.items()
+        subprocess.Popen([*ITSELF, str(tmp_path / name), *few, f"seed={seed}"]) for name, seed in (("a", 5), ("b", 5), ("c", 6))
     ]
     try:
         assert [process.wait(200) for process in started] == [0, 0, 0]
@@ -181,12 +192,53 @@ def test_one_seed_gives_the_same_replay_and_weights_bit_for_bit(tmp_path):
         for process in started:
             process.kill()
             process.wait()
-    a, b, c = (files_of(tmp_path / name) for name in runs)
+    a, b, c = (files_of(tmp_path / name) for name in "abc")
     assert len(a) > 14 and any("weights" in name for name in a)
     assert a == b
-    assert all(
-        a[name] != c[name] for name in ("replay/observation.f32", "weights/policy.safetensors", "checkpoint/agent.safetensors")
-    )
+    assert all(a[name] != c[name] for name in ("replay/observation.f32", "weights/policy.safetensors", "agent"))
+
+
+def test_a_killed_rehearsal_goes_on_to_the_same_bits(tmp_path):
+    """Killed with its learner somewhere behind its first checkpoint, and resumed: replay, weights, learner."""
+    few = ["steps=700", "checkpoint_every=150", "agent.random_steps=100", "agent.learn_after=100", "agent.updates_per_step=1"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = subprocess.Popen([*ITSELF, str(killed), *few], start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 200
+        while not list(killed.glob("checkpoint/0*")) and time.monotonic() < until and process.poll() is None:
+            time.sleep(0.01)
+        run = rehearse(whole, *few)  # meanwhile the other goes on, how far is chance
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    kept = checkpoint.newest(killed)
+    assert kept is not None
+    if kept.transitions == run.steps:  # it was the faster one: begin again from an earlier moment
+        shutil.rmtree(kept.path)
+        kept = checkpoint.newest(killed)
+    train(run, killed, kept)
+    assert files_of(killed) == files_of(whole)
+    episodes = [(d / "metrics.jsonl").read_text().count('"episode"') for d in (whole, killed)]
+    assert episodes[0] == episodes[1] > 0
+
+
+def test_what_cannot_be_gone_on_from_is_one_line_and_nothing_is_changed(tmp_path, capsys):
+    def refusal(*words: str) -> str:
+        assert cli.main(["resume", *words]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and said.startswith("robotrl resume: ")
+        return said
+
+    run = config.load(WALK, SMALL)
+    assert "no run directory" in refusal(str(tmp_path / "none"))
+    rundir.write_json(tmp_path / "run.json", {"clock": "lockstep", "config": config.to_dict(run)})
+    assert "before its first checkpoint" in refusal(str(tmp_path))
+    path = checkpoint.save(tmp_path, STEPS, 600, {"agent.safetensors": b"x"}, {})
+    assert f"all {STEPS} steps are done; ask for more" in refusal(str(tmp_path))
+    assert "holds 2000 transitions" in refusal(str(tmp_path), "--steps", "3000")
+    (path / "agent.safetensors").write_bytes(b"y")
+    assert "none of 1 is whole" in refusal(str(tmp_path))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint", "run.json"]
 
 
 def main(argv: list[str]) -> None:

@@ -38,10 +38,13 @@ def lockstep(directory: Path) -> int:
     run = _prepare(rundir.load(directory), threads=2)  # the actor waits for us most of the time: its core is free
     try:
         student = Student(run, directory, Replay.open(directory / "replay"))
+        if student.resume() is not None and student.updates:
+            student.version -= 1  # once more the weights that were out when it was kept
+            student.publish(numbered=True)
     except (ValueError, Complaint) as error:  # the run file asks for what does not exist here
         print(json.dumps({"error": str(error)}), flush=True)
         return 2
-    print(json.dumps({"engine": student.agent.engine, "note": student.agent.engine_note}), flush=True)
+    print(json.dumps({"engine": student.agent.engine, "note": student.agent.engine_note, "version": student.version}), flush=True)
     for line in sys.stdin:
         try:
             answer = _answer(student, json.loads(line))
@@ -58,8 +61,8 @@ def _answer(student: Student, request: dict[str, Any]) -> dict[str, Any]:
     done = student.study(request["count"])
     if student.updates:
         student.publish(numbered=True)
-    if request.get("save"):
-        student.save()
+    if "save" in request:
+        student.save(request["save"])
     return {
         "updates": student.updates,
         "version": student.version,
@@ -142,8 +145,10 @@ def _student(node: Node, replay: Replay) -> Student:
     student = Student(node.run, node.directory, replay)
     if student.agent.engine_note:
         node.say(f"{student.agent.engine}: {student.agent.engine_note}")
-    if student.resume():
-        node.say(f"goes on after {student.updates} updates")
+    if (kept := student.resume()) is not None:
+        for line in kept.passed:
+            node.say(line)
+        node.say(f"goes on after {student.updates} updates, from {kept.path.name}")
     return student
 
 

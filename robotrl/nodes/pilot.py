@@ -76,9 +76,10 @@ class Pilot:
         self.tally: Tally | None = None
         self._ended: Tally | None = None  # of the episode that ended last
         self._tallies: dict[int, Tally] = {}
-        self.episode = -1
+        begun = replay is not None and replay.count > 0  # steps and episodes are numbered on where the replay ends
+        self.episode = int(replay.columns["episode"][replay.count - 1]) if replay is not None and begun else -1
         self.epoch = -1
-        self.steps = 0  # transitions begun, ever
+        self.steps = replay.count if replay is not None else 0  # transitions begun, ever
         self.dropped = 0  # transitions that could not be completed, ever
         self._tick = -1
         self._input = np.zeros(self.history.size, np.float32)
@@ -89,6 +90,11 @@ class Pilot:
     def take(self, actor: Actor, version: int, published: int) -> None:
         """Act with these weights, written at `published` (ns), from the next cycle on."""
         self.actor, self.version, self.version_t = actor, version, published
+
+    @property
+    def idle(self) -> bool:
+        """Between two episodes, every transition of the last one complete and its sums taken."""
+        return self.tally is None and not self.pending and not self._tallies and not self.finished
 
     def warm(self) -> None:
         """Act once for nobody, while an answer is expected: its code and weights are then in the caches."""

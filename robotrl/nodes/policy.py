@@ -211,12 +211,8 @@ def serve(node: Node) -> None:
 
 
 def resumed(run: Run, replay: Replay) -> Pilot:
-    """A pilot that goes on where the replay ends: steps and episodes are numbered on, and no random number is drawn twice."""
-    pilot = Pilot(run, replay, run.seed + 7919 * replay.count)
-    pilot.steps = replay.count
-    if replay.count:
-        pilot.episode = int(replay.columns["episode"][replay.count - 1])
-    return pilot
+    """A pilot that goes on where the replay ends; no random number is drawn twice."""
+    return Pilot(run, replay, run.seed + 7919 * replay.count)
 
 
 def open_replay(directory: Path, run: Run) -> Replay:

@@ -5,6 +5,8 @@ Drives no clock and no bus: `robotrl.nodes.learner` is its process, on the wall 
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -16,13 +18,17 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from robotrl import rundir
+from robotrl import checkpoint
 from robotrl.agents.base import make_agent
 from robotrl.agents.experience import experience, open_demonstrations
+from robotrl.checkpoint import Checkpoint
 from robotrl.complaint import Complaint
 from robotrl.config import Run
 from robotrl.replay import Replay
 from robotrl.tasks.walk import ACTIONS, SENSORS, Walk
+
+AGENT = "agent.safetensors"  # in a checkpoint
+SCORED = 5000  # transitions: which checkpoint is the best is told by the mean of so many last rewards
 
 
 class RanAway(Complaint):
@@ -82,16 +88,27 @@ class Student:
                 break
         return self.updates - before
 
-    def resume(self) -> bool:
-        """Go on from the checkpoint, if there is one: a learner that was killed has learnt all but its last minutes."""
-        source = self.directory / "checkpoint"
-        if not (source / "learner.json").is_file():
-            return False
-        kept = json.loads((source / "learner.json").read_text())
-        self.agent.load_state(safetensors.numpy.load_file(source / "agent.safetensors"), kept["noise"])
-        self.rng.bit_generator.state = kept["sampling"]
-        self.updates, self.version, self.dropped = self.agent.step, kept["version"], kept.get("dropped", 0)
-        return True
+    def resume(self) -> Checkpoint | None:
+        """Go on from the newest whole checkpoint, if one was made: who was killed has learnt all but the last minutes.
+
+        CheckpointError when all are damaged, or of another agent.
+        """
+        kept = checkpoint.newest(self.directory)
+        if kept is None:
+            return None
+        about = kept.about
+        if about.get("learns") != learns(self.run):
+            raise checkpoint.CheckpointError(
+                f"{kept.path}: task or agent in {self.directory / 'run.json'} are not those it was made with; put run.json back"
+            )
+        try:
+            self.agent.load_state(safetensors.numpy.load(kept.read(AGENT)), about["noise"])
+            self.rng.bit_generator.state = about["sampling"]
+            self.version, self.dropped = int(about["version"]), int(about["dropped"])
+        except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+            raise checkpoint.CheckpointError(f"{kept.path}: of another agent: {error}; use the run's own") from None
+        self.updates = self.agent.step
+        return kept
 
     @property
     def weights(self) -> Path:
@@ -124,23 +141,19 @@ class Student:
         os.replace(aside, path)
         return path
 
-    def save(self) -> None:
-        """Everything the agent needs to go on: checkpoint/agent.safetensors and what goes with it.
+    def save(self, also: Mapping[str, Any] | None = None) -> None:
+        """A checkpoint: everything the agent needs to go on, and what `also` says of others who go on with it.
 
         RanAway, and the last one stays, when something in it is not finite.
         """
-        state = self._finite(self.agent.state())
-        target = self.directory / "checkpoint"
-        target.mkdir(exist_ok=True)
+        state, count = self._finite(self.agent.state()), self.replay.count
+        about = {
+            "dropped": self.dropped, "version": self.version, "engine": self.agent.engine,
+            "learns": learns(self.run), "noise": self.agent.random_state(), "sampling": self.rng.bit_generator.state,
+            "score": float(self.replay.columns["reward"][max(0, count - SCORED) : count].mean()) if count else 0.0,
+        }  # fmt: skip
         data = safetensors.numpy.save({k: v.copy(order="C") for k, v in state.items()})
-        rundir.write_bytes(target / "agent.safetensors", data)
-        rundir.write_json(
-            target / "learner.json",
-            {
-                "updates": self.updates, "dropped": self.dropped, "version": self.version, "transitions": self.replay.count,
-                "engine": self.agent.engine, "noise": self.agent.random_state(), "sampling": self.rng.bit_generator.state,
-            },
-        )  # fmt: skip
+        checkpoint.save(self.directory, count, self.updates, {AGENT: data}, about | dict(also or {}))
 
     def _finite(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         for name, value in arrays.items():
@@ -156,6 +169,13 @@ class Student:
 def sizes(run: Run) -> tuple[int, int]:
     """Numbers in an observation, and in an action."""
     return SENSORS * (1 + run.task.history) + ACTIONS * run.task.history, ACTIONS
+
+
+def learns(run: Run) -> str:
+    """What and how a run learns, as a hash: task and agent, less what only makes it faster."""
+    agent = {k: v for k, v in dataclasses.asdict(run.agent).items() if k not in ("threads", "engine")}
+    said = json.dumps([dataclasses.asdict(run.task), agent], sort_keys=True, default=list)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def demonstrations(run: Run) -> Replay | None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from robotrl import rundir
+from robotrl import checkpoint, rundir
 from robotrl.bus import Publisher
 from robotrl.clock import WallClock
 from robotrl.config import Agent, Run
@@ -100,8 +100,8 @@ def test_but_looks_up_between_updates(directory, monkeypatch):
     puppet = plays(monkeypatch, Puppet(seconds=0.003, then=end_at(100)))
     assert learner.wall_clock(directory) == 0
     assert puppet.step - 100 < 0.05 / puppet.seconds
-    kept = json.loads((directory / "checkpoint" / "learner.json").read_text())
-    assert kept["updates"] == puppet.step and kept["version"] == puppet.step // 50
+    kept = checkpoint.newest(directory)
+    assert kept.updates == puppet.step and kept.about["version"] == puppet.step // 50
 
 
 def test_what_is_owed_beyond_the_backlog_is_dropped_counted_and_said(tmp_path, tmp_path_factory, monkeypatch, capsys):
@@ -111,7 +111,7 @@ def test_what_is_owed_beyond_the_backlog_is_dropped_counted_and_said(tmp_path, t
     puppet = plays(monkeypatch, Puppet(then=end_at(200)))
     assert learner.wall_clock(directory) == 0
     assert puppet.step == 200, "a hundred steps' worth, and nothing after"
-    assert json.loads((directory / "checkpoint" / "learner.json").read_text())["dropped"] == 2 * ROWS - 200
+    assert checkpoint.newest(directory).about["dropped"] == 2 * ROWS - 200
     assert told[0].dropped == 2 * ROWS - 200 and told[0].updates + told[0].owed == 200
     assert told[0].updates_per_step == told[0].updates / ROWS
     assert "owed more than 100 steps' updates" in capsys.readouterr().err
@@ -187,20 +187,21 @@ def test_weights_that_are_no_numbers_are_not_published_and_not_kept(directory, m
             with pytest.raises(RanAway, match=r"^update 0: actor.0.weight is not finite; .*, version 1;"):
                 write()
         assert student.version == student.published() == 1
-    for name in ("weights/policy.safetensors", "checkpoint/agent.safetensors"):
-        assert not safetensors.numpy.load_file(directory / name)["actor.0.weight"].any()
+    for path in (student.weights, checkpoint.newest(directory).path / "agent.safetensors"):
+        assert not safetensors.numpy.load_file(path)["actor.0.weight"].any()
 
 
 def test_a_disk_that_takes_nothing_is_one_line(directory, monkeypatch, capsys):
-    def full(path, data):
-        raise OSError(28, "No space left on device", str(path))
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
 
     plays(monkeypatch, Puppet(then=end_at(10)))
-    monkeypatch.setattr(rundir, "write_bytes", full)
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
     assert learner.wall_clock(directory) == 3
     assert capsys.readouterr().err == (
         f"learner: {directory}: weights or checkpoint not written: No space left on device; check disk and permissions, resume\n"
     )
+    assert not list((directory / "checkpoint").iterdir())
 
 
 def test_threads_are_two_at_most_where_none_are_asked_for_and_as_many_as_asked(monkeypatch):

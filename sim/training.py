@@ -1,0 +1,264 @@
+"""A training in lockstep: the actor's half (twin, wires, gate, guard, policy) in this process, as fast as it can.
+
+The learner is a process beside it, LAG chunks of steps behind, paced by data. Both halves do the same work in the same order
+whatever the machine's speed, so the same seed gives the same replay and the same weights bit for bit.
+
+Every `checkpoint_every` transitions, between two episodes, the learner keeps a checkpoint and the robot is switched off and on: a
+new twin, seeded by run and transitions, takes the place of the old one. Whoever goes on from there (`robotrl resume`) does the
+same, and so ends with the same bits as a run that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from array import array
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from robotrl import config, rundir
+from robotrl.agents.actor import Actor
+from robotrl.checkpoint import Checkpoint
+from robotrl.complaint import Complaint
+from robotrl.messages import Episode
+from robotrl.replay import Replay
+from robotrl.sim.course import Course
+from robotrl.sim.rig import Rig
+from robotrl.tasks.walk import ACTIONS, SENSORS
+
+
+class RehearsalError(Complaint):
+    """Why the rehearsal could not go on, and what to do; one line."""
+
+
+# Chunks of `publish_every` steps between the data and the weights learnt from it: each side may be so far ahead before it waits
+# for the other. More would hide a reset behind updates; on the small task of the tests it cost what was learned in 1,000 steps.
+LAG = 1
+
+# What a checkpoint keeps of the rehearsal itself.
+TALLY = ("falls", "stuck", "episodes", "updates", "keep_every", "metrics_bytes", "robot_s", "wall_s")
+
+
+class LearnerProcess:
+    """The learner in a process of its own; it answers requests in the order in which they were made."""
+
+    def __init__(self, directory: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "robotrl.nodes.learner", str(directory), "--lockstep"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        self.pending = 0  # requests without an answer so far
+        hello = self._answer()
+        self.engine, self.note = hello["engine"], hello["note"]
+        self.version = hello["version"]  # of the weights that are out, where it goes on from a checkpoint
+
+    def ask(self, count: int, save: dict[str, Any] | None = None) -> None:
+        """Let it do the updates that `count` transitions are worth, and then keep a checkpoint that holds `save` too."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"count": count} | ({} if save is None else {"save": save})) + "\n")
+        self._process.stdin.flush()
+        self.pending += 1
+
+    def wait(self) -> dict[str, Any]:
+        """The answer to the oldest request without one."""
+        assert self.pending
+        self.pending -= 1
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RehearsalError(f"the learner stopped (exit code {self._process.wait()}); its words are above")
+        answer = dict(json.loads(line))
+        if "error" in answer:
+            raise RehearsalError(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Training:
+    """One rehearsal: the rig and the learner in step, with what the person sees of it."""
+
+    def __init__(
+        self, run: config.Run, directory: Path, console: Console, keep_every: int = 0, kept: Checkpoint | None = None
+    ) -> None:
+        """From the beginning, or from `kept` on: what came after it goes, and comes again."""
+        self.run, self.directory, self.console = run, directory, console
+        tally = kept.about["rehearsal"] if kept is not None else dict.fromkeys(TALLY, 0)
+        self.keep_every = tally["keep_every"] or keep_every
+        size = SENSORS * (1 + run.task.history) + ACTIONS * run.task.history
+        if kept is None:
+            self.replay = Replay.create(directory / "replay", size, ACTIONS, run.agent.capacity)
+        else:
+            self.replay = _gone_back(directory, (size, ACTIONS), kept)
+        self.metrics = rundir.Metrics(directory)
+        self.learner = LearnerProcess(directory)
+        self.falls, self.stuck, self.episodes, self.updates = (tally[k] for k in ("falls", "stuck", "episodes", "updates"))
+        self._kept = self.replay.count // self.keep_every if self.keep_every else 0
+        self._weights: tuple[Actor, int] | None = self._published(self.learner.version) if self.learner.version else None
+        self.rig = self._session()
+        self.recent: deque[Episode] = deque(maxlen=10)
+        self.started = time.monotonic() - tally["wall_s"]
+        self.steps_us = array("f")  # wall time of each control cycle: twin, wires, gate, guard, policy
+        self.waited = 0.0  # s of wall time for the learner
+        self._robot_s = tally["robot_s"]  # of the sessions before this one
+        self._marks: deque[tuple[float, int]] = deque(maxlen=40)  # when so many updates were done
+        self._causes: tuple[str, ...] = ()
+
+    def _session(self) -> Rig:
+        """The robot, switched on: seeded by run and transitions alone, acting with the newest weights."""
+        count = self.replay.count
+        seed = int(np.random.SeedSequence([self.run.seed, count]).generate_state(1)[0]) if count else self.run.seed
+        rig = Rig(self.run, seed, replay=self.replay)
+        if self._weights is not None:
+            rig.pilot.take(*self._weights, rig.clock.now())
+        self._due = count + self.run.checkpoint_every
+        return rig
+
+    def train(self, course: Course) -> None:
+        """Run until the replay holds `run.steps` transitions; every `publish_every` of them is one exchange with the learner."""
+        asked = self.replay.count
+        while self.replay.count < self.run.steps:
+            begun = time.perf_counter()
+            self.rig.cycle()
+            self.steps_us.append((time.perf_counter() - begun) * 1e6)
+            for episode in self.rig.take_finished():
+                self._note(episode)
+            self._note_causes()
+            if self.replay.count >= asked + self.run.agent.publish_every:
+                asked = self.replay.count
+                self._exchange(asked)
+                course.show(asked, self._said())
+            if self._due <= self.replay.count < self.run.steps and self.rig.pilot.idle:
+                asked = self.replay.count
+                self._robot_s += self.rig.seconds
+                self._checkpoint()
+                self.rig.close()
+                self.rig = self._session()
+        self._checkpoint()
+        course.show(self.run.steps, self._said())
+
+    def _checkpoint(self) -> None:
+        """Let the learner finish what it is asked for, and keep all that a run needs to go on from here."""
+        self.replay.flush()
+        self.learner.ask(self.replay.count)
+        while self.learner.pending:
+            self._take(self._wait())
+        values = (self.falls, self.stuck, self.episodes, self.updates, self.keep_every, self.metrics.size, self._robot_s,
+                  time.monotonic() - self.started)  # fmt: skip
+        self.learner.ask(self.replay.count, save={"rehearsal": dict(zip(TALLY, values, strict=True))})
+        self._take(self._wait())
+
+    def _exchange(self, count: int) -> None:
+        self.learner.ask(count)
+        if self.learner.pending > LAG:
+            self._take(self._wait())
+
+    def _wait(self) -> dict[str, Any]:
+        begun = time.monotonic()
+        answer = self.learner.wait()
+        self.waited += time.monotonic() - begun
+        return answer
+
+    def _take(self, answer: dict[str, Any]) -> None:
+        if not answer["updates"]:
+            return
+        self.updates = answer["updates"]
+        # The learner may already have renamed a newer file into place: the weights travel with the answer's version.
+        self._weights = self._published(answer["version"])
+        self.rig.pilot.take(*self._weights, self.rig.clock.now())
+        if answer["version"] % 20 == 0:
+            keep = ("updates", "critic_loss", "actor_loss", "entropy", "temperature", "q_mean")
+            rate = answer["done"] / answer["seconds"] if answer["seconds"] > 0 else 0.0
+            self.metrics.write(
+                "learner", step_total=self.replay.count, updates_per_s=rate, wall_s=time.monotonic() - self.started,
+                **{k: answer[k] for k in keep if k in answer},
+            )  # fmt: skip
+
+    def _published(self, version: int) -> tuple[Actor, int]:
+        """These weights, whose file goes once they are read."""
+        path = self.directory / "weights" / f"policy-{version}.safetensors"
+        actor = Actor.load(path)
+        self._keep(path)
+        path.unlink()
+        return actor, version
+
+    def _keep(self, path: Path) -> None:
+        """Every `keep_every` transitions, the weights acted with from there on stay as weights/at-<transitions>.safetensors."""
+        if self.keep_every and (reached := self.replay.count // self.keep_every) > self._kept:
+            target = path.with_name(f"at-{reached * self.keep_every}.safetensors")
+            target.unlink(missing_ok=True)  # of a life that went further than its last checkpoint
+            os.link(path, target)
+            self._kept = reached
+
+    def _note_causes(self) -> None:
+        """What stopped the robot, as it happens: a run that stands still must say why."""
+        guard = self.rig.guard
+        if guard is not None and guard.causes and guard.causes != self._causes:
+            self.metrics.write(
+                "cause", state=guard.state, causes=list(guard.causes), note=guard.note, robot_s=self._robot_s + self.rig.seconds
+            )
+        self._causes = guard.causes if guard is not None else ()
+
+    def _note(self, episode: Episode) -> None:
+        self.episodes += 1
+        self.falls += episode.ended == "fall"
+        self.stuck += episode.ended == "stuck"
+        self.recent.append(episode)
+        self.metrics.write(
+            "episode", episode=episode.episode, steps=episode.step, step_total=episode.transitions,
+            speed=episode.speed, ended=episode.ended, wall_s=time.monotonic() - self.started,
+            **{"return": episode.total_return},
+        )  # fmt: skip
+
+    def _said(self) -> str:
+        now = time.monotonic()
+        self._marks.append((now, self.updates))
+        (since, before), wall = self._marks[0], max(1e-9, now - self.started)
+        rate = (self.updates - before) / max(1e-9, now - since)
+        last = list(self.recent)
+        speed = sum(e.speed for e in last) / max(1, len(last))
+        total = sum(e.total_return for e in last) / max(1, len(last))
+        times = (self._robot_s + self.rig.seconds) / wall
+        walked = f"{speed:z.2f} m/s  return {total:z.0f}  falls {self.falls}  stuck {self.stuck}"
+        return f"{walked}  {rate:.0f} updates/s  {times:.1f}x real time"
+
+    def save_timing(self) -> None:
+        """timing.npz: wall time of every control cycle, and how long the actor waited for the learner."""
+        np.savez(self.directory / "timing.npz", step_us=np.asarray(self.steps_us), waited_s=self.waited)
+
+    def close(self) -> None:
+        self.learner.close()
+        self.metrics.close()
+        self.replay.close()
+        self.rig.close()
+
+
+def _gone_back(directory: Path, sizes: tuple[int, int], kept: Checkpoint) -> Replay:
+    """Replay, metrics and weights as they were when `kept` was made. ReplayError where the replay holds less."""
+    replay = Replay.open(directory / "replay", write=True, sizes=sizes)
+    replay.cut(kept.transitions)
+    os.truncate(directory / "metrics.jsonl", kept.about["rehearsal"]["metrics_bytes"])
+    for pattern in ("policy-*.safetensors", ".policy.safetensors.*"):  # published, and not taken before the end
+        for path in (directory / "weights").glob(pattern):
+            path.unlink()
+    return replay
