@@ -21,15 +21,19 @@ PATIENCE = 5  # periods between two presses of one key: a person does not hammer
 
 
 class Script:
-    """Which key a patient operator would press. After a stop: torque off, clear, and begin as after switching on."""
+    """Which key a patient operator would press. After a stop: torque off, clear, and begin as after switching on.
+
+    A reset that gave up, too: nobody turns a leg by hand that a motor holds.
+    """
 
     def __init__(self) -> None:
         self._stood = False  # a reset has been played since torque came on: the robot no longer lies on the floor
+        self._gave_up = False  # the reset script has, and torque is still on
 
     def answer(self, guard: Guard) -> str:
         """The key to press now; "" for none."""
         if guard.state in ("PSTOP", "RELAX", "READY"):
-            self._stood = False
+            self._stood = self._gave_up = False
         self._stood = self._stood or guard.state == "RESET"
         if guard.state == "PSTOP":
             return "disable"
@@ -40,14 +44,17 @@ class Script:
         if guard.state != "HOLD" or guard.session:
             return ""
         if "reset_failed" in guard.causes:
-            return "reset"  # after the robot was set on its feet
+            self._gave_up = True
+            return "clear"
+        if self._gave_up:
+            return "disable"
         # What stands in the way, the guard says itself; a key that it refuses does nothing.
         return "run" if self._stood else "reset"
 
 
 def needs_a_hand(command: str, guard: Guard) -> bool:
-    """Before these keys a person sets the robot on its feet."""
-    return (command == "reset" and "reset_failed" in guard.causes) or (command == "enable" and bool(guard.last_cause))
+    """Before this key a person sets the robot on its feet, when something had stopped it: torque is off until then."""
+    return command == "enable" and bool(guard.last_cause)
 
 
 def lift(twin_fd: int) -> None:

@@ -174,3 +174,21 @@ def run_of(seed: int, n: int = 200) -> list[tuple]:
 def test_one_seed_one_robot():
     assert run_of(3) == run_of(3)
     assert run_of(3, 60) != run_of(4, 60)
+
+
+def test_a_hand_sets_the_robot_on_its_feet_once_and_only_while_no_motor_holds_a_leg(monkeypatch):
+    """On its back nothing here turns it over. Legs turned by hand against a motor would be driven back to where they were."""
+    rig = rig_of("agent.random_steps=0", "twin.randomise=false")
+    while rig.permit is None or rig.permit.state != "RUN":
+        rig.cycle()
+    place, held, seen = rig.twin.world.place, [], set()
+    place("back")
+    monkeypatch.setattr(rig.twin.world, "place", lambda pose: held.append(rig.permit.torque) or place(pose))
+    for _ in range(1500):
+        rig.cycle()
+        seen |= set(rig.guard.causes)
+        if held and rig.permit.state == "RUN":
+            break
+    assert rig.permit.state == "RUN" and held == [False]
+    assert "reset_failed" in seen and "servo_lost" not in seen
+    rig.close()
