@@ -21,6 +21,7 @@ MOTORS = tuple(f"{leg}_{side}" for leg in LEGS for side in "LR")
 OUTWARDS = (1.0, -1.0, 1.0, -1.0)  # the swing that takes front feet forwards and back feet backwards
 STAND_HEIGHT = 0.255  # m, torso's origin above flat ground under the servos' own gains; measured on the twin
 ANY = math.pi  # rad, a tilt that asks nothing
+STANDING = 0.6  # rad, off the stand's pose: a heavy robot on soft servos sags by 0.5, a folded leg is off by 1.2
 UNJUDGED = 9.0  # rad, a tolerance that asks nothing
 
 
@@ -70,23 +71,22 @@ class Minitaur:
 
     def stand(self) -> tuple[Keyframe, ...]:
         """From any upright pose. The last keyframe is where an episode starts."""
-        return (Keyframe("stand", STAND, 0.6, 0.35, 0.3),)
+        return (Keyframe("stand", STAND, 0.4, STANDING, 0.3),)
 
-    def get_up(self) -> tuple[Keyframe, ...]:
-        """From the belly to nearly standing; `stand` follows.
+    def get_up(self) -> tuple[tuple[Keyframe, ...], ...]:
+        """Ways from the belly to nearly standing, to be tried in turn; `stand` follows each.
 
-        Servos this soft leave the feet where they scrub, so each diagonal pair is lifted once to let go of the strain.
+        The feet are drawn in under the hips while the body still lies on the ground, then all legs stretch at once. A leg that
+        swings under load leaves its foot where it scrubs, and one this short has little lever against its motors. Where that
+        did not do, a leg lay wrong: the next ways first throw all legs back, or front and back ones inwards.
         """
-        lifted, loaded = 1.3, 2.1
-        return (
-            Keyframe("gather", _legs([0.8 * s for s in OUTWARDS], [1.2] * 4), 0.5, UNJUDGED, ANY),
-            Keyframe("rise", _legs([0.0] * 4, [1.5] * 4), 0.4, UNJUDGED, ANY),
-            Keyframe("up", STAND, 0.3, UNJUDGED, ANY),
-            Keyframe("step", _legs([0.0] * 4, [lifted, loaded, loaded, lifted]), 0.15, UNJUDGED, ANY),
-            Keyframe("set", STAND, 0.15, UNJUDGED, ANY),
-            Keyframe("step other", _legs([0.0] * 4, [loaded, lifted, lifted, loaded]), 0.15, UNJUDGED, ANY),
-            Keyframe("set other", STAND, 0.15, UNJUDGED, ANY),
+        tuck = Keyframe("tuck", _legs([0.0] * 4, [0.6] * 4), 0.4, UNJUDGED, ANY)
+        rise = Keyframe("rise", STAND, 0.4, UNJUDGED, ANY)
+        back, inwards = (
+            Keyframe(name, _legs(swing, [1.2] * 4), 0.5, UNJUDGED, ANY)
+            for name, swing in (("back", [-0.6] * 4), ("inwards", [-0.8 * s for s in OUTWARDS]))
         )
+        return (tuck, rise), (back, tuck, rise), (inwards, tuck, rise)
 
     def self_right(self) -> tuple[Keyframe, ...]:
         """From the back or a side onto the feet or the belly: two throws of the legs, each a search's result on the twin.

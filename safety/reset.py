@@ -1,10 +1,10 @@
 """Resets as data: stages with a pose, a time and a test, and one stepper. The poses come from drivers/legged.py.
 
-An attempt plays the self-right stages when the robot lies (tilted more than the last stand stage allows), the
-get-up stages when it lies, a joint is far from the stand, or an attempt has failed, then the stand stages. A stage
-that fails its test ends the attempt. After the last attempt the outcome is "failed" and stays so: the guard asks the
-operator, and his answer starts a new script. Without self-right stages a robot that has come to lie on its side or
-back has failed at once: the others only kick there.
+An attempt plays the self-right stages when the robot lies (tilted more than the last stand stage allows), a way to
+get up when it lies, a joint is far from the stand, or an attempt has failed, then the stand stages. Each next
+attempt gets up in the next way. A stage that fails its test ends the attempt. After the last attempt the outcome is
+"failed" and stays so: the guard asks the operator, and his answer starts a new script. Without self-right stages a
+robot that has come to lie on its side or back has failed at once: the others only kick there.
 """
 
 from __future__ import annotations
@@ -53,16 +53,17 @@ class ResetScript:
         self,
         stand: Sequence[Stage],
         self_right: Sequence[Stage] = (),
-        get_up: Sequence[Stage] = (),
+        get_up: Sequence[Sequence[Stage]] = (),
         *,
         attempts: int = 3,
-        patience_s: float = 1.0,  # beyond its seconds, for a stage to pass its test
+        patience_s: float = 0.5,  # beyond its seconds, for a stage to pass its test
         settle_s: float = 0.2,  # for which the last stage's test must hold
     ) -> None:
-        sizes = {len(stage.target) for stage in (*stand, *self_right, *get_up)}
+        sizes = {len(stage.target) for stage in (*stand, *self_right, *(stage for way in get_up for stage in way))}
         if not stand or len(sizes) != 1 or attempts < 1:
             raise ValueError("a reset needs a stand stage, stages of one size, and at least one attempt")
         self._stand, self._self_right, self._get_up = tuple(stand), tuple(self_right), tuple(get_up)
+        self._ways = 0  # to get up, tried so far
         self._joints = sizes.pop()
         self._attempts, self._patience, self._settle = attempts, patience_s, settle_s
         self._stages = self._stand
@@ -133,7 +134,10 @@ class ResetScript:
     def _begin_attempt(self, now: int, tilt: float) -> None:
         lies = tilt > self._stand[-1].max_tilt
         away = max(abs(a - b) for a, b in zip(self._target or (), self._stand[0].target, strict=True))
-        get_up = self._get_up if lies or away > NEAR or self._attempt > 1 else ()
+        get_up: Sequence[Stage] = ()
+        if self._get_up and (lies or away > NEAR or self._attempt > 1):
+            get_up = self._get_up[self._ways % len(self._get_up)]
+            self._ways += 1
         self._stages = (*(self._self_right if lies else ()), *get_up, *self._stand)
         self._begin_stage(now, 0)
 

@@ -28,25 +28,21 @@ class Script:
 
     def __init__(self) -> None:
         self._stood = False  # a reset has been played since torque came on: the robot no longer lies on the floor
-        self._gave_up = False  # the reset script has, and torque is still on
 
     def answer(self, guard: Guard) -> str:
         """The key to press now; "" for none."""
         if guard.state in ("PSTOP", "RELAX", "READY"):
-            self._stood = self._gave_up = False
+            self._stood = False
         self._stood = self._stood or guard.state == "RESET"
         if guard.state == "PSTOP":
             return "disable"
-        if guard.state == "RELAX" and not guard.session:
+        if (guard.state == "RELAX" and not guard.session) or (guard.state == "CHECK" and "reset_failed" in guard.causes):
             return "clear"
         if guard.state == "READY":
-            return "enable"
+            return "" if "reset_failed" in guard.causes else "enable"  # it is about to be CHECK
         if guard.state != "HOLD" or guard.session:
             return ""
         if "reset_failed" in guard.causes:
-            self._gave_up = True
-            return "clear"
-        if self._gave_up:
             return "disable"
         # What stands in the way, the guard says itself; a key that it refuses does nothing.
         return "run" if self._stood else "reset"

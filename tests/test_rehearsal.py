@@ -40,7 +40,7 @@ ITSELF = [
     str(Path(__file__).parent),
 ]  # fmt: skip
 SMALL = [
-    "seed=0", f"steps={STEPS}", "task.episode_steps=40", "task.acceleration_weight=1.0",
+    "seed=1", f"steps={STEPS}", "task.episode_steps=40", "task.acceleration_weight=1.0",
     "task.smoothing=0.4", "task.swing_range=0.5", "task.extension_range=0.5", "task.speed_cap=0.5",
     "agent.hidden=[64,64]", "agent.batch=64", "agent.capacity=2000", f"agent.random_steps={RANDOM}",
     f"agent.learn_after={RANDOM}", "agent.updates_per_step=3", "agent.discount=0.95", "agent.polyak=0.02",

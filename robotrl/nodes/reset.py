@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from robotrl.config import Run
-from robotrl.drivers.legged import Minitaur
+from robotrl.drivers.legged import Keyframe, Minitaur
 from robotrl.messages import Action, Imu, Joints, Permit, Reset
 from robotrl.node import Node
 from robotrl.safety.reset import ResetScript, Stage
@@ -14,15 +15,18 @@ from robotrl.safety.reset import ResetScript, Stage
 ACTION_VALID_NS = 50_000_000
 
 
+def stages(frames: Sequence[Keyframe]) -> tuple[Stage, ...]:
+    """A robot's poses as the stages of a script."""
+    return tuple(Stage(k.name, k.target, k.seconds, k.tolerance, k.max_tilt) for k in frames)
+
+
 class Resetter:
     """One script a lease. Pure of bus and port; one call a servo cycle."""
 
     def __init__(self, run: Run) -> None:
         robot = Minitaur(run.robot.limits)
-        self._stand, self._self_right, self._get_up = (
-            tuple(Stage(k.name, k.target, k.seconds, k.tolerance, k.max_tilt) for k in frames)
-            for frames in (robot.stand(), robot.self_right(), robot.get_up())
-        )
+        self._stand, self._self_right = stages(robot.stand()), stages(robot.self_right())
+        self._get_up = tuple(stages(way) for way in robot.get_up())
         self._script: ResetScript | None = None
         self._epoch = -1
         self._seq = 0

@@ -47,7 +47,7 @@ def test_allowed_is_range_and_gap() -> None:
 def test_keyframes_keep_the_limits() -> None:
     for limits in (NARROW, WIDE):
         robot = Minitaur(limits)
-        for frame in (*robot.lie(), *robot.stand(), *robot.get_up(), *robot.self_right()):
+        for frame in (*robot.lie(), *robot.stand(), *(frame for way in robot.get_up() for frame in way), *robot.self_right()):
             assert robot.allowed(frame.target) and frame.seconds > 0 and frame.tolerance > 0
     assert Minitaur(NARROW).self_right() == ()  # legs that may not turn over the torso cannot right it
     assert len(Minitaur(WIDE).self_right()) == 12
@@ -66,7 +66,9 @@ def gets_up(pose: str, seed: int, attempts: int) -> bool:
         world.apply(dataclasses.replace(Domain.draw(np.random.default_rng(seed)), lean=(0.0, 0.0)))
         world.place(pose)
         robot = Minitaur(WIDE)
-        script = ResetScript(stages(robot.stand()), stages(robot.self_right()), stages(robot.get_up()), attempts=attempts)
+        script = ResetScript(
+            stages(robot.stand()), stages(robot.self_right()), [stages(way) for way in robot.get_up()], attempts=attempts
+        )
         goal = world.angle
         for _ in range(round(25 / PERIOD_S)):
             sample = world.sensed(0.01)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 from itertools import pairwise
 
@@ -74,15 +76,15 @@ def test_retries_then_fails_and_stays_failed():
 
 
 def test_on_its_back_with_nothing_to_turn_it_over_it_fails_at_once_and_holds_still():
-    over = Robot(ResetScript((STAND,), get_up=(FOLD,)), tilt=1.1, needs_rolls=99)
+    over = Robot(ResetScript((STAND,), get_up=((FOLD,),)), tilt=1.1, needs_rolls=99)
     last = over.play(0.4)
     assert (last.outcome, last.attempt) == ("failed", 1) and "nothing here turns it over" in last.reason
     until = next(k for k, step in enumerate(over.steps) if step.outcome == "failed")
     assert until == 16  # 0.3 s after the first step: a robot that rolls over its back is given that long
     assert over.play(1.0).target == over.steps[until - 1].target
-    leaning = Robot(ResetScript((STAND,), get_up=(FOLD,)), tilt=0.9, needs_rolls=99)
+    leaning = Robot(ResetScript((STAND,), get_up=((FOLD,),)), tilt=0.9, needs_rolls=99)
     assert leaning.play(1.0).outcome == "running"
-    passing = Robot(ResetScript((STAND,), get_up=(FOLD,)), needs_rolls=99)
+    passing = Robot(ResetScript((STAND,), get_up=((FOLD,),)), needs_rolls=99)
     for passing.tilt in (1.1, 0.9, 1.1):
         assert passing.play(0.2).outcome == "running"
     assert Robot(script(), tilt=2.0, needs_rolls=99).play(1.0).outcome == "running", "there are stages that turn it over"
@@ -121,6 +123,20 @@ def test_readings_lost_on_the_way_never_pass(bad):
         step = one.step(k * T, *(((1.5, 1.5), 0.0, 0.0) if k == 0 else bad))
         assert step.outcome != "done" and all(map(math.isfinite, step.target))
     assert step.outcome == "failed"
+
+
+def test_each_next_attempt_gets_up_in_the_next_way():
+    ways = [(dataclasses.replace(FOLD, name=name, tolerance=9.0),) for name in "abc"]
+    stuck = Robot(ResetScript((STAND,), get_up=ways, attempts=5), at=(0.0, 0.0), tilt=0.0, needs_rolls=0, stuck=True)
+    assert stuck.play(20.0).outcome == "failed"
+    played = [name for name, _ in itertools.groupby(s.stage for s in stuck.steps)]
+    assert played == [stage for name in "abcab" for stage in (name, "stand")]
+    upright = Robot(ResetScript((STAND,), get_up=ways), at=STAND.target, tilt=0.4, needs_rolls=99)
+    upright.play(10.0)
+    assert upright.steps[0].stage == "a", "tilted"
+    near = Robot(ResetScript((STAND,), get_up=ways), at=(1.2, 1.2), tilt=0.0, needs_rolls=0, stuck=True)
+    near.play(10.0)
+    assert list(dict.fromkeys(s.stage for s in near.steps)) == ["stand", "a", "b"], "near a stand it only stands at first"
 
 
 @pytest.mark.parametrize("bad", [(math.nan, 1, 1), (1, 0, 1), (1, 1, -1), (1, 1, math.inf)])
