@@ -429,7 +429,7 @@ def test_without_a_name_it_attaches_to_the_newest_run_that_is_live(run_dir, robo
     for directory in later:
         directory.mkdir()
         (directory / "run.json").write_text((live / "run.json").read_text())
-    (tmp_path / "dead").mkdir()
+    (tmp_path / "dead").mkdir(mode=0o700)
     (later[0] / "bus.json").write_text(json.dumps({"directory": str(tmp_path / "dead")}))
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(console.newest_live, root, 2 * SECOND)
