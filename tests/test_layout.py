@@ -64,7 +64,6 @@ BANNED_CALLS = {
     "exec": "runs whatever it is given",
     "builtins.eval": "runs whatever it is given",
     "builtins.exec": "runs whatever it is given",
-    "__import__": "imports whatever it is given; use importlib.import_module with a name of our own",
     "torch.load": UNPICKLES,
     "torch.serialization.load": UNPICKLES,
     "torch.jit.load": UNPICKLES,
@@ -203,7 +202,7 @@ def lets_pickle(call: ast.Call, alias: dict[str, str]) -> bool:
 def named_at_run_time(call: ast.Call) -> str:
     """A forbidden module or builtin asked for by its name in a string; empty for others."""
     function = dotted(call.func).rpartition(".")[2]
-    place = {"import_module": 0, "getattr": 1}.get(function)
+    place = {"import_module": 0, "__import__": 0, "getattr": 1}.get(function)
     if place is None or len(call.args) <= place:
         return ""
     word = call.args[place]
@@ -361,8 +360,17 @@ def test_a_forbidden_call_is_named(source):
     assert call_violations(source, "x")
 
 
-@pytest.mark.parametrize("source", ["model.eval()", "import time\ntime.monotonic_ns()", "numpy.load('w', allow_pickle=False)",
-                                    "numpy.load('w', None, False)", "getattr(model, 'eval')()", "import_module('robotrl.bus')"])  # fmt: skip
+@pytest.mark.parametrize(
+    "source",
+    [
+        "model.eval()",
+        "getattr(model, 'eval')()",
+        "import time\ntime.monotonic_ns()",
+        "numpy.load('w', allow_pickle=False)",
+        "import numpy\nnumpy.load('w', None, False)",
+        "import importlib\nimportlib.import_module('robotrl.bus')",
+    ],
+)
 def test_a_harmless_call_passes(source):
     assert call_violations(source, "x") == []
 

@@ -37,8 +37,9 @@ def live(tmp_path):
     run.close()
 
 
-def test_it_runs_learns_ends_on_a_signal_and_leaves_nothing(live):
+def test_it_runs_learns_ends_on_a_signal_and_leaves_nothing(live, listeners):
     live.reach("RUN")
+    assert not listeners(live.process.pid)  # of all its processes, not even at loopback
     live.wait(lambda: (live.directory / "weights" / "policy.safetensors").exists(), 40)
     live.wait(lambda: live.episode.latest().policy_version > 0, 10)
     streams = {tuple(path.name.split(".")) for path in live.sockets.iterdir() if not path.name.endswith(".lock")}
