@@ -71,6 +71,7 @@ class Remote:
             raise BusError(f"the key of {key.name!r} is not one to connect with; take NAME.secret.json of robotrl keys new")
         self.clock, self.welcome = clock, Welcome(0, key.name, "")
         self._seq = 0
+        self._offset: int | None = None  # this machine's clock less the robot's, ns, and the shortest way between them
         self._stop: tuple[str, Message, int] | None = None  # the last one, and when
         self._heard = self._asked = clock.now() - AGAIN_NS
         self._readers: dict[str, RemoteSubscriber] = {}
@@ -111,6 +112,10 @@ class Remote:
 
     def listen(self) -> None:
         """Take what has come, and say hello where that is due."""
+        self._take()
+        self._greet()
+
+    def _take(self) -> None:
         while True:
             try:
                 frame = self._socket.recv(zmq.NOBLOCK, copy=False)
@@ -122,6 +127,8 @@ class Remote:
             if not frame.more:
                 self._heard = self.clock.now()
                 self._sort(frame.bytes)
+
+    def _greet(self) -> None:
         now = self.clock.now()
         if now - self._asked >= AGAIN_NS and (not self.welcome.session or now - self._heard >= AGAIN_NS):
             self._asked = now
@@ -133,11 +140,18 @@ class Remote:
         try:
             if content.startswith(WELCOME):
                 self.welcome, self._seq = msgspec.msgpack.decode(data, type=Welcome), 0
+                self._offset = None  # the robot may have been started again
                 self._stop_again()
             elif topic in self._readers:
-                self._readers[topic].waiting.append(DECODE[topic](data))
+                self._readers[topic].waiting.append(self._here(DECODE[topic](data)))
         except msgspec.DecodeError:  # another version's; the screen shows the stream as silent
             return
+
+    def _here(self, message: Message) -> Message:
+        """With `t` on this machine's clock: the message that was under way for the shortest time tells how the two differ."""
+        lead = self.clock.now() - message.t
+        self._offset = lead if self._offset is None else min(lead, self._offset)
+        return msgspec.structs.replace(message, t=message.t + self._offset)
 
     def _stop_again(self) -> None:
         stop, self._stop = self._stop, None
@@ -151,8 +165,15 @@ class Remote:
             pass
 
     def wait(self, subscribers: list[RemoteSubscriber], timeout_s: float) -> bool:
-        """True as soon as something has come, False after `timeout_s`."""
-        return bool(self._socket.poll(math.ceil(max(0.0, timeout_s) * 1000)))
+        """True as soon as one of the subscribers may have something, False after `timeout_s`."""
+        until = self.clock.now() + int(max(0.0, timeout_s) * 1e9)
+        while True:
+            self._greet()
+            left = min(until - self.clock.now(), AGAIN_NS)
+            if any(reader.waiting for reader in subscribers) or self._socket.poll(max(0, math.ceil(left * 1e-6))):
+                return True
+            if left <= 0:
+                return False
 
     def close(self) -> None:
         self._socket.close()
