@@ -1,6 +1,6 @@
 """What a hostile machine can try at the network door: attacks of the safety facts (4, row 18), and the stop that must come.
 
-    python bench/attacks.py [--connects 10000] [--messages 1000000] [--json]
+    robotrl bench attacks [--connects 10000] [--messages 1000000] [--out FILE]
 
 A door in a process of its own, as in a run; beside each attack an authorised viewer presses stop again and again, and the time
 until the door hands it over is measured on one clock. `tests/test_door.py` runs the same, smaller, and counts what got in.
@@ -22,12 +22,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import zmq
 
-from robotrl import keyring
+from robotrl import keyring, rundir
 from robotrl.clock import WallClock
 from robotrl.door import HELLO, Door
 from robotrl.keyring import Key
@@ -86,12 +87,12 @@ def packed(command: str, session: int = 0, seq: int = 1, **more: object) -> byte
 
 
 def flood(peer: zmq.Socket, count: int, over: Callable[[], bool] = lambda: False) -> int:
-    """`count` commands as fast as they go; how many went."""
-    content, sent = packed("clear"), 0
-    while sent < count and not over():
+    """`count` commands as fast as they go; how many the library took before it had no place left for 2 s."""
+    content, sent, moved = packed("clear"), 0, time.monotonic()
+    while sent < count and not over() and time.monotonic() < moved + 2.0:
         try:
             peer.send(content, zmq.NOBLOCK)
-            sent += 1
+            sent, moved = sent + 1, time.monotonic()
         except zmq.Again:
             time.sleep(0.0005)
     return sent
@@ -108,6 +109,13 @@ for _ in range(frames):
 peer.send(b"")
 sys.stdin.read()
 """
+
+
+@dataclass
+class Tries:
+    """How far an attack has come: connections, messages."""
+
+    count: int = 0
 
 
 @contextmanager
@@ -147,24 +155,28 @@ def rss_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def measured(name: str, folder: Path, viewer: Key, attack: Callable[[str, threading.Event], None]) -> dict[str, object]:
-    """Stops pressed while `attack` goes on: how many arrived, how late, and what else got in."""
+def measured(name: str, folder: Path, viewer: Key, attack: Callable[[str, Tries], None]) -> dict[str, object]:
+    """Stops pressed while `attack` goes on, at least `STOPS`: how many arrived, how late, and what else got in."""
     words = [sys.executable, __file__, "--serve", str(folder)]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     address = process.stdout.readline().strip()
-    over = threading.Event()
-    thread = threading.Thread(target=attack, args=(address, over))
+    tries = Tries()
+    thread = threading.Thread(target=attack, args=(address, tries))
     remote = Remote(address, viewer, WallClock())
     stop = remote.publisher("operator")
     while not remote.welcome.session:
         remote.listen()
         remote.wait([], 0.02)
     thread.start()
-    for _ in range(STOPS):
+    pressed = 0
+    while pressed < STOPS or thread.is_alive():
         stop.send(Operator(command="stop", press=time.monotonic_ns()))
-        time.sleep(0.1)
-    over.set()
+        pressed += 1
+        until = time.monotonic() + 0.1
+        while time.monotonic() < until:
+            remote.listen()
+            remote.wait([], 0.02)
     thread.join()
     time.sleep(0.5)
     remote.close()
@@ -172,9 +184,10 @@ def measured(name: str, folder: Path, viewer: Key, attack: Callable[[str, thread
     process.stdin.close()
     *lines, last = [json.loads(line) for line in process.stdout]
     process.wait()
-    late = sorted((line["t"] - line["press"]) * 1e-6 for line in lines if line["stop"])
+    late = sorted({line["press"]: (line["t"] - line["press"]) * 1e-6 for line in reversed(lines) if line["stop"]}.values())
     return {
-        "attack": name, "stops": f"{len(late)}/{STOPS}", "p50_ms": round(late[len(late) // 2], 2) if late else None,
+        "attack": name, "tries": tries.count, "stops": pressed, "stops_through": len(late),
+        "p50_ms": round(late[len(late) // 2], 2) if late else None,
         "max_ms": round(late[-1], 2) if late else None, "delivered": sum(not line["stop"] for line in lines), **last,
     }  # fmt: skip
 
@@ -184,7 +197,7 @@ def main() -> int:
     parser.add_argument("--connects", type=int, default=10_000)
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
+    parser.add_argument("--out", type=Path, help="write the result there too, with machine and commit")
     args = parser.parse_args(sys.argv[1:])
     if args.serve:
         serve(args.serve)
@@ -195,42 +208,43 @@ def main() -> int:
         rows = [measured(name, folder, viewer, attack) for name, attack in attacks(args, hostile).items()]
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
-    if args.json:
-        print(json.dumps({"figure": "attacks", "rows": rows}))
+    if args.out:
+        rundir.write_json(args.out, {"built_from": rundir.provenance(), "load": os.getloadavg(), "attacks": rows})
     return 0
 
 
-def attacks(args: argparse.Namespace, hostile: Key) -> dict[str, Callable[[str, threading.Event], None]]:
-    def connects(address: str, over: threading.Event) -> None:
-        left = args.connects
-        while left > 0 and not over.is_set():  # in lots, for the descriptors of this process
-            held = hold_connections(address, min(500, left))
-            left -= 500
-            over.wait(0.1)
+def attacks(args: argparse.Namespace, hostile: Key) -> dict[str, Callable[[str, Tries], None]]:
+    def connects(address: str, tries: Tries) -> None:
+        while tries.count < args.connects:  # in lots, for the descriptors of this process
+            held = hold_connections(address, min(500, args.connects - tries.count))
+            tries.count += len(held)
+            time.sleep(0.2)
             for plain in held:
                 plain.close()
 
-    def messages(address: str, over: threading.Event) -> None:
+    def messages(address: str, tries: Tries) -> None:
         context = zmq.Context()
         peer = dealer(address, context, hostile)
         peer.send(HELLO)
-        flood(peer, args.messages, over.is_set)
+        tries.count = flood(peer, args.messages)
         peer.close()
         context.term()
 
-    def announced(address: str, over: threading.Event) -> None:
+    def announced(address: str, tries: Tries) -> None:
         held = []
-        while not over.wait(0.05):
+        for tries.count in range(1, 101):
             held.append(announce(address, 1 << 30))
+            time.sleep(0.05)
         for plain in held:
             plain.close()
 
-    def long_message(address: str, over: threading.Event) -> None:
+    def long_message(address: str, tries: Tries) -> None:
         with endless(address, hostile, 20_000):
-            over.wait()
+            tries.count = 1
+            time.sleep(5.0)
 
     return {
-        "none": lambda address, over: None, "connects": connects, "messages": messages, "1 GB announced": announced,
+        "none": lambda address, tries: None, "connects": connects, "messages": messages, "1 GB announced": announced,
         "endless message": long_message,
     }  # fmt: skip
 
