@@ -107,6 +107,7 @@ peer = dealer(sys.argv[1], context, Key(**json.loads(sys.argv[2])))
 for _ in range(frames):
     peer.send(bytes(8000), zmq.SNDMORE)
 peer.send(b"")
+print("sent", flush=True)
 sys.stdin.read()
 """
 
@@ -120,17 +121,19 @@ class Tries:
 
 @contextmanager
 def endless(address: str, key: Key, frames: int) -> Iterator[None]:
-    """From a process of its own, one message of so many frames of 8 kB: each is within the limit, the whole is not."""
+    """From a process of its own, one message of so many frames of 8 kB: each is within the limit, the whole is not. On its way."""
     words = [sys.executable, "-c", ENDLESS, address, json.dumps(msgspec.to_builtins(key)), str(frames)]
     root = str(Path(__file__).resolve().parent.parent)
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, env=os.environ | {"PYTHONPATH": root})
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": root})
+    assert process.stdin is not None and process.stdout is not None
     try:
+        process.stdout.readline()
         yield
     finally:
         process.kill()
         process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
+        process.stdin.close()
+        process.stdout.close()
 
 
 def serve(folder: Path) -> None:
