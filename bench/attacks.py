@@ -121,7 +121,7 @@ class Tries:
 
 @contextmanager
 def endless(address: str, key: Key, frames: int) -> Iterator[None]:
-    """From a process of its own, one message of so many frames of 8 kB: each is within the limit, the whole is not. On its way."""
+    """From a process of its own, one message of so many frames of 8 kB: each is within the limit, the whole is not."""
     words = [sys.executable, "-c", ENDLESS, address, json.dumps(msgspec.to_builtins(key)), str(frames)]
     root = str(Path(__file__).resolve().parent.parent)
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": root})
