@@ -18,8 +18,8 @@ from robotrl.topics import TOPICS
 def ends(tmp_path):
     made = []
 
-    def make(source):
-        made.append(Bus(tmp_path, source, WallClock()))
+    def make(source, clock=None):
+        made.append(Bus(tmp_path, source, clock or WallClock()))
         return made[-1]
 
     yield make
@@ -216,16 +216,14 @@ def test_what_is_no_socket_is_not_removed(ends, tmp_path, what):
     assert os.path.lexists(path)
 
 
-def test_a_stolen_path_is_noticed_by_whose_it_was(tmp_path, foreign):
+def test_a_stolen_path_is_noticed_by_whose_it_was(ends, foreign):
     clock = LockstepClock()
-    bus = Bus(tmp_path, "tracker", clock)
-    publisher = bus.publisher("pose")
+    publisher = ends("tracker", clock).publisher("pose")
     publisher.send(pose(0.0))
     foreign()  # it succeeds: ZeroMQ is no lock
     clock.advance(2_000_000_000)
     with pytest.raises(BusError, match="another process has taken this socket"):
         publisher.send(pose(0.0))
-    bus.close()
 
 
 def test_who_speaks_is_known_by_the_socket(ends, foreign):
