@@ -19,6 +19,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "wall-clock": ("wall_clock.py", "lateness of the servo loop, and what the death of each process leads to"),
     "wall-walk": ("wall_walk.py", "learning to walk on the wall clock, every process: ten minutes a seed"),
     "walk": ("walk.py", "learning to walk: hours"),
+    "attacks": ("attacks.py", "what gets through the network door under attack, and how late a stop comes"),
     "peers": ("peers.py", "shipped policies, open-loop trots and stable-baselines3 on the same task"),
     "equal-returns": ("equal_returns.py", "whether trainings by each engine end alike: returns compared by a rank-sum test"),
 }

@@ -1,7 +1,9 @@
 """The bus carries topics between the processes of one machine: ZeroMQ publish/subscribe over ipc sockets in a 0700 directory.
 
 One socket file per (topic, source), one frame per message, msgpack of the topic's one type: nothing that arrives can run code.
-A second bind to the same ipc path would succeed and steal it, so a publisher first takes an advisory lock beside the socket.
+A second bind to the same ipc path would succeed and steal it, so a publisher first takes an advisory lock beside the socket,
+refuses a path at which somebody listens, and looks once a second whether the path is still its own. A reader knows who speaks
+by the socket, not by what the message says. Nothing here listens on a network: that is `robotrl/door.py`, when asked.
 Options are set before connect: a CONFLATE set later keeps the oldest instead of the newest.
 """
 
@@ -10,6 +12,9 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import socket as sockets
+import stat
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +26,9 @@ from robotrl.complaint import Complaint
 from robotrl.messages import Message
 from robotrl.topics import TOPICS
 
-MAX_BYTES = 64 * 1024  # largest message; images will go by shared memory
-QUEUE = 4096  # messages a queue topic may hold for a slow reader: 80 s at 50 Hz
+QUEUE = 4096  # messages a queue topic may hold for a slow reader: 80 s at 50 Hz; and the most that one drain takes of a source
+REJECTS = 100  # messages refused, and who sent them is heard no more
+LOOK_NS = 1_000_000_000  # how often a publisher looks whether its path is still its own
 
 
 class BusError(Complaint):
@@ -36,28 +42,50 @@ class Publisher:
         if source not in TOPICS[topic].sources:
             raise BusError(f"{source} may not publish {topic!r}; robotrl/topics.py allows {TOPICS[topic].sources}")
         self.topic, self.source, self.boot, self.clock, self.seq = topic, source, boot, clock, 0
-        path = directory / f"{topic}.{source}"
-        self._lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._limit = TOPICS[topic].limit
+        self._path = path = directory / f"{topic}.{source}"
+        self._lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._socket = context.socket(zmq.PUB)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
+            vacate(path)
+        except (OSError, BusError) as error:
+            self.close()
+            if isinstance(error, BusError):
+                raise
             raise BusError(f"{path}: another process already publishes {topic!r} as {source}; stop it first") from None
-        self._socket = context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, QUEUE)
-        self._socket.bind(f"ipc://{path}")
+        before = os.umask(0o177)
+        try:
+            self._socket.bind(f"ipc://{path}")
+        finally:
+            os.umask(before)
+        self._inode, self._look = path.stat().st_ino, clock.now() + LOOK_NS
         self._encode = msgspec.msgpack.Encoder().encode
 
     def send(self, message: Message) -> Message:
-        """Stamp and send; returns the message as it went out. Never blocks."""
+        """Stamp and send; returns the message as it went out. Never blocks. BusError when the path was taken from us."""
         assert type(message) is TOPICS[self.topic].type, (self.topic, type(message))
         self.seq += 1
-        message = msgspec.structs.replace(
-            message, source=self.source, boot=self.boot, seq=self.seq, t=message.t or self.clock.now()
-        )
-        self._socket.send(self._encode(message), zmq.NOBLOCK)
+        now = self.clock.now()
+        message = msgspec.structs.replace(message, source=self.source, boot=self.boot, seq=self.seq, t=message.t or now)
+        frame = self._encode(message)
+        assert len(frame) <= self._limit, (self.topic, len(frame), self._limit)
+        if now >= self._look:
+            self._look = now + LOOK_NS
+            self._hold()
+        self._socket.send(frame, zmq.NOBLOCK)
         return message
+
+    def _hold(self) -> None:
+        """BusError when another socket stands at our path: who connects from now on would hear a stranger."""
+        try:
+            held = os.lstat(self._path).st_ino == self._inode
+        except FileNotFoundError:  # the run ends: the manager has removed the directory
+            return
+        if not held:
+            raise BusError(f"{self._path}: another process has taken this socket; end it, then start the run again")
 
     def close(self) -> None:
         self._socket.close(0)
@@ -65,50 +93,70 @@ class Publisher:
 
 
 class Subscriber:
-    """A reader of one topic from all its sources. `lost` counts gaps in the running numbers, `bad` undecodable frames."""
+    """A reader of one topic from all its sources. `lost` counts gaps in the running numbers, `refused` what was not taken.
+
+    Refused are: several frames, what is no message of the topic, another source than the socket's, and a number or a life that
+    has been before. A source with `REJECTS` of them is dropped.
+    """
 
     def __init__(self, context: zmq.Context, directory: Path, topic: str, clock: Clock) -> None:
         self.topic, self.clock = topic, clock
         entry = TOPICS[topic]
         self._decode = msgspec.msgpack.Decoder(entry.type).decode
-        self._sources = dict.fromkeys(entry.sources)
-        self.sockets: list[zmq.Socket] = []
+        self._open: dict[str, zmq.Socket] = {}
         for source in entry.sources:
             socket = context.socket(zmq.SUB)
             socket.setsockopt(zmq.LINGER, 0)
             socket.setsockopt(zmq.RCVHWM, QUEUE)
-            socket.setsockopt(zmq.MAXMSGSIZE, MAX_BYTES)
+            socket.setsockopt(zmq.MAXMSGSIZE, entry.limit)
             socket.setsockopt(zmq.RECONNECT_IVL, 20)
             if entry.latest:
                 socket.setsockopt(zmq.CONFLATE, 1)
             socket.setsockopt(zmq.SUBSCRIBE, b"")
             socket.connect(f"ipc://{directory / f'{topic}.{source}'}")
-            self.sockets.append(socket)
+            self._open[source] = socket
         self._newest: dict[str, Any] = {}
-        self._numbers: dict[tuple[str, int], int] = {}
+        self._past: set[tuple[str, int]] = set()  # lives that another one has followed
+        self._rejects: Counter[str] = Counter()  # of each source
         self._arrival: int | None = None
         self._arrivals: list[int] = []
-        self.lost = self.bad = self.count = 0
+        self.refused: Counter[str] = Counter()  # frames, malformed, source, replayed
+        self.lost = self.count = 0
+
+    @property
+    def bad(self) -> int:
+        """How many messages were refused."""
+        return self.refused.total()
+
+    @property
+    def sockets(self) -> list[zmq.Socket]:
+        return list(self._open.values())
 
     def drain(self) -> list[Any]:
-        """Everything that has arrived since the last call, in order of arrival per source."""
-        out = []
-        for socket in self.sockets:
-            while True:
+        """Everything that has arrived since the last call, in order of arrival per source; at most `QUEUE` of each."""
+        out: list[Any] = []
+        for source, socket in self._open.items():
+            for _ in range(QUEUE):
                 try:
-                    frame = socket.recv(zmq.NOBLOCK)
+                    frame = socket.recv(zmq.NOBLOCK, copy=False)
                 except zmq.Again:
                     break
+                if frame.more:
+                    self._refuse("frames", source)
+                    while socket.recv(copy=False).more:
+                        pass
+                    continue
                 try:
-                    message = self._decode(frame)
+                    message = self._decode(frame.buffer)
                 except msgspec.DecodeError:
-                    self.bad += 1
+                    self._refuse("malformed", source)
                     continue
-                if message.source not in self._sources:
-                    self.bad += 1
+                if why := self._account(message, source):
+                    self._refuse(why, source)
                     continue
-                self._account(message)
                 out.append(message)
+        if self._rejects:
+            self._drop()
         return out
 
     def latest(self, source: str = "") -> Any | None:
@@ -128,22 +176,71 @@ class Subscriber:
         self._arrivals = [t for t in self._arrivals if now - t < 1_000_000_000]
         return float(len(self._arrivals))
 
-    def _account(self, message: Message) -> None:
-        key = (message.source, message.boot)
-        last = self._numbers.get(key)
-        if last is not None and message.seq > last + 1:
-            self.lost += message.seq - last - 1
-        self._numbers[key] = message.seq
-        self._newest[message.source] = message
+    def _account(self, message: Message, source: str) -> str:
+        """Take the message into the books, or say why not."""
+        if message.source != source:
+            return "source"
+        last = self._newest.get(source)
+        if last is not None and message.boot == last.boot:
+            if message.seq <= last.seq:
+                return "replayed"
+            self.lost += message.seq - last.seq - 1
+        elif (source, message.boot) in self._past:
+            return "replayed"
+        elif last is not None:
+            self._past.add((source, last.boot))
+        self._newest[source] = message
         self._arrival = self.clock.now()
         self._arrivals.append(self._arrival)
         if len(self._arrivals) > 2000:
             del self._arrivals[:1000]
         self.count += 1
+        return ""
+
+    def _refuse(self, why: str, source: str) -> None:
+        self.refused[why] += 1
+        self._rejects[source] += 1
+
+    def _drop(self) -> None:
+        """Hear no more of those who have sent too much that was refused."""
+        for source, count in self._rejects.items():
+            if count >= REJECTS and source in self._open:
+                self._open.pop(source).close(0)
 
     def close(self) -> None:
-        for socket in self.sockets:
+        for socket in self._open.values():
             socket.close(0)
+
+
+def vacate(path: Path) -> None:
+    """Remove the socket that a dead process left at `path`; BusError when it is not ours to remove, or somebody listens there."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+        raise BusError(f"{path}: is not a socket of this user's; remove it")
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as knock:
+        knock.setblocking(False)
+        try:
+            knock.connect(str(path))
+        except ConnectionRefusedError:  # nobody is at home
+            path.unlink()
+        except OSError:  # one whose queue is full is at home too
+            raise BusError(f"{path}: another process listens here; end it first") from None
+        else:
+            raise BusError(f"{path}: another process listens here; end it first")
+
+
+def private(directory: Path) -> None:
+    """BusError unless `directory` is this user's alone: whoever can write in it could put his sockets in the place of ours."""
+    if not directory.is_dir():
+        raise BusError(f"no bus at {directory}: the run is not live; start one with launch/real_walk.sh")
+    found = os.lstat(directory)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        mine = "this user's" if found.st_uid == os.geteuid() else f"of user {found.st_uid}"
+        kind = f"mode {stat.S_IMODE(found.st_mode):04o}" if stat.S_ISDIR(found.st_mode) else "a link"
+        raise BusError(f"{directory}: the bus needs a directory of mode 0700 of this user's; this is {mine}, {kind}")
 
 
 def _known(topic: str) -> None:
@@ -155,8 +252,7 @@ class Bus:
     """One process's door to the bus. `source` is the node's name; `boot` tells this life of it from the last."""
 
     def __init__(self, directory: Path, source: str, clock: Clock) -> None:
-        if not directory.is_dir():
-            raise BusError(f"no bus at {directory}: the run is not live; start one with launch/real_walk.sh")
+        private(directory)
         self.directory, self.source, self.clock = directory, source, clock
         self.boot = int.from_bytes(os.urandom(6), "big")
         self._context = zmq.Context()

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "find-port": ("robotrl.findport", "which serial port is which: unplug and see"),
     "calibrate": ("robotrl.calibration.homing", "homing: where each motor's zero is"),
     "commission": ("robotrl.calibration.commission", "the record a robot needs before its first run"),
+    "keys": ("robotrl.keytool", "who may reach a run from another machine: new NAME --role console, list"),
     "plot": ("robotrl.plots", "a run's pictures: RUN_DIR"),
     "bench": ("robotrl.benches", "a figure measured on this machine: learner, policy, rehearsal, twin, wall-clock, ..."),
     "replay": ("robotrl.replaycheck", "check RUN_DIR: what the replay holds, counted and verified"),

@@ -178,6 +178,16 @@ class Agent:
 
 
 @dataclass(frozen=True)
+class Network:
+    """The one door to other machines (docs/security.md). Without `listen` nothing listens."""
+
+    listen: str = ""  # "tcp://192.168.1.5:5555": a numeric address of this machine and a port; empty: no network
+    keys: str = "~/.config/robotrl/keys"  # folder of the keys (robotrl keys)
+    motion: bool = False  # a console on another machine may press enable, run and reset
+    rate_hz: int = within(100, 1, 10_000)  # messages a peer may send in a second; a console sends 10 beats; chosen
+
+
+@dataclass(frozen=True)
 class Run:
     """One run: what trains, for how long, with what seed."""
 
@@ -193,6 +203,7 @@ class Run:
     task: Task = field(default_factory=Task)
     agent: Agent = field(default_factory=Agent)
     twin: Twin = field(default_factory=Twin)
+    network: Network = field(default_factory=Network)
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Run:
@@ -241,6 +252,9 @@ def _fitting(run: Run, where: Sources) -> None:
     quick = 2 / run.task.rate_hz  # one period may be late
     require(servos.watchdog_s >= quick, "robot.servos.watchdog_s", f"{quick:g} or more, two periods of task.rate_hz",
             servos.watchdog_s, where, "task.rate_hz")  # fmt: skip
+    address = r"(tcp://(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]):\d+)?"
+    require(bool(re.fullmatch(address, run.network.listen)), "network.listen", 'like "tcp://192.168.1.5:5555"',
+            repr(run.network.listen), where)  # fmt: skip
     require(0 < len(agent.hidden) <= 8, "agent.hidden", "1 to 8 layers", list(agent.hidden), where)
 
 

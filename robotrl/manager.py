@@ -19,10 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from robotrl import config, rundir
+from robotrl import config, keyring, rundir
 from robotrl.complaint import command
 from robotrl.messages import Episode, Guard
-from robotrl.processes import NODES, OPERATOR, GaveUp, Manager, TwinProcess
+from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess
 from robotrl.replaycheck import counted, told
 
 SAY_EVERY_S = 5.0
@@ -72,6 +72,8 @@ def main(argv: list[str]) -> int:
     overrides += [f"steps={args.steps}"] if args.steps is not None else []
     overrides += [f"seed={args.seed}"] if args.seed is not None else []
     run = config.load(args.run, overrides)
+    if run.network.listen:
+        keyring.load(Path(run.network.keys).expanduser())  # a complaint comes before anything is started
     if not args.sim:
         from robotrl.doctor import preflight
 
@@ -109,7 +111,8 @@ def operate(run: config.Run, args: argparse.Namespace, overrides: list[str]) -> 
         if twin is not None:
             manager.say("twin", twin.process.pid, "started")
         scripted = twin is not None and not (sys.stdin is not None and sys.stdin.isatty())
-        for spec in (*NODES, OPERATOR) if scripted else NODES:
+        network = (GATEWAY,) if run.network.listen else ()
+        for spec in (*NODES, *network, OPERATOR) if scripted else (*NODES, *network):
             manager.start(spec)
         print(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else
               f"now attach the operator's terminal: bash launch/supervise.sh {directory}"), flush=True)  # fmt: skip

@@ -141,6 +141,7 @@ class Operator(Message, frozen=True, kw_only=True, gc=False):
     value: float = 0.0
     seen_tick: int = -1  # the frame that was on the screen when the key was pressed
     pid: int = 0  # in a beat: whose end is the console's end
+    role: str = ""  # of a peer on another machine, as the gateway knows it; a console here has none
 
 
 class Beat(Message, frozen=True, kw_only=True, gc=False):

@@ -41,6 +41,7 @@ NODES = (
     Spec("learner", "robotrl.nodes.learner"),
 )
 OPERATOR = Spec("operator", "robotrl.sim.operator")
+GATEWAY = Spec("gateway", "robotrl.nodes.gateway")  # only where the run says network.listen
 # NumPy's threads wait by spinning, which a matrix of 256 x 256 is not worth; torch has its own setting, agent.threads.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 LAST = ("servos", "guard")  # end after all others, in this order: while anything runs, somebody watches

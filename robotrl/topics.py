@@ -1,7 +1,8 @@
 """The one table of streams. Nothing is published that is not in it; `tests/test_topics.py` holds the nodes to it.
 
 `rate_hz` is the rate a reader may expect (0: when it happens). A *latest* topic keeps only the newest message (state); a *queue*
-delivers every one in order (events, and what is learned from).
+delivers every one in order (events, and what is learned from). `limit` is the most bytes a message of it may have: a reader drops
+who sends more. `gateway` speaks for peers on other machines, as far as `robotrl/roles.py` lets them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ class Topic:
     rate_hz: float
     latest: bool
     recorded: bool
+    limit: int = 8192  # bytes: state (safety facts 3.7)
 
+
+COMMAND, LABEL = 512, 1024  # bytes; same source
 
 TOPICS: dict[str, Topic] = {
     #               type        published by            rate   latest  recorded
@@ -27,12 +31,12 @@ TOPICS: dict[str, Topic] = {
     "drive": Topic(m.Drive, ("servos",), 50, True, False),
     "imu": Topic(m.Imu, ("imu",), 200, True, False),
     "pose": Topic(m.Pose, ("tracker",), 60, False, True),
-    "action": Topic(m.Action, ("policy", "reset"), 50, True, False),
+    "action": Topic(m.Action, ("policy", "reset", "gateway"), 50, True, False),
     "permit": Topic(m.Permit, ("guard",), 50, True, False),
     "guard": Topic(m.Guard, ("guard",), 50, True, False),
     "cause": Topic(m.Guard, ("guard",), 0, False, True),
-    "operator": Topic(m.Operator, ("console",), 10, False, True),
-    "label": Topic(m.Label, ("console",), 0, False, True),
+    "operator": Topic(m.Operator, ("console", "gateway"), 10, False, True, COMMAND),
+    "label": Topic(m.Label, ("console", "gateway"), 0, False, True, LABEL),
     "episode": Topic(m.Episode, ("policy",), 50, True, False),
     "episode_end": Topic(m.Episode, ("policy",), 0, False, True),
     "learner": Topic(m.Learner, ("learner",), 5, True, False),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import re
 import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +80,43 @@ class WireTap(Fault):
 @pytest.fixture
 def wire_tap():
     return WireTap()
+
+
+def family(pid: int) -> set[int]:
+    """A process and all that it has started, as far as they live."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit():
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def heard_from_outside(pid: int) -> set[str]:
+    """Addresses, as the kernel writes them (hex), at which a process or one it started takes connections or datagrams."""
+    inodes = set()
+    for member in family(pid):
+        with contextlib.suppress(OSError):
+            for fd in Path(f"/proc/{member}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    inodes.add(os.readlink(fd).removeprefix("socket:[").removesuffix("]"))
+    found = set()
+    for table in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                words = line.split()
+                if words[9] in inodes and (not table.startswith("tcp") or words[3] == "0A"):
+                    found.add(f"{table} {words[1]}")
+    return found
+
+
+@pytest.fixture
+def listeners():
+    """`listeners(pid) -> set[str]`: where a process and its children listen; empty where they do not."""
+    return heard_from_outside
 
 
 @pytest.fixture

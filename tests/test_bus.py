@@ -1,19 +1,25 @@
 """The bus between processes: order, newest, gaps, one writer a stream, nothing that runs code."""
 
+import os
+import socket as sockets
+import stat
+
+import msgspec
 import pytest
 import zmq
 
-from robotrl.bus import Bus, BusError
-from robotrl.clock import WallClock
-from robotrl.messages import Action, Beat, Permit, Pose
+from robotrl.bus import REJECTS, Bus, BusError
+from robotrl.clock import LockstepClock, WallClock
+from robotrl.messages import Action, Operator, Permit, Pose
+from robotrl.topics import TOPICS
 
 
 @pytest.fixture
 def ends(tmp_path):
     made = []
 
-    def make(source):
-        made.append(Bus(tmp_path, source, WallClock()))
+    def make(source, clock=None):
+        made.append(Bus(tmp_path, source, clock or WallClock()))
         return made[-1]
 
     yield make
@@ -108,12 +114,12 @@ def test_foreign_bytes_are_counted_and_dropped(ends, tmp_path):
 
 
 def test_lost_messages_are_counted(ends):
-    writer, reader = ends("imu"), ends("policy")
-    publisher, subscriber = writer.publisher("beat"), reader.subscriber("beat")
-    settle(publisher, reader, subscriber, Beat(progress=0))
+    writer, reader = ends("tracker"), ends("policy")  # of a queue: a *latest* topic passes over some by itself
+    publisher, subscriber = writer.publisher("pose"), reader.subscriber("pose")
+    settle(publisher, reader, subscriber, pose(0.0))
     publisher.seq += 5
     for _ in range(500):  # what `settle` sent may still be under way: the gap shows with the first message behind it
-        publisher.send(Beat(progress=1))
+        publisher.send(pose(1.0))
         reader.wait([subscriber], 0.05)
         subscriber.drain()
         if subscriber.lost:
@@ -124,3 +130,149 @@ def test_lost_messages_are_counted(ends):
 def test_no_bus_is_one_line(tmp_path):
     with pytest.raises(BusError, match="not live"):
         Bus(tmp_path / "none", "policy", WallClock())
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A socket of somebody who takes no lock; `foreign.close()` ends him."""
+    contexts, held = [], []
+
+    def bind(name="pose.tracker"):
+        context = zmq.Context()
+        contexts.append(context)
+        socket = context.socket(zmq.PUB)
+        held.append(socket)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.bind(f"ipc://{tmp_path}/{name}")
+        return socket
+
+    def close():
+        while contexts:
+            contexts.pop().destroy(0)
+
+    bind.close = close
+    yield bind
+    close()
+
+
+def say(socket, bus, subscriber, frames, until):
+    for _ in range(500):
+        socket.send_multipart(frames)
+        bus.wait([subscriber], 0.005)
+        subscriber.drain()
+        if until():
+            return
+    raise AssertionError(subscriber.refused)
+
+
+def packed(seq, source="tracker", boot=9, **more):
+    message = {"source": source, "boot": boot, "seq": seq, "position": [0.0] * 3, "rpy": [0.0] * 3} | more
+    return msgspec.msgpack.encode(message)
+
+
+def test_the_directory_must_be_this_users_alone(tmp_path, monkeypatch):
+    for mode in (0o755, 0o710, 0o702):
+        tmp_path.chmod(mode)
+        with pytest.raises(BusError, match=f"mode 0700 of this user's; this is this user's, mode {mode:04o}"):
+            Bus(tmp_path, "policy", WallClock())
+    tmp_path.chmod(0o700)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    with pytest.raises(BusError, match="a link"):
+        Bus(link, "policy", WallClock())
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(BusError, match="of user"):
+        Bus(tmp_path, "policy", WallClock())
+
+
+def test_sockets_are_the_users_alone_and_the_umask_is_given_back(ends, tmp_path):
+    before = os.umask(0o022)
+    try:
+        ends("tracker").publisher("pose")
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"pose.tracker": 0o600, "pose.tracker.lock": 0o600}
+
+
+def test_a_path_at_which_somebody_listens_is_refused_and_the_dead_leave_it(ends, tmp_path, foreign):
+    foreign()
+    with pytest.raises(BusError, match="another process listens here"):
+        ends("tracker").publisher("pose")
+    foreign.close()
+    with sockets.socket(sockets.AF_UNIX) as dead:  # its name stays behind
+        (tmp_path / "pose.tracker").unlink(missing_ok=True)
+        dead.bind(str(tmp_path / "pose.tracker"))
+    ends("tracker").publisher("pose")
+
+
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_what_is_no_socket_is_not_removed(ends, tmp_path, what):
+    path = tmp_path / "pose.tracker"
+    path.write_text("mine") if what == "file" else path.symlink_to("/dev/null")
+    with pytest.raises(BusError, match="not a socket"):
+        ends("tracker").publisher("pose")
+    assert os.path.lexists(path)
+
+
+def test_a_stolen_path_is_noticed_by_whose_it_was(ends, foreign):
+    clock = LockstepClock()
+    publisher = ends("tracker", clock).publisher("pose")
+    publisher.send(pose(0.0))
+    foreign()  # it succeeds: ZeroMQ is no lock
+    clock.advance(2_000_000_000)
+    with pytest.raises(BusError, match="another process has taken this socket"):
+        publisher.send(pose(0.0))
+
+
+def test_who_speaks_is_known_by_the_socket(ends, foreign):
+    socket = foreign("action.reset")
+    reader = ends("servos")
+    subscriber = reader.subscriber("action")
+    action = msgspec.msgpack.encode({"source": "policy", "boot": 1, "seq": 1, "epoch": 1, "tick": 1, "target": [0.0]})
+    say(socket, reader, subscriber, [action], lambda: subscriber.refused["source"])
+    assert subscriber.latest("policy") is None and subscriber.latest("reset") is None
+
+
+def test_what_was_recorded_is_refused_in_the_life_and_after_it(ends, foreign):
+    socket = foreign()
+    reader = ends("policy")
+    subscriber = reader.subscriber("pose")
+    say(socket, reader, subscriber, [packed(5)], lambda: subscriber.count)
+    say(socket, reader, subscriber, [packed(4)], lambda: subscriber.refused["replayed"])
+    say(socket, reader, subscriber, [packed(1, boot=10)], lambda: subscriber.count == 2)
+    refused = subscriber.refused["replayed"]
+    say(socket, reader, subscriber, [packed(6)], lambda: subscriber.refused["replayed"] > refused)  # the life before
+    assert subscriber.count == 2 and subscriber.latest().boot == 10
+
+
+def test_several_frames_are_refused_whole(ends, foreign):
+    socket = foreign()
+    reader = ends("policy")
+    subscriber = reader.subscriber("pose")
+    say(socket, reader, subscriber, [packed(1), packed(2), packed(3)], lambda: subscriber.refused["frames"])
+    assert subscriber.count == 0 and set(subscriber.refused) == {"frames"}
+
+
+def test_a_message_longer_than_its_topics_is_not_taken_and_not_sent(ends, foreign):
+    socket = foreign()
+    reader = ends("policy")
+    subscriber = reader.subscriber("pose")
+    say(socket, reader, subscriber, [packed(1)], lambda: subscriber.count)
+    for seq in range(2, 50):
+        socket.send(packed(seq, note="x" * TOPICS["pose"].limit))
+        reader.wait([subscriber], 0.005)
+        subscriber.drain()
+    assert subscriber.count == 1
+    with pytest.raises(AssertionError):
+        ends("console").publisher("operator").send(Operator(command="x" * TOPICS["operator"].limit, press=1))
+
+
+def test_who_is_refused_a_hundred_times_is_heard_no_more(ends, foreign):
+    socket = foreign()
+    reader = ends("policy")
+    subscriber = reader.subscriber("pose")
+    say(socket, reader, subscriber, [b"garbage"], lambda: subscriber.bad >= REJECTS)
+    socket.send(packed(1))
+    assert not reader.wait([subscriber], 0.1) and subscriber.drain() == [] and not subscriber.sockets

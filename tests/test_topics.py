@@ -15,11 +15,11 @@ from robotrl.node import _BEATERS
 from robotrl.topics import TOPICS
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("servos", "guard", "policy", "learner", "reset", "imu", "tracker", "console")
+NAMES = ("servos", "guard", "policy", "learner", "reset", "imu", "tracker", "console", "gateway")
 NODES = {
     **{
         name: ROOT / "robotrl" / "nodes" / f"{name}.py"
-        for name in ("servos", "guard", "policy", "learner", "reset", "imu", "tracker")
+        for name in ("servos", "guard", "policy", "learner", "reset", "imu", "tracker", "gateway")
     },
     "console": ROOT / "robotrl" / "nodes" / "console.py",
     "manager": ROOT / "robotrl" / "processes.py",

@@ -1,5 +1,4 @@
-"""The operator's console: what the robot does, ten times a second, and one key for all that the operator may
-say.
+"""The operator's console: what the robot does, ten times a second, and one key for all that the operator may say.
 
 The heartbeat and the screen share one thread on purpose: a terminal that no longer takes output (a dead SSH
 line) stops the heartbeat, and the guard stops the robot 0.5 s later. An operator who cannot see does not
@@ -21,11 +20,14 @@ from rich.live import Live
 
 from robotrl import node, rundir
 from robotrl.bus import Bus, BusError, Subscriber
-from robotrl.clock import Clock, WallClock
+from robotrl.clock import WallClock
+from robotrl.complaint import Complaint
+from robotrl.keyring import read
 from robotrl.messages import Joints, Label, Operator
 from robotrl.nodes.keys import KeyParser, Terminal
 from robotrl.nodes.screen import draw
 from robotrl.nodes.view import SECOND, STOPPED, View
+from robotrl.remote import Remote, RemoteSubscriber
 
 PERIOD = SECOND // 10  # of the heartbeat and of the screen
 LISTEN_NS = SECOND // 100  # the guard speaks 50 times a second, and a refusal stands in one message only
@@ -40,7 +42,8 @@ COMMANDS = {
     "R": "reset", "d": "disable", "+": "good", "=": "good", "-": "bad",
 }  # fmt: skip
 NAMES = {" ": "SPACE", "\x03": "Ctrl-C", "\x1c": "Ctrl-\\"}
-USAGE = "usage: robotrl console [RUN_DIR]   (the newest live run under runs/ when none is given)"
+USAGE = """usage: robotrl console [RUN_DIR]              the newest live run under runs/ when none is given
+       robotrl console tcp://ADDRESS:PORT KEY   a run on another machine (docs/security.md); KEY: NAME.secret.json"""
 
 
 def press(key: str, view: View, now: int) -> Operator | None:
@@ -85,11 +88,11 @@ def beat(view: View, now: int) -> Operator:
 class Link:
     """The console's end of the bus: all that is shown comes in, keys and beats go out."""
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
-        self.bus, self.clock = Bus(directory, "console", clock), clock
+    def __init__(self, bus: Bus | Remote) -> None:
+        self.bus, self.clock = bus, bus.clock
         try:
-            self.operator, self.label = self.bus.publisher("operator"), self.bus.publisher("label")
-            self.subscribers: list[Subscriber] = [self.bus.subscriber(topic) for topic in TOPICS_SHOWN]
+            self.operator, self.label = bus.publisher("operator"), bus.publisher("label")
+            self.subscribers: list[Subscriber | RemoteSubscriber] = [bus.subscriber(topic) for topic in TOPICS_SHOWN]
             self.guard = next(s for s in self.subscribers if s.topic == "guard")
         except BusError:
             self.bus.close()
@@ -104,7 +107,7 @@ class Link:
         """The guard's newest word alone: its nonce and its answer to a key."""
         self._take(self.guard, view)
 
-    def _take(self, subscriber: Subscriber, view: View) -> None:
+    def _take(self, subscriber: Subscriber | RemoteSubscriber, view: View) -> None:
         for message in subscriber.drain():
             view.receive(subscriber.topic, message, self.clock.now())
 
@@ -120,7 +123,7 @@ class Link:
         """Wait for the guard's first word, at most `within_ns`."""
         deadline = self.clock.now() + within_ns
         while view.guard() is None and (left := deadline - self.clock.now()) > 0:
-            self.bus.wait([self.guard], left / SECOND)
+            self.bus.wait([self.guard], left / SECOND)  # type: ignore[list-item]  # each bus makes the readers it waits for
             self.read(view)
         return view.guard() is not None
 
@@ -164,7 +167,7 @@ class Signals:
         self.resumed = True
 
 
-def supervise(link: Link, view: View, directory: Path, terminal: Terminal, live: Live, signals: Signals) -> str:
+def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal, live: Live, signals: Signals) -> str:
     """The loop: keys as they come, a beat and a frame ten times a second. Returns why it ended."""
     clock, parser = link.clock, KeyParser()
     due = looked = clock.now()
@@ -181,7 +184,7 @@ def supervise(link: Link, view: View, directory: Path, terminal: Terminal, live:
         due = max(due + PERIOD, now)
         link.read(view)
         link.operator.send(beat(view, now))
-        if now >= looked:
+        if directory is not None and now >= looked:
             looked = now + SECOND
             view.disk_free = shutil.disk_usage(directory).free
             if not node.bus_directory(directory).is_dir():
@@ -191,7 +194,7 @@ def supervise(link: Link, view: View, directory: Path, terminal: Terminal, live:
             if state and guard.state in STOPPED:
                 live.console.bell()
             state = guard.state
-    return f"left; the robot stops and the run goes on; attach again: bash launch/supervise.sh {directory}"
+    return f"left; the robot stops and the run goes on; attach again: bash launch/supervise.sh {directory or ''}"
 
 
 def show(live: Live, view: View, now: int, parser: KeyParser) -> None:
@@ -242,12 +245,21 @@ def operate(directory: Path) -> int:
     clock = WallClock()
     run = rundir.load(directory)
     view = View(run=directory.name, temp_limit_c=run.robot.limits.temp_c, agent=run.agent, last_human=clock.now())
+    return watch(Link(Bus(node.bus_directory(directory), "console", clock)), view, directory, str(directory))
+
+
+def operate_afar(address: str, key: Path) -> int:
+    """The same with a run on another machine, of which only its door is known: no disk, no settings."""
+    clock = WallClock()
+    return watch(Link(Remote(address, read(key), clock)), View(run=address, last_human=clock.now()), None, address)
+
+
+def watch(link: Link, view: View, directory: Path | None, where: str) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    link = Link(node.bus_directory(directory), clock)
     try:
         if not link.guard_speaks(view, GUARD_WAIT):
-            raise BusError(f"{directory}: no guard speaks, the run is not live; start one: launch/real_walk.sh")
+            raise BusError(f"{where}: no guard speaks, the run is not live or lets nobody in; start one: launch/real_walk.sh")
         signals = Signals()
         screen = Console(highlight=False, soft_wrap=False)
         live = Live(console=screen, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
@@ -273,12 +285,15 @@ def main(argv: list[str]) -> int:
         print(USAGE)
         return 0
     try:
-        if len(argv) > 1:
-            raise BusError(f"{len(argv)} arguments; {USAGE}")
+        afar = len(argv) == 2 and argv[0].startswith("tcp://")
+        if len(argv) > 1 and not afar:
+            raise BusError(f"{len(argv)} arguments; write robotrl console [RUN_DIR], or tcp://ADDRESS:PORT KEY")
         if not has_screen():
             raise BusError("needs a terminal (keyboard and screen); run it in a shell, over ssh -t, or in tmux")
+        if afar:
+            return operate_afar(argv[0], Path(argv[1]))
         return operate(Path(argv[0]) if argv else newest_live(Path("runs"), GUARD_WAIT))
-    except (BusError, rundir.RunError) as error:
+    except Complaint as error:
         print(f"robotrl console: {error}", file=sys.stderr)
     except EOFError:
         return 0  # the terminal is gone, and with it the operator: the heartbeat ends here

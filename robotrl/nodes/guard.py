@@ -89,7 +89,7 @@ class Sentry:
                     self._used_action = now
                 self._nan_action = message.refused == "nan_action"
             case m.Operator():
-                self._take_operator(message, now)
+                return self._take_operator(message, now)
             case m.Process():
                 self._take_process(message)
             case m.Episode():
@@ -134,12 +134,18 @@ class Sentry:
         self._had_torque = self._had_torque or drive.torque_on
 
     def _take_operator(self, key: m.Operator, now: int) -> None:
+        role = key.role if key.source == "gateway" else key.source  # the gateway knows its peers by their keys
+        if key.command not in ("good", "bad", "beat"):
+            self._commands.append(Command(key.command, role, key.nonce))
+        if role != "console":  # nobody's word but a console's says that somebody supervises
+            return
+        self._heard["Operator"] = now
+        if key.source == "gateway":  # a console elsewhere is there in the place of one that died here
+            self._down.pop("console", None)
         if key.command == "beat":
             self._human = max(self._human, now - int(max(0.0, key.value) * 1e9)) if math.isfinite(key.value) else self._human
-            return
-        self._human = now
-        if key.command not in ("good", "bad"):
-            self._commands.append(Command(key.command, key.source, key.nonce))
+        else:
+            self._human = now
 
     def _take_process(self, event: m.Process) -> None:
         if event.event == "died":

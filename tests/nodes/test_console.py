@@ -16,11 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from robotrl import keyring
 from robotrl import messages as m
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.config import Run, to_dict
+from robotrl.door import Door
 from robotrl.nodes import console, keys, screen
+from robotrl.nodes.gateway import Gateway
 from robotrl.nodes.view import SECOND, View, clean, span, stop_status
 
 NOW = 1000 * SECOND
@@ -323,13 +326,13 @@ def run_dir(tmp_path):
 class Person:
     """Sits before the program on a pty of 80x24: sees, types."""
 
-    def __init__(self, run_dir):
+    def __init__(self, *words):
         self.master, self.slave = pty.openpty()
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.settings = termios.tcgetattr(self.slave)
         self.seen = ""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", f"import sys; from robotrl.nodes.console import main; sys.exit(main([{str(run_dir)!r}]))"],
+            [sys.executable, "-c", f"import sys; from robotrl.nodes.console import main; sys.exit(main({[*map(str, words)]!r}))"],
             stdin=self.slave, stdout=self.slave, stderr=self.slave, start_new_session=True,
             env={**os.environ, "TERM": "xterm-256color"},
         )  # fmt: skip
@@ -429,7 +432,7 @@ def test_without_a_name_it_attaches_to_the_newest_run_that_is_live(run_dir, robo
     for directory in later:
         directory.mkdir()
         (directory / "run.json").write_text((live / "run.json").read_text())
-    (tmp_path / "dead").mkdir()
+    (tmp_path / "dead").mkdir(mode=0o700)
     (later[0] / "bus.json").write_text(json.dumps({"directory": str(tmp_path / "dead")}))
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(console.newest_live, root, 2 * SECOND)
@@ -540,3 +543,53 @@ def test_a_refusal_names_the_key_once_and_no_node_is_shown_that_is_not_there():
     v.receive("guard", guard(note="run: nothing to do in RUN", t=NOW + 20 * MS), NOW + 20 * MS)
     text = shown(v, NOW + 50 * MS)
     assert " DO     run: nothing to do in RUN" in text and "recorder" not in text
+
+
+@pytest.mark.parametrize("words", [("a", "b"), ("a", "b", "c"), ("tcp://127.0.0.1:1", "key", "more")])
+def test_too_many_words_are_one_line(capsys, monkeypatch, words):
+    monkeypatch.setattr(console, "has_screen", lambda: True)
+    assert "arguments" in refused(capsys, *words)
+
+
+def test_a_console_afar_without_its_key_is_one_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(console, "has_screen", lambda: True)
+    assert "no such key" in refused(capsys, "tcp://127.0.0.1:1", str(tmp_path / "none"))
+
+
+class FastClock(WallClock):
+    """Of a robot that was switched on long before this machine."""
+
+    def now(self):
+        return super().now() + 10**15
+
+
+def test_a_console_afar_shows_the_robot_and_stops_it(tmp_path):
+    file = keyring.new(tmp_path / "keys", "laptop", "console")
+    (tmp_path / "ipc").mkdir(mode=0o700)
+    clock = FastClock()
+    door = Door("tcp://127.0.0.1:0", keyring.load(tmp_path / "keys"), clock)
+    bus, node = Bus(tmp_path / "ipc", "guard", clock), Bus(tmp_path / "ipc", "gateway", clock)
+    voice, ears, gateway, heard = bus.publisher("guard"), bus.subscriber("operator"), Gateway(node, door), []
+
+    def speak():
+        stopped = any(key.command == "stop" for key in heard)
+        voice.send(guard("PSTOP" if stopped else "RUN", t=0, nonce=9))
+        gateway.turn_in()
+        gateway.turn_out()
+        heard.extend(ears.drain())
+
+    person = Person(door.address, file)
+    try:
+        person.until(lambda: "THE ROBOT MOVES" in person.seen and heard, speak)
+        assert {(key.source, key.role, key.command, key.pid) for key in heard} == {("gateway", "console", "beat", 0)}
+        person.types(" ")
+        person.until(lambda: "guard answered in" in person.seen, speak)
+        assert "NO GUARD" not in person.seen[-2000:]
+        person.types("qq")
+        person.until(person.ended, speak)
+        assert person.process.returncode == 0
+    finally:
+        person.close()
+        door.close()
+        bus.close()
+        node.close()

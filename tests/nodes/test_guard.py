@@ -238,3 +238,49 @@ def test_a_refusal_is_not_shown_once_the_key_was_obeyed():
     assert world.step() == "READY" and "press again" in world.shown.note
     assert "press again" in (world.step(5) and world.shown.note), "a person needs time to read it"
     assert world.press("enable") == "HOLD" and world.shown.note == ""
+
+
+def afar(world, command, role, **more):
+    """A word of a peer on another machine, as the gateway passes it on."""
+    world.hear(m.Operator(source="gateway", role=role, boot=5, command=command, press=1, nonce=world.shown.nonce, **more))
+
+
+@pytest.mark.parametrize("role", ["console", "agent", "learner", "viewer"])
+def test_anyone_who_was_let_in_stops_the_robot_and_a_console_alone_clears(role):
+    world = World().run()
+    afar(world, "stop", role)
+    assert world.step() == "PSTOP" and f"operator_stop ({role})" in world.shown.trigger
+    world.step(60)
+    afar(world, "clear", role)
+    assert world.step() == ("HOLD" if role == "console" else "PSTOP")
+
+
+@pytest.mark.parametrize("role", ["", "agent", "learner", "viewer", "gateway"])
+def test_a_peer_that_is_no_console_supervises_nothing(role):
+    world = World().run()
+    world.silent.add("console")
+    for _ in range(40):
+        afar(world, "beat", role)
+        state = world.step()
+    assert state in ("STOPPING", "PSTOP") and "console_silent" in world.shown.causes
+
+
+def test_a_console_elsewhere_supervises_and_takes_the_place_of_one_that_died_here():
+    world = World().run()
+    world.silent.add("console")
+    for _ in range(100):
+        afar(world, "beat", "console", value=0.1)
+        assert world.step() == "RUN"
+    world.hear(m.Process(source="guard", name="console", pid=0, event="died"))
+    assert world.step() == "STOPPING" and "console_dead" in world.shown.causes
+    for _ in range(100):
+        afar(world, "beat", "console", value=0.1)
+        world.step()
+    afar(world, "clear", "console")
+    assert world.step() == "HOLD"
+
+
+def test_a_role_in_a_local_consoles_words_is_nothing():
+    world = World().run()
+    world.hear(m.Operator(source="console", role="viewer", boot=1, command="pause", press=1, nonce=world.shown.nonce))
+    assert world.step() == "HOLD"

@@ -1,0 +1,281 @@
+"""The one door to other machines: a TCP socket behind CURVE keys, an authenticator, roles and bounds. `robotrl/remote.py` knocks.
+
+It opens only with authorised keys, and the authenticator stands before it does. A peer says `hello` and is given a session; what
+it sends must carry that session and a rising number, so nothing recorded is taken, in or out of session. One frame a message:
+the topic's name, a zero byte, msgpack. Its role is its key's. Who has been refused `REJECTS` times is out for `OUT_NS`; a peer
+that the library cannot tell us of (an endless message, which it collects before it hands it over) is found by the memory it
+takes, and then all connections are cut: the others come back by themselves.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+import zmq
+
+from robotrl.bus import REJECTS, BusError
+from robotrl.clock import Clock
+from robotrl.keyring import Keyring
+from robotrl.messages import Message, Operator
+from robotrl.roles import refusal
+from robotrl.topics import TOPICS
+
+LIMIT = 8192 + 64  # bytes of a frame: the largest topic's message, its name, and the 33 that CURVE adds
+HANDSHAKE_MS = 2000  # who has not proved his key by then is cut off
+TURN = 256  # frames taken in one go
+STOPS = 20  # stops a second that count even of a peer that sends too much
+OUT_NS = 60_000_000_000
+MEMORY = 48 << 20  # bytes that the connections may take together; what comes before the next look is to stay below 64 MB
+BACKLOG = 64
+HWM = 256  # messages waiting for, or from, one peer
+HELLO, WELCOME = b"hello\0", b"welcome\0"
+DECODE = {topic: msgspec.msgpack.Decoder(entry.type).decode for topic, entry in TOPICS.items()}
+
+
+class Welcome(msgspec.Struct, frozen=True):
+    """The answer to a hello: what the peer must put in `boot` of all it sends, and as whom it is known."""
+
+    session: int
+    name: str
+    role: str
+
+
+@dataclass
+class Peer:
+    """One key's holder, from its first word on."""
+
+    name: str
+    role: str
+    address: bytes = b""  # of the connection that said hello last
+    session: int = 0
+    seq: int = 0
+    rejects: int = 0
+    out_until: int = 0
+    tokens: float = 0.0
+    stops: float = 0.0
+    counted: int = 0  # when the tokens were counted last, ns
+
+
+class Received(NamedTuple):
+    peer: Peer
+    topic: str
+    message: Message
+
+
+@dataclass
+class Door:
+    """Listens at `listen` (tcp://address:port; port 0: any). BusError when it cannot. Times in ns, `rate_hz` messages a peer."""
+
+    listen: str
+    keys: Keyring
+    clock: Clock
+    motion: bool = False
+    rate_hz: int = 100
+    memory: int = MEMORY
+    peers: dict[str, Peer] = field(default_factory=dict)  # by the name of the key
+    refused: Counter[str] = field(default_factory=Counter)
+    cut: int = 0  # how often all connections were cut
+
+    def __post_init__(self) -> None:
+        if not self.keys.authorised:
+            raise BusError(f"{self.listen}: nobody is authorised, so nothing may listen there")
+        self._context = zmq.Context()
+        # Before the door: without it CURVE would let in whoever has any key at all (safety facts, m).
+        self.zap = self._context.socket(zmq.REP)
+        self.zap.setsockopt(zmq.LINGER, 0)
+        self.zap.bind("inproc://zeromq.zap.01")
+        self._more = False  # in the midst of a message that is being thrown away
+        self.address = self.listen
+        self._open()
+
+    def _open(self) -> None:
+        self.socket = router = self._context.socket(zmq.ROUTER)
+        secret = self.keys.server.secret.encode()
+        for option, value in (
+            (zmq.LINGER, 0), (zmq.CURVE_SERVER, 1), (zmq.CURVE_SECRETKEY, secret), (zmq.ZAP_DOMAIN, b"robotrl"),
+            (zmq.MAXMSGSIZE, LIMIT), (zmq.HANDSHAKE_IVL, HANDSHAKE_MS), (zmq.BACKLOG, BACKLOG), (zmq.RCVHWM, HWM),
+            (zmq.SNDHWM, HWM), (zmq.ROUTER_MANDATORY, 1), (zmq.TCP_KEEPALIVE, 1), (zmq.HEARTBEAT_IVL, 2000),
+            (zmq.HEARTBEAT_TIMEOUT, 5000), (zmq.IPV6, int("[" in self.listen)),
+        ):  # fmt: skip
+            router.setsockopt(option, value)
+        until = time.monotonic() + 2.0
+        while True:  # after a cut the old socket may not have let go yet
+            try:
+                router.bind(self.address)
+                break
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EADDRINUSE or not self.cut or time.monotonic() > until:
+                    self.close()
+                    raise BusError(f"{self.listen}: cannot listen there: {error.strerror}; see network.listen") from None
+                time.sleep(0.005)
+        self.address = router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
+        self._base = resident()
+
+    @property
+    def loopback(self) -> bool:
+        """No other machine can reach it."""
+        return ipaddress.ip_address(self.address.removeprefix("tcp://").rpartition(":")[0].strip("[]")).is_loopback
+
+    def receive(self) -> list[Received]:
+        """What may be acted on, of at most `TURN` frames. Never waits."""
+        self._admit()
+        now, out = self.clock.now(), []
+        for frames in self._messages():
+            name = user(frames)
+            peer = self._known(name) if name else None
+            taken = self._take(peer, frames, now) if peer is not None else "user"
+            if isinstance(taken, Received):
+                out.append(taken)
+            elif taken:
+                self._refuse(peer, taken, now)
+        if resident() > self._base + self.memory:
+            self.refused["memory"] += 1
+            self._cut()
+        return out
+
+    def _admit(self) -> None:
+        """The authenticator (ZAP, rfc.zeromq.org 27): only a key that is authorised, and whose holder is not out."""
+        while True:
+            try:
+                version, number, _, _, _, mechanism, *credentials = self.zap.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            curve = version == b"1.0" and mechanism == b"CURVE" and len(credentials) == 1
+            key = self.keys.authorised.get(credentials[0]) if curve else None
+            out = key is not None and key.name in self.peers and self.clock.now() < self.peers[key.name].out_until
+            if key is None or out:
+                self.refused["out" if out else "key"] += 1
+                self.zap.send_multipart([version, number, b"300" if out else b"400", b"refused", b"", b""])
+            else:
+                self.zap.send_multipart([version, number, b"200", b"", key.name.encode(), b""])
+
+    def _messages(self) -> Iterator[list[zmq.Frame]]:
+        """Sender and content; of a message in several frames the rest is thrown away, however long it is."""
+        frames: list[zmq.Frame] = []
+        for _ in range(TURN):
+            try:
+                frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            if not self._more:
+                frames.append(frame)
+            if len(frames) == 2:
+                yield frames
+                frames, self._more = [], True
+            if not frame.more:
+                frames, self._more = [], False
+
+    def _known(self, name: str) -> Peer | None:
+        """The peer of an authorised name."""
+        if name not in self.peers:
+            key = next((key for key in self.keys.authorised.values() if key.name == name), None)
+            if key is None:
+                return None
+            self.peers[name] = Peer(name, key.role, tokens=self.rate_hz, stops=STOPS, counted=self.clock.now())
+        return self.peers[name]
+
+    def _take(self, peer: Peer, frames: list[zmq.Frame], now: int) -> Received | str:
+        """The message, "" for a hello, or why it is refused."""
+        if now < peer.out_until:
+            return "out"
+        dear = self._spend(peer, now)
+        if frames[1].more:
+            return "frames"
+        content = frames[1].bytes
+        if content == HELLO:
+            return dear or self._welcome(peer, frames[0].bytes)
+        name, _, data = content.partition(b"\0")
+        topic = name.decode(errors="replace")
+        if topic not in TOPICS:
+            return dear or "topic"
+        if len(data) > TOPICS[topic].limit:
+            return dear or "size"
+        try:
+            message = DECODE[topic](data)
+        except msgspec.DecodeError:
+            return dear or "malformed"
+        if isinstance(message, Operator) and message.command == "stop" and peer.stops >= 1:
+            peer.stops -= 1
+            return Received(peer, topic, message)
+        why = dear or refusal(peer.role, topic, message, self.motion)
+        if why:
+            return why
+        if message.boot != peer.session or not peer.session or frames[0].bytes != peer.address:
+            return "session"
+        if message.seq <= peer.seq:
+            return "replayed"
+        peer.seq = message.seq
+        return Received(peer, topic, message)
+
+    def _spend(self, peer: Peer, now: int) -> str:
+        """One message of what the peer may send; "rate" when there is nothing left."""
+        passed, peer.counted = (now - peer.counted) * 1e-9, now
+        peer.tokens = min(self.rate_hz, peer.tokens + passed * self.rate_hz)
+        peer.stops = min(STOPS, peer.stops + passed * STOPS)
+        if peer.tokens < 1:
+            return "rate"
+        peer.tokens -= 1
+        return ""
+
+    def _welcome(self, peer: Peer, address: bytes) -> str:
+        peer.address, peer.session, peer.seq = address, int.from_bytes(os.urandom(6), "big") | 1, 0
+        self._post(peer, WELCOME + msgspec.msgpack.encode(Welcome(peer.session, peer.name, peer.role)))
+        return ""
+
+    def _refuse(self, peer: Peer | None, why: str, now: int) -> None:
+        self.refused[why] += 1
+        if peer is None or why in ("out", "session"):  # a session ends without the peer's fault; out is out
+            return
+        peer.rejects += 1
+        if peer.rejects >= REJECTS:
+            peer.rejects, peer.out_until = 0, now + OUT_NS
+            self._cut()
+
+    def _cut(self) -> None:
+        """End every connection, which frees what they hold; who may will be back in a moment."""
+        self.cut += 1
+        self.socket.close(0)
+        for peer in self.peers.values():
+            peer.address, peer.session = b"", 0
+        self._more = False
+        self._open()
+
+    def send(self, topic: str, data: bytes) -> None:
+        """To every peer that has said hello; one that does not read loses it."""
+        for peer in self.peers.values():
+            if peer.session:
+                self._post(peer, topic.encode() + b"\0" + data)
+
+    def _post(self, peer: Peer, content: bytes) -> None:
+        try:
+            self.socket.send_multipart([peer.address, content], zmq.NOBLOCK)
+        except zmq.Again:
+            self.refused["slow"] += 1
+        except zmq.ZMQError:  # it has gone
+            peer.address, peer.session = b"", 0
+
+    def close(self) -> None:
+        for end in (self.socket, self.zap):
+            end.close(0)
+        self._context.term()
+
+
+def user(frames: list[zmq.Frame]) -> str:
+    """The name under which the authenticator let the sender in; empty when none did."""
+    try:
+        return str(frames[1].get("User-Id"))
+    except zmq.ZMQError:
+        return ""
+
+
+def resident() -> int:
+    """Bytes of memory this process holds."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

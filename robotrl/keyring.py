@@ -1,0 +1,147 @@
+"""The keys of the network door: who may come in, and as what. CURVE (elliptic-curve) key pairs, one JSON file each.
+
+    KEYS/server.json              this robot's own pair
+    KEYS/authorised/NAME.json     who may come in: public key and role
+    KEYS/NAME.secret.json         to be taken to the other machine, and removed here
+
+All are files of mode 0600 in directories of mode 0700, of the user who runs the robot; others are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import zmq
+from zmq.utils import z85
+
+from robotrl.complaint import Complaint, command
+from robotrl.roles import ROLES
+
+SAFE = (4, 3, 3)  # of libzmq: before it CVE-2019-13132 and CVE-2020-15166, both without a key
+
+
+class KeyringError(Complaint):
+    """What is wrong with a key, which file, and what to do; one line."""
+
+
+class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A key as its file holds it. `public`, `secret`, `server`: Z85, 40 characters, or empty where the file has no need of it."""
+
+    name: str
+    role: str
+    public: str
+    secret: str = ""
+    server: str = ""  # the robot's public key, in a file that is taken to another machine
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """The robot's own pair, and those who may come in by their public key (32 bytes)."""
+
+    server: Key
+    authorised: dict[bytes, Key]
+
+
+def library() -> None:
+    """KeyringError when this libzmq cannot be let onto a network."""
+    version = zmq.zmq_version_info()
+    if version < SAFE or not zmq.has("curve"):
+        found = ".".join(map(str, version))
+        raise KeyringError(f"libzmq {found}: a network needs 4.3.3 or later with CURVE; install a newer pyzmq")
+
+
+def load(directory: Path) -> Keyring:
+    """What the door needs; KeyringError when anything is missing, broken, or open to others."""
+    library()
+    make = f"make one: {command('keys new NAME --role console')} --keys {directory}"
+    if not directory.is_dir():
+        raise KeyringError(f"{directory}: no keys, so nothing may listen on a network; {make}")
+    server = read(directory / "server.json")
+    if not server.secret:
+        raise KeyringError(f"{directory / 'server.json'}: holds no secret; remove it and {make}")
+    known = listed(directory)
+    if not known:
+        raise KeyringError(f"{directory / 'authorised'}: nobody is authorised, so nothing may listen on a network; {make}")
+    return Keyring(server, {z85.decode(key.public): key for key in known})
+
+
+def listed(directory: Path) -> list[Key]:
+    """Who may come in, by name."""
+    folder = directory / "authorised"
+    if not folder.is_dir():
+        return []
+    guarded(folder, 0o077)
+    keys = [read(path) for path in sorted(folder.glob("*.json"))]
+    for key in keys:
+        if key.role not in ROLES:
+            raise KeyringError(f"{folder / key.name}.json: no role {key.role!r}; known: {', '.join(ROLES)}")
+    return keys
+
+
+def new(directory: Path, name: str, role: str) -> Path:
+    """A new pair: its public half is authorised, the returned file goes to the other machine. The robot's own pair as needed."""
+    if role not in ROLES:
+        raise KeyringError(f"no role {role!r}; known: {', '.join(ROLES)}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name):
+        raise KeyringError(f"{name!r} names a file: lower-case letters, digits and '-' alone")
+    folder = directory / "authorised"
+    for path in (directory, folder):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        guarded(path, 0o077)
+    if not (directory / "server.json").exists():
+        public, secret = pair()
+        write(directory / "server.json", Key("server", "server", public, secret))
+    server = read(directory / "server.json")
+    public, secret = pair()
+    path = directory / f"{name}.secret.json"
+    write(path, Key(name, role, public, secret, server.public))
+    write(folder / f"{name}.json", Key(name, role, public))
+    return path
+
+
+def pair() -> tuple[str, str]:
+    public, secret = zmq.curve_keypair()
+    return public.decode(), secret.decode()
+
+
+def write(path: Path, key: Key) -> None:
+    """A new file that nobody else can read; KeyringError when there is one."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise KeyringError(f"{path}: there is such a key; choose another name, or remove it first") from None
+    with open(fd, "wb") as file:
+        file.write(msgspec.json.encode(key) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> Key:
+    """A key file; KeyringError when it is missing, open to others, or holds something else."""
+    guarded(path, 0o077)
+    try:
+        key = msgspec.json.decode(path.read_bytes(), type=Key)
+        for text in (key.public, key.secret, key.server):
+            if text and len(z85.decode(text)) != 32:
+                raise ValueError("a key has 40 characters")
+        if not key.public:
+            raise ValueError("no public key")
+    except (OSError, ValueError, KeyError) as error:
+        raise KeyringError(f"{path}: no key file ({error}); remove it and make the key anew") from None
+    return key
+
+
+def guarded(path: Path, closed: int) -> None:
+    """KeyringError unless `path` is this user's, no link, and none of the `closed` permission bits is set."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        raise KeyringError(f"{path}: no such key; make one: {command('keys new NAME --role console')}") from None
+    if stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & closed:
+        mode = "0700" if stat.S_ISDIR(found.st_mode) else "0600"
+        raise KeyringError(f"{path}: others can read or change it (mode {stat.S_IMODE(found.st_mode):04o}); chmod {mode} it")

@@ -1,0 +1,122 @@
+"""The gateway: the one process that speaks with other machines, and only in a run that says `network.listen`. Imports no torch.
+
+What the robot says goes out through the door (`robotrl/door.py`) to whoever was let in; what a peer may say comes in and is said
+on the bus under this node's name, with the peer's role as the door knows it. A peer's clock is not ours: what it sends counts
+from its arrival, and a console's word must answer a nonce of the guard's that is hardly older than a screen.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from robotrl import keyring, node
+from robotrl.bus import Bus
+from robotrl.complaint import Complaint
+from robotrl.door import Door, Received
+from robotrl.messages import Guard, Operator
+from robotrl.roles import READ
+
+PERIOD_NS = 20_000_000  # of what goes out; what comes in is passed on at once
+FRESH_NS = (
+    3_000_000_000  # the guard makes a new nonce each second: a console's word with an older one has been under way too long
+)
+SAY_NS = 10_000_000_000  # how often the log tells of what was refused
+
+
+class Gateway:
+    """Door on one side, bus on the other. `stale`: words of consoles that came too late."""
+
+    def __init__(self, bus: Bus, door: Door) -> None:
+        self.bus, self.door, self.clock = bus, door, bus.clock
+        self._mine = {topic: bus.publisher(topic) for topic in ("operator", "label", "action")}
+        self._theirs = [bus.subscriber(topic) for topic in READ]
+        self._nonces: dict[int, int] = {}  # of the guard's, with when each was first heard
+        self._encode = msgspec.msgpack.Encoder().encode
+        self.stale = 0
+        self.delivered: Counter[str] = Counter()  # by topic
+
+    def turn_out(self) -> None:
+        """What the robot has said since the last call goes to the peers."""
+        for subscriber in self._theirs:
+            for message in subscriber.drain():
+                if subscriber.topic == "guard":
+                    self._hear(message)
+                self.door.send(subscriber.topic, self._encode(message))
+
+    def turn_in(self) -> None:
+        """What peers have said goes to the robot."""
+        for received in self.door.receive():
+            if self.fresh(received):
+                self._deliver(received)
+            else:
+                self.stale += 1
+
+    def fresh(self, received: Received) -> bool:
+        """A stop always; any other word of a console when the nonce in it is a recent one."""
+        message = received.message
+        if not isinstance(message, Operator) or message.command == "stop":
+            return True
+        return self.clock.now() - self._nonces.get(message.nonce, -FRESH_NS) < FRESH_NS
+
+    def _hear(self, guard: Guard) -> None:
+        now = self.clock.now()
+        if guard.nonce not in self._nonces:
+            self._nonces = {nonce: heard for nonce, heard in self._nonces.items() if now - heard < FRESH_NS}
+            self._nonces[guard.nonce] = now
+
+    def _deliver(self, received: Received) -> None:
+        message = msgspec.structs.replace(received.message, t=0, valid_ns=0)
+        if isinstance(message, Operator):  # a process number of another machine is nobody's here
+            message = msgspec.structs.replace(message, role=received.peer.role, pid=0)
+            if message.command != "beat":
+                print(f"{self.clock.now()} {received.peer.name} ({received.peer.role}): {message.command}", flush=True)
+        self._mine[received.topic].send(message)
+        self.delivered[received.topic] += 1
+
+    def told(self) -> str:
+        """What was refused until now, in a line."""
+        return " ".join(f"{why} {count}" for why, count in sorted((self.door.refused + Counter(stale=self.stale)).items()))
+
+
+def main(argv: list[str]) -> int:
+    own = node.Node(Path(argv[0]), "gateway")
+    network = own.run.network
+    try:
+        keys = keyring.load(Path(network.keys).expanduser())
+        door = Door(network.listen, keys, own.clock, network.motion, network.rate_hz)
+    except Complaint as error:
+        return own.refuse(error)
+    who = ", ".join(f"{key.name} ({key.role})" for key in keys.authorised.values())
+    own.say(f"listening at {door.address} for {who}" + (" of this machine alone" if door.loopback else ""))
+    serve(own, Gateway(own.bus, door))
+    door.close()
+    own.close()
+    return 0
+
+
+def serve(own: node.Node, gateway: Gateway) -> None:
+    """Until told to stop. A word of a peer's wakes us; the robot's words go out once a period."""
+    due = say = own.clock.now()
+    said = ""
+    while not own.over():
+        poller = zmq.Poller()  # anew: a cut has made another socket
+        for socket in (gateway.door.socket, gateway.door.zap):
+            poller.register(socket, zmq.POLLIN)
+        poller.poll(max(0, due - own.clock.now()) // 1_000_000)
+        gateway.turn_in()
+        now = own.clock.now()
+        if now >= due:
+            due = max(due + PERIOD_NS, now)
+            gateway.turn_out()
+        if now >= say and gateway.told() != said:
+            say, said = now + SAY_NS, gateway.told()
+            print(f"{now} refused: {said}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,145 @@
+"""The gateway between door and bus: what goes out, what comes in, under whose name, and how old it may be."""
+
+from __future__ import annotations
+
+import pytest
+
+from robotrl import keyring
+from robotrl.bus import Bus
+from robotrl.clock import LockstepClock
+from robotrl.door import Peer, Received
+from robotrl.messages import Action, Guard, Label, Operator
+from robotrl.nodes.gateway import FRESH_NS, Gateway
+from robotrl.roles import ROLES, refusal
+
+SECOND = 1_000_000_000
+
+
+class FakeDoor:
+    def __init__(self):
+        self.sent, self.waiting, self.refused = [], [], {}
+
+    def send(self, topic, data):
+        self.sent.append((topic, data))
+
+    def receive(self):
+        out, self.waiting = self.waiting, []
+        return out
+
+    def says(self, role, topic, message):
+        self.waiting.append(Received(Peer("somebody", role), topic, message))
+
+
+class World:
+    def __init__(self, path):
+        self.clock = LockstepClock()
+        self.clock.advance(10**12)
+        self.door, bus = FakeDoor(), Bus(path, "gateway", self.clock)
+        guard, node = Bus(path, "guard", self.clock), Bus(path, "servos", self.clock)
+        self.voice = guard.publisher("guard")
+        self.gateway = Gateway(bus, self.door)
+        self.ears = {topic: node.subscriber(topic) for topic in ("operator", "label", "action")}
+        self.buses, self.node = (bus, guard, node), node
+        self.speak(1)
+        self.hear("console", Operator(command="stop", press=0), again=True)
+
+    def speak(self, nonce):
+        """Until the guard's nonce has come."""
+        for _ in range(500):
+            self.voice.send(Guard(state="RUN", causes=(), last_cause="", session=True, epoch=1, holder="policy", nonce=nonce))
+            self.node.wait([], 0.002)
+            self.gateway.turn_out()
+            if nonce in self.gateway._nonces:
+                return
+        raise AssertionError("never heard")
+
+    def hear(self, role, message, topic="operator", again=False):
+        """What the nodes get of it; None when nothing comes."""
+        for _ in range(500 if again else 1):
+            self.door.says(role, topic, message)
+            self.gateway.turn_in()
+            if self.node.wait([self.ears[topic]], 0.05) and (got := self.ears[topic].drain()):
+                return got[-1]
+        return None
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = World(tmp_path)
+    yield made
+    for bus in made.buses:
+        bus.close()
+
+
+def test_a_word_goes_in_under_the_role_of_its_key_and_the_robots_clock(world):
+    said = Operator(source="console", role="agent", command="clear", press=3, nonce=1, pid=1, t=5, valid_ns=9, boot=4, seq=77)
+    got = world.hear("console", said)
+    assert (got.source, got.role, got.command, got.press, got.pid, got.valid_ns) == ("gateway", "console", "clear", 3, 0, 0)
+    assert got.t == world.clock.now() and got.boot == world.gateway.bus.boot
+
+
+def test_a_word_that_answers_no_fresh_nonce_is_not_passed_on_but_a_stop_is(world):
+    beat, stop = Operator(command="beat", press=0, nonce=1), Operator(command="stop", press=1)
+    assert world.hear("console", beat).command == "beat"
+    assert world.hear("console", Operator(command="beat", press=0, nonce=2)) is None
+    world.clock.advance(FRESH_NS - 1)
+    assert world.hear("console", beat).command == "beat"
+    world.clock.advance(1)
+    assert world.hear("console", beat) is None and world.hear("viewer", stop).role == "viewer"
+    assert world.gateway.stale == 2
+    world.speak(2)
+    assert world.hear("console", beat) is None
+    assert world.hear("console", Operator(command="beat", press=0, nonce=2)).command == "beat"
+
+
+def test_a_nonce_that_the_guard_repeats_is_no_fresher(world):
+    world.clock.advance(FRESH_NS)
+    world.speak(1)
+    world.clock.advance(0)
+    assert world.hear("console", Operator(command="beat", press=0, nonce=1)) is None
+
+
+def test_what_the_robot_says_goes_out_and_what_consoles_say_does_not(world):
+    assert {topic for topic, _ in world.door.sent} == {"guard"}
+    assert not {"operator", "label", "action"} & {s.topic for s in world.gateway._theirs}
+
+
+@pytest.mark.parametrize("role", ["", "guard", "manager", "Console"])
+def test_a_role_that_is_none_may_not_even_stop(role):
+    assert refusal(role, "operator", Operator(command="stop", press=1), True) == "role"
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "command", ["stop", "clear", "enable", "run", "reset", "pause", "disable", "good", "bad", "beat", "fly", ""]
+)
+@pytest.mark.parametrize("motion", [False, True])
+def test_every_role_and_command(role, command, motion):
+    """The rule of the safety facts (3.7), said another way than the table says it."""
+    allowed = command == "stop" or (
+        role == "console"
+        and (
+            command in ("clear", "pause", "disable", "good", "bad", "beat") or (motion and command in ("enable", "run", "reset"))
+        )
+    )
+    assert (refusal(role, "operator", Operator(command=command, press=1), motion) == "") == allowed
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_is_refused(value):
+    assert refusal("console", "operator", Operator(command="beat", press=0, value=value), False) == "malformed"
+    assert refusal("console", "label", Label(press=1, value=value, tick=1), False) == "malformed"
+
+
+def test_an_agent_acts_and_nobody_else(world):
+    action = Action(epoch=1, tick=1, target=(0.0,))
+    assert [role for role in ROLES if not refusal(role, "action", action, True)] == ["agent"]
+    assert world.hear("agent", action, "action", again=True).source == "gateway"
+
+
+def test_the_keys_file_of_a_peer_names_no_role_to_the_door(tmp_path):
+    """The holder may write into his own file what he likes: the door has its own."""
+    file = keyring.new(tmp_path / "keys", "screen", "viewer")
+    file.write_text(file.read_text().replace("viewer", "console"))
+    (key,) = keyring.load(tmp_path / "keys").authorised.values()
+    assert key.role == "viewer" and keyring.read(file).role == "console"

@@ -1,0 +1,376 @@
+"""The network door under attack: the eight of the safety facts (4, row 18). Each counts what got in, and a friend gets through.
+
+The attackers are written against the wire (`bench/attacks.py`), not with the product's client. Full size: `bench/attacks.py`.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import msgspec
+import pytest
+import zmq
+
+from bench import attacks
+from robotrl import door as door_module
+from robotrl import keyring
+from robotrl.bus import BusError
+from robotrl.clock import WallClock
+from robotrl.door import HELLO, Door
+from robotrl.keyring import Keyring
+from robotrl.messages import Action, Label, Operator
+from robotrl.remote import Remote
+
+PATIENCE_S = 20.0  # for a loaded machine; nothing here measures time
+ROLES = ("console", "agent", "learner", "viewer")
+
+
+class Place:
+    """A door with one authorised key a role, and all that it let in."""
+
+    def __init__(self, folder):
+        self.keys = {role: keyring.read(keyring.new(folder, role, role)) for role in ROLES}
+        self.door = Door("tcp://127.0.0.1:0", keyring.load(folder), WallClock())
+        self.got, self.friends, self.context = [], [], zmq.Context()
+
+    def turn(self):
+        self.got += self.door.receive()
+        for friend in self.friends:
+            friend.listen()
+
+    def until(self, true, seconds=PATIENCE_S):
+        end = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < end, (self.door.refused, self.got)
+            self.turn()
+            self.door.socket.poll(2)
+
+    def friend(self, role):
+        remote = Remote(self.door.address, self.keys[role], self.door.clock)
+        self.friends.append(remote)
+        self.until(lambda: remote.welcome.session)
+        return remote
+
+    def stop_gets_through(self):
+        """A viewer presses stop, as often as a frightened person would."""
+        viewer, before = self.friend("viewer"), len(self.got)
+        press = viewer.publisher("operator")
+
+        def arrived():
+            press.send(Operator(command="stop", press=1))
+            return [r for r in self.got[before:] if r.peer.role == "viewer" and r.message.command == "stop"]
+
+        self.until(arrived)
+        del self.got[before:]
+
+    def attacker(self, key):
+        return attacks.dealer(self.door.address, self.context, key)
+
+    def close(self):
+        for friend in self.friends:
+            friend.close()
+        self.door.close()
+        self.context.destroy(0)
+
+
+@pytest.fixture
+def place(tmp_path):
+    made = Place(tmp_path / "keys")
+    yield made
+    made.close()
+
+
+def hello(place, peer):
+    """Say hello by hand; the session."""
+    peer.send(HELLO)
+    answer = []
+
+    def welcomed():
+        if peer.poll(0):
+            answer.append(peer.recv())
+        return answer
+
+    place.until(welcomed)
+    name, _, data = answer[0].partition(b"\0")
+    assert name == b"welcome"
+    return msgspec.msgpack.decode(data)["session"]
+
+
+def stranger():
+    public, secret = zmq.curve_keypair()
+    return public.decode(), secret.decode()
+
+
+def nobody(place):  # a pair that nobody has authorised
+    public, secret = stranger()
+    return attacks.dealer("", place.context, msgspec.structs.replace(place.keys["console"], public=public, secret=secret))
+
+
+def thief(place):  # knows a console's public key, as everybody may, and not its secret
+    return attacks.dealer("", place.context, msgspec.structs.replace(place.keys["console"], secret=stranger()[1]))
+
+
+def misled(place):  # a console that takes another machine for the robot
+    return attacks.dealer("", place.context, msgspec.structs.replace(place.keys["console"], server=stranger()[0]))
+
+
+def null(place):
+    return attacks.dealer("", place.context, None)
+
+
+def plain(place):
+    peer = attacks.dealer("", place.context, None)
+    peer.plain_username, peer.plain_password = b"console", b"console"
+    return peer
+
+
+TURNED_AWAY = (
+    zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("way", [nobody, thief, misled, null, plain])
+def test_without_the_right_key_no_byte_is_delivered_and_none_comes_out(place, way):
+    peer = way(place)
+    watch = peer.get_monitor_socket(TURNED_AWAY)
+    peer.connect(place.door.address)
+    for content in (HELLO, attacks.packed("stop"), attacks.packed("clear")):
+        peer.send(content)
+    place.until(lambda: watch.poll(0))
+    for _ in range(50):
+        place.door.send("guard", b"\x80")
+        place.turn()
+        assert not peer.poll(1)
+    assert not place.got and not place.door.peers
+    assert place.door.refused["key"] or way is not nobody
+    peer.disable_monitor()
+    place.stop_gets_through()
+
+
+def test_what_the_authenticator_has_not_named_is_refused_all_the_same(place):
+    """The second lock: a door whose authenticator says yes to all without a name, as where none runs."""
+    place.door._admit = lambda: None
+    place.door.zap.close(0)
+    peer = nobody(place)
+    peer.connect(place.door.address)
+    for content in (HELLO, attacks.packed("stop")):
+        peer.send(content)
+    for _ in range(100):
+        place.turn()
+        time.sleep(0.002)
+    assert not place.got and not place.door.peers
+
+
+OPERATOR = [Operator(command=c, press=1) for c in ("clear", "pause", "enable", "run", "reset", "disable", "good", "beat")]
+LABEL, ACTION = Label(press=1, value=1.0, tick=1), Action(epoch=1, tick=1, target=(0.0,))
+MAY = {
+    "console": {"clear", "pause", "disable", "good", "beat", "label"},
+    "agent": {"action"},
+    "learner": set(),
+    "viewer": set(),
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_may_what_it_may_and_stop(place, role):
+    friend = place.friend(role)
+    operator, label, action = (friend.publisher(topic) for topic in ("operator", "label", "action"))
+    for message in OPERATOR:
+        operator.send(message)
+    label.send(LABEL)
+    action.send(ACTION)
+    operator.send(Operator(command="stop", press=2))
+    place.until(lambda: place.got and getattr(place.got[-1].message, "command", "") == "stop")
+    names = [getattr(r.message, "command", r.topic) for r in place.got]
+    assert names[-1] == "stop" and set(names[:-1]) == MAY[role] and {r.peer.role for r in place.got} == {role}
+
+
+def test_the_role_is_the_keys_and_not_the_messages(place):
+    peer = place.attacker(place.keys["viewer"])
+    peer.send(attacks.packed("clear", hello(place, peer), 1, role="console", source="console"))
+    place.until(lambda: place.door.refused["role"])
+    assert not place.got
+
+
+def test_motion_from_afar_only_where_the_run_says_so(place):
+    place.door.motion = True
+    press = place.friend("console").publisher("operator")
+    for command in ("enable", "run", "reset"):
+        press.send(Operator(command=command, press=1))
+    place.until(lambda: len(place.got) == 3)
+
+
+def test_connections_that_say_nothing_do_not_stop_a_stop(place):
+    held = attacks.hold_connections(place.door.address, 300)
+    try:
+        place.stop_gets_through()
+        assert not place.got
+    finally:
+        for plain_socket in held:
+            plain_socket.close()
+    place.stop_gets_through()
+
+
+def test_a_frame_announced_too_long_ends_the_connection_before_its_first_byte(place, monkeypatch):
+    monkeypatch.setattr(door_module, "HANDSHAKE_MS", 600_000)  # not the handshake's end is to end it
+    place.door._cut()
+    before = door_module.resident()
+    with attacks.announce(place.door.address, 1 << 30) as peer:
+        peer.setblocking(False)
+
+        def ended():
+            try:
+                return peer.recv(4096) == b""
+            except BlockingIOError:
+                return False
+            except ConnectionResetError:
+                return True
+
+        place.until(ended, 10)
+    assert door_module.resident() - before < 64 << 20
+    place.stop_gets_through()
+
+
+@pytest.mark.parametrize("size", [20_000, 8_000])
+def test_a_long_message_of_an_authorised_peer_is_not_taken(place, size):
+    """Longer than any topic's: its connection ends. Longer than its own topic's: refused."""
+    peer = place.attacker(place.keys["console"])
+    peer.send(attacks.packed("clear", hello(place, peer), 1, note="x" * size))
+    if size < door_module.LIMIT:
+        place.until(lambda: place.door.refused["size"])
+    place.stop_gets_through()
+    assert not place.got
+
+
+def test_an_endless_message_is_found_by_its_memory_and_cut_off(place):
+    place.door.memory = 8 << 20
+    with attacks.endless(place.door.address, place.keys["viewer"], 4000):  # 32 MB
+        place.until(lambda: place.door.cut, 60)
+        assert place.door.refused["memory"] and not place.got
+    place.stop_gets_through()
+
+
+def test_a_message_in_many_frames_is_refused_whole(place):
+    peer = place.attacker(place.keys["console"])
+    session = hello(place, peer)
+    peer.send_multipart([attacks.packed("clear", session, 1)] * 1000)
+    peer.send(attacks.packed("pause", session, 2))
+    place.until(lambda: place.got)
+    assert [r.message.command for r in place.got] == ["pause"] and place.door.refused["frames"] == 1
+
+
+def test_who_is_refused_a_hundred_times_is_out(place):
+    peer = place.attacker(place.keys["viewer"])
+    hello(place, peer)
+    thread = threading.Thread(target=attacks.flood, args=(peer, 20_000, lambda: place.door.cut > 0))
+    thread.start()
+    place.until(lambda: place.door.cut)
+    thread.join()
+    assert not place.got and place.door.refused["role"] + place.door.refused["rate"] == door_module.REJECTS
+    place.until(lambda: place.door.refused["out"])  # it comes again, and is turned away at the key
+    console = place.friend("console").publisher("operator")
+    place.until(lambda: console.send(Operator(command="stop", press=1)) and place.got)
+    assert {r.peer.role for r in place.got} == {"console"}
+
+
+def test_who_says_too_much_is_not_heard_but_for_a_stop(place):
+    place.door.rate_hz = 5
+    friend = place.friend("console")
+    press = friend.publisher("operator")
+    for _ in range(40):
+        press.send(Operator(command="beat", press=0))
+    press.send(Operator(command="stop", press=1))
+    place.until(lambda: place.got and place.got[-1].message.command == "stop")
+    assert place.door.refused["rate"] >= 30 and len(place.got) < 10
+
+
+def test_what_was_recorded_is_not_taken_again(place):
+    """By the holder of the key himself: in the session, after the session, and after the door was opened anew."""
+    peer = place.attacker(place.keys["console"])
+    session = hello(place, peer)
+    record = [attacks.packed("clear", session, n) for n in range(1, 6)]
+    for content in record:
+        peer.send(content)
+    place.until(lambda: len(place.got) == 5)
+    for content in record:
+        peer.send(content)
+    place.until(lambda: place.door.refused["replayed"] == 5)
+    hello(place, peer)
+    for content in record:
+        peer.send(content)
+    place.until(lambda: place.door.refused["session"] == 5)
+    place.door._cut()
+    again = place.attacker(place.keys["console"])
+    for content in record:
+        again.send(content)
+    place.until(lambda: place.door.refused["session"] >= 10)
+    assert len(place.got) == 5
+
+
+def test_bytes_recorded_on_the_wire_open_nothing(place):
+    """What a console sent, byte for byte, through a new connection: the keys of a connection are made for it alone."""
+    ear = socket.create_server(("127.0.0.1", 0))
+    recorded = bytearray()
+
+    def relay():
+        ours, _ = ear.accept()
+        theirs = socket.create_connection(attacks.target(place.door.address))
+        for a, b, keep in ((ours, theirs, True), (theirs, ours, False)):
+            threading.Thread(target=pump, args=(a, b, keep), daemon=True).start()
+
+    def pump(a, b, keep):
+        try:
+            while data := a.recv(65536):
+                if keep:
+                    recorded.extend(data)
+                b.sendall(data)
+        except OSError:
+            pass
+        for end in (a, b):
+            end.close()
+
+    threading.Thread(target=relay, daemon=True).start()
+    peer = attacks.dealer(f"tcp://127.0.0.1:{ear.getsockname()[1]}", place.context, place.keys["console"])
+    session = hello(place, peer)
+    peer.send(attacks.packed("clear", session, 1))
+    peer.send(attacks.packed("stop", session, 2))
+    place.until(lambda: len(place.got) == 2)
+    peer.close()
+    ear.close()
+    with socket.create_connection(attacks.target(place.door.address)) as again:
+        again.sendall(bytes(recorded))
+        again.setblocking(False)
+        for _ in range(100):
+            place.turn()
+            time.sleep(0.002)
+    assert len(recorded) > 400 and len(place.got) == 2
+
+
+def test_nothing_listens_without_keys(place):
+    with pytest.raises(BusError, match="nobody is authorised"):
+        Door("tcp://127.0.0.1:0", Keyring(place.door.keys.server, {}), WallClock())
+
+
+def test_an_address_that_is_taken_is_one_line(place):
+    with pytest.raises(BusError, match="cannot listen there"):
+        Door(place.door.address, place.door.keys, WallClock())
+
+
+def test_a_peer_is_back_by_itself_after_a_cut(place):
+    friend = place.friend("console")
+    first = friend.welcome.session
+    place.door._cut()
+    place.until(lambda: friend.welcome.session != first)
+    friend.publisher("operator").send(Operator(command="clear", press=1))
+    place.until(lambda: place.got)
+
+
+def test_a_stop_pressed_while_the_door_is_shut_is_said_at_the_next_welcome(place):
+    friend = place.friend("viewer")
+    place.door._cut()
+    friend.publisher("operator").send(Operator(command="stop", press=1))
+    place.until(lambda: place.got)
+    assert place.got[0].message.command == "stop"

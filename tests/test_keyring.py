@@ -1,0 +1,126 @@
+"""Keys and `robotrl keys`: files that nobody else can read, and a door that stays shut without them."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+import pytest
+import zmq
+
+from robotrl import cli, config, keyring
+from robotrl.keyring import KeyringError
+
+WALK = "launch/walk.toml"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    keyring.new(tmp_path / "keys", "laptop", "console")
+    return tmp_path / "keys"
+
+
+def test_a_pair_opens_nothing_but_its_own_robot(folder):
+    file = keyring.new(folder, "screen", "viewer")
+    key, ring = keyring.read(file), keyring.load(folder)
+    assert {(k.name, k.role) for k in ring.authorised.values()} == {("laptop", "console"), ("screen", "viewer")}
+    assert key.server == ring.server.public and zmq.curve_public(key.secret.encode()).decode() == key.public
+    assert all(not k.secret for k in ring.authorised.values())
+
+
+def test_files_and_folders_are_the_users_alone(tmp_path):
+    before = os.umask(0)
+    try:
+        keyring.new(tmp_path / "a" / "keys", "laptop", "console")
+    finally:
+        os.umask(before)
+    modes = {str(p.relative_to(tmp_path / "a")): stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "a").rglob("*")}
+    assert modes == {
+        "keys": 0o700, "keys/authorised": 0o700, "keys/server.json": 0o600, "keys/laptop.secret.json": 0o600,
+        "keys/authorised/laptop.json": 0o600,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("file", ["server.json", "authorised/laptop.json", "authorised"])
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_what_others_can_read_or_change_is_refused(folder, file, mode):
+    (folder / file).chmod(mode | (0o700 if file == "authorised" else 0))
+    with pytest.raises(KeyringError, match="others can read or change it"):
+        keyring.load(folder)
+
+
+def test_a_link_and_another_users_file_are_refused(folder, tmp_path, monkeypatch):
+    (folder / "server.json").rename(tmp_path / "elsewhere")
+    (folder / "server.json").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(KeyringError, match="others"):
+        keyring.load(folder)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(KeyringError, match="others"):
+        keyring.read(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda folder: (folder / "authorised" / "laptop.json").unlink(), "nobody is authorised"),
+        (lambda folder: (folder / "server.json").unlink(), "no such key"),
+        (lambda folder: (folder / "server.json").write_text("{"), "no key file"),
+        (lambda folder: (folder / "server.json").write_bytes((folder / "authorised" / "laptop.json").read_bytes()), "no secret"),
+        (lambda folder: rewrite(folder, public="short"), "no key file"),
+        (lambda folder: rewrite(folder, role="king"), "no role 'king'"),
+        (lambda folder: rewrite(folder, more=1), "no key file"),
+    ],
+)
+def test_a_broken_keyring_is_one_line(folder, spoil, says):
+    spoil(folder)
+    with pytest.raises(KeyringError, match=says) as found:
+        keyring.load(folder)
+    assert "\n" not in str(found.value)
+
+
+def rewrite(folder, **fields):
+    path = folder / "authorised" / "laptop.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_an_old_library_may_not_listen(folder, monkeypatch):
+    monkeypatch.setattr(zmq, "zmq_version_info", lambda: (4, 3, 2))
+    with pytest.raises(KeyringError, match=r"libzmq 4\.3\.2: a network needs 4\.3\.3"):
+        keyring.load(folder)
+
+
+def test_a_name_is_not_given_twice_and_leads_nowhere_else(folder):
+    for name in ("laptop", "../laptop", "", "a b"):
+        with pytest.raises(KeyringError):
+            keyring.new(folder, name, "viewer")
+    assert [key.role for key in keyring.listed(folder)] == ["console"]
+
+
+def test_the_command_makes_and_lists(tmp_path, capfd):
+    keys = str(tmp_path / "keys")
+    assert cli.main(["keys", "new", "laptop", "--role", "console", "--keys", keys, "--json"]) == 0
+    made = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert made["role"] == "console" and keyring.read(tmp_path / "keys" / "laptop.secret.json").public == made["public"]
+    assert cli.main(["keys", "list", "--keys", keys, "--json"]) == 0
+    said = capfd.readouterr().out
+    assert json.loads(said.splitlines()[-1]) == {"keys": [{"name": "laptop", "role": "console", "public": made["public"]}]}
+    assert keyring.read(tmp_path / "keys" / "laptop.secret.json").secret not in said
+    assert cli.main(["keys", "new", "laptop", "--role", "viewer", "--keys", keys]) == 2
+    assert len(capfd.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("listen", ["tcp://127.0.0.1:5555", "tcp://0.0.0.0:5555"])
+def test_a_run_that_asks_for_a_network_without_keys_is_refused_before_anything_starts(tmp_path, capfd, listen):
+    words = ["run", WALK, "--sim", "--out", str(tmp_path / "runs"), "--set", f'network.listen="{listen}"']
+    assert cli.main([*words, "--set", f'network.keys="{tmp_path / "none"}"']) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "nothing may listen on a network" in line and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "listen", ["5555", "tcp://*:5555", "udp://127.0.0.1:1", "ipc:///tmp/x", "tcp://robot:5555", "tcp://1.2.3.4:"]
+)
+def test_only_a_numeric_tcp_address_is_one(listen):
+    with pytest.raises(config.ConfigError, match=r"network\.listen must be like"):
+        config.load(config.Path(WALK), [f'network.listen="{listen}"'])
