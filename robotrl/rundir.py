@@ -51,6 +51,14 @@ def load(path: Path) -> Run:
         raise RunError(f"{source}: corrupt: {error!r}; the run cannot be read without it, restore it from a copy") from None
 
 
+def bus_directory(directory: Path) -> Path:
+    """Where a live run's sockets are; a directory that does not exist when it is not live."""
+    try:
+        return Path(json.loads((directory / "bus.json").read_text())["directory"])
+    except (OSError, ValueError, KeyError):
+        return directory / "no-bus"
+
+
 def made(root: Path) -> list[Path]:
     """The run directories under `root`, the one made last first."""
     return sorted((p for p in root.glob("*/") if (p / "run.json").is_file()), reverse=True)

@@ -13,8 +13,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "tasks", "nodes")  # a layer each
-CORE = ("complaint", "messages", "topics", "clock", "config", "configfile", "rundir", "kinematics", "observe", "native")
-TOP = ("manager", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "benches")
+CORE = (
+    "complaint",
+    "messages",
+    "topics",
+    "clock",
+    "config",
+    "configfile",
+    "rundir",
+    "kinematics",
+    "observe",
+    "native",
+    "realtime",
+)
+TOP = ("manager", "processes", "cli", "__main__", "plots", "doctor", "findport", "installed", "notify")
+TOP += ("replaycheck", "benches")
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
     **dict.fromkeys(TOP, "top"),
