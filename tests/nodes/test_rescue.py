@@ -247,9 +247,7 @@ def test_from_the_drivers_death_to_the_end_of_the_rescue_nobody_else_gets_the_po
     next_life = Tether(Path(scene.folder.name), WallClock())
     assert next_life.greet(20) and scene.rescued(), "the next driver is greeted when the motors are off"
     fd = os.open(scene.bus.path, os.O_RDWR | os.O_NOCTTY)
-    assert not int.from_bytes(fcntl.ioctl(fd, TIOCGEXCL, bytes(4)), sys.byteorder), (
-        "open to one who is not root"
-    )
+    assert not int.from_bytes(fcntl.ioctl(fd, TIOCGEXCL, bytes(4)), sys.byteorder), "open to one who is not root"
     os.close(fd)
     opened(scene.bus.path).close()
     next_life.close()
