@@ -21,9 +21,9 @@ from robotrl import config
 from robotrl.agents import nets
 from robotrl.agents.actor import Actor
 from robotrl.clock import WallClock
-from robotrl.node import real_time
 from robotrl.nodes.pilot import SEEN
 from robotrl.nodes.policy import EARLY_NS, Weights
+from robotrl.realtime import real_time
 
 SIZES = (112, 8)  # the walk's observation and action
 PRIORITY = 9  # the policy node's

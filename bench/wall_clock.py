@@ -215,6 +215,7 @@ def kills(out: Path, within_s: float) -> list[Reaction]:
             ("policy", ("HOLD",), "policy_dead"),
             ("tracker", ("HOLD",), "tracker_dead"),
             ("learner", ("RUN",), "learner_gone"),
+            ("rescue", ("RUN",), "rescue_gone"),
             ("imu", ("RELAX",), "imu_stale"),
         ):
             table.append(live.kill_in("RUN", name, expected, cause, within_s))
@@ -223,7 +224,7 @@ def kills(out: Path, within_s: float) -> list[Reaction]:
         live.reach("RUN")
         table.append(live.kill_guard())
         table.append(live.kill_in("RUN", "servos", ("PSTOP",), "driver_silent", within_s))
-        live.wait(lambda: "watchdog had stopped them" in live.log("servos"), 20)
+        live.wait(lambda: "died with torque on; the motors are read back as off" in live.log("rescue"), 20)
         live.reach("RUN")
         table.append(live.kill("twin", ("PSTOP", "RELAX"), "port_lost", within_s))
         assert live.process.wait(40) == 3, live.said()

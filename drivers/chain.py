@@ -126,6 +126,10 @@ class Chain:
         """Torque off (mode 0) for all. Sent is not done: see `confirmed_off`."""
         self._port.write(self._commands.stopping)
 
+    def stop_all(self) -> None:
+        """Torque off for every servo on the bus, whatever its id: what is left where `stop` was not obeyed (row 63)."""
+        self._port.write(self._commands.stopping_all)
+
     def confirmed_off(self) -> bool:
         """Read back: True only when each servo has just said mode 0."""
         joints = self.read(-1)

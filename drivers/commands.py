@@ -15,7 +15,8 @@ from robotrl.drivers import moteus
 from robotrl.drivers.moteus import make_read, make_send, make_write
 from robotrl.drivers.tables import Mode, Register, Width
 
-HOSTS = (0x00, 0x7E)  # our numbers on the CAN bus, one for each parity of the cycle; 0x7F is broadcast
+HOSTS = (0x00, 0x7E)  # our numbers on the CAN bus, one for each parity of the cycle
+BROADCAST = 0x7F  # every servo on the bus listens to it (moteus reference, CAN format)
 QUERY = (
     make_read(Register.MODE, Width.INT8)
     + make_read(Register.POSITION, Width.F32, 3)
@@ -31,8 +32,8 @@ TAU = math.tau
 class Commands:
     """The lines for all servos, with a checksum each if asked. ValueError for wiring that cannot be.
 
-    `queries` (one for each of HOSTS), `damping` and `stopping` are ready to send. A target has two frames, alike but for
-    the torque limit: the peak, and the continuous one for servos that have used the peak for too long.
+    `queries` (one for each of HOSTS), `damping`, `stopping` and `stopping_all` are ready to send. A target has two frames,
+    alike but for the torque limit: the peak, and the continuous one for servos that have used the peak for too long.
     """
 
     def __init__(self, servos: config.Servos, checksum: bool) -> None:
@@ -43,6 +44,7 @@ class Commands:
             b"".join(make_send((moteus.REPLY_WANTED | host) << 8 | i, QUERY, checksum) for i in ids) for host in HOSTS
         ]
         self.stopping = self.stop_of(ids)
+        self.stopping_all = self.stop_of((BROADCAST,))
         limits = make_write(Register.MAX_TORQUE, Width.F32, servos.max_torque)
         limits += make_write(Register.WATCHDOG, Width.F32, servos.watchdog_s, servos.velocity_limit / TAU)
         still = make_write(Register.TARGET_POSITION, Width.F32, math.nan, 0.0)  # nan: wherever it is

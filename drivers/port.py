@@ -76,25 +76,18 @@ class MemoryPort:
         self._held = b""
 
 
-class SerialPort:
-    """A serial line or pty held by this process alone (flock and TIOCEXCL), 8N1, raw; needs no modem lines.
+class OpenPort:
+    """A terminal that is open already, by its file descriptor, whoever opened it: bytes with a deadline.
 
-    `low_latency` tells whether the kernel took that setting; ptys and most USB CDC adapters have none.
-    PortError when `path` is missing, held, forbidden or no terminal, and in any later call once it is lost.
+    PortError in any call once the line is lost.
     """
 
-    def __init__(self, path: str, baud: int, clock: Clock) -> None:
-        self.name = path
-        self._clock = clock
-        self._serial = _open(path, baud)
-        self._fd: int = self._serial.fileno()
-        try:
-            fcntl.ioctl(self._fd, termios.TIOCEXCL)
-        except OSError as error:
-            self._serial.close()
-            why = f"{path}: cannot be held exclusively ({error.strerror}); name a local serial port"
-            raise PortError(why) from None
-        self.low_latency = _set_low_latency(self._serial)
+    def __init__(self, name: str, fd: int, clock: Clock) -> None:
+        self.name = name
+        self._fd, self._clock = fd, clock
+
+    def fileno(self) -> int:
+        return self._fd
 
     def write(self, data: bytes) -> None:
         left = memoryview(data)
@@ -127,6 +120,13 @@ class SerialPort:
                 raise self._lost(None)
             return data
 
+    def forget(self) -> None:
+        """Drop what has arrived and was not read. A line that is lost has nothing to drop."""
+        try:
+            termios.tcflush(self._fd, termios.TCIFLUSH)
+        except (OSError, termios.error):
+            pass
+
     def close(self) -> None:
         """Give the port back. Harmless when done twice or when the port is already lost."""
         if self._fd < 0:
@@ -135,8 +135,11 @@ class SerialPort:
             fcntl.ioctl(self._fd, termios.TIOCNXCL)
         except OSError:
             pass  # unplugged: there is nothing left to give back
-        self._fd = -1
-        self._serial.close()
+        fd, self._fd = self._fd, -1
+        self._let_go(fd)
+
+    def _let_go(self, fd: int) -> None:
+        os.close(fd)
 
     def _ready_to_write(self) -> bool:
         try:
@@ -149,6 +152,28 @@ class SerialPort:
             return PortError(f"{self.name}: port is closed; open it again before use")
         why = getattr(error, "strerror", None) or "hung up"
         return PortError(f"{self.name}: port lost ({why}); check cable and power, then restart")
+
+
+class SerialPort(OpenPort):
+    """A serial line or pty held by this process alone (flock and TIOCEXCL), 8N1, raw; needs no modem lines.
+
+    `low_latency` tells whether the kernel took that setting; ptys and most USB CDC adapters have none.
+    PortError when `path` is missing, held, forbidden or no terminal, and in any later call once it is lost.
+    """
+
+    def __init__(self, path: str, baud: int, clock: Clock) -> None:
+        self._serial = _open(path, baud)
+        super().__init__(path, self._serial.fileno(), clock)
+        try:
+            fcntl.ioctl(self._fd, termios.TIOCEXCL)
+        except OSError as error:
+            self._serial.close()
+            why = f"{path}: cannot be held exclusively ({error.strerror}); name a local serial port"
+            raise PortError(why) from None
+        self.low_latency = _set_low_latency(self._serial)
+
+    def _let_go(self, fd: int) -> None:
+        self._serial.close()
 
 
 class Lines:

@@ -17,6 +17,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "rehearsal": ("rehearsal.py", "updates a second of a whole rehearsal, beside its learner alone and its actor alone"),
     "twin": ("twin.py", "control steps a second of the lockstep clock, beside PyBullet alone"),
     "wall-clock": ("wall_clock.py", "lateness of the servo loop, and what the death of each process leads to"),
+    "reaction": ("reaction.py", "onset of a fault to the stop's first byte on the wire, idle and beside a learner: six minutes"),
     "wall-walk": ("wall_walk.py", "learning to walk on the wall clock, every process: ten minutes a seed"),
     "walk": ("walk.py", "learning to walk: hours"),
     "attacks": ("attacks.py", "what gets through the network door under attack, and how late a stop comes"),

@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from robotrl import config
+from robotrl import config, installed
 from robotrl.complaint import ROOT, SETUP, command
 from robotrl.findport import Verdict, judge
 
@@ -256,6 +256,7 @@ def examine(run: config.Run | None, sim: bool, records: Path | None = None) -> l
     """All rows; those of the robot only where a run is known and it is not the twin."""
     rows = [Row("robotrl", "ok", f"{version_of('robotrl')} in {ROOT}"), *machine_rows(), *package_rows()]
     if run is not None and not sim:
+        rows += [_row("service", installed.service()), _row("adapter rules", installed.adapters())]
         rows += robot_rows(run.robot, records)
     return rows
 

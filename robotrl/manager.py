@@ -17,11 +17,13 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from robotrl import config, keyring, rundir
 from robotrl.complaint import command
 from robotrl.messages import Episode, Guard
+from robotrl.notify import Notify
 from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess
 from robotrl.replaycheck import counted, told
 
@@ -94,7 +96,7 @@ def main(argv: list[str]) -> int:
 
 def operate(run: config.Run, args: argparse.Namespace, overrides: list[str]) -> int:
     """Bring the processes up, watch them until the run ends, bring them down."""
-    end = Ending()
+    end, notify = Ending(), Notify()
     directory = rundir.create(run, args.out, "wall")
     (directory / "logs").mkdir()
     sockets = Path(tempfile.mkdtemp(prefix="robotrl-"))  # 0700; short, since a socket's path holds 107 characters
@@ -116,7 +118,8 @@ def operate(run: config.Run, args: argparse.Namespace, overrides: list[str]) -> 
             manager.start(spec)
         print(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else
               f"now attach the operator's terminal: bash launch/supervise.sh {directory}"), flush=True)  # fmt: skip
-        Watch(manager, run, twin, args.seconds, end, attended=not scripted).run()
+        notify.ready()
+        Watch(manager, run, twin, args.seconds, end, attended=not scripted, alive=notify.alive).run()
     except GaveUp as reason:
         print(f"robotrl run: {reason}", file=sys.stderr, flush=True)
         code = reason.code
@@ -124,6 +127,7 @@ def operate(run: config.Run, args: argparse.Namespace, overrides: list[str]) -> 
         shutil.rmtree(directory)
         raise
     finally:
+        notify.ending()
         if manager is not None:
             if not manager.power_down() and not code:
                 print("robotrl run: the motors did not confirm that they are off: cut their power", file=sys.stderr)
@@ -170,9 +174,11 @@ class Watch:
     """Follows a run until it ends: starts again who died, and tells the person what happens."""
 
     def __init__(
-        self, manager: Manager, run: config.Run, twin: TwinProcess | None, seconds: float, end: Ending, attended: bool = False
-    ) -> None:
-        """`attended`: a person is at the console, not the script."""
+        self, manager: Manager, run: config.Run, twin: TwinProcess | None, seconds: float, end: Ending, attended: bool = False,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """`attended`: a person is at the console, not the script. `alive`: called more than ten times a second."""
+        self.alive = alive
         self.held_up = twin if attended else None
         self.manager, self.wanted, self.twin, self.seconds, self.end = manager, run.steps, twin, seconds, end
         self.episode, self.causes = manager.bus.subscriber("episode"), manager.bus.subscriber("cause")
@@ -186,6 +192,7 @@ class Watch:
         """Returns when time is up, all steps are done, or the end was asked for. GaveUp when the run cannot go on."""
         also = (self.twin.pidfd,) if self.twin is not None else ()
         while not self.end.asked:
+            self.alive()
             for line in (*self.manager.watch(0.05, also), *self.manager.heard()):
                 self.tell(line)
             self._tell_causes()
@@ -210,6 +217,7 @@ class Watch:
         until = time.monotonic() + GRACE_S
         while time.monotonic() < until:
             self.manager.bus.wait([self.causes], 0.1)
+            self.alive()
             self._tell_causes()
 
     def _tell_causes(self) -> None:

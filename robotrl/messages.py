@@ -106,6 +106,8 @@ class Drive(Message, frozen=True, kw_only=True, gc=False):
     frame_errors: int
     stop: str  # the stop profile's stage now running, empty when none
     present: bool = True  # the port is open
+    unrescued: bool = False  # nobody would stop the motors by the profile should the driver die
+    disobeyed: bool = False  # servos that answer were told to stop, each and then all at once, and have not
 
 
 class Permit(Message, frozen=True, kw_only=True, gc=False):

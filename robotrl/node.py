@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import os
 import select
 import shutil
@@ -23,8 +22,9 @@ from robotrl import rundir
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.messages import Beat
+from robotrl.realtime import real_time
+from robotrl.rundir import bus_directory
 
-MCL_CURRENT_AND_FUTURE = 1 | 2
 PR_SET_TIMERSLACK = 29
 BEAT_NS = 100_000_000
 ORPHAN_NS = 100_000_000  # how often a node looks whether the manager is still there
@@ -152,27 +152,3 @@ class Node:
 
 
 _BEATERS = frozenset(("policy", "learner", "reset", "imu", "tracker"))
-
-
-def bus_directory(directory: Path) -> Path:
-    """Where a live run's sockets are; a directory that does not exist when it is not live."""
-    try:
-        return Path(json.loads((directory / "bus.json").read_text())["directory"])
-    except (OSError, ValueError, KeyError):
-        return directory / "no-bus"
-
-
-def real_time(priority: int, lock: bool) -> str:
-    """Ask for SCHED_FIFO, for the bus's threads too, and locked memory; "" or one line: what was refused, how to allow it."""
-    try:
-        for thread in os.listdir("/proc/self/task"):
-            os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(priority))
-    except OSError:
-        try:
-            os.nice(-10)
-        except OSError:
-            pass
-        return "no real-time priority: the servo loop will be late under load; allow it: rtprio 50 (docs/hardware.md)"
-    if lock and ctypes.CDLL(None, use_errno=True).mlockall(MCL_CURRENT_AND_FUTURE) != 0:
-        return "memory not locked: allow it: memlock unlimited (docs/hardware.md)"
-    return ""

@@ -33,6 +33,7 @@ class Spec:
 # In the order of starting. Each is started again when it dies; none of them moves the robot before the operator has cleared it.
 NODES = (
     Spec("guard", "robotrl.nodes.guard"),
+    Spec("rescue", "robotrl.nodes.rescue"),
     Spec("servos", "robotrl.nodes.servos"),
     Spec("imu", "robotrl.nodes.imu"),
     Spec("tracker", "robotrl.nodes.tracker"),
@@ -44,7 +45,7 @@ OPERATOR = Spec("operator", "robotrl.sim.operator")
 GATEWAY = Spec("gateway", "robotrl.nodes.gateway")  # only where the run says network.listen
 # NumPy's threads wait by spinning, which a matrix of 256 x 256 is not worth; torch has its own setting, agent.threads.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
-LAST = ("servos", "guard")  # end after all others, in this order: while anything runs, somebody watches
+LAST = ("servos", "rescue", "guard")  # end after all others, in this order: while anything runs, somebody watches
 
 
 class GaveUp(Exception):

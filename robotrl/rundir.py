@@ -57,6 +57,14 @@ def amend(path: Path, run: Run) -> None:
     write_json(path / "run.json", record | {"config": to_dict(run)})
 
 
+def bus_directory(directory: Path) -> Path:
+    """Where a live run's sockets are; a directory that does not exist when it is not live."""
+    try:
+        return Path(json.loads((directory / "bus.json").read_text())["directory"])
+    except (OSError, ValueError, KeyError):
+        return directory / "no-bus"
+
+
 def made(root: Path) -> list[Path]:
     """The run directories under `root`, the one made last first."""
     return sorted((p for p in root.glob("*/") if (p / "run.json").is_file()), reverse=True)

@@ -1,9 +1,8 @@
 """The table of causes: what stops the robot, how severely, and who may let it go on. Rows are data.
 
-A row says when it is seen (`signal` of `Inputs` is above `above`, for `debounce_s`), in which states it is
-judged, what it does (`action`) and how it is cleared. A value that is not a number is above everything: what
-nobody can tell is not healthy. A new fault is a new row, and a field of `Inputs` if there is none for it yet.
-Row numbers are those of the fault catalogue.
+A row says when it is seen (`signal` of `Inputs` is above `above`, for `debounce_s`), in which states it is judged, what it
+does (`action`) and how it is cleared. A value that is not a number is above everything: what nobody can tell is not healthy.
+A new fault is a new row, and a field of `Inputs` if there is none for it yet. Row numbers are those of the fault catalogue.
 """
 
 from __future__ import annotations
@@ -110,6 +109,7 @@ class Inputs:
     torque_on: bool = False  # as the driver reports it
     port_lost: bool = False
     stop_unconfirmed: bool = False  # three tries to stop were not read back
+    rescue_gone: bool = False  # who stops the motors should the driver die
     overruns_in_row: int = 0
     missed_in_row: int = 0  # cycles, of the servo that has missed most
     bus_missed_in_row: int = 0  # cycles in which no servo at all answered
@@ -181,6 +181,7 @@ def catalogue(
         Cause("policy_dead", 34, "policy_dead", 0, hold, auto, "the policy died", 0, 0, RUN | HELD),
         Cause("reset_dead", 34, "reset_dead", 0, hold, auto, "the reset script died", 0, 0, RESET | HELD),
         Cause("guard_restart", 35, "", 0, pstop, operator, "the guard was started again: look round"),
+        Cause("rescue_gone", 0, "rescue_gone", 0, Severity.WARN, auto, "no rescue: the servos' watchdog alone would stop them"),
         Cause("driver_silent", 36, "drive_age_s", 0.06, pstop, operator, "the servo driver is silent"),
         Cause("console_silent", 38, "console_age_s", 0.5, stopping, operator, "no console: attach one", 0, 0, POWERED),
         Cause("console_dead", 38, "console_dead", 0, stopping, operator, "the console ended: attach one", 0, 0, POWERED),

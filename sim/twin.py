@@ -24,7 +24,7 @@ import numpy as np
 from robotrl import config
 from robotrl.clock import Clock, LockstepClock, WallClock
 from robotrl.drivers.port import MemoryPort
-from robotrl.node import real_time
+from robotrl.realtime import real_time
 from robotrl.sim import faults
 from robotrl.sim.bullet import import_bullet
 from robotrl.sim.moteusbus import MoteusBus

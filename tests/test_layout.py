@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "tasks", "nodes")  # a layer each
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "rundir", "checkpoint", "kinematics", "observe", "native",
-    "roles",
+    "roles", "realtime",
 )  # fmt: skip
-TOP = ("manager", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches", "keytool")
+TOP = ("manager", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches", "keytool",
+       "installed", "notify")  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
     **dict.fromkeys(TOP, "top"),

@@ -215,3 +215,40 @@ def test_where_a_person_is_at_the_console_the_twin_is_held_up_while_its_torque_i
         assert len(lifts) == count
     said = watch.told("HOLD", "reset_failed", note="put it on its feet")
     assert said == ["HOLD     reset_failed: put it on its feet", said[1]] and "c, d, e, then R" in said[1]
+
+
+def test_the_driver_the_rescue_and_the_guard_end_last_and_one_after_the_other(manager):
+    order = manager.directory / "order.txt"
+    body = f"""
+import signal, sys, time
+name = __name__ if __name__ != "__main__" else sys.argv[0].rsplit("_")[-1].removesuffix(".py")
+def end(*_):
+    time.sleep(0.1)  # who does not wait for the one before would be first
+    open({str(order)!r}, "a").write(name + "\\n")
+    raise SystemExit(0)
+signal.signal(signal.SIGTERM, end)
+print("on", flush=True)
+time.sleep(60)
+"""
+    for name in ("guard", "rescue", "servos", "policy"):
+        (manager.directory / f"pretend_{name}.py").write_text(body)
+        manager.start(spec(name))
+    until(lambda: all("on" in child.log.read_text() for child in manager.children.values()))
+    for child in list(manager.children.values()):
+        assert os.readlink(f"/proc/self/fd/{child.pidfd}") == "anon_inode:[pidfd]"
+    close, manager.bus.close = manager.bus.close, lambda: None  # the fixture's to do
+    manager.stop()
+    manager.bus.close = close
+    assert order.read_text().split() == ["policy", "servos", "rescue", "guard"]
+
+
+def test_deaths_long_past_are_forgotten(manager, monkeypatch):
+    monkeypatch.setattr(processes, "WITHIN_S", 0.0)
+    manager.start(spec("dies"))
+    for _ in range(6):
+        assert manager.watch(10.0)
+
+
+def test_the_rescue_is_there_before_the_driver_and_after_it():
+    names = [node.name for node in processes.NODES]
+    assert names.index("rescue") < names.index("servos") and processes.LAST == ("servos", "rescue", "guard")

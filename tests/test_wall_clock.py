@@ -43,7 +43,8 @@ def test_it_runs_learns_ends_on_a_signal_and_leaves_nothing(live, listeners):
     assert not listeners(live.process.pid)  # of all its processes, not even at loopback
     live.wait(lambda: (live.directory / "weights" / "policy.safetensors").exists(), 40)
     live.wait(lambda: live.episode.latest().policy_version > 0, 10)
-    streams = {tuple(path.name.split(".")) for path in live.sockets.iterdir() if not path.name.endswith(".lock")}
+    sockets = {path.name for path in live.sockets.iterdir() if not path.name.endswith(".lock")}
+    streams = {tuple(name.split(".")) for name in sockets - {"rescue"}}
     assert streams == {(topic, source) for topic, entry in TOPICS.items() for source in entry.sources} - ABSENT
     assert live.end(signal.SIGINT) == 0
     assert not live.left_over() and not live.sockets.exists() and not (live.directory / "bus.json").exists()
@@ -61,7 +62,7 @@ def test_each_death_leads_to_its_state(tmp_path):
     table = {row.killed: row for row in kills(tmp_path, 1.0)}
     assert {name: row.led_to for name, row in table.items() if name not in ("operator", "twin", "manager")} == {
         "policy": "HOLD", "tracker": "HOLD", "learner": "RUN", "imu": "RELAX", "reset": "HOLD", "guard": "PSTOP",
-        "servos": "PSTOP", "console": "STOPPING",
+        "servos": "PSTOP", "console": "STOPPING", "rescue": "RUN",
     }  # fmt: skip
     assert table["reset"].during == "RESET" and "guard_restart" in table["guard"].causes
     for run in (

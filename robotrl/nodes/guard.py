@@ -17,22 +17,19 @@ from robotrl import messages as m
 from robotrl.config import Run
 from robotrl.node import Node
 from robotrl.nodes.epoch import EpochFile
-from robotrl.nodes.lifeline import Lifeline
+from robotrl.nodes.vigil import NEVER, Vigil
 from robotrl.safety.causes import Command, Inputs, catalogue
 from robotrl.safety.guard import Guard, Outputs
 
-PERIOD_NS = 20_000_000
 STILL_RAD_S = 0.5  # slower than this no joint counts as moving; reading noise stays below
 CONFIRM_NS = 500_000_000  # for the motors to read back as off once they should be
 PATIENCE_NS = 5_000_000_000  # the same while the driver is silent or without its port: who starts it again needs time
 BEGIN_NS = 30_000_000_000  # for a learner to speak for the first time: it imports torch
 LISTEN_NS = 1_000_000_000  # for a guard that was started again to hear the others before it judges
-LINGER_NS = 500_000_000  # for which a guard whose manager is gone still holds its PSTOP
 GONE_NS = 5_000_000_000  # a learner that has not beaten for so long is gone
 SILENT_S = 0.06  # a driver not heard for so long cannot say whether torque is on
 LATE_FRAME_S = 1.0  # over which bad frames are counted
 READ_NS = 2_000_000_000  # how long a refused key's reason stays on the operator's screen
-NEVER = -1
 
 
 class Sentry:
@@ -166,7 +163,8 @@ class Sentry:
         joints, drive, imu = self._joints, self._drive, self._imu
         note = self._first_complaint()
         speaks = drive is not None and drive.present and self._age("Drive", now) < SILENT_S
-        unconfirmed = (
+        disobeyed = drive is not None and drive.disobeyed
+        unconfirmed = disobeyed or (
             self._had_torque and self._off_since is not None and drive is not None and not drive.powered_off_confirmed
             and now - self._off_since > (CONFIRM_NS if speaks else PATIENCE_NS)
         )  # fmt: skip
@@ -181,6 +179,7 @@ class Sentry:
             torque_on=drive is not None and (drive.gate_open or not speaks),
             port_lost=drive is not None and not drive.present,
             stop_unconfirmed=unconfirmed,
+            rescue_gone=drive is not None and drive.unrescued,
             overruns_in_row=self._overruns_in_row,
             missed_in_row=max(joints.missed) if joints else 0,
             bus_missed_in_row=min(joints.missed) if joints else 0,
@@ -219,6 +218,8 @@ class Sentry:
             return f"motor {', '.join(silent)} does not answer: look at its cable and power"
         if any(joints.fault):
             return f"a servo reports fault {max(joints.fault)}: read its code in the manual"
+        if drive.unrescued:
+            return "waiting for the rescue: nobody would stop the motors should the servo driver die"
         if self._imu is None:
             return "waiting for the IMU"
         if "Pose" not in self._heard:
@@ -238,62 +239,19 @@ class Sentry:
         return math.inf if heard is None else (now - heard) * 1e-9
 
 
-STREAMS = ("joints", "applied", "drive", "imu", "pose", "operator", "process", "episode_end", "reset", "beat")
-
-
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "guard")
     epochs = EpochFile(node.directory / "epoch")
     restarted = "--restarted" in argv
     sentry = Sentry(node.run, epochs.next, lambda: secrets.randbits(48), restarted, epochs.value)
     node.pace(19)
-    serve(node, sentry, LISTEN_NS if restarted else 0)
+    awake = Vigil(node, sentry, LISTEN_NS if restarted else 0).serve()
+    if not awake:
+        node.say("was stopped for longer than its permits hold; it begins anew")
     if node.orphaned():
         node.abandon()
     node.close()
-    return 0
-
-
-def serve(node: Node, sentry: Sentry, listen_ns: int) -> None:
-    """Judge once a period, after having listened for so long at most: silence would be taken for deaths, and the gate is shut.
-
-    Without its manager it stops the robot, says so for a while, and falls silent: that shuts the gate too.
-    """
-    streams = [node.bus.subscriber(topic) for topic in STREAMS]
-    permits, shown, causes = (node.bus.publisher(topic) for topic in ("permit", "guard", "cause"))
-    last: tuple[str, tuple[str, ...]] = ("", ())
-    console = Lifeline()
-    alone_since, listen_until = NEVER, node.clock.now() + listen_ns
-
-    def ended() -> bool:
-        return node.stopping or (alone_since != NEVER and node.clock.now() - alone_since > LINGER_NS)
-
-    for _ in node.every(PERIOD_NS, ended):
-        for stream in streams:
-            for message in stream.drain():
-                sentry.hear(message, node.clock.now())
-                if isinstance(message, m.Operator):
-                    console.hear(message)
-        if console.ended():
-            sentry.hear(m.Process(source="guard", name="console", pid=0, event="died"), node.clock.now())
-        if alone_since == NEVER and node.orphaned():
-            alone_since = node.clock.now()
-            sentry.hear(m.Process(source="manager", name="manager", pid=0, event="died"), alone_since)
-        if node.clock.now() < listen_until and not sentry.informed():
-            continue
-        permit, state = sentry.step(node.clock.now())
-        permits.send(permit)
-        shown.send(state)
-        if (state.state, state.causes) != last:
-            last = (state.state, state.causes)
-            causes.send(state)
-            print(logged(state), flush=True)
-
-
-def logged(state: m.Guard) -> str:
-    """A line of logs/guard.log: when, the state, what led to it, what stands, what the operator is told."""
-    why = f" <- {state.trigger}" if state.trigger else ""
-    return f"{state.t} {state.state}{why} [{' '.join(state.causes)}] {state.note}"
+    return 0 if awake else 3
 
 
 if __name__ == "__main__":

@@ -18,12 +18,16 @@ from robotrl.drivers.chain import Chain
 from robotrl.drivers.port import DeviceError, PortError, SerialPort
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
 from robotrl.node import Node
+from robotrl.nodes.tether import Tether
 from robotrl.nodes.wire import Wire
 from robotrl.safety.gate import Gate, Verdict
 from robotrl.safety.limits import legged_limits
 
 WATCHDOG_MODE, FAULT_MODE = LATCHED_MODES = (11, 1)  # moteus: watchdog time-out and fault leave only by a stop
 POWER_DOWN_NS = 1_000_000_000  # beside the damping, for the motors to read back as off
+UNREAD_MAX = 3  # cycles (safety facts, row 1)
+TRIES = 3  # stops in a row that were not read back; then all servos on the bus are told at once (safety facts, row 63)
+RESCUE_S = 2.0  # for the rescue to be there; one that still stops the motors after our last life takes stop_damp_s longer
 OFF_EVERY = 5  # cycles between repeated stops while the motors are off: a servo that rebooted hears one soon
 USB_BAUD = 115200  # a USB adapter has no baud rate; something must be said
 
@@ -41,6 +45,9 @@ class ServoLoop:
         self.overruns = 0
         self.late_us = 0.0
         self.cycles_us: list[float] = []
+        self.unrescued = False
+        self._unconfirmed = 0  # stops in a row that were not read back
+        self._answered = 0  # cycles in a row in which no servo was missed: who does not answer has not heard us either
         self._shown: tuple[str, int, int] | None = None
         self._last: tuple[Joints, Drive] | None = None
         self._on = False
@@ -53,8 +60,12 @@ class ServoLoop:
         self.tick += 1
         began = self.clock.now()
         joints = self.chain.read(self.tick)
+        self._answered = 0 if any(joints.missed) else self._answered + 1
         self._hear(permit, began)
-        verdict = self.gate.decide(self.clock.now(), self._unseen(action), joints.position, joints.missed)
+        action = self._unseen(action)
+        if self._on and ill(joints):
+            action = None  # the own goal is held at once: the guard's word to stop comes one or two periods later
+        verdict = self.gate.decide(self.clock.now(), action, joints.position, joints.missed)
         if verdict.target is not None:
             sent, stage = self._write(joints, verdict.target), ""
         else:
@@ -95,7 +106,7 @@ class ServoLoop:
     def _write(self, joints: Joints, target: tuple[float, ...]) -> tuple[float, ...]:
         if not self._on and any(mode in LATCHED_MODES for mode in joints.mode):
             self.chain.clear()
-        self._on, self._damp_until = True, None
+        self._on, self._damp_until, self._unconfirmed = True, None, 0
         return self.chain.write(target)
 
     def _power_down(self, now: int, joints: Joints) -> str:
@@ -107,10 +118,14 @@ class ServoLoop:
             self.chain.damp()
             return "damp"
         self._damp_until = None
-        off = self._off(joints)
-        if not off or self.tick % OFF_EVERY == 0:
-            self.chain.stop()
-        return "" if off else "off"
+        if self._off(joints):
+            self._unconfirmed = 0
+            if self.tick % OFF_EVERY == 0:
+                self.chain.stop()
+            return ""
+        self.chain.stop() if self._unconfirmed < TRIES else self.chain.stop_all()
+        self._unconfirmed += 1
+        return "off"
 
     def _off(self, joints: Joints) -> bool:
         """Every servo answered in this cycle that it is stopped."""
@@ -134,15 +149,22 @@ class ServoLoop:
             source="servos", t=joints.t, tick=self.tick, gate_open=self._on, torque_on=self._on or stage == "damp",
             powered_off_confirmed=self._off(joints), late_us=self.late_us,
             cycle_us=self.cycles_us[-1], overruns=self.overruns,
-            frame_errors=self.chain.frame_errors, stop=stage,
+            frame_errors=self.chain.frame_errors, stop=stage, unrescued=self.unrescued,
+            disobeyed=min(self._unconfirmed, self._answered) > TRIES + 1,
         )  # fmt: skip
+
+
+def ill(joints: Joints) -> bool:
+    """A servo that reports a fault, has stopped itself, or is unread for as long as the guard bears it."""
+    return any(joints.fault) or any(mode in LATCHED_MODES for mode in joints.mode) or max(joints.missed) >= UNREAD_MAX
 
 
 class Driver:
     """The servo loop on the bus and on its port. Without the port it goes on saying so: silence would tell the guard less."""
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
+    def __init__(self, node: Node, tether: Tether | None = None) -> None:
+        """`tether`: to the rescue process; without one nobody is told what happens here."""
+        self.node, self.tether = node, tether
         self.period_s = 1.0 / node.run.task.rate_hz
         self.permits, self.actions = node.bus.subscriber("permit"), node.bus.subscriber("action")
         self.joints, self.applied, self.drive = (node.bus.publisher(topic) for topic in ("joints", "applied", "drive"))
@@ -168,6 +190,8 @@ class Driver:
             port.close()
             raise
         loop.tick, loop.cycles_us = self.tick, self.cycles_us
+        if self.tether is not None:
+            self.tether.give(port.fileno(), chain.checksum)
         return port, loop
 
     def serve(self) -> None:
@@ -180,6 +204,8 @@ class Driver:
         until = self.node.clock.now() + POWER_DOWN_NS + int(self.node.run.robot.stop_damp_s * 1e9)
         for _ in self.node.every(period, lambda: self.off or self.node.clock.now() > until):
             self.cycle(None, None)
+        if self.tether is not None and self.off:
+            self.tether.done()
 
     def cycle(self, permit: Permit | None, action: Action | None) -> None:
         """One period: newest permit and newest action in; joints, what was applied, and the drive's health out."""
@@ -188,12 +214,13 @@ class Driver:
             self.wire.again()
             return self._without()
         late = self.node.lateness
-        loop.late_us, loop.overruns = late.late_us[-1], late.overruns
+        loop.late_us, loop.overruns, loop.unrescued = late.late_us[-1], late.overruns, self._unrescued()
         try:
             joints, applied, drive = loop.cycle(permit, action)
         except PortError as error:
-            self.wire.lost(error)
-            return self._without()
+            return self._lost(error)
+        if self.tether is not None:
+            self.tether.beat(drive.torque_on)
         self.tick, self.off = loop.tick, drive.powered_off_confirmed
         self.joints.send(joints)
         self.applied.send(applied)
@@ -208,26 +235,40 @@ class Driver:
         try:
             drive = loop.lapse(self.permits.latest())
         except PortError as error:
-            self.wire.lost(error)
-            return self._without()
+            return self._lost(error)
         if drive is not None:
             self.drive.send(drive)
 
+    def _unrescued(self) -> bool:
+        return self.tether is not None and self.tether.lost
+
+    def _lost(self, error: PortError) -> None:
+        if self.tether is not None:
+            self.tether.drop()
+        self.wire.lost(error)
+        self._without()
+
     def _without(self) -> None:
+        if self.tether is not None:
+            self.tether.beat(False)
         self.off = self.node.stopping  # nobody can be told to power down: the servos' watchdogs do it
         late = self.node.lateness
         self.drive.send(
             Drive(
                 tick=self.tick, gate_open=False, torque_on=False, powered_off_confirmed=False, late_us=late.late_us[-1],
                 cycle_us=0.0, overruns=late.overruns, frame_errors=0, stop="", present=False,
+                unrescued=self._unrescued(),
             )
         )  # fmt: skip
 
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "servos")
+    tether = Tether(node.bus.directory, node.clock)
+    if not tether.greet(RESCUE_S + node.run.robot.stop_damp_s):
+        node.say("no rescue: should this driver die, the servos' own watchdog alone stops the motors")
     try:
-        driver = Driver(node)
+        driver = Driver(node, tether)
     except (PortError, ValueError) as error:
         return node.refuse(error)
     node.pace(20)
@@ -236,6 +277,7 @@ def main(argv: list[str]) -> int:
     finally:
         np.savez(node.directory / "timing.npz", late_us=np.asarray(node.lateness.late_us), cycle_us=driver.cycles_us)
     driver.wire.close()
+    tether.close()
     node.close()
     return 0
 

@@ -14,7 +14,8 @@ from robotrl.drivers.imu import WitImu
 from robotrl.drivers.port import MemoryPort
 from robotrl.nodes import imu
 from robotrl.nodes.epoch import EpochFile
-from robotrl.nodes.guard import Sentry, logged
+from robotrl.nodes.guard import Sentry
+from robotrl.nodes.vigil import logged
 from robotrl.sim.faults import Fault, Saturate
 
 T = 20_000_000
@@ -170,6 +171,30 @@ def test_one_unread_cycle_after_the_motors_are_off_is_no_lockout_but_half_a_seco
     world.step(5)
     world.drive = {"powered_off_confirmed": False}
     assert world.step(27) == "LOCKOUT" and "stop_unconfirmed" in world.shown.causes
+
+
+def test_a_servo_that_answers_and_obeys_no_stop_is_lockout_at_once():
+    world = World().run()
+    world.press("stop")
+    world.press("disable")
+    world.drive = {"powered_off_confirmed": False, "disobeyed": True}
+    assert world.step() == "LOCKOUT" and "stop_unconfirmed" in world.shown.causes and "CUT POWER" in world.shown.note
+
+
+def test_without_a_rescue_nothing_begins_and_what_has_begun_is_warned_of():
+    world = World()
+    world.drive = {"unrescued": True}
+    assert world.step(50) == "CHECK"
+    world.press("clear")
+    world.step(200)
+    assert "rescue" in world.shown.note
+    world.drive = {}
+    assert world.step(5) == "READY"
+    world = World().run()
+    world.drive = {"unrescued": True}
+    assert world.step(50) == "RUN" and "rescue_gone" in world.shown.causes
+    world.drive = {}
+    assert world.step() == "RUN" and "rescue_gone" not in world.shown.causes
 
 
 def test_a_driver_that_is_being_started_again_is_given_time_to_confirm():

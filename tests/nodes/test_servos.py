@@ -10,7 +10,7 @@ import pytest
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
 from robotrl.drivers.chain import Chain
-from robotrl.drivers.port import DeviceError
+from robotrl.drivers.port import DeviceError, PortError
 from robotrl.messages import Action, Drive, Permit
 from robotrl.node import Lateness, Node
 from robotrl.nodes import servos
@@ -112,7 +112,7 @@ class VirtualNode(Node):
     """The servo driver's node, its own period kept on virtual time; a bus on which the guard alone is heard."""
 
     def __init__(self, times, ends):
-        self.run, self.clock, self.stopping, self.ends = Run(), LockstepClock(), False, ends
+        self.run, self.clock, self.stopping, self.ends, self.source = Run(), LockstepClock(), False, ends, "servos"
         self.lateness, self._paced, self._spin, self.due = Lateness(array("d"), 0), True, False, 0
         self.bus, self.told, self.guard = self, {}, Mortal(times, self.clock)
 
@@ -197,3 +197,142 @@ def test_a_permit_that_comes_late_but_in_time_keeps_the_gate_open(monkeypatch, w
     targets, damped, _ = drive_on(times, times[-1] + 50 * MS, monkeypatch, wire_reader)
     assert damped[0] > times[-1] + 60 * MS, "only at the end"
     assert len(targets) > 10 and {b - a for a, b in pairwise(targets)} == {20 * MS}
+
+
+def obstinate(rig, servo):
+    """From now on this servo (index) answers and obeys no stop."""
+    obey = rig.twin.bus.bank.obey
+    rig.twin.bus.bank.obey = lambda index, mode, row: None if index == servo and not mode else obey(index, mode, row)
+
+
+def powered(rig):
+    rig.cycle("READY", torque=False)
+    for _ in range(3):
+        rig.cycle("HOLD")
+
+
+def test_a_servo_that_obeys_no_stop_is_told_with_all_others_after_three_tries_and_then_told_of(rig, wire_tap):
+    powered(rig)
+    obstinate(rig, 2)
+    rig.twin.wires["servos"].add(wire_tap)
+    told = []
+    while not told or told[-1][0].stop != "off" or len(told) < 40:
+        drive = rig.cycle("RELAX", torque=False)[2]
+        told.append((drive, wire_tap.read().stopped))
+    off = [(drive.disobeyed, stopped) for drive, stopped in told if drive.stop == "off"]
+    each, all_of_them = set(range(1, 9)), {0x7F}
+    assert off[:5] == [(False, each)] * 3 + [(False, all_of_them), (True, all_of_them)]
+    assert all(said == (True, all_of_them) for said in off[5:]) and not any(d.powered_off_confirmed for d, _ in told)
+
+
+def test_a_mute_servo_cannot_be_said_to_disobey(rig, wire_tap):
+    powered(rig)
+    rig.twin.wires["servos"].add(Mute(3), 1.0)
+    rig.twin.wires["servos"].add(wire_tap)
+    told = [rig.cycle("RELAX", torque=False)[2] for _ in range(60)]
+    assert 0x7F in wire_tap.read().stopped, "the others hear it"
+    assert not any(d.disobeyed for d in told) and told[-1].powered_off_confirmed
+
+
+def moves(rig, seq, missed=None):
+    """A cycle in RUN with an action that moves a little; who wrote."""
+    rig.twin.advance(PERIOD_S)
+    now = rig.clock.now()
+    permit = Permit(source="guard", t=now, state="RUN", epoch=999, holder="policy", torque=True)
+    target = tuple(p + 0.01 for p in rig.loop.chain.read(-1).position)
+    action = Action(source="policy", seq=seq, t=now, valid_ns=10**9, epoch=999, tick=0, target=target)
+    return rig.loop.cycle(permit, action)[1].writer
+
+
+def test_the_goal_is_held_in_the_very_cycle_in_which_a_servo_is_seen_to_fail(rig):
+    powered(rig)
+    assert [moves(rig, seq) for seq in (1, 2)] == ["policy"] * 2
+    rig.twin.command({"fault": "trip", "servo": 4, "code": 38})
+    assert moves(rig, 3) == "hold"
+
+
+def test_a_servo_that_misses_is_borne_twice_and_the_third_time_the_goal_is_held(rig, monkeypatch):
+    powered(rig)
+    rig.loop.chain.read(-1)
+    rig.twin.wires["servos"].add(Mute(4))
+    read = rig.loop.chain.read  # `moves` reads once more in each cycle
+    monkeypatch.setattr(rig.loop.chain, "read", lambda tick: read(tick) if tick >= 0 else rig.loop._last[0])
+    assert [moves(rig, seq) for seq in (1, 2, 3)] == ["policy", "policy", "hold"]
+
+
+class Line:
+    """A tether that keeps what the driver tells it."""
+
+    def __init__(self, lost=False):
+        self.lost, self.told = lost, []
+
+    def give(self, port, checked):
+        self.told.append("port")
+
+    def beat(self, torque_on):
+        self.told.append("on" if torque_on else "off")
+
+    def drop(self):
+        self.told.append("drop")
+
+    def done(self):
+        self.told.append("done")
+
+
+class Numbered:
+    """A port in memory that has a file descriptor's number, as a real one."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def __getattr__(self, name):
+        return getattr(self.port, name)
+
+    def fileno(self):
+        return 99
+
+
+def driven(monkeypatch, line, faults=()):
+    """A driver with a tether, powered for a while, then told to end."""
+    times = [k * 20 * MS for k in range(9)]
+    node = VirtualNode(times, 300 * MS)
+    twin = Twin(node.run, 0, node.clock)
+    monkeypatch.setattr(servos, "SerialPort", lambda *_: Numbered(twin.ports()["servos"]))
+    driver = Driver(node, line)
+    for fault in faults:
+        twin.wires["servos"].add(fault)
+    driver.serve()
+    twin.close()
+    return line.told, node.told["drive"].messages
+
+
+def test_the_rescue_is_told_in_time_what_it_must_know(monkeypatch):
+    told, drives = driven(monkeypatch, Line())
+    assert told[0] == "port" and told[-1] == "done" and told[-2] == "off"
+    beats = [drive.torque_on for drive in drives if drive.t]
+    assert told[1:-1].count("on") >= 6 and told.count("off") >= 3 and len(told) - 2 <= len(beats)
+    assert not any(drive.unrescued for drive in drives)
+
+
+def test_without_a_rescue_it_is_said_in_every_period(monkeypatch):
+    _, drives = driven(monkeypatch, Line(lost=True))
+    assert all(drive.unrescued for drive in drives)
+
+
+class Gone(Fault):
+    """The adapter is pulled when the driver has written so often."""
+
+    def __init__(self, writes):
+        self.left = writes
+
+    def inward(self, data):
+        self.left -= 1
+        if self.left < 0:
+            raise PortError("pulled; plug it in")
+        return data
+
+
+def test_a_port_that_is_lost_is_taken_back_from_the_rescue_before_it_is_closed_and_its_end_is_not_called_done(monkeypatch):
+    told, drives = driven(monkeypatch, Line(), [Gone(12)])
+    assert told.count("drop") == 1 and "on" not in told[told.index("drop") :]
+    assert not drives[-1].present

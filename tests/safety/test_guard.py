@@ -50,6 +50,7 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "reset_silent": ({"action_age_s": 0.6}, "HOLD", "RESET"),
     "tracker_dead": ({"tracker_dead": True}, "HOLD", "HOLD RUN"),
     "learner_gone": ({"learner_gone": True}, "WARN", ALL),
+    "rescue_gone": ({"rescue_gone": True}, "WARN", ALL),
     "policy_dead": ({"policy_dead": True}, "HOLD", "HOLD RUN"),
     "reset_dead": ({"reset_dead": True}, "HOLD", "HOLD RESET"),
     "driver_silent": ({"drive_age_s": 0.061}, "PSTOP", ALL),
@@ -69,7 +70,7 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
 OWN = {"guard_restart", "session_over", "pstop_long", "reset_failed"}  # each has its own test below
 BY_BUDGET = {"tilt", "episode_fall", "action_stale", "overrun"}
 AUTO = {"frame_errors", "tracker_gone", "action_stale", "reset_silent", "policy_dead", "reset_dead", "overrun"}
-AUTO |= {"tracker_dead", "operator_absent", "temp_warning", "learner_gone"}
+AUTO |= {"tracker_dead", "operator_absent", "temp_warning", "learner_gone", "rescue_gone"}
 ORDER = ["NONE", "WARN", "HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"]
 
 

@@ -1,0 +1,256 @@
+"""The rescue: stops the motors when the servo driver has died, or hangs and was therefore killed. Started before the driver.
+
+It holds a copy of the driver's open port and writes nothing on it until the kernel says that the driver is gone (pidfd): two
+writers there never are. Then the robot's stop profile: damp, then off, read back. It needs neither guard nor manager nor bus to
+be alive, and imports neither them nor anything that takes long. What it has to say goes to its log, and from there to the person.
+
+A driver that is silent for twice the servos' own watchdog is killed: by then they have stopped themselves, and it was no use.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from robotrl import rundir
+from robotrl.clock import Clock, WallClock
+from robotrl.config import Robot
+from robotrl.drivers.chain import Chain
+from robotrl.drivers.port import OpenPort, PortError
+from robotrl.nodes.tether import CHECKED, DONE, DROP, HELD, NAME, OFF, ON, PORT, READY
+from robotrl.realtime import real_time
+
+PRIORITY = 20  # the driver's, whose place it takes
+STEP_S = 0.02
+IDLE_MS = 200
+TRIES = 3  # stops that are not read back; then all servos at once are told, and a person (safety facts, row 63)
+INSIST_S = 1.0  # for which it goes on telling them
+DIE_S = 1.0  # for a driver that was killed to be gone: then it hangs in the kernel
+CUT_OFF = b"!\n"  # ends what the driver was writing when it died: no number, so the adapter refuses the line
+CUT_POWER = "CUT POWER: the motors did not confirm that they are off"
+
+
+def say(what: str) -> None:
+    print(f"rescue: {what}", file=sys.stderr, flush=True)
+
+
+@dataclass
+class Outcome:
+    """What a rescue came to."""
+
+    confirmed: bool  # every motor read back as off
+    seconds: float
+    why: str = ""
+
+
+def stop_motors(robot: Robot, chain: Chain, clock: Clock, torque_on: bool, tell: Callable[[str], None]) -> Outcome:
+    """The stop profile on a bus that is ours: damped for `stop_damp_s` if torque was on, then off until it is read back.
+
+    After TRIES stops without that every servo on the bus is told at once, `tell` gets the call to cut the power, and it goes on
+    for INSIST_S.
+    """
+    began = clock.now()
+    due = began
+
+    def passed() -> float:
+        return (clock.now() - began) * 1e-9
+
+    def step() -> None:
+        nonlocal due
+        due += int(STEP_S * 1e9)
+        clock.sleep_until(due)
+
+    try:
+        while torque_on and passed() < robot.stop_damp_s:
+            chain.damp()
+            chain.read(-1)  # it takes the adapter's answers off the line
+            step()
+        for tries in range(TRIES + int(INSIST_S / STEP_S)):
+            chain.stop() if tries < TRIES else chain.stop_all()
+            if chain.confirmed_off():
+                return Outcome(True, passed())
+            if tries == TRIES:
+                tell(CUT_POWER)
+            step()
+    except PortError as error:
+        return Outcome(False, passed(), str(error))
+    return Outcome(False, passed(), CUT_POWER)
+
+
+class Ward:
+    """The driver's process, as the other end of the tether shows it."""
+
+    def __init__(self, line: socket.socket, robot: Robot, clock: Clock, polls: int) -> None:
+        self.line, self._robot, self._clock, self._polls = line, robot, clock, polls
+        self.pidfd = self._fd = -1
+        self.chain: Chain | None = None
+        self.port: OpenPort | None = None
+        self.torque_on = self.ended = False
+        self._silent: int | None = None  # polls without a word; None until the first beat with this port
+        self._answer(READY)
+
+    def hear(self) -> None:
+        """Take what the driver has said; no waiting."""
+        while not self.ended:
+            try:
+                word, fds, _, _ = socket.recv_fds(self.line, 64, 4)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:  # it died before it had read our last echo; told once, what it had said comes after
+                continue
+            if word.startswith(PORT) and len(fds) == 2:
+                self._take(fds[0], fds[1], word.endswith(CHECKED))
+                continue
+            for fd in fds:
+                os.close(fd)
+            if word in (ON, OFF):
+                self.torque_on = word == ON
+                self._silent = 0 if self.port is not None else None
+                self._answer(HELD if self.port is not None else READY)
+            elif word in (DROP, DONE):
+                self._drop()
+            elif not word:  # the line is closed: by its death, or it would be a driver that says nothing any more
+                self.ended, self._silent = True, 0 if self.port is not None else None
+
+    def hangs(self) -> bool:
+        """To be asked once a poll: the driver has a port and has said nothing in so many of them.
+
+        Polls, not time: in a machine that was paused as a whole nobody is late.
+        """
+        if self._silent is not None:
+            self._silent += 1
+        return self._silent is not None and self._silent > self._polls
+
+    def _take(self, port: int, pidfd: int, checked: bool) -> None:
+        self._drop()
+        os.set_blocking(port, False)
+        self._fd, self.pidfd = port, pidfd
+        self.port = OpenPort(self._robot.servos.port, port, self._clock)
+        self.chain = Chain(self.port, self._robot.servos, self._clock, checked)
+
+    def _drop(self) -> None:
+        """Let go of the port: the driver, which is alive, takes its lock off by itself."""
+        for fd in (self._fd, self.pidfd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self.pidfd = -1
+        self.port = self.chain = self._silent = None
+
+    def _answer(self, word: bytes) -> None:
+        try:
+            self.line.send(word)
+        except OSError:
+            pass  # gone, which its end will say, or too slow to be told
+
+    def release(self) -> None:
+        """Give the port back for the driver, which is dead: whoever opens it next may have it."""
+        if self.port is not None:
+            self.port.close()
+            self._fd = -1
+        self._drop()
+
+    def close(self) -> None:
+        self._drop()
+        self.line.close()
+
+
+class Rescue:
+    """Waits for a driver, watches it until it ends, stops the motors where it left them on; then for the next one."""
+
+    def __init__(self, robot: Robot, directory: Path, clock: Clock, period_s: float) -> None:
+        """`directory`: where the bus's sockets are. OSError when no socket can be made there."""
+        self._robot, self._clock = robot, clock
+        self.stopping = False
+        self._polls = round(max(2 * robot.servos.watchdog_s, 5 * period_s) / STEP_S)
+        path = directory / NAME
+        path.unlink(missing_ok=True)  # of a rescue that was killed
+        self._door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._door.bind(str(path))
+        self._door.listen(4)
+
+    def serve(self) -> None:
+        """Until told to end or the manager is gone; and then still until the driver has ended."""
+        while not self._over():
+            if select.select([self._door], [], [], IDLE_MS * 1e-3)[0]:
+                line, _ = self._door.accept()
+                line.setblocking(False)
+                ward = Ward(line, self._robot, self._clock, self._polls)
+                try:
+                    self._watch(ward)
+                finally:
+                    ward.close()
+        self._door.close()
+
+    def _over(self) -> bool:
+        if not self.stopping and not os.isatty(0) and select.select([0], [], [], 0)[0]:
+            self.stopping = os.read(0, 4096) == b""
+        return self.stopping
+
+    def _watch(self, ward: Ward) -> None:
+        while True:
+            fds = [fd for fd in (ward.pidfd, ward.line.fileno() if not ward.ended else -1) if fd >= 0]
+            ready = select.select(fds, [], [], STEP_S)[0]
+            gone = ward.pidfd in ready
+            ward.hear()  # its last words too, when it is gone: whether torque was on, or that all was done
+            if ward.port is None and (ward.ended or self._over()):
+                return
+            if gone and ward.port is not None:
+                return self._save(ward)
+            if not ready and ward.hangs():
+                self._kill(ward)
+
+    def _kill(self, ward: Ward) -> None:
+        say("the servo driver is silent and holds the motors' port: it is killed")
+        signal.pidfd_send_signal(ward.pidfd, signal.SIGKILL)
+        if not select.select([ward.pidfd], [], [], DIE_S)[0]:
+            say("CUT POWER: the servo driver hangs in the kernel, and nobody else may write to the motors")
+            select.select([ward.pidfd], [], [])
+
+    def _save(self, ward: Ward) -> None:
+        assert ward.port is not None and ward.chain is not None
+        began = time.monotonic_ns()
+        ward.port.forget()
+        try:
+            ward.port.write(CUT_OFF)
+        except PortError:
+            pass  # the next write says it
+        outcome = stop_motors(self._robot, ward.chain, self._clock, ward.torque_on, say)
+        how = "read back as off" if outcome.confirmed else f"not confirmed to be off: {outcome.why}"
+        was = "on" if ward.torque_on else "off"
+        say(f"the servo driver died with torque {was}; the motors are {how} ({(time.monotonic_ns() - began) * 1e-9:.2f} s)")
+        ward.release()
+
+
+def main(argv: list[str]) -> int:
+    directory = Path(argv[0])
+    run = rundir.load(directory)
+    try:
+        rescue = Rescue(run.robot, rundir.bus_directory(directory), WallClock(), 1.0 / run.task.rate_hz)
+    except OSError as error:
+        print(f"{rundir.bus_directory(directory)}: no rescue: {error.strerror}; is the run live?", file=sys.stderr)
+        return 2
+
+    def end(*_: object) -> None:
+        rescue.stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    if run.real_time and (refused := real_time(PRIORITY, lock=True)):
+        say(refused)
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # nothing here makes cycles
+    rescue.serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

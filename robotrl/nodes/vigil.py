@@ -1,0 +1,93 @@
+"""The guard's process: streams in, a judgement once a period and at once for a stop, the permit out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robotrl import messages as m
+from robotrl.bus import Subscriber
+from robotrl.node import Node
+from robotrl.nodes.lifeline import Lifeline
+
+if TYPE_CHECKING:
+    from robotrl.nodes.guard import Sentry
+
+PERIOD_NS = 20_000_000
+EARLY_NS = 2_000_000  # before the next period: no more waiting for a key, whose timer has but milliseconds
+LATE_NS = 200_000_000  # a guard that was silent for so long, torque on, has slept through the stop that its silence was
+LINGER_NS = 500_000_000  # for which a guard whose manager is gone still holds its PSTOP
+NEVER = -1
+STREAMS = ("joints", "applied", "drive", "imu", "pose", "operator", "process", "episode_end", "reset", "beat")
+
+
+class Vigil:
+    """One life of the guard on the bus. It listens for `listen_ns` at most before it judges: silence would be taken for deaths,
+    and the gate is shut. Without its manager it stops the robot, says so for a while, and falls silent: that shuts the gate too.
+    """
+
+    def __init__(self, node: Node, sentry: Sentry, listen_ns: int) -> None:
+        self._node, self._sentry, self._clock = node, sentry, node.clock
+        self._streams = [node.bus.subscriber(topic) for topic in STREAMS]
+        self._operator = self._streams[STREAMS.index("operator")]
+        self._permits, self._shown, self._causes = (node.bus.publisher(topic) for topic in ("permit", "guard", "cause"))
+        self._last: tuple[str, tuple[str, ...]] = ("", ())
+        self._console = Lifeline()
+        self._alone_since, self._listen_until = NEVER, node.clock.now() + listen_ns
+        self._judged, self._torque = NEVER, False
+
+    def serve(self) -> bool:
+        """Until told to end, or alone for long enough. False: it was stopped and went on, and must be started anew."""
+        for _ in self._node.every(PERIOD_NS, self._ended):
+            self._hear(*self._streams)
+            self._look_after_the_others()
+            now = self._clock.now()
+            if self._torque and now - self._judged > LATE_NS:  # as before it must not go on: torque would come back by itself
+                return False
+            if now < self._listen_until and not self._sentry.informed():
+                continue
+            self._judge()
+            while (left := self._node.due - self._clock.now() - EARLY_NS) > 0:
+                if not self._node.bus.wait([self._operator], left * 1e-9):
+                    break
+                if self._hear(self._operator):  # a stop does not wait for the next period
+                    self._judge()
+                    break  # once: others rely on the period
+        return True
+
+    def _ended(self) -> bool:
+        alone = self._alone_since != NEVER and self._clock.now() - self._alone_since > LINGER_NS
+        return self._node.stopping or alone
+
+    def _hear(self, *streams: Subscriber) -> bool:
+        """Take what has come; whether a stop was among it."""
+        stop = False
+        for message in (message for stream in streams for message in stream.drain()):
+            self._sentry.hear(message, self._clock.now())
+            if isinstance(message, m.Operator):
+                self._console.hear(message)
+                stop = stop or message.command == "stop"
+        return stop
+
+    def _look_after_the_others(self) -> None:
+        if self._console.ended():
+            self._sentry.hear(m.Process(source="guard", name="console", pid=0, event="died"), self._clock.now())
+        if self._alone_since == NEVER and self._node.orphaned():
+            self._alone_since = self._clock.now()
+            self._sentry.hear(m.Process(source="manager", name="manager", pid=0, event="died"), self._alone_since)
+
+    def _judge(self) -> None:
+        self._judged = self._clock.now()
+        permit, state = self._sentry.step(self._judged)
+        self._torque = permit.torque
+        self._permits.send(permit)
+        self._shown.send(state)
+        if (state.state, state.causes) != self._last:
+            self._last = (state.state, state.causes)
+            self._causes.send(state)
+            print(logged(state), flush=True)
+
+
+def logged(state: m.Guard) -> str:
+    """A line of logs/guard.log: when, the state, what led to it, what stands, what the operator is told."""
+    why = f" <- {state.trigger}" if state.trigger else ""
+    return f"{state.t} {state.state}{why} [{' '.join(state.causes)}] {state.note}"
