@@ -41,6 +41,7 @@ def published(source: str) -> set[str]:
 
 def test_what_nodes_publish_is_what_the_table_says():
     found = {(topic, name) for name, path in NODES.items() for topic in published(path.read_text())}
+    found |= {(topic, "guard") for topic in published((ROOT / "robotrl" / "nodes" / "vigil.py").read_text())}
     found |= {("beat", name) for name in _BEATERS}
     assert found == {(topic, source) for topic, entry in TOPICS.items() for source in entry.sources}
 
