@@ -25,6 +25,7 @@ CYCLE_NS = 12_000_000  # whole read at most: leaves time to write within a 20 ms
 READS_MAX = 256  # a babbling far end ends the cycle even where the clock stands still
 JUMP_S = 0.05  # no joint gets farther than 1.5 x the velocity limit in this time (row 4)
 UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three misses stop the robot (row 1)
+ASKS = 3  # of a configuration value in the handshake
 ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
 SILENT = "does not answer; check its id, cable and power"
 TAU = math.tau
@@ -197,7 +198,12 @@ class Chain:
             complaints.append(f"mode {mode}, fault {fault}; find the cause, then clear it")
         console = self._console(self._servos.ids[i])
         for name, want in self.settings().items():
-            if not same(got := console.get(name), want):
+            got = console.get(name)
+            for _ in range(ASKS - 1):  # on a busy machine an answer may come too late
+                got = console.get(name) if math.isnan(got) else got
+            if math.isnan(got):
+                complaints.append(f"{name} is not answered; check cable and firmware")
+            elif not same(got, want):
                 complaints.append(f"{name} is {got:.6g}, not {want:.6g}; configure it again")
         return complaints
 
