@@ -17,10 +17,8 @@ from robotrl.topics import TOPICS
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("servos", "guard", "policy", "learner", "reset", "imu", "tracker", "console")
 NODES = {
-    **{
-        name: ROOT / "robotrl" / "nodes" / f"{name}.py"
-        for name in ("servos", "guard", "policy", "learner", "reset", "imu", "tracker")
-    },
+    **{name: ROOT / "robotrl" / "nodes" / f"{name}.py" for name in ("servos", "policy", "learner", "reset", "imu", "tracker")},
+    "guard": ROOT / "robotrl" / "nodes" / "vigil.py",
     "console": ROOT / "robotrl" / "nodes" / "console.py",
     "manager": ROOT / "robotrl" / "processes.py",
 }
