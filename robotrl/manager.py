@@ -12,31 +12,19 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import shutil
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from robotrl import config, keyring, rundir
 from robotrl.complaint import command
-from robotrl.messages import Episode, Guard
 from robotrl.notify import Notify
 from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess
 from robotrl.replaycheck import counted, told
-
-SAY_EVERY_S = 5.0
-SAME_EVERY_S = 60.0  # when nothing has changed
-GRACE_S = 1.0  # after the twin's death: for the guard to say what it makes of it
-WAITS = {  # what a state waits for, in the words of the operator's keys
-    "READY": "torque is off; at the console: e enables",
-    "HOLD": "standing still; at the console: r runs, R resets",
-    "PSTOP": "stopped and held; at the console: c clears",
-    "RELAX": "stopped, torque off; at the console: c clears",
-}
-FORGIVEN = frozenset(("tilt", "episode_fall"))  # a robot that learns to walk falls: counted, not announced
+from robotrl.watch import Watch
 
 
 def with_ports(run: config.Run, ports: dict[str, str]) -> config.Run:
@@ -77,34 +65,75 @@ def main(argv: list[str]) -> int:
     if run.network.listen:
         keyring.load(Path(run.network.keys).expanduser())  # a complaint comes before anything is started
     if not args.sim:
-        from robotrl.doctor import preflight
-
-        missing = preflight(run, records=args.calibration)
-        for row in missing:
-            print(f"missing: {row}", file=sys.stderr)
-        if missing:
-            print(f"robotrl run: {len(missing)} missing; nothing has moved", file=sys.stderr)
+        ready = looked_over(run, args.calibration)
+        if ready is None:
             return 2
-        from robotrl.calibration.store import calibrated
-
-        run = dataclasses.replace(run, robot=calibrated(run.robot, args.calibration))
+        run = ready
     from robotrl.nodes.learner import demonstrations
 
     demonstrations(run)  # a complaint comes before anything is written or moves
-    return operate(run, args, overrides)
+    directory = rundir.create(run, args.out, "wall", args.sim)
+    return operate(run, directory, args.seconds, as_json=args.json)
 
 
-def operate(run: config.Run, args: argparse.Namespace, overrides: list[str]) -> int:
-    """Bring the processes up, watch them until the run ends, bring them down."""
-    end, notify = Ending(), Notify()
-    directory = rundir.create(run, args.out, "wall")
-    (directory / "logs").mkdir()
+def looked_over(run: config.Run, records: Path | None) -> config.Run | None:
+    """The run with the robot's calibration, or None when something is missing, which is said."""
+    from robotrl.doctor import preflight
+
+    missing = preflight(run, records=records)
+    for row in missing:
+        print(f"missing: {row}", file=sys.stderr)
+    if missing:
+        print(f"robotrl run: {len(missing)} missing; nothing has moved", file=sys.stderr)
+        return None
+    from robotrl.calibration.store import calibrated
+
+    return dataclasses.replace(run, robot=calibrated(run.robot, records))
+
+
+def resume(directory: Path, steps: int | None, seconds: float, calibration: Path | None, *, as_json: bool) -> int:
+    """Go on with a run on the wall clock that ended or died: the same processes on the same directory.
+
+    Policy and learner go on by themselves, from the replay and the newest whole checkpoint. RunError, CheckpointError or
+    ReplayError, and nothing is started, when the run is alive, has done all its steps, or cannot be gone on from.
+    """
+    from robotrl.checkpoint import newest
+    from robotrl.replay import Replay
+
+    run = rundir.load(directory)
+    os.close(rundir.hold(directory))
+    replay = Replay.open(directory / "replay")
+    done = replay.count
+    replay.close()
+    wanted = steps or run.steps
+    if done >= wanted:
+        raise rundir.RunError(f"{directory}: all {wanted} steps are done; ask for more: --steps {2 * done}")
+    if newest(directory) is None and (directory / "weights" / "policy.safetensors").is_file():
+        print(f"{directory}: no checkpoint yet; the learner begins anew, on all {done} transitions", flush=True)
+    if wanted > run.agent.capacity:
+        raise rundir.RunError(f"{directory}: its replay holds {run.agent.capacity} transitions; ask for fewer --steps")
+    run = dataclasses.replace(run, steps=wanted)
+    if not rundir.kind(directory)[1]:
+        ready = looked_over(run, calibration)
+        if ready is None:
+            return 2
+        run = ready
+    rundir.amend(directory, run)
+    print(f"goes on after {done} transitions", flush=True)
+    return operate(run, directory, seconds, as_json=as_json, begun=done)
+
+
+def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, begun: int = 0) -> int:
+    """Bring the processes up, watch them until the run ends, bring them down. `begun`: transitions there are already."""
+    end, notify, held = Ending(), Notify(), rundir.hold(directory)
+    sim = rundir.kind(directory)[1]
+    (directory / "logs").mkdir(exist_ok=True)
     sockets = Path(tempfile.mkdtemp(prefix="robotrl-"))  # 0700; short, since a socket's path holds 107 characters
     twin = manager = None
     code = 0
     try:
-        if args.sim:
-            twin = TwinProcess(args.run, overrides, run.seed, directory / "logs" / "twin.log")
+        if sim:
+            twin = TwinProcess(directory, run.seed + begun)
             run = with_ports(run, twin.ports)
             rundir.amend(directory, run)
         rundir.write_json(directory / "bus.json", {"directory": str(sockets)})
@@ -119,12 +148,13 @@ def operate(run: config.Run, args: argparse.Namespace, overrides: list[str]) -> 
         print(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else
               f"now attach the operator's terminal: bash launch/supervise.sh {directory}"), flush=True)  # fmt: skip
         notify.ready()
-        Watch(manager, run, twin, args.seconds, end, attended=not scripted, alive=notify.alive).run()
+        Watch(manager, run, twin, seconds, end, attended=not scripted, alive=notify.alive).run()
     except GaveUp as reason:
         print(f"robotrl run: {reason}", file=sys.stderr, flush=True)
         code = reason.code
-    except config.ConfigError:  # the twin did not start: nothing was, and nothing is worth keeping
-        shutil.rmtree(directory)
+    except config.ConfigError:  # the twin did not start
+        if nothing_in(directory):
+            shutil.rmtree(directory)
         raise
     finally:
         notify.ending()
@@ -137,12 +167,13 @@ def operate(run: config.Run, args: argparse.Namespace, overrides: list[str]) -> 
         if twin is not None:
             twin.close()
         shutil.rmtree(sockets, ignore_errors=True)
+        os.close(held)
     if code == 2 and nothing_in(directory):  # refused before it began, for a reason that was said
         shutil.rmtree(directory)
         return code
     counts = counted(directory) if (directory / "replay" / "header.json").is_file() else {}
     report(directory, counts)
-    if args.json:
+    if as_json:
         print(json.dumps({"run_dir": str(directory), "exit_code": code, **counts}))
     return code
 
@@ -168,106 +199,6 @@ class Ending:
 
     def _ask(self, *_: object) -> None:
         self.asked = True
-
-
-class Watch:
-    """Follows a run until it ends: starts again who died, and tells the person what happens."""
-
-    def __init__(
-        self, manager: Manager, run: config.Run, twin: TwinProcess | None, seconds: float, end: Ending, attended: bool = False,
-        alive: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
-        """`attended`: a person is at the console, not the script. `alive`: called more than ten times a second."""
-        self.alive = alive
-        self.held_up = twin if attended else None
-        self.manager, self.wanted, self.twin, self.seconds, self.end = manager, run.steps, twin, seconds, end
-        self.episode, self.causes = manager.bus.subscriber("episode"), manager.bus.subscriber("cause")
-        self.started = time.monotonic()
-        self._due = SAY_EVERY_S
-        self._judged: Guard | None = None
-        self._standing: set[str] = set()  # the causes told of
-        self._said = ("", 0.0)  # the last word on how it stands, and when
-
-    def run(self) -> None:
-        """Returns when time is up, all steps are done, or the end was asked for. GaveUp when the run cannot go on."""
-        also = (self.twin.pidfd,) if self.twin is not None else ()
-        while not self.end.asked:
-            self.alive()
-            for line in (*self.manager.watch(0.05, also), *self.manager.heard()):
-                self.tell(line)
-            self._tell_causes()
-            self._hold_up()
-            if self.twin is not None and self.twin.process.poll() is not None:
-                self._await_the_guard()
-                raise GaveUp(f"the twin died (exit code {self.twin.process.returncode}); see logs/twin.log")
-            now, steps = time.monotonic() - self.started, self._tell_progress()
-            if (self.seconds and now > self.seconds) or steps >= self.wanted:
-                return
-
-    def tell(self, what: str) -> None:
-        print(f"{time.monotonic() - self.started:6.1f} s  {what}", flush=True)
-
-    def _hold_up(self) -> None:
-        """While its torque is off the twin hangs in a stand, where a person is at the console: nobody's hands reach it."""
-        guard = self.manager.guard.latest()
-        if self.held_up is not None and guard is not None and guard.state == "READY":
-            self.held_up.lift()
-
-    def _await_the_guard(self) -> None:
-        until = time.monotonic() + GRACE_S
-        while time.monotonic() < until:
-            self.manager.bus.wait([self.causes], 0.1)
-            self.alive()
-            self._tell_causes()
-
-    def _tell_causes(self) -> None:
-        for guard in self.causes.drain():
-            self._tell_cause(guard)
-        guard = self.manager.guard.latest()
-        # The first `cause` of a guard that was started again reaches nobody.
-        if guard is not None and (self._judged is None or guard.boot != self._judged.boot):
-            self._tell_cause(guard)
-
-    def _tell_cause(self, guard: Guard) -> None:
-        """What unforeseen thing came, once, and where it led; and that it is over."""
-        before, self._judged = self._judged, guard
-        if guard.state in ("BOOT", "CHECK"):  # what is not there yet at the start is no news
-            return
-        causes = {c for c in guard.causes if c not in FORGIVEN or not guard.session}
-        causes -= {"console_silent"} if "console_dead" in causes else set()  # the dead are silent
-        came, gone = [c for c in guard.causes if c in causes - self._standing], sorted(self._standing - causes)
-        self._standing = causes
-        if came:
-            # The note is that of the most severe.
-            self.tell(f"{guard.state:<8} {' '.join(came)}" + (f": {guard.note}" if guard.causes[0] in came else ""))
-            if "reset_failed" in came and self.held_up is not None:
-                self.tell("the twin is set on its feet while its torque is off: at the console c, d, e, then R")
-        elif gone:
-            self.tell(f"{guard.state:<8} {' '.join(gone)} is over")
-        elif causes and guard.state in ("PSTOP", "LOCKOUT") and (before is None or before.state != guard.state):
-            self.tell(f"{guard.state:<8} {guard.trigger}")
-
-    def _tell_progress(self) -> int:
-        """Now and then how it stands; returns the transitions so far."""
-        episode, guard = self.episode.latest(), self.manager.guard.latest()
-        now = time.monotonic() - self.started
-        if now >= self._due and guard is not None:
-            self._due = now + SAY_EVERY_S
-            how = f"{guard.state:<8} {standing(guard, episode, self.wanted)}"
-            if how != self._said[0] or now >= self._said[1] + SAME_EVERY_S:
-                self._said = (how, now)
-                self.tell(how)
-        return episode.transitions if episode is not None else 0
-
-
-def standing(guard: Guard, episode: Episode | None, wanted: int) -> str:
-    """How far the run is, and what it waits for."""
-    steps = f"step {episode.transitions if episode is not None else 0}/{wanted}"
-    if guard.state in WAITS:
-        return f"{steps}  {guard.note or WAITS[guard.state]}"
-    if episode is None or episode.episode < 0:
-        return f"{steps}  {guard.note or 'no episode yet'}"
-    return f"{steps}  episode {episode.episode}  {episode.speed:.2f} m/s"
 
 
 def report(directory: Path, counts: dict[str, int]) -> None:

@@ -201,11 +201,13 @@ def last_line(log: Path, start: int) -> str:
 class TwinProcess:
     """The twin on its ptys, and the pipe by which a scripted operator may lift the robot. It ends with the last that holds it."""
 
-    def __init__(self, run_file: Path, overrides: list[str], seed: int, log: Path) -> None:
+    def __init__(self, directory: Path, seed: int) -> None:
+        """The twin of the run in `directory`; its words go to logs/twin.log there. ConfigError when it does not start."""
         self.read_fd, self.write_fd = os.pipe()
-        sets = [word for item in overrides for word in ("--set", item)]
-        words = [sys.executable, "-m", "robotrl", "twin", "--run", str(run_file), "--seed", str(seed), "--until-eof", *sets]
+        log = directory / "logs" / "twin.log"
+        words = [sys.executable, "-m", "robotrl", "twin", "--run-dir", str(directory), "--seed", str(seed), "--until-eof"]
         with open(log, "ab") as file:
+            begun = file.tell()
             self.process = subprocess.Popen(
                 words, stdin=self.read_fd, stdout=subprocess.PIPE, stderr=file, text=True, process_group=0
             )
@@ -214,7 +216,7 @@ class TwinProcess:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            said = last_line(log, 0)
+            said = last_line(log, begun)
             self.close()
             raise config.ConfigError(f"the twin did not start: {said or 'it said nothing'}")
         self.ports: dict[str, str] = json.loads(line)

@@ -6,6 +6,7 @@ runs/20261120-131500-walk/
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -22,8 +23,11 @@ class RunError(Complaint):
     """What is wrong with a run directory, where, and what to do; one line."""
 
 
-def create(run: Run, root: Path, clock_kind: str) -> Path:
-    """A new run directory under `root`, named by the time of day (the only use of it in the project)."""
+def create(run: Run, root: Path, clock_kind: str, sim: bool = False) -> Path:
+    """A new run directory under `root`, named by the time of day (the only use of it in the project).
+
+    `clock_kind` is "lockstep" or "wall"; on the wall clock `sim` says that its ports are the twin's.
+    """
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{run.name}"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -33,7 +37,7 @@ def create(run: Run, root: Path, clock_kind: str) -> Path:
                 break
         path.mkdir()
         (path / "weights").mkdir()
-        write_json(path / "run.json", {"clock": clock_kind, "config": to_dict(run), "built_from": provenance()})
+        write_json(path / "run.json", {"clock": clock_kind, "sim": sim, "config": to_dict(run), "built_from": provenance()})
     except OSError as error:
         raise RunError(f"{root}: cannot make a run directory: {error.strerror}; free space or give --out") from None
     return path
@@ -49,6 +53,24 @@ def load(path: Path) -> Run:
         raise RunError(f"{path}: no run directory (no run.json); runs are made under runs/ by launch/rehearse.sh") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{source}: corrupt: {error!r}; the run cannot be read without it, restore it from a copy") from None
+
+
+def kind(path: Path) -> tuple[str, bool]:
+    """Which clock a run is on, "lockstep" or "wall", and whether its ports there are the twin's. RunError as `load`."""
+    load(path)
+    record = json.loads((path / "run.json").read_text())
+    return record.get("clock", ""), record.get("sim", False) is True
+
+
+def hold(path: Path) -> int:
+    """A descriptor that keeps everybody else from holding this run; close it when done. RunError when somebody does."""
+    held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise RunError(f"{path}: this run is alive; attach to it with launch/supervise.sh, or end it first") from None
+    return held
 
 
 def amend(path: Path, run: Run) -> None:

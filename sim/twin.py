@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from robotrl import config
+from robotrl import config, rundir
 from robotrl.clock import Clock, LockstepClock, WallClock
 from robotrl.drivers.port import MemoryPort
 from robotrl.realtime import real_time
@@ -117,6 +117,7 @@ class Twin:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="robotrl twin", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--run", type=Path, help="run file; default: launch/walk.toml")
+    parser.add_argument("--run-dir", type=Path, help="a run's directory, in the place of a run file")
     parser.add_argument("--robot", metavar="NAME", help="robot file in launch/robots; default: the run file's")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any config field")
@@ -146,8 +147,11 @@ def with_robot(run: config.Run, name: str | None, robots: Path) -> config.Run:
 
 def main(argv: list[str]) -> int:
     args = parse(argv)
-    path = run_file(args.run)
-    run = with_robot(config.load(path, [*args.set, f"seed={args.seed}"]), args.robot, path.parent / "robots")
+    if args.run_dir is not None:
+        run = dataclasses.replace(rundir.load(args.run_dir), seed=args.seed)
+    else:
+        path = run_file(args.run)
+        run = with_robot(config.load(path, [*args.set, f"seed={args.seed}"]), args.robot, path.parent / "robots")
     words = os.dup(1)  # where our one line goes: physics prints on descriptor 1 from C
     os.dup2(2, 1)
     twin = Twin(run, run.seed, WallClock())

@@ -17,8 +17,10 @@ CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "rundir", "checkpoint", "kinematics", "observe", "native",
     "roles", "realtime",
 )  # fmt: skip
-TOP = ("manager", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches", "keytool",
-       "installed", "notify")  # fmt: skip
+TOP = (
+    "manager", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches",
+    "keytool", "installed", "notify",
+)  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
     **dict.fromkeys(TOP, "top"),

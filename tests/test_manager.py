@@ -14,9 +14,10 @@ import pytest
 
 from robotrl import processes
 from robotrl.config import Run
-from robotrl.manager import Watch, standing, with_ports
+from robotrl.manager import with_ports
 from robotrl.messages import Guard
 from robotrl.processes import GaveUp, Manager, Spec, last_line
+from robotrl.watch import Watch, standing
 
 BODIES = {
     "stays": "import sys\nprint('stays: here', file=sys.stderr, flush=True)\nsys.stdin.read()",

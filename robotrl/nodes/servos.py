@@ -275,7 +275,11 @@ def main(argv: list[str]) -> int:
     try:
         driver.serve()
     finally:
-        np.savez(node.directory / "timing.npz", late_us=np.asarray(node.lateness.late_us), cycle_us=driver.cycles_us)
+        late, cycles = np.asarray(node.lateness.late_us), np.asarray(driver.cycles_us)
+        if (kept := node.directory / "timing.npz").is_file():  # of the run's lives before this one
+            with np.load(kept) as before:
+                late, cycles = np.concatenate((before["late_us"], late)), np.concatenate((before["cycle_us"], cycles))
+        np.savez(kept, late_us=late, cycle_us=cycles)
     driver.wire.close()
     tether.close()
     node.close()
