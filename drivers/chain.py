@@ -160,10 +160,10 @@ class Chain:
         for servo in self._servos.ids:
             console = self._console(servo)
             for name, want in self.settings().items():
-                if same(console.get(name), want):
+                if same(_asked(console, name), want):
                     continue
                 answer = console.ask(f"conf set {name} {want:.8g}")
-                got = console.get(name)
+                got = _asked(console, name)
                 if not same(got, want):
                     if not answer and math.isnan(got):
                         raise DeviceError(f"{self._who(servo)}: {SILENT}")
@@ -173,18 +173,19 @@ class Chain:
     def check(self) -> list[str]:
         """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing."""
         self._twice.clear()
-        trips = []
+        trips, silent = [], set(range(len(self._servos.ids)))
         for _ in range(5):
             joints = self.read(-1)
             trips.append(self.round_trip_ns)
+            silent -= {i for i, missed in enumerate(joints.missed) if not missed}
         complaints = []
         for i, servo in enumerate(self._servos.ids):
-            if joints.missed[i]:
+            if i in silent:
                 complaints.append(f"{self._who(servo)}: {SILENT}")
             else:
                 complaints += [f"{self._who(servo)}: {what}" for what in self._complaints(i, joints)]
         # The fastest, because a latency timer delays every read and a busy machine only some.
-        if not any(joints.missed) and (trip := min(trips)) > ROUND_TRIP_NS:
+        if not silent and (trip := min(trips)) > ROUND_TRIP_NS:
             where = f"{self._port.name}: {trip / 1e6:.1f} ms a read"
             complaints.append(f"{where}; set the adapter's latency_timer to 1 ms")
         return complaints
@@ -198,10 +199,7 @@ class Chain:
             complaints.append(f"mode {mode}, fault {fault}; find the cause, then clear it")
         console = self._console(self._servos.ids[i])
         for name, want in self.settings().items():
-            got = console.get(name)
-            for _ in range(ASKS - 1):  # on a busy machine an answer may come too late
-                got = console.get(name) if math.isnan(got) else got
-            if math.isnan(got):
+            if math.isnan(got := _asked(console, name)):
                 complaints.append(f"{name} is not answered; check cable and firmware")
             elif not same(got, want):
                 complaints.append(f"{name} is {got:.6g}, not {want:.6g}; configure it again")
@@ -290,3 +288,8 @@ def _senders(ids: Sequence[int], host: int) -> dict[bytes, int]:
     """Which servo an answer comes from: its id in hex, in every way an adapter may write it."""
     forms = (b"%x", b"%X", b"%04x", b"%04X")
     return {form % (servo << 8 | host): i for i, servo in enumerate(ids) for form in forms}
+
+
+def _asked(console: Diagnostic, name: str) -> float:
+    """A configuration value; nan when it was not answered in ASKS tries: on a busy machine one answer may come too late."""
+    return next((got for _ in range(ASKS) if not math.isnan(got := console.get(name))), math.nan)

@@ -9,9 +9,11 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import safetensors
 
 from bench.wall_clock import LIGHT, Live, kills
 from robotrl import checkpoint
@@ -77,6 +79,32 @@ def test_without_the_robot_the_preflight_names_what_is_missing_and_nothing_moves
     assert code == 2 and out == "" and "nothing has moved" in err.splitlines()[-1]
     assert all(line.startswith("missing: ") for line in err.splitlines()[:-1]) and "usb-mjbots_fdcanusb" in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_whose_manager_was_killed_goes_on_and_loses_nothing(live):
+    live.reach("RUN")
+    live.wait(lambda: live.episode.latest() is not None and live.episode.latest().policy_version > 0, 60)
+    words = [sys.executable, "-m", "robotrl", "resume", str(live.directory)]
+    alive = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert alive.returncode == 2 and "this run is alive" in alive.stderr
+    live.process.kill()
+    live.process.wait()
+    until = time.monotonic() + 30
+    while live.left_over() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not live.left_over()
+    rows = Replay.open(live.directory / "replay").count
+    with safetensors.safe_open(live.directory / "weights" / "policy.safetensors", "numpy") as file:
+        version = int(file.metadata()["version"])
+    done = subprocess.run(
+        [*words, "--seconds", "20", "--json"],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and f"goes on after {rows} transitions" in done.stdout, done.stdout + done.stderr
+    after = Replay.open(live.directory / "replay")
+    counts = after.check()
+    assert after.count > rows and not counts["gaps"] and not counts["doubles"]
+    assert after.columns["policy_version"][rows : after.count].min() >= version, "none at random, none with older weights"
 
 
 MUTE = """
