@@ -22,8 +22,10 @@ from robotrl.nodes.wire import Wire
 from robotrl.safety.gate import Gate, Verdict
 from robotrl.safety.limits import legged_limits
 
+STOPPED = 0
 WATCHDOG_MODE, FAULT_MODE = LATCHED_MODES = (11, 1)  # moteus: watchdog time-out and fault leave only by a stop
 POWER_DOWN_NS = 1_000_000_000  # beside the damping, for the motors to read back as off
+STARTING_NS = 200_000_000  # from the first target on, for every servo to have heard it and to leave mode 0
 OFF_EVERY = 5  # cycles between repeated stops while the motors are off: a servo that rebooted hears one soon
 USB_BAUD = 115200  # a USB adapter has no baud rate; something must be said
 
@@ -44,6 +46,7 @@ class ServoLoop:
         self._shown: tuple[str, int, int] | None = None
         self._last: tuple[Joints, Drive] | None = None
         self._on = False
+        self._on_at = 0
         self._armed = False  # torque comes on only by a permit that says so after one that did not: never by a restart
         self._damp_until: int | None = None
         self._nothing = (0,) * n
@@ -53,6 +56,9 @@ class ServoLoop:
         self.tick += 1
         began = self.clock.now()
         joints = self.chain.read(self.tick)
+        if self._dropped_out(joints, began):
+            self._armed = False
+            self.gate.shut()
         self._hear(permit, began)
         verdict = self.gate.decide(self.clock.now(), self._unseen(action), joints.position, joints.missed)
         if verdict.target is not None:
@@ -79,6 +85,12 @@ class ServoLoop:
         stage = self._power_down(now, joints)
         return msgspec.structs.replace(drive, t=now, gate_open=False, torque_on=stage == "damp", stop=stage)
 
+    def _dropped_out(self, joints: Joints, now: int) -> bool:
+        """Does a servo that was driven say that it is stopped? Its power was gone. The next target would start it again, from a
+        goal as old as that, and with nobody expecting it: torque stays off until a person has enabled it (rows 8, 14)."""
+        driven = self._on and now - self._on_at > STARTING_NS
+        return driven and any(mode == STOPPED and not missed for mode, missed in zip(joints.mode, joints.missed, strict=True))
+
     def _hear(self, permit: Permit | None, now: int) -> None:
         if permit is not None:
             self._armed = self._armed or not permit.torque
@@ -95,6 +107,8 @@ class ServoLoop:
     def _write(self, joints: Joints, target: tuple[float, ...]) -> tuple[float, ...]:
         if not self._on and any(mode in LATCHED_MODES for mode in joints.mode):
             self.chain.clear()
+        if not self._on:
+            self._on_at = joints.t
         self._on, self._damp_until = True, None
         return self.chain.write(target)
 
