@@ -56,6 +56,7 @@ class ServoLoop:
         self.tick += 1
         began = self.clock.now()
         joints = self.chain.read(self.tick)
+        self.gate.lapse(began)  # who slept through the end of a permit begins anew, where the joints are (row 22)
         if self._dropped_out(joints, began):
             self._armed = False
             self.gate.shut()

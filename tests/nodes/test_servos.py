@@ -76,6 +76,17 @@ def test_a_driver_that_dies_leaves_the_motors_to_their_watchdog(rig):
     assert rig.modes() == {11}
 
 
+def test_a_driver_that_slept_through_its_permit_begins_where_the_joints_are(rig):
+    rig.cycle("READY", torque=False)
+    for _ in range(30):
+        rig.cycle("HOLD")
+    rig.twin.advance(0.08)
+    rig.twin.world.place("lie")
+    rig.twin.advance(0.001)
+    joints, applied, _ = rig.cycle("HOLD")  # the guard has spoken on
+    assert max(abs(a - b) for a, b in zip(applied.target, joints.position, strict=True)) <= 0.035 + 1e-5
+
+
 def test_a_servo_whose_power_was_gone_is_not_started_again_by_the_next_target(rig):
     rig.cycle("READY", torque=False)
     for _ in range(30):
