@@ -35,10 +35,12 @@ BEATS = tuple(Beat(source=name, progress=0) for name in ("policy", "reset", "lea
 class Rig:
     """One robot, its program and its operator. Everything random comes from `seed`."""
 
-    def __init__(self, run: Run, seed: int, replay: Replay | None = None, deterministic: bool = False) -> None:
+    def __init__(
+        self, run: Run, seed: int, replay: Replay | None = None, deterministic: bool = False, twin: type[Twin] = Twin
+    ) -> None:
         self.run = run
         self.clock = LockstepClock()
-        self.twin = Twin(run, seed, self.clock)
+        self.twin = twin(run, seed, self.clock)
         self._ports = self.twin.ports()
         self.period_s = 1.0 / run.task.rate_hz
         self._retry = {"servos": 0, "imu": 0, "tracker": 0}  # a lost port's: when to try again; 0: it is there

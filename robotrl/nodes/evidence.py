@@ -121,9 +121,7 @@ class Evidence:
 
     def _attitude_at(self, t: int) -> Up | None:
         """Up as the IMU had it when the picture was taken; None where that is too long ago."""
-        if not self._attitudes or t < self._attitudes[0][0]:
-            return None
-        return min(self._attitudes, key=lambda known: abs(known[0] - t))[1]
+        return next((known for at, known in reversed(self._attitudes) if at <= t), None)
 
 
 def up(roll: float, pitch: float) -> Up:
