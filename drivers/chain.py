@@ -1,8 +1,8 @@
 """Many moteus servos behind one fdcanusb adapter: angles in, targets out, in the robot's own order and signs.
 
 A cycle is one write with all queries, then replies until every servo has answered or its time is up. The low
-byte of a CAN id names the host; queries use two host numbers in turn, so that a reply that comes a cycle late
-is known as such and never taken for fresh. Every command, damping too, carries the servo's own watchdog.
+byte of a CAN id names the host; queries use four host numbers in turn, so that a reply that comes cycles late is
+known as such and never taken for fresh. Every command, damping too, carries the servo's own watchdog.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Chain:
         A servo that was not heard keeps its last values (nan and mode -1 before the first), and its `missed`
         counts the cycles since.
         """
-        self._cycle ^= 1
+        self._cycle = (self._cycle + 1) % len(HOSTS)
         self._waiting = set(range(len(self._values)))
         sent = self._clock.now()
         self._port.write(self._commands.queries[self._cycle])
@@ -253,7 +253,7 @@ class Chain:
         i = self._senders[self._cycle].get(sender)
         if i is not None and self._telemetry(i, got.frame):
             return
-        if i is None and sender in self._senders[self._cycle ^ 1]:
+        if i is None and any(sender in known for known in self._senders):
             self.late_replies += 1
         else:
             self.frame_errors += 1

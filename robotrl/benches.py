@@ -15,6 +15,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "phases": ("phases.py", "where the time of a fused update goes, beside the processor's rate"),
     "policy": ("policy.py", "an action's time, the policy process's start and memory, the hand-over of weights"),
     "rehearsal": ("rehearsal.py", "updates a second of a whole rehearsal, beside its learner alone and its actor alone"),
+    "soak": ("soak.py", "hours in virtual time, a fault every 30 s: violations, faults without a cause, false stops"),
     "twin": ("twin.py", "control steps a second of the lockstep clock, beside PyBullet alone"),
     "wall-clock": ("wall_clock.py", "lateness of the servo loop, and what the death of each process leads to"),
     "reaction": ("reaction.py", "onset of a fault to the stop's first byte on the wire, idle and beside a learner: six minutes"),

@@ -48,6 +48,7 @@ EVERYWHERE = frozenset(State)
 POWERED = frozenset({State.HOLD, State.RUN, State.RESET, State.STOPPING, State.PSTOP})
 MOVING = frozenset({State.RUN, State.RESET})
 RUN, RESET, HELD = frozenset({State.RUN}), frozenset({State.RESET}), frozenset({State.HOLD})
+DRIVEN = MOVING | HELD
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,15 @@ class Inputs:
     imu_age_s: float = math.inf
     imu_same_in_row: int = 0  # identical raw samples
     imu_implausible_in_row: int = 0  # samples refused as not finite or out of range
+    missed_share: float = 0.0  # cycles of the last second in which the servo that missed most did not answer
+    wrong_mode: bool = False  # torque is on, and a servo says that it does something else
+    same_in_row: int = 0  # identical readings in a row of one servo under torque
+    stalled_s: float = 0.0  # for which a joint has strained without moving
+    runaway_s: float = 0.0  # for which a joint has gone away from a target it is far from
+    pose_same_in_row: int = 0  # identical poses, each said to be new
+    pose_jump: bool = False  # since the last step the torso went farther than it can
+    attitude_gap_rad: float = 0.0  # between up as the IMU has it and up as the tracker has it
+    clamped_share: float = 0.0  # actions of the last second of which the range cut something off
     tilt_rad: float = math.nan  # larger of |roll| and |pitch|
     pose_age_s: float = math.inf
     action_age_s: float = math.inf  # since the gate last used an action
@@ -162,17 +172,23 @@ def catalogue(
     # fmt: off
     return (
         Cause("servo_lost", 1, "missed_in_row", 2, pstop, operator, "a servo does not answer: see its cable"),
+        Cause("servo_flaky", 1, "missed_share", 0.05, pstop, operator, "a servo misses too often: see its cable"),
         Cause("bus_silent", 2, "bus_missed_in_row", 2, pstop, operator, "no servo answers: see its power"),
         Cause("frame_errors", 3, "frame_error_rate", 0.01, stopping, auto, "bad frames: see the cable", 1.0),
+        Cause("servo_frozen", 4, "same_in_row", 4, pstop, operator, "a servo says the same for ever: switch it off and on"),
         Cause("temp_warning", 6, "temp_c", temp_c - 10, Severity.WARN, auto, "a servo is getting hot"),
         Cause("temp_high", 6, "temp_c", temp_c - 5, stopping, cooldown, hot, cooldown_s=30.0),
         Cause("temp_over", 6, "temp_c", temp_c, relax, cooldown, hot, cooldown_s=60.0),
         Cause("servo_fault", 7, "servo_fault", 0, pstop, operator, "a servo reports a fault: read its code"),
         Cause("servo_timeout", 8, "servo_timeout", 0, pstop, operator, "a servo's watchdog ran out", 0, 0.2, POWERED),
+        Cause("wrong_mode", 8, "wrong_mode", 0, pstop, operator, "a servo was reset: see its power", 0, 0, POWERED),
         Cause("port_lost", 9, "port_lost", 0, pstop, operator, "the servo port is gone: plug it in again"),
         Cause("imu_stale", 15, "imu_age_s", 0.06, relax, operator, imu),
         Cause("imu_frozen", 15, "imu_same_in_row", 4, relax, operator, imu),
         Cause("imu_implausible", 16, "imu_implausible_in_row", 2, relax, operator, imu),
+        Cause("attitude", 16, "attitude_gap_rad", 0.35, hold, auto, "IMU and tracker differ: see both", 0.3, 0, RUN),
+        Cause("tracker_frozen", 17, "pose_same_in_row", 2, hold, auto, "one pose for ever: see the tracker", 0, 0, RUN),
+        Cause("tracker_jump", 17, "pose_jump", 0, hold, auto, "the pose jumped: see the tracker", 0, 0, RUN, hiccup),
         Cause("tracker_gone", 17, "pose_age_s", 1.5, hold, auto, "no pose: look at the tracker", 0, 0, RUN),
         Cause("tracker_dead", 17, "tracker_dead", 0, hold, auto, "the tracker's program died", 0, 0, RUN | HELD),
         Cause("action_stale", 23, "action_age_s", 0.095, hold, auto, "actions come too late", 0, 0.5, RUN, hiccup),
@@ -189,9 +205,12 @@ def catalogue(
         Cause("run_over", 0, "run_over", 0, relax, operator, "the run is over"),
         Cause("overrun", 41, "overruns_in_row", 2, hold, auto, "the servo loop is late", 0, 0, MOVING, hiccup),
         Cause("crash_loop", 43, "crash_loop", 0, pstop, operator, "a process died too often: read its log"),
+        Cause("runaway", 49, "runaway_s", 0.1, pstop, operator, "a joint runs away: see sign and zero", 0, 0, DRIVEN),
         Cause("nan_action", 51, "nan_action", 0, stopping, operator, "the policy sends no numbers", 0, 0, MOVING),
+        Cause("clamped", 52, "clamped_share", 0.2, Severity.WARN, auto, "the policy asks for too much", 0, 1.0, RUN),
         Cause("tilt", 58, "tilt_rad", tilt_rad, relax, operator, fell, tilt_s, 0, RUN, fall),
         Cause("episode_fall", 58, "episode_fall", 0, relax, operator, fell, 0, 0, RUN, fall),
+        Cause("stalled", 59, "stalled_s", 0.5, pstop, operator, "a joint is blocked: free it", 0, 0, RUN),
         Cause("operator_absent", 61, "human_age_s", 120.0, hold, auto, "nobody is there: press a key", 0, 0, MOVING),
         Cause("operator_stop", 62, "", 0, pstop, operator, "stopped by the operator"),
         Cause("stop_unconfirmed", 63, "stop_unconfirmed", 0, Severity.LOCKOUT, Clear.RESTART,
@@ -209,92 +228,3 @@ def changed(rows: tuple[Cause, ...], id: str, **fields: object) -> tuple[Cause, 
     if id not in {row.id for row in rows}:
         raise ValueError(f"no cause {id!r}; there are: {', '.join(row.id for row in rows)}")
     return tuple(replace(row, **fields) if row.id == id else row for row in rows)  # type: ignore[arg-type]
-
-
-class Ledger:
-    """Which causes are active and which latched. Times in ns."""
-
-    def __init__(self, rows: tuple[Cause, ...]) -> None:
-        self.rows = {row.id: row for row in rows}
-        if len(self.rows) != len(rows):
-            raise ValueError("two causes have one id; give each its own")
-        self._watched = tuple((row.signal, row.above, row) for row in rows if row.signal)
-        self.active: set[str] = set()
-        self.latched: set[str] = set()
-        self.last = ""  # the newest that did more than warn, once there was something to stop
-        self._since: dict[str, int] = {}  # first seen, without a break until now
-        self._seen: dict[str, int] = {}  # last time active
-        self.spent: dict[str, list[int]] = {}  # of each budget
-
-    def judge(self, now: int, state: State, entered: int, session: bool, inputs: Inputs, raised: set[str]) -> bool:
-        """Bring the books up to `now`; true while the session, if there is one, may go on."""
-        seen = raised | self._seen_in(now, state, entered, inputs)
-        for id in self._since.keys() - seen:  # a break: its debounce begins anew
-            del self._since[id]
-            self.active.discard(id)
-        for row in self.rows.values() if seen else ():
-            if row.id not in seen:
-                continue
-            if now - self._since.setdefault(row.id, now) < row.debounce_s * 1e9:
-                continue
-            self._seen[row.id] = now
-            if row.id not in self.active:
-                self.active.add(row.id)
-                session = self._enter(row, now, state, session)
-        return session
-
-    def _seen_in(self, now: int, state: State, entered: int, inputs: Inputs) -> set[str]:
-        """The rows whose signal shows them, where and when they are judged."""
-        shown = [row for signal, above, row in self._watched if not getattr(inputs, signal) <= above]  # and not `>`: nan shows
-        return {row.id for row in shown if state in row.states and now - entered >= row.grace_s * 1e9}
-
-    def _enter(self, row: Cause, now: int, state: State, session: bool) -> bool:
-        if row.action <= Severity.WARN:
-            return session
-        starting = state in (State.BOOT, State.CHECK)  # nothing is on: what is wrong only has to go away
-        if not starting or row.clear is Clear.RESTART:
-            self.last = row.id
-        if session and self._forgiven(row, now):
-            return True
-        if row.clear is not Clear.AUTO and (not starting or row.clear is Clear.RESTART):
-            self.latched.add(row.id)
-        return False
-
-    def _forgiven(self, row: Cause, now: int) -> bool:
-        if row.budget is None:
-            return False
-        spent = [t for t in self.spent.get(row.budget.name, []) if now - t < row.budget.seconds * 1e9]
-        self.spent[row.budget.name] = [*spent, now]
-        return len(spent) < row.budget.count
-
-    def standing(self) -> list[Cause]:
-        """Active or latched, most severe first."""
-        rows = (self.rows[id] for id in self.active | self.latched)
-        return sorted(rows, key=lambda row: (-row.action, row.id))
-
-    def worst(self) -> Severity:
-        standing = self.standing()
-        return standing[0].action if standing else Severity.NONE
-
-    def foremost(self) -> str:
-        """Of the most severe that stand the one that came last: it is what moved the state. '' when none stands."""
-        worst = self.worst()
-        return max((row.id for row in self.standing() if row.action is worst), key=lambda id: self._since.get(id, -1), default="")
-
-    def quiet(self, now: int, seconds: float) -> bool:
-        """Nothing that does more than warn stands, or was active in the last `seconds`."""
-        recent = (self.rows[id].action for id, t in self._seen.items() if now - t < seconds * 1e9)
-        return max(recent, default=Severity.NONE) <= Severity.WARN >= self.worst()
-
-    def refusal(self, now: int) -> str:
-        """Why the latched causes may not be cleared yet, or ''."""
-        for id in sorted(self.latched):
-            row = self.rows[id]
-            if row.clear is Clear.RESTART:
-                return f"{id} needs a restart after inspection"
-            if id in self.active:
-                return f"{id} is still there: {row.note}"
-            wait = max(1.0, row.cooldown_s if row.clear is Clear.OPERATOR_COOLDOWN else 0.0)
-            if now - self._seen.get(id, now) < wait * 1e9:
-                return f"{id} has not been gone for {wait:g} s"
-        return ""

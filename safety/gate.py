@@ -136,6 +136,10 @@ class Gate:
         self._goal = None
         return True
 
+    def shut(self) -> None:
+        """Forget permit and goal: only another permit opens again."""
+        self._permit = self._goal = None
+
     def decide(self, now: int, action: ActionLike | None, position: Sequence[float], missed: Sequence[int]) -> Verdict:
         """The verdict of one cycle (ns, rad; `position` and `missed` as in Joints).
 

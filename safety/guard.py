@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from robotrl.safety.causes import Cause, Command, Inputs, Ledger, Severity, State
+from robotrl.safety.causes import Cause, Command, Inputs, Severity, State
+from robotrl.safety.ledger import Ledger
 
 NS = 1_000_000_000
 STOP_NS = 300_000_000  # a ramp to rest takes no longer; after it STOPPING goes on, still or not

@@ -1,6 +1,7 @@
 """Faults on a wire, each a stage that bytes pass through; stages are put on a wire and taken off while it runs.
 
-A `FaultyWire` stands in front of any far end. What happens inside a servo (fault code, brown-out) is the servo bank's own.
+A `FaultyWire` stands in front of any far end. What happens inside a servo (fault code, brown-out) is the servo bank's; devices
+that talk well and say what is not so are in `sim/liars.py`.
 """
 
 from __future__ import annotations
@@ -148,6 +149,66 @@ class Mute(Fault):
             return -1
 
 
+class Deaf(Fault):
+    """A servo that answers and does not obey: commands get lost, queries do not. The adapter says OK."""
+
+    def __init__(self, can_id: int) -> None:
+        self._id, self._said = can_id, b""
+
+    def inward(self, data: bytes) -> bytes:
+        out = b""
+        for line in data.splitlines(keepends=True):
+            words = line.split()
+            command = len(words) > 3 and words[0] == b"can" and not int(words[2], 16) >> 15 and words[3][:2] != b"42"
+            if command and int(words[2], 16) & 0x7F == self._id:
+                self._said += b"OK *BD\r\n" if b"*" in line else b"OK\r\n"
+            else:
+                out += line
+        return out
+
+    def outward(self, data: bytes) -> bytes:
+        said, self._said = self._said, b""
+        return said + data
+
+
+class Twice(Fault):
+    """Two servos have one id: all that it says is said twice."""
+
+    def __init__(self, can_id: int) -> None:
+        self._id = can_id
+
+    def outward(self, data: bytes) -> bytes:
+        lines = data.splitlines(keepends=True)
+        return b"".join(line * (1 + (Mute._of(line, b"rcv", 1, 8) == self._id)) for line in lines)
+
+
+class Babble(Fault):
+    """Somebody talks on the line: behind all that comes, `junk`."""
+
+    def __init__(self, junk: bytes = b"rcv 1 zz\r\n") -> None:
+        self._junk = junk
+
+    def outward(self, data: bytes) -> bytes:
+        return data + self._junk if data else data
+
+
+class Again(Fault):
+    """What came before comes again and again, in the place of what is said now: `kept` pieces in turn, as they were."""
+
+    def __init__(self, kept: int) -> None:
+        self._kept, self._next = kept, 0
+        self._old: list[bytes] = []
+
+    def outward(self, data: bytes) -> bytes:
+        if not data:
+            return data
+        if len(self._old) < self._kept:
+            self._old.append(data)
+            return data
+        self._next += 1
+        return self._old[(self._next - 1) % self._kept]
+
+
 class Freeze(Fault):
     """The IMU hangs: frames go on coming at their rate, each a copy of the last good one of its kind."""
 
@@ -203,41 +264,3 @@ def _pieces(data: bytes) -> list[bytes]:
     if data[:1] == b"\x55" and len(data) % FRAME == 0:
         return [data[at : at + FRAME] for at in range(0, len(data), FRAME)]
     return data.splitlines(keepends=True) if data[:1] in (b"c", b"O", b"r", b"E", b"p") else [data]
-
-
-WIRES = ("servos", "imu", "tracker")
-HOME = {"freeze": "imu", "saturate": "imu", "lose": "tracker"}  # the wire meant when none is named
-
-
-def from_line(line: dict[str, object], rng: np.random.Generator, now: Seconds) -> tuple[str, Fault, float]:
-    """Wire, fault and duration (s) that a control line asks for, e.g. {"fault": "mute", "servo": 3, "for_s": 1}.
-
-    Faults: drop (chance), corrupt (rate), delay (seconds), mute (servo), freeze, saturate, lose, silence, close;
-    `wire` is one of WIRES.
-    Raises ValueError naming what is wrong.
-    """
-    kind = line.get("fault")
-    wire = line.get("wire", HOME.get(str(kind), "servos"))
-    if wire not in WIRES:
-        raise ValueError(f"wire {wire!r}: use {', '.join(WIRES)}")
-
-    def number(key: str, default: float) -> float:
-        value = line.get(key, default)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
-            raise ValueError(f"{key} must be a number, not negative, not {value!r}")
-        return float(value)
-
-    makers: dict[object, Callable[[], Fault]] = {
-        "drop": lambda: Drop(rng, number("chance", 0.1)),
-        "corrupt": lambda: Corrupt(rng, number("rate", 1e-3)),
-        "delay": lambda: Delay(now, number("seconds", 0.01)),
-        "mute": lambda: Mute(int(number("servo", 1))),
-        "freeze": Freeze,
-        "saturate": Saturate,
-        "lose": Silence,
-        "silence": Silence,
-        "close": Unplugged,
-    }
-    if kind not in makers:
-        raise ValueError(f"fault {kind!r}: use {', '.join(map(str, makers))}, trip, reboot or clear")
-    return str(wire), makers[kind](), number("for_s", math.inf)

@@ -19,6 +19,7 @@ from robotrl.sim.diagnostic import Diagnostic
 from robotrl.sim.fdcanusb import OK, USB_NS, Adapter
 from robotrl.sim.firmware import NM_PER_A, POSITION, TURN
 from robotrl.sim.layouts import Chorus, Plan, Reply
+from robotrl.sim.liars import Lies
 from robotrl.sim.registers import (
     COMMAND,
     IDENTITY,
@@ -56,6 +57,7 @@ class MoteusBus(Adapter):
         self.world = world
         self.bank = ServoBank(world, servos, twin)
         self.drive = self.bank.drive
+        self.lies = Lies()
         self.ids = {can: i for i, can in enumerate(servos.ids)}
         self._canid = list(servos.ids)
         self._noise, self._rng = twin.joint_noise_rad, rng
@@ -232,7 +234,7 @@ class MoteusBus(Adapter):
         if seen == self._seen:
             return
         noise = self._rng.standard_normal(self.bank.count) * self._noise
-        self._telemetry = self.bank.telemetry(noise)
+        self._telemetry = self.lies.over(self.bank.telemetry(noise))
         self._seen = (self.world.time, self.bank.changes)
         self._answers.clear()
 

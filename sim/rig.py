@@ -6,7 +6,9 @@ the twin's. One `cycle` is one control period: the world moves on, then every pa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,35 +16,37 @@ from robotrl.clock import LockstepClock
 from robotrl.config import Run
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.imu import WitImu
+from robotrl.drivers.port import DeviceError, PortError
 from robotrl.drivers.tracker import PoseStream
-from robotrl.messages import Action, Applied, Beat, Episode, Guard, Imu, Joints, Operator, Permit
+from robotrl.messages import Action, Applied, Beat, Drive, Episode, Guard, Imu, Joints, Operator, Permit
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.reset import Resetter
 from robotrl.nodes.servos import ServoLoop
+from robotrl.nodes.wire import RETRY_NS
 from robotrl.replay import Replay
 from robotrl.sim.operator import Script, needs_a_hand
 from robotrl.sim.twin import Twin
 
+T = TypeVar("T")
 BEATS = tuple(Beat(source=name, progress=0) for name in ("policy", "reset", "learner"))
 
 
 class Rig:
     """One robot, its program and its operator. Everything random comes from `seed`."""
 
-    def __init__(self, run: Run, seed: int, replay: Replay | None = None, deterministic: bool = False) -> None:
+    def __init__(
+        self, run: Run, seed: int, replay: Replay | None = None, deterministic: bool = False, twin: type[Twin] = Twin
+    ) -> None:
         self.run = run
         self.clock = LockstepClock()
-        self.twin = Twin(run, seed, self.clock)
-        ports = self.twin.ports()
+        self.twin = twin(run, seed, self.clock)
+        self._ports = self.twin.ports()
         self.period_s = 1.0 / run.task.rate_hz
-        chain = Chain(ports["servos"], run.robot.servos, self.clock)
-        chain.stop()
-        chain.configure()
-        self.servos = ServoLoop(run.robot, chain, self.clock, self.period_s)
-        self.imu_driver = WitImu(ports["imu"], run.robot.imu, self.clock)
-        self.imu_driver.configure()
-        self.tracker = PoseStream(ports["tracker"], self.clock)
+        self._retry = {"servos": 0, "imu": 0, "tracker": 0}  # a lost port's: when to try again; 0: it is there
+        self.servos = ServoLoop(run.robot, self._chain(), self.clock, self.period_s)
+        self.imu_driver = self._imu()
+        self.tracker = self._tracker()
         self._epoch = 0
         self._nonce = 0
         limits = replace(run.robot.limits, falls=run.twin.falls)
@@ -78,11 +82,11 @@ class Rig:
         self.twin.advance(seconds)
         now = self.clock.now()
         self._sense(now)
-        self.joints, self.applied, drive = self.servos.cycle(self.permit, self._action)
-        for message in (self.joints, self.applied, drive):
-            self.sentry.hear(message, now)
-        if self.imu is not None:
+        driven = self._drive(now)
+        if driven and self.imu is not None:
             self._think(now, self.imu)
+        if self.imu is not None:
+            self._live(now)
         before = self.permit.state if self.permit else ""
         self.permit, self.guard = self.sentry.step(now)
         if self.permit.state != before:
@@ -96,14 +100,70 @@ class Rig:
     def close(self) -> None:
         self.twin.close()
 
+    def _chain(self) -> Chain:
+        chain = Chain(self._ports["servos"], self.run.robot.servos, self.clock)
+        chain.stop()
+        chain.configure()
+        return chain
+
+    def _imu(self) -> WitImu:
+        driver = WitImu(self._ports["imu"], self.run.robot.imu, self.clock)
+        driver.configure()
+        return driver
+
+    def _tracker(self) -> PoseStream:
+        return PoseStream(self._ports["tracker"], self.clock)
+
+    def _try(self, port: str, now: int, read: Callable[[], T], connect: Callable[[], None]) -> T | None:
+        """What is read from a port; None while it is lost, which is tried again once a second, as the nodes do."""
+        if now < self._retry[port]:
+            return None
+        try:
+            if self._retry[port]:
+                connect()
+                self._retry[port] = 0
+            return read()
+        except PortError:
+            self._retry[port] = now + RETRY_NS
+            return None
+
     def _sense(self, now: int) -> None:
-        sample = self.imu_driver.read()
+        def connect() -> None:
+            self.imu_driver = self._imu()
+
+        def listen() -> None:
+            self.tracker = self._tracker()
+
+        sample = self._try("imu", now, lambda: self.imu_driver.read(), connect)
         if sample is not None:
             self.imu = sample
             self.sentry.hear(sample, now)
-        for pose in self.tracker.read():
+        for pose in self._try("tracker", now, lambda: self.tracker.read(), listen) or ():
             self.pilot.see(pose)
             self.sentry.hear(pose, now)
+
+    def _drive(self, now: int) -> bool:
+        """The servo driver's period; false without its port, which it then says."""
+
+        def connect() -> None:
+            chain, tick = self._chain(), self.servos.tick
+            if complaints := chain.check():
+                raise DeviceError(complaints[0])
+            self.servos = ServoLoop(self.run.robot, chain, self.clock, self.period_s)
+            self.servos.tick = tick
+
+        done = self._try("servos", now, lambda: self.servos.cycle(self.permit, self._action), connect)
+        if done is None:
+            self.sentry.hear(
+                Drive(source="servos", t=now, tick=self.servos.tick, gate_open=False, torque_on=False,
+                      powered_off_confirmed=False, late_us=0.0, cycle_us=0.0, overruns=0, frame_errors=0, stop="", present=False),
+                now,
+            )  # fmt: skip
+            return False
+        self.joints, self.applied, drive = done
+        for message in (self.joints, self.applied, drive):
+            self.sentry.hear(message, now)
+        return True
 
     def _think(self, now: int, imu: Imu) -> None:
         """Policy and reset answer the cycle; the gate will see the answer in the next one, a period later."""
@@ -114,13 +174,16 @@ class Rig:
         if self.pilot.just_ended:
             self.sentry.hear(Episode(source="policy", episode=self.pilot.episode, step=0, total_steps=0, total_return=0.0,
                 speed=0.0, policy_version=0, policy_age_s=0.0, ended=self.pilot.just_ended), now)  # fmt: skip
-        self.sentry.hear(self.resetter.state, now)
-        for beat in BEATS:
-            self.sentry.hear(beat, now)
         tally = self.pilot.tally
         if tally is not None and tally.steps == self._push_at:
             self._push_at = -1
             self.twin.world.push(self._push(), self.run.twin.push_s)
+
+    def _live(self, now: int) -> None:
+        """Beats and the operator: they come whatever the ports do."""
+        self.sentry.hear(self.resetter.state, now)
+        for beat in BEATS:
+            self.sentry.hear(beat, now)
         self._operate(now)
 
     def _operate(self, now: int) -> None:

@@ -3,8 +3,9 @@
 In lockstep (`advance` and `ports`) time moves only when told to. On the wall clock (`main`) each wire is a pty, and what stands
 behind it is served in real time until SIGTERM, Ctrl-C or, with --until-eof, the end of standard input.
 
-Lines on standard input, one JSON object each: {"place": "stand"}, {"push": [fx, fy, fz, seconds]}, faults (sim/faults.py),
-{"fault": "trip", "servo": 3, "code": 38}, {"fault": "reboot", "servo": 3}, {"fault": "clear"}.
+Lines on standard input, one JSON object each: {"place": "stand"}, {"push": [fx, fy, fz, seconds]}, faults (sim/faultline.py),
+{"fault": "trip", "servo": 3, "code": 38}, {"fault": "reboot", "servo": 3}, {"fault": "lie", "servo": 3, "what": "winding_c",
+"value": 120}, {"fault": "clear"}.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from robotrl.drivers.port import MemoryPort
 from robotrl.realtime import real_time
 from robotrl.sim import faults
 from robotrl.sim.bullet import import_bullet
+from robotrl.sim.faultline import from_line
 from robotrl.sim.moteusbus import MoteusBus
 from robotrl.sim.senses import ImuSensor, TrackerSensor
 from robotrl.sim.server import Server
@@ -98,16 +100,20 @@ class Twin:
         elif line.get("fault") == "clear":
             for wire in self.wires.values():
                 wire.clear()
-        elif line.get("fault") in ("trip", "reboot"):
+            self.bus.lies.end()
+        elif line.get("fault") in ("trip", "reboot", "lie"):
             if line.get("servo") not in self._ids:
                 raise ValueError(f"servo {line.get('servo')!r}: use one of {', '.join(map(str, self._ids))}")
             servo = self._ids.index(line["servo"])
             if line["fault"] == "reboot":
                 self.bus.bank.reboot(servo)
+            elif line["fault"] == "lie":
+                value = float(line.get("value", 0.0))
+                self.bus.lies.tell(servo, str(line.get("what")), lambda _: value)
             else:
                 self.bus.bank.trip(servo, int(line.get("code", 38)))
         else:
-            name, fault, for_s = faults.from_line(line, self._rng, self.now)
+            name, fault, for_s = from_line(line, self._rng, self.now)
             self.wires[name].add(fault, for_s)
 
     def close(self) -> None:

@@ -15,9 +15,12 @@ from robotrl.node import _BEATERS
 from robotrl.topics import TOPICS
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("servos", "guard", "policy", "learner", "reset", "imu", "tracker", "console")
+NAMES = ("servos", "guard", "policy", "learner", "reset", "imu", "tracker", "console", "gateway")
 NODES = {
-    **{name: ROOT / "robotrl" / "nodes" / f"{name}.py" for name in ("servos", "policy", "learner", "reset", "imu", "tracker")},
+    **{
+        name: ROOT / "robotrl" / "nodes" / f"{name}.py"
+        for name in ("servos", "policy", "learner", "reset", "imu", "tracker", "gateway")
+    },
     "guard": ROOT / "robotrl" / "nodes" / "vigil.py",
     "console": ROOT / "robotrl" / "nodes" / "console.py",
     "manager": ROOT / "robotrl" / "processes.py",

@@ -17,6 +17,7 @@ from robotrl import messages as m
 from robotrl.config import Run
 from robotrl.node import Node
 from robotrl.nodes.epoch import EpochFile
+from robotrl.nodes.evidence import Evidence
 from robotrl.nodes.vigil import NEVER, Vigil
 from robotrl.safety.causes import Command, Inputs, catalogue
 from robotrl.safety.guard import Guard, Outputs
@@ -42,6 +43,7 @@ class Sentry:
         rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=limits.falls)
         self.guard = Guard(rows, nonce, damp_s=run.robot.stop_damp_s, restarted=restarted)
         self.run, self._next_epoch, self._epoch = run, next_epoch, epoch
+        self._evidence = Evidence(run.robot)
         self._heard: dict[str, int] = {}  # stream -> arrival of its newest message, ns
         self._joints: m.Joints | None = None
         self._drive: m.Drive | None = None
@@ -93,6 +95,7 @@ class Sentry:
                 self._ended = message.ended
             case m.Reset():
                 self._reset = message.outcome
+        self._evidence.hear(message)
         self._heard[type(message).__name__] = now
 
     def informed(self) -> bool:
@@ -206,6 +209,7 @@ class Sentry:
             human_age_s=math.inf if self._human == NEVER else (now - self._human) * 1e-9,
             episode_ended=self._ended,
             reset_outcome=self._reset,
+            **self._evidence.fields(),
         )
 
     def _first_complaint(self) -> str:

@@ -23,11 +23,13 @@ from robotrl.nodes.wire import Wire
 from robotrl.safety.gate import Gate, Verdict
 from robotrl.safety.limits import legged_limits
 
+STOPPED = 0
 WATCHDOG_MODE, FAULT_MODE = LATCHED_MODES = (11, 1)  # moteus: watchdog time-out and fault leave only by a stop
 POWER_DOWN_NS = 1_000_000_000  # beside the damping, for the motors to read back as off
 UNREAD_MAX = 3  # cycles (safety facts, row 1)
 TRIES = 3  # stops in a row that were not read back; then all servos on the bus are told at once (safety facts, row 63)
 RESCUE_S = 2.0  # for the rescue to be there; one that still stops the motors after our last life takes stop_damp_s longer
+STARTING_NS = 200_000_000  # from the first target on, for every servo to have heard it and to leave mode 0
 OFF_EVERY = 5  # cycles between repeated stops while the motors are off: a servo that rebooted hears one soon
 USB_BAUD = 115200  # a USB adapter has no baud rate; something must be said
 
@@ -51,6 +53,7 @@ class ServoLoop:
         self._shown: tuple[str, int, int] | None = None
         self._last: tuple[Joints, Drive] | None = None
         self._on = False
+        self._on_at = 0
         self._armed = False  # torque comes on only by a permit that says so after one that did not: never by a restart
         self._damp_until: int | None = None
         self._nothing = (0,) * n
@@ -61,6 +64,10 @@ class ServoLoop:
         began = self.clock.now()
         joints = self.chain.read(self.tick)
         self._answered = 0 if any(joints.missed) else self._answered + 1
+        self.gate.lapse(began)  # who slept through the end of a permit begins anew, where the joints are (row 22)
+        if self._dropped_out(joints, began):
+            self._armed = False
+            self.gate.shut()
         self._hear(permit, began)
         action = self._unseen(action)
         if self._on and ill(joints):
@@ -90,6 +97,12 @@ class ServoLoop:
         stage = self._power_down(now, joints)
         return msgspec.structs.replace(drive, t=now, gate_open=False, torque_on=stage == "damp", stop=stage)
 
+    def _dropped_out(self, joints: Joints, now: int) -> bool:
+        """Does a servo that was driven say that it is stopped? Its power was gone. The next target would start it again, from a
+        goal as old as that, and with nobody expecting it: torque stays off until a person has enabled it (rows 8, 14)."""
+        driven = self._on and now - self._on_at > STARTING_NS
+        return driven and any(mode == STOPPED and not missed for mode, missed in zip(joints.mode, joints.missed, strict=True))
+
     def _hear(self, permit: Permit | None, now: int) -> None:
         if permit is not None:
             self._armed = self._armed or not permit.torque
@@ -106,6 +119,8 @@ class ServoLoop:
     def _write(self, joints: Joints, target: tuple[float, ...]) -> tuple[float, ...]:
         if not self._on and any(mode in LATCHED_MODES for mode in joints.mode):
             self.chain.clear()
+        if not self._on:
+            self._on_at = joints.t
         self._on, self._damp_until, self._unconfirmed = True, None, 0
         return self.chain.write(target)
 

@@ -249,7 +249,7 @@ def spoilers() -> dict[str, object]:
         "not hex": lambda line: line.replace(b"2f01", b"2fzz"),
         "torn": lambda line: line[:30],
         "head": lambda line: line.replace(b"2f01", b"2f02"),
-        "short": lambda line: b"rcv 300 2100\r\n",
+        "short": lambda line: b" ".join(line.split()[:2]) + b" 2100\r\n",
         "nan": lambda line: line.replace(struct.pack("<f", 0.25).hex().encode(), b"0000c07f"),
         "far off": lambda line: line.replace(struct.pack("<f", 0.25).hex().encode(), b"0000803f".replace(b"3f", b"41")),
         "padding": lambda line: line.replace(b"5050505050", b"5050505051"),
@@ -299,7 +299,8 @@ def test_the_chain_learns_that_checksums_are_wanted():
     assert all(servo.commands for servo in bus.servos.values())
 
 
-def test_a_reply_of_the_last_cycle_is_not_taken_for_fresh():
+@pytest.mark.parametrize("cycles", [1, 2, 3])
+def test_a_reply_that_is_cycles_late_is_not_taken_for_fresh(cycles):
     bus, chain = rig()
     chain.read(0)
     held = []
@@ -307,9 +308,11 @@ def test_a_reply_of_the_last_cycle_is_not_taken_for_fresh():
     assert chain.read(1).missed[1] == 1
     bus.spoil = lambda servo, line: b"" if servo == 2 else line
     bus.servos[2].turn = 0.4
+    for k in range(1, cycles):
+        chain.read(1 + k)
     bus.out = held[0]
-    joints = chain.read(2)
-    assert joints.missed[1] == 2 and chain.late_replies == 1
+    joints = chain.read(1 + cycles)
+    assert joints.missed[1] == 1 + cycles and chain.late_replies == 1
     assert joints.position[1] == pytest.approx(SIGN[1] * (TAU * 0.25 - OFFSET[1]))
 
 

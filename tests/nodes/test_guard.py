@@ -37,15 +37,15 @@ class World:
 
     def speak(self) -> None:
         n, torque = 8, bool(self.permit and self.permit.torque)
-        zeros = (0.0,) * n
+        zeros, noise = (0.0,) * n, (self.now // T % 2 * 1e-4,) * n  # a live sensor never says the same twice
         drive = dict(frame_errors=0, gate_open=torque, torque_on=torque, powered_off_confirmed=not torque) | self.drive
         for source, message in (
-            ("servos", m.Joints(tick=0, position=zeros, velocity=zeros, torque=zeros, temp_c=(30.0,) * n, voltage=zeros,
-                                mode=(0,) * n, fault=(0,) * n, missed=(0,) * n)),
+            ("servos", m.Joints(tick=0, t=self.now, position=noise, velocity=zeros, torque=zeros,
+                                temp_c=(30.0,) * n, voltage=zeros, mode=(10 * torque,) * n, fault=(0,) * n, missed=(0,) * n)),
             ("servos", m.Drive(tick=0, late_us=0, cycle_us=0, overruns=0, stop="", **drive)),
             ("servos", m.Applied(tick=0, writer=self.permit.holder if self.permit else "", epoch=0, target=zeros, clamped=())),
             ("imu", m.Imu(roll=0, pitch=0, yaw=0, rates=zeros[:3], accel=zeros[:3])),
-            ("tracker", m.Pose(position=zeros[:3], rpy=zeros[:3])),
+            ("tracker", m.Pose(t=self.now, position=noise[:3], rpy=zeros[:3])),
             *((name, m.Beat(progress=1)) for name in ("policy", "reset", "learner")),
             ("console", m.Operator(command="beat", press=0)),
         ):  # fmt: skip

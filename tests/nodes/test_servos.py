@@ -15,7 +15,7 @@ from robotrl.messages import Action, Drive, Permit
 from robotrl.node import Lateness, Node
 from robotrl.nodes import servos
 from robotrl.nodes.servos import Driver, ServoLoop
-from robotrl.sim.faults import Fault, Mute
+from robotrl.sim.faults import Deaf, Fault, Mute
 from robotrl.sim.twin import Twin
 
 PERIOD_S = 0.02
@@ -74,6 +74,36 @@ def test_a_driver_that_dies_leaves_the_motors_to_their_watchdog(rig):
     rig.cycle("HOLD")
     rig.twin.advance(0.15)
     assert rig.modes() == {11}
+
+
+def test_a_driver_that_slept_through_its_permit_begins_where_the_joints_are(rig):
+    rig.cycle("READY", torque=False)
+    for _ in range(30):
+        rig.cycle("HOLD")
+    rig.twin.advance(0.08)
+    rig.twin.world.place("lie")
+    rig.twin.advance(0.001)
+    joints, applied, _ = rig.cycle("HOLD")  # the guard has spoken on
+    assert max(abs(a - b) for a, b in zip(applied.target, joints.position, strict=True)) <= 0.035 + 1e-5
+
+
+def test_a_servo_whose_power_was_gone_is_not_started_again_by_the_next_target(rig):
+    rig.cycle("READY", torque=False)
+    for _ in range(30):
+        rig.cycle("HOLD")
+    rig.twin.bus.bank.reboot(2)
+    joints, _, drive = rig.cycle("HOLD")
+    assert joints.mode[2] == 0 and not drive.gate_open and drive.stop == "damp"
+    assert not any(rig.cycle("HOLD")[2].gate_open for _ in range(60)), "a permit that goes on is nobody's word"
+    rig.cycle("READY", torque=False)
+    assert rig.cycle("HOLD")[2].gate_open
+
+
+def test_a_servo_that_missed_the_first_targets_is_started_by_the_next(rig):
+    rig.cycle("READY", torque=False)
+    rig.twin.wires["servos"].add(Deaf(3), for_s=0.1)
+    assert all(rig.cycle("HOLD")[2].gate_open for _ in range(40))
+    assert rig.modes() == {10}
 
 
 def test_an_action_of_nobody_is_applied_by_nobody(rig):

@@ -429,3 +429,10 @@ def test_edges_stay_inside_after_rounding_whatever_the_edge():
         gate.permit(Permit(), 0)
         sent = gate.decide(0, Action((low, high), t=0), (0.0, 0.0), (0, 0)).target
         assert low <= wire(sent[0]) <= low + 3e-5 and high - 3e-5 <= wire(sent[1]) <= high
+
+
+def test_a_gate_that_was_shut_opens_by_another_permit_alone():
+    gate = opened()
+    gate.shut()
+    assert gate.decide(T, Action(t=T), STAND, FRESH).target is None and gate.open_until is None
+    assert gate.permit(Permit(t=T), T) and gate.decide(2 * T, None, STAND, FRESH).target is not None

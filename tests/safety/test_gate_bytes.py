@@ -29,7 +29,7 @@ LOW, HIGH, SLEW, LEAD, OPENING = 0.4, 3.6, 40.0 * 0.02, 1.6, 0.035
 SUM_LOW, SUM_HIGH = 0.1, 2 * math.pi - 0.1  # of a leg's two motors
 TINY = 1e-5  # two roundings to float32 revolutions
 STAND = (2.0,) * 8
-ASKED = re.compile(rb"can send (80|fe)([0-9a-f]{2}) ")
+ASKED = re.compile(rb"can send (80|f[cde])([0-9a-f]{2}) ")
 
 
 class Servo8:
@@ -43,7 +43,7 @@ class Servo8:
     def receive(self, data: bytes) -> None:
         self.written += data
         for found in ASKED.finditer(data):
-            servo, host = int(found[2], 16), 0 if found[1] == b"80" else 0x7E
+            servo, host = int(found[2], 16), int(found[1], 16) & 0x7F
             angle = self.angles[servo - 1]
             if angle is None:
                 continue
@@ -70,6 +70,8 @@ class Watcher:
 
     def cycle(self, pause_ns: int, permit: Permit | None, action: Action | None, angles) -> None:
         self.clock.advance(pause_ns)
+        if self.clock.now() > self.until:
+            self.goal = None  # who slept through the end of a permit begins anew, where the joints are
         self.far.written, self.far.angles = b"", angles
         if permit is not None:
             permit = msgspec.structs.replace(permit, t=self.clock.now())

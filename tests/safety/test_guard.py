@@ -34,6 +34,15 @@ ALL = "BOOT CHECK READY HOLD RUN RESET STOPPING PSTOP RELAX LOCKOUT"
 ON = "HOLD RUN RESET STOPPING PSTOP"
 CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "servo_lost": ({"missed_in_row": 3}, "PSTOP", ALL),
+    "servo_flaky": ({"missed_share": 0.06}, "PSTOP", ALL),
+    "servo_frozen": ({"same_in_row": 5}, "PSTOP", ALL),
+    "wrong_mode": ({"wrong_mode": True}, "PSTOP", ON),
+    "runaway": ({"runaway_s": 0.11}, "PSTOP", "HOLD RUN RESET"),
+    "stalled": ({"stalled_s": 0.51}, "PSTOP", "RUN"),
+    "attitude": ({"attitude_gap_rad": 0.36}, "HOLD", "RUN"),
+    "tracker_frozen": ({"pose_same_in_row": 3}, "HOLD", "RUN"),
+    "tracker_jump": ({"pose_jump": True}, "HOLD", "RUN"),
+    "clamped": ({"clamped_share": 0.21}, "WARN", "RUN"),
     "bus_silent": ({"bus_missed_in_row": 3}, "PSTOP", ALL),
     "frame_errors": ({"frame_error_rate": 0.02}, "STOPPING", ALL),
     "temp_warning": ({"temp_c": 71.0}, "WARN", ALL),
@@ -68,8 +77,9 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "stop_unconfirmed": ({"stop_unconfirmed": True}, "LOCKOUT", ALL),
 }
 OWN = {"guard_restart", "session_over", "pstop_long", "reset_failed"}  # each has its own test below
-BY_BUDGET = {"tilt", "episode_fall", "action_stale", "overrun"}
+BY_BUDGET = {"tilt", "episode_fall", "action_stale", "overrun", "tracker_jump"}
 AUTO = {"frame_errors", "tracker_gone", "action_stale", "reset_silent", "policy_dead", "reset_dead", "overrun"}
+AUTO |= {"attitude", "tracker_frozen", "tracker_jump", "clamped"}
 AUTO |= {"tracker_dead", "operator_absent", "temp_warning", "learner_gone", "rescue_gone"}
 ORDER = ["NONE", "WARN", "HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"]
 

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from robotrl.drivers import tracker
 from robotrl.drivers.port import MemoryPort, PortError
-from robotrl.sim import faults
+from robotrl.sim import faults, liars
+from robotrl.sim.faultline import from_line
+from robotrl.sim.liars import Lies
 
 
 class Echo:
@@ -136,6 +139,63 @@ def test_faults_compose(stage):
     assert stage.up(b"").count(b"rcv") == 6
 
 
+def test_a_deaf_servo_is_asked_and_answers_and_is_not_commanded(stage):
+    stage.wire.add(faults.Deaf(3))
+    queries = b"".join(b"can send 80%02x 11001f01\n" % i for i in range(1, 9))
+    commands = b"".join(b"can send 00%02x 01000a\n" % i for i in range(1, 9))
+    assert stage.down(queries) == queries
+    assert stage.down(commands) == commands.replace(b"can send 0003 01000a\n", b"")
+    assert stage.up(LINES) == b"OK\r\n" + LINES
+
+
+def test_two_servos_of_one_id_say_all_twice(stage):
+    stage.wire.add(faults.Twice(3))
+    got = stage.up(LINES)
+    assert got.count(b"rcv 300") == 2 and got.count(b"rcv") == 9
+
+
+def test_babble_comes_behind_what_is_said_and_never_alone(stage):
+    stage.wire.add(faults.Babble(b"junk\n"))
+    assert stage.up(LINES) == LINES + b"junk\n" and stage.up(b"") == b""
+
+
+def test_again_repeats_its_first_pieces_in_turn(stage):
+    stage.wire.add(faults.Again(2))
+    assert [stage.up(bytes([k])) for k in b"abcde"] == [b"a", b"b", b"a", b"b", b"a"] and stage.up(b"") == b""
+
+
+def test_a_skewed_imu_sends_whole_frames_with_another_attitude(stage):
+    stage.wire.add(liars.Skew(np.pi / 4, 0.0, sign=-1.0))
+    body = b"\x55\x53" + (1000).to_bytes(2, "little") + (-200).to_bytes(2, "little", signed=True) + b"yyvv"
+    got = stage.up(body + bytes([sum(body) & 0xFF]))
+    assert (
+        int.from_bytes(got[2:4], "little", signed=True) == 8192 - 1000 and int.from_bytes(got[4:6], "little", signed=True) == 200
+    )
+    assert got[6:10] == b"yyvv" and sum(got[:10]) & 0xFF == got[10]
+
+
+@pytest.mark.parametrize(
+    ("fault", "x", "pitch"), [(liars.moved(2.0), 2.5, 0.1), (liars.mirrored(0.6), 0.5, 0.5), (liars.stuck(), 0.5, 0.1)]
+)
+def test_a_tracker_that_is_wrong_sends_whole_lines(stage, fault, x, pitch):
+    stage.wire.add(fault)
+    poses = [tracker.parse_line(stage.up(tracker.make_line(seq, 5, (0.5, 0, 0), (0, 0.1, 0))).strip()) for seq in (7, 8)]
+    assert [p[0] for p in poses] == [7, 8]
+    assert poses[1][2] == pytest.approx((x, 0, 0, 0, pitch, 0))
+
+
+def test_a_servo_lies_about_one_register_until_the_end():
+    lies, so = Lies(), np.arange(32, dtype=np.float32).reshape(2, 16)
+    assert lies.over(so) is so
+    lies.tell(1, "winding_c", lambda so: so + 100)
+    lies.tell(0, "angle", liars.frozen())
+    assert lies.over(so)[1, 10] == 126 and lies.over(so + 1)[0, 1] == 1 and so[1, 10] == 26
+    lies.end()
+    assert lies.over(so) is so
+    with pytest.raises(ValueError, match="use mode"):
+        lies.tell(0, "mood", float)
+
+
 @pytest.mark.parametrize(
     ("line", "wire", "kind"),
     [
@@ -143,6 +203,9 @@ def test_faults_compose(stage):
         ({"fault": "freeze"}, "imu", faults.Freeze),
         ({"fault": "saturate"}, "imu", faults.Saturate),
         ({"fault": "lose"}, "tracker", faults.Silence),
+        ({"fault": "deaf", "servo": 2}, "servos", faults.Deaf),
+        ({"fault": "skew", "roll": 0.3}, "imu", liars.Skew),
+        ({"fault": "mirror"}, "tracker", liars.Mispose),
         ({"fault": "close", "wire": "imu"}, "imu", faults.Unplugged),
         ({"fault": "drop", "chance": 0.5}, "servos", faults.Drop),
         ({"fault": "corrupt", "rate": 1e-4}, "servos", faults.Corrupt),
@@ -150,11 +213,11 @@ def test_faults_compose(stage):
     ],
 )
 def test_control_lines(line, wire, kind):
-    got = faults.from_line(line, np.random.default_rng(0), lambda: 0.0)
+    got = from_line(line, np.random.default_rng(0), lambda: 0.0)
     assert got[0] == wire and isinstance(got[1], kind) and got[2] == line.get("for_s", float("inf"))
 
 
 @pytest.mark.parametrize("line", [{"fault": "melt"}, {}, {"fault": "drop", "chance": "x"}, {"fault": "drop", "wire": "air"}])
 def test_wrong_control_lines_are_named(line):
     with pytest.raises(ValueError, match=r"use|must"):
-        faults.from_line(line, np.random.default_rng(0), lambda: 0.0)
+        from_line(line, np.random.default_rng(0), lambda: 0.0)

@@ -1,0 +1,178 @@
+"""The soak: hours of the robot program in virtual time, a fault every 30 s on average, a witness at the servos' wire.
+
+Codecs, gate, guard, reset and servo loop are the ones of the robot; the far ends speak their bytes, and in the place of physics
+joints go where they are told (`sim/light.py`). Faults are rows of the matrix (tests/safety/rows.py), drawn by the seed; a script
+as operator brings the robot back. Counted: violations of the wire's invariants, faults without a cause on record, and in a run
+without faults the stops that nobody asked for.
+Run: python bench/soak.py [--hours H] [--seed N] [--out FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from robotrl import kinematics, rundir  # noqa: E402
+from robotrl.messages import Action  # noqa: E402
+from robotrl.nodes.guard import Sentry  # noqa: E402
+from robotrl.safety.guard import Guard  # noqa: E402
+from robotrl.sim.light import LightTwin  # noqa: E402
+from robotrl.sim.operator import Script  # noqa: E402
+from tests.safety.rows import ROWS, Row  # noqa: E402
+from tests.safety.scene import Scene  # noqa: E402
+
+EVERY_S = 30.0
+# Final by design (only a restart leads on), or of a body that this twin has not.
+LEFT_OUT = {"the manager dies", "a process is given up", "a servo that does not obey the stop", "pushed over"}
+STATE = {"PSTOP": "clearing", "CHECK": "", "BOOT": "", "RELAX": "", "LOCKOUT": ""}
+WAVE = [tuple(kinematics.to_motors([0.0] * 4, [2.0 + 0.25 * math.sin(0.35 * k)] * 4).tolist()) for k in range(18)]
+
+
+class Swayer:
+    """In the pilot's place: bows, for ten seconds an episode. What `Rig` asks of a pilot, and no more."""
+
+    def __init__(self) -> None:
+        self.just_ended, self.tally, self.episode, self.finished = "", None, 0, []
+        self._seq = self._steps = 0
+        self._epoch = -1
+
+    def see(self, pose: Any) -> None:
+        pass
+
+    def cycle(self, joints: Any, applied: Any, imu: Any, permit: Any) -> Action | None:
+        self.just_ended = ""
+        if permit is None or permit.state != "RUN" or permit.holder != "policy":
+            return None
+        if permit.epoch != self._epoch:
+            self._epoch, self._steps = permit.epoch, 0
+        self._steps += 1
+        self._seq += 1
+        if self._steps == 500:
+            self.just_ended = "time"
+        return Action(source="policy", seq=self._seq, t=joints.t, valid_ns=50_000_000, epoch=permit.epoch, tick=joints.tick,
+                      target=WAVE[self._steps % 18])  # fmt: skip
+
+
+class Soak(Scene):
+    """A scene that an operator's script keeps running. `stops`: causes that did more than warn, in the order they came."""
+
+    def __init__(self, seed: int, faults: bool) -> None:
+        super().__init__(seed, "twin.physics_dt=0.01", twin=LightTwin, keep=False)
+        self.rig.pilot = Swayer()  # type: ignore[assignment]
+        self.rng = np.random.default_rng([seed, 7])
+        self.rows = [row for row in ROWS if row.name not in LEFT_OUT and row.action not in ("NONE", "ANY")]
+        self.script, self.waited = Script(), 0
+        self.next_at = self.rng.exponential(EVERY_S) if faults else math.inf
+        self.ends_at = math.inf
+        self.row: Row | None = None
+        self.due: tuple[str, ...] = ()  # causes of which one must be named, while a fault lasts
+        self.counts: Counter[str] = Counter()
+        self.missing: list[str] = []
+        self.stops: Counter[str] = Counter()
+        self._standing: set[str] = set()
+
+    def step(self) -> None:
+        self.waited += 1
+        guard = self.rig.guard
+        if guard is not None and self.console and self.waited >= 25 and (key := self.script.answer(guard)):
+            self.key, self.waited = key, 0
+            if key in ("enable", "reset"):
+                self.rig.twin.stand()  # type: ignore[attr-defined]
+        self.cycle()
+        self._note()
+        seconds = self.rig.seconds
+        if self.state == "LOCKOUT" and self.row is None:
+            self._restart()
+        if self.row is not None and seconds >= self.ends_at:
+            self._end()
+        elif self.row is None and seconds >= self.next_at:
+            self._begin()
+
+    def _note(self) -> None:
+        assert self.rig.guard is not None
+        standing = set(self.rig.guard.causes)
+        for id in standing - self._standing:
+            self.stops[id] += 1
+        self._standing = standing
+        if self.due and standing & set(self.due):
+            self.due = ()
+        if len(self.rig.servos.cycles_us) > 1000:
+            self.rig.servos.cycles_us.clear()
+
+    def _restart(self) -> None:
+        """A person has looked, and started the program anew: nothing else leads out of LOCKOUT."""
+        self.counts["lockouts"] += 1
+        guard = self.rig.sentry.guard
+        fresh = Sentry(self.run, self.rig._next_epoch, self.rig._next_nonce, restarted=True, epoch=self.rig._epoch)
+        fresh.guard = Guard(tuple(guard.ledger.rows.values()), self.rig._next_nonce, damp_s=0.5, restarted=True)
+        self.rig.sentry, self.script = fresh, Script()
+
+    def _begin(self) -> None:
+        self.row = row = self.rows[int(self.rng.integers(len(self.rows)))]
+        state = STATE.get(self.state, self.state)
+        self.due = row.causes if state in row.judged and state in row.states and not set(row.causes) & self._standing else ()
+        self.counts["faults"] += 1
+        self.counts["with a cause due"] += bool(self.due)
+        row.begin(self)
+        self.ends_at = self.rig.seconds + row.ms * 1e-3 + float(self.rng.uniform(0.1, 2.0))
+
+    def _end(self) -> None:
+        assert self.row is not None
+        if self.due:
+            self.missing.append(f"{self.rig.seconds:.2f} s: {self.row.name}: no {self.row.causes[0]} in {self.state}")
+        self.row, self.due = None, ()
+        self.boot += 1  # who died comes back in another life
+        self.heal()
+        self.next_at = self.rig.seconds + self.rng.exponential(EVERY_S)
+
+
+def soak(hours: float, seed: int, faults: bool) -> dict[str, Any]:
+    began, own = time.perf_counter(), time.process_time()
+    scene = Soak(seed, faults)
+    states: Counter[str] = Counter()
+    while scene.rig.seconds < hours * 3600:
+        scene.step()
+        states[scene.state] += 1
+    cycles = sum(states.values())
+    scene.rig.close()
+    wall, own = time.perf_counter() - began, time.process_time() - own
+    return {
+        "faults_every_s": EVERY_S if faults else None, "seed": seed, "virtual_hours": round(scene.rig.seconds / 3600, 3),
+        "minutes": round(wall / 60, 2), "minutes_own_time": round(own / 60, 2),
+        "times_real_time_own_time": round(scene.rig.seconds / own, 1), "cycles": cycles, "goals": scene.witness.goals,
+        "violations": len(scene.witness.violations), "first_violations": scene.witness.violations[:5], **scene.counts,
+        "without_cause": len(scene.missing), "first_without_cause": scene.missing[:5],
+        "causes": dict(scene.stops.most_common()), "share_of_states": {s: round(n / cycles, 3) for s, n in states.most_common()},
+    }  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=float, default=1.0, help="virtual hours of each of the two runs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="write the result there too, with machine and commit")
+    args = parser.parse_args()
+    runs = []
+    for faults in (True, False):
+        runs.append(soak(args.hours, args.seed, faults))
+        print(json.dumps(runs[-1]), flush=True)
+    if args.out is not None:
+        rundir.write_json(args.out, {"built_from": rundir.provenance(), "load": os.getloadavg(), "runs": runs})
+    calm = [id for id in runs[1]["causes"] if id not in ("temp_warning", "learner_gone", "clamped")]
+    return int(bool(runs[0]["violations"] or runs[1]["violations"] or runs[0]["without_cause"] or calm))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

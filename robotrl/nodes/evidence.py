@@ -1,0 +1,146 @@
+"""What only several messages together show: a servo that misses often, a joint that is blocked, a sensor that lies.
+
+`Sentry` hears each message once and hands it on; `fields` are those of `safety.causes.Inputs` that come of it. Times in ns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from robotrl import messages as m
+from robotrl.config import Robot
+
+STARTING_NS = 200_000_000  # from the first target on, for a servo to come into position mode
+POSITION_MODE = 10
+TOLD = (1, 11)  # fault and watchdog have causes of their own
+WINDOW = 50  # cycles: a second at the rate of the servo loop
+STRAIN = 0.98  # of the continuous torque, to which the driver eases a servo (row 59 has 80 %: a walking leg reaches that)
+STILL_RAD_S = 0.5
+# A joint so far from its target, going so fast away from it, is not led by it. A fall does that for 0.04 s at most: 8 minutes
+# of random actions on the twin.
+FAR_RAD, AWAY_RAD_S = 1.5, 5.0
+JUMP_M, JUMP_M_S = 0.15, 4.0  # a tracker's noise, and faster than any Minitaur runs or falls; chosen
+GAP_S = 0.5  # poses farther apart than this are not compared
+ATTITUDES = 64  # of the IMU that are kept: 0.3 s at 200 Hz, a pose is younger
+RANGE_BIT = 1
+
+Up = tuple[float, float, float]
+
+
+class Evidence:
+    """One robot's. Nothing heard is no evidence: silence is judged by the ages of streams."""
+
+    def __init__(self, robot: Robot) -> None:
+        n = len(robot.servos.ids)
+        self._strain = STRAIN * robot.servos.continuous_torque
+        self._joints: m.Joints | None = None
+        self._target: Sequence[float] = ()
+        self._open_since: int | None = None  # torque on, by the driver's word
+        self._wrong_mode = False
+        self._misses: deque[tuple[int, ...]] = deque(maxlen=WINDOW)
+        self._clamps: deque[bool] = deque(maxlen=WINDOW)
+        self._same = [0] * n
+        self._stalled: list[int | None] = [None] * n  # since when
+        self._running: list[int | None] = [None] * n
+        self._pose: m.Pose | None = None
+        self._pose_same = 0
+        self._jump = False
+        self._attitudes: deque[tuple[int, Up]] = deque(maxlen=ATTITUDES)
+        self._gap = 0.0
+
+    def hear(self, message: m.Message) -> None:
+        """Take one message; those that prove nothing are passed over."""
+        match message:
+            case m.Joints():
+                self._take_joints(message)
+            case m.Applied():
+                self._target = message.target if message.writer != "off" else ()
+                if message.writer == "policy":
+                    self._clamps.append(any(bits & RANGE_BIT for bits in message.clamped))
+            case m.Drive():
+                if not message.gate_open:
+                    self._open_since = None
+                elif self._open_since is None:
+                    self._open_since = message.t
+            case m.Imu():
+                self._attitudes.append((message.t, up(message.roll, message.pitch)))
+            case m.Pose():
+                self._take_pose(message)
+
+    def fields(self) -> dict[str, Any]:
+        """For `Inputs`; what holds for one step only is forgotten after it."""
+        now = self._joints.t if self._joints is not None else 0
+        jump, self._jump = self._jump, False
+        return {
+            "missed_share": max(map(sum, zip(*self._misses, strict=True)), default=0) / WINDOW,
+            "wrong_mode": self._wrong_mode,
+            "same_in_row": max(self._same),
+            "stalled_s": _longest(self._stalled, now),
+            "runaway_s": _longest(self._running, now),
+            "pose_same_in_row": self._pose_same,
+            "pose_jump": jump,
+            "attitude_gap_rad": self._gap,
+            "clamped_share": sum(self._clamps) / WINDOW,
+        }
+
+    def _take_joints(self, joints: m.Joints) -> None:
+        before, self._joints = self._joints, joints
+        self._misses.append(tuple([missed > 0 for missed in joints.missed]))
+        driven = self._open_since is not None and joints.t - self._open_since > STARTING_NS
+        self._wrong_mode = driven and any(
+            mode != POSITION_MODE and mode not in TOLD and not missed
+            for mode, missed in zip(joints.mode, joints.missed, strict=True)
+        )
+        for i, missed in enumerate(joints.missed):
+            if missed:
+                continue  # an old value shows nothing new
+            speed, torque = joints.velocity[i], joints.torque[i]
+            same = before is not None and _reading(before, i) == _reading(joints, i)
+            self._same[i] = self._same[i] + 1 if driven and same else 0
+            blocked = driven and abs(torque) > self._strain and abs(speed) < STILL_RAD_S
+            self._stalled[i] = _since(self._stalled[i], blocked, joints.t)
+            error = self._target[i] - joints.position[i] if driven and self._target else 0.0
+            away = abs(error) > FAR_RAD and abs(speed) > AWAY_RAD_S and error * speed < 0
+            self._running[i] = _since(self._running[i], away, joints.t)
+
+    def _take_pose(self, pose: m.Pose) -> None:
+        before, self._pose = self._pose, pose
+        seen = self._attitude_at(pose.t)
+        if seen is not None:
+            self._gap = angle(seen, up(pose.rpy[0], pose.rpy[1]))
+        if before is None:
+            return
+        same = (before.position, before.rpy) == (pose.position, pose.rpy)
+        self._pose_same = self._pose_same + 1 if same else 0
+        passed = (pose.t - before.t) * 1e-9
+        if 0 < passed < GAP_S and math.dist(before.position, pose.position) > JUMP_M + JUMP_M_S * passed:
+            self._jump = True
+
+    def _attitude_at(self, t: int) -> Up | None:
+        """Up as the IMU had it when the picture was taken; None where that is too long ago."""
+        return next((known for at, known in reversed(self._attitudes) if at <= t), None)
+
+
+def up(roll: float, pitch: float) -> Up:
+    """The world's up in the torso's frame: the part of an attitude that has no heading and no singular pitch."""
+    return -math.sin(pitch), math.sin(roll) * math.cos(pitch), math.cos(roll) * math.cos(pitch)
+
+
+def angle(a: Up, b: Up) -> float:
+    """Between two unit vectors, rad."""
+    return math.acos(max(-1.0, min(1.0, sum(x * y for x, y in zip(a, b, strict=True)))))
+
+
+def _reading(joints: m.Joints, i: int) -> tuple[float, float, float]:
+    return joints.position[i], joints.velocity[i], joints.torque[i]
+
+
+def _since(began: int | None, so: bool, t: int) -> int | None:
+    return None if not so else t if began is None else began
+
+
+def _longest(since: list[int | None], now: int) -> float:
+    return max((now - t for t in since if t is not None), default=0) * 1e-9

@@ -1,0 +1,50 @@
+"""A twin without physics: the same bytes on all wires, and joints that simply go where they are told. For hours of the program.
+
+The torso stays upright where it is; a servo in position mode takes half of the way to its goal in each physics step.
+"""
+
+from __future__ import annotations
+
+import math
+
+from robotrl.kinematics import to_motors
+from robotrl.sim.firmware import KP, POSITION, P
+from robotrl.sim.twin import Twin
+from robotrl.sim.world import STAND
+
+SHARE = 0.5
+TURN = 2 * math.pi
+
+
+class LightTwin(Twin):
+    """`advance` moves joints and clock, and makes no step of the engine."""
+
+    def advance(self, seconds: float) -> None:
+        for _ in range(self.world.steps_due(seconds)):
+            self._step()
+        self.imu.advance()
+        self.tracker.advance()
+        self.clock.sleep_until(round(self.world.time * 1e9))
+
+    def stand(self) -> None:
+        """A person's hand."""
+        swing, extension = STAND
+        self.world.history.newest[0:8] = to_motors([swing] * 4, [extension] * 4)
+
+    def _step(self) -> None:
+        bank, history = self.bus.bank, self.world.history
+        before = history.newest
+        row = history.rows[history.step % history.depth]
+        pose, twist = row[24:31].tolist(), row[31:37].tolist()
+        angles = before[0:8].tolist()
+        joints = history.push((pose[:3], pose[3:]), (twist[:3], twist[3:]))
+        dt, speeds = self.world.twin.physics_dt, [0.0] * 8
+        if self.world.time >= bank.next_event:
+            bank.tick()
+        for i, command in enumerate(bank.command):
+            if bank.mode[i] == POSITION and command[KP] > 0 and command[P] == command[P]:
+                move = (bank._signs[i] * (command[P] * TURN - bank.offset[i]) - angles[i]) * SHARE
+                angles[i] += move
+                speeds[i] = move / dt
+            bank._fresh[i] = False
+        joints[0:8], joints[8:16] = angles, speeds

@@ -1,0 +1,29 @@
+"""The soak for a few virtual minutes: its faults leave a cause each, its control no stop, and it can tell when they do not."""
+
+from __future__ import annotations
+
+from bench import soak
+
+
+def test_every_fault_leaves_a_cause_and_no_goal_breaks_a_rule(monkeypatch):
+    monkeypatch.setattr(soak, "EVERY_S", 2.0)
+    said = soak.soak(0.05, 0, faults=True)
+    assert said["violations"] == said["without_cause"] == 0, said
+    assert said["faults"] > 20 and said["with a cause due"] > 5 and said["goals"] > 1000
+
+
+def test_without_faults_nothing_stops():
+    said = soak.soak(0.02, 0, faults=False)
+    assert said["causes"] == {} and said["violations"] == 0 and said["share_of_states"]["RUN"] > 0.8
+
+
+def test_a_detector_that_is_gone_is_missed(monkeypatch):
+    """Without the rows of the servo bus some fault of it has no cause."""
+    scene = soak.Soak(0, True)
+    scene.without(*{id for row in scene.rows for id in row.causes})
+    scene.next_at = 5.0
+    monkeypatch.setattr(soak, "EVERY_S", 1.0)
+    while scene.rig.seconds < 40:
+        scene.step()
+    scene.rig.close()
+    assert scene.missing

@@ -1,0 +1,35 @@
+"""Rows of the fault catalogue that the matrix does not play, or not alone: tested elsewhere, or not of this robot."""
+
+# fmt: off
+ELSEWHERE = {
+    # number: what, and the test that shows it
+    11: "missing and swapped ids: tests/nodes/test_servos.py::"
+        "test_what_the_handshake_complains_of_keeps_the_driver_from_ever_giving_torque",
+    12: "a latency timer at the start: tests/drivers/test_chain.py::test_slow_adapter_is_named",
+    21: "nothing reads the time of day: tests/test_layout.py::"
+        "test_nothing_runs_what_a_file_tells_it_to_or_reads_the_time_of_day",
+    27: "a slow reader: tests/test_bus.py::test_a_latest_topic_gives_the_newest_to_a_stalled_reader",
+    30: "malformed messages: tests/test_bus.py::test_foreign_bytes_are_counted_and_dropped",
+    32: "nothing that a file holds is run: tests/test_layout.py::"
+        "test_nothing_runs_what_a_file_tells_it_to_or_reads_the_time_of_day",
+    34: "kill -9 of every process: tests/test_wall_clock.py::test_each_death_leads_to_its_state",
+    37: "the policy writes the replay: tests/test_wall_clock.py::test_each_death_leads_to_its_state",
+    45: "torn replay: tests/test_replay.py::test_torn_rows_that_nobody_promised_are_dropped",
+    47: "bit rot: tests/test_replay.py::test_a_damaged_promised_row_is_an_error",
+    48: "corrupt configuration and calibration: tests/test_config.py::test_mistakes_in_a_file",
+    50: "another robot's calibration: tests/calibration/test_store.py::test_another_robots_record_is_refused_and_both_are_named",
+    55: "weights that are no numbers: tests/nodes/test_policy.py::test_weights_that_do_not_check_out_are_refused_and_said_once",
+    64: "keys by state, cause and role: tests/safety/test_guard.py::test_state_by_command_by_role",
+}
+NOT_HERE = {
+    5: "no sync read on this bus: each moteus is asked by itself, and a lost answer silences nobody else",
+    13: "not applicable yet: no Dynamixel bus here; a moteus says its fault in register 0x0F (row 7)",
+    19: "not applicable yet: no camera here, the tracker sends poses",
+    29: "not played: MAXMSGSIZE and one frame a message are libzmq's own (robotrl/bus.py); a flood belongs to the security tests",
+    31: "not applicable yet: sockets are ipc in a directory of this user alone, no tcp",
+    42: "memory pressure is the kernel's doing and cannot be emulated in lockstep",
+    44: "a full disk cannot be emulated in lockstep; no stop path writes to one",
+    46: "not played: a torn checkpoint is a matter of files, for the persistence tests",
+    54: "not judged: exploration is oscillation, and the gate bounds its speed; hot motors stop it (row 6)",
+    60: "no arm, no box: a leg's folding is bounded by the sum of its two motors, which the witness reads from the bytes",
+}

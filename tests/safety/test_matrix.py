@@ -1,0 +1,113 @@
+"""The fault matrix in part (the whole: python -m tests.safety.matrix), its controls, and that no row is forgotten."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.safety.elsewhere import ELSEWHERE, NOT_HERE
+from tests.safety.matrix import cases, controls, stopped
+from tests.safety.rows import ROWS
+from tests.safety.scene import STATES
+from tests.safety.witness import Bounds, Witness
+
+ROOT = Path(__file__).resolve().parents[2]
+STRIDE = 7  # of the rows each test run plays every seventh in each state, beginning with another one in each
+
+
+def test_every_row_of_the_catalogue_is_played_or_tested_elsewhere_or_not_of_this_robot():
+    assert {row.number for row in ROWS} | set(ELSEWHERE) | set(NOT_HERE) == set(range(1, 65))
+    assert not set(NOT_HERE) & ({row.number for row in ROWS} | set(ELSEWHERE))
+    assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def test_the_tests_named_for_a_row_are_there():
+    for why in ELSEWHERE.values():
+        path, name = re.search(r"(tests/\S+\.py)::(\w+)", why).groups()
+        assert f"def {name}(" in (ROOT / path).read_text(), why
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_faults_in_a_state(state):
+    rows = [row for row in ROWS if state in row.states][STATES.index(state) :: STRIDE]
+    wrong = [(row.name, said) for row, _, said in cases(rows, [state], 0) if said]
+    assert len(rows) > 5 and not wrong
+
+
+def test_with_its_detector_removed_a_row_turns_red():
+    rows = ROWS[3::STRIDE]
+    assert [row.name for row, _, said in controls(rows, 0) if not said] == []
+
+
+BOUNDS = Bounds((1, 1), (0.0, 0.0), 0.4, 3.6, 0.5, 1.0, 0.1, 5.0, 0.1)
+T = 20_000_000
+
+
+def goals(*angles: float, torque: str = "0000a040", watchdog: str = "cdcccc3d") -> bytes:
+    import struct
+
+    turns = [struct.pack("<f", angle / 6.283185307179586).hex() for angle in angles]
+    return "".join(
+        f"can send {i:04x} 01000a0d20{turn}02237f7f0d25{torque}0e27{watchdog}00001841\n" for i, turn in enumerate(turns, 1)
+    ).encode()
+
+
+def seen(*angles: float, host: int = 0) -> bytes:
+    import struct
+
+    turns = [struct.pack("<f", angle / 6.283185307179586).hex() for angle in angles]
+    return "".join(
+        f"rcv {i:x}{host:02x} 21000a2f01{turn}{'00' * 8}210a19230d201900\r\n" for i, turn in enumerate(turns, 1)
+    ).encode()
+
+
+ASK = b"can send 8001 11001f01110a130d\ncan send 8002 11001f01110a130d\n"
+
+
+def witness_of(*periods: tuple[bytes, bytes], state: str = "HOLD", torque: bool = True) -> list[str]:
+    """Two servos: what they said and what was then written, period by period."""
+    witness = Witness(BOUNDS)
+    for k, (said, written) in enumerate(periods, 1):
+        witness.permit((k - 1) * T, state, torque, 1.0)
+        witness.wrote(k * T, ASK)
+        witness.heard(said)
+        witness.wrote(k * T, written)
+        witness.moment(k * T, state, ())
+    return witness.violations
+
+
+def test_the_witness_has_nothing_against_a_robot_that_keeps_the_rules():
+    at = seen(2.0, 2.0)
+    assert witness_of((at, goals(2.0, 2.0)), (at, goals(2.4, 2.0)), (at, goals(2.8, 1.6))) == []
+
+
+@pytest.mark.parametrize(
+    ("periods", "says"),
+    [
+        ([(seen(2.0, 2.0), goals(2.1, 2.0))], "jumps"),  # the first target is at the joint
+        ([(seen(2.0, 2.0), goals(2.0, 2.0)), (seen(2.0, 2.0), goals(2.6, 2.0))], "jumps"),
+        ([(seen(3.6, 2.0), goals(3.6, 2.0)), (seen(3.6, 2.0), goals(3.7, 2.0))], "leaves its range"),
+        ([(seen(2.0, 2.0), goals(2.0, 2.0))] + [(seen(2.0, 2.0), goals(2.0 + k / 2.1, 2.0)) for k in (1, 2, 3)], "led to"),
+        ([(seen(2.0, 2.0), goals(float("nan"), 2.0))], "nan"),
+        ([(seen(3.1, 3.08), goals(3.1, 3.08)), (seen(3.1, 3.08), goals(3.2, 3.2))], "leg closes"),
+        ([(seen(2.0, 2.0), goals(2.0))], "goals for"),
+        ([(seen(2.0, 2.0), goals(2.0, 2.0, torque="0000c040"))], "torque limit"),
+        ([(seen(2.0, 2.0), goals(2.0, 2.0, watchdog="0000c07f"))], "watchdog"),
+        ([(seen(2.0, 2.0, host=0x7E), goals(2.0, 2.0))], "nobody knows where"),
+        ([(seen(2.0, 2.0), b"can send 0001 01000c\n")], "nobody knows this line"),
+    ],
+)
+def test_the_witness_sees_each_violation(periods, says):
+    assert any(says in violation for violation in witness_of(*periods)), witness_of(*periods)
+
+
+@pytest.mark.parametrize(("state", "torque"), [("READY", True), ("HOLD", False), ("RELAX", True)])
+def test_the_witness_sees_a_goal_without_a_permit(state, torque):
+    assert "without a permit" in witness_of((seen(2.0, 2.0), goals(2.0, 2.0)), state=state, torque=torque)[0]
+
+
+def test_a_stop_is_never_left_for_less():
+    assert stopped("RUN", "HOLD") == ("HOLD",) and stopped("clearing", "HOLD") == ("PSTOP",)
+    assert stopped("RUN", "RELAX") == ("RELAX",) and "RUN" not in stopped("READY", "PSTOP")
