@@ -64,6 +64,7 @@ class Sentry:
         self._reset = ""
         self._off_since: int | None = None  # for so long torque is off by us and not by the driver's word
         self._had_torque = False
+        self._unheard = NEVER  # when the driver last was silent: one that is back has yet to damp before it can confirm
         self.outputs: Outputs | None = None
         self._refused = ("", NEVER)  # the last refusal and when: the operator must have time to read it
 
@@ -167,10 +168,11 @@ class Sentry:
         note = self._first_complaint()
         speaks = drive is not None and drive.present and self._age("Drive", now) < SILENT_S
         disobeyed = drive is not None and drive.disobeyed
-        unconfirmed = disobeyed or (
-            self._had_torque and self._off_since is not None and drive is not None and not drive.powered_off_confirmed
-            and now - self._off_since > (CONFIRM_NS if speaks else PATIENCE_NS)
-        )  # fmt: skip
+        self._unheard = self._unheard if speaks else now
+        waited = now - (self._off_since or now)
+        damped = now - self._unheard - int(self.run.robot.stop_damp_s * 1e9)
+        late = waited > PATIENCE_NS or (speaks and min(waited, damped) > CONFIRM_NS)
+        unconfirmed = disobeyed or (self._had_torque and drive is not None and not drive.powered_off_confirmed and late)
         self._began = now if self._began == NEVER else self._began
         return Inputs(
             epoch=self._epoch,

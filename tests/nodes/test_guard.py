@@ -207,6 +207,18 @@ def test_a_driver_that_is_being_started_again_is_given_time_to_confirm():
     assert world.step(100) == "LOCKOUT"
 
 
+def test_a_driver_that_was_silent_and_is_back_is_given_time_to_damp_before_it_confirms():
+    world = World().run()
+    world.silent.add("servos")
+    world.drive = {"powered_off_confirmed": False}
+    world.step(5)
+    assert world.press("disable") == "RELAX"
+    world.step(100)
+    world.silent.clear()
+    assert world.step(45) == "RELAX", "half a second of damping, half a second to read back"
+    assert world.step(15) == "LOCKOUT" and "stop_unconfirmed" in world.shown.causes
+
+
 def test_a_learner_has_time_to_come_up_and_is_then_missed():
     world = World()
     world.silent.add("learner")
