@@ -85,7 +85,7 @@ class Subscriber:
             socket.connect(f"ipc://{directory / f'{topic}.{source}'}")
             self.sockets.append(socket)
         self._newest: dict[str, Any] = {}
-        self._numbers: dict[tuple[str, int], int] = {}
+        self._numbers: dict[str, tuple[int, int]] = {}  # by source: its life and last number, not one for every life
         self._arrival: int | None = None
         self._arrivals: list[int] = []
         self.lost = self.bad = self.count = 0
@@ -99,17 +99,21 @@ class Subscriber:
                     frame = socket.recv(zmq.NOBLOCK)
                 except zmq.Again:
                     break
-                try:
-                    message = self._decode(frame)
-                except msgspec.DecodeError:
-                    self.bad += 1
-                    continue
-                if message.source not in self._sources:
-                    self.bad += 1
-                    continue
-                self._account(message)
-                out.append(message)
+                if (message := self.take(frame)) is not None:
+                    out.append(message)
         return out
+
+    def take(self, frame: bytes) -> Any | None:
+        """The message in a frame, accounted for; None, and counted as bad, when it holds none of this topic's. Never raises."""
+        try:
+            message = self._decode(frame)
+        except (ValueError, RecursionError):  # besides DecodeError: text that is no UTF-8; unknown values nested without end
+            message = None
+        if message is None or message.source not in self._sources:
+            self.bad += 1
+            return None
+        self._account(message)
+        return message
 
     def latest(self, source: str = "") -> Any | None:
         """The newest message received so far (of one source, or of any), None before the first."""
@@ -129,11 +133,10 @@ class Subscriber:
         return float(len(self._arrivals))
 
     def _account(self, message: Message) -> None:
-        key = (message.source, message.boot)
-        last = self._numbers.get(key)
-        if last is not None and message.seq > last + 1:
+        boot, last = self._numbers.get(message.source, (message.boot, message.seq))
+        if boot == message.boot and message.seq > last + 1:
             self.lost += message.seq - last - 1
-        self._numbers[key] = message.seq
+        self._numbers[message.source] = message.boot, message.seq
         self._newest[message.source] = message
         self._arrival = self.clock.now()
         self._arrivals.append(self._arrival)

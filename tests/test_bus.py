@@ -1,5 +1,6 @@
 """The bus between processes: order, newest, gaps, one writer a stream, nothing that runs code."""
 
+import msgspec
 import pytest
 import zmq
 
@@ -124,3 +125,17 @@ def test_lost_messages_are_counted(ends):
 def test_no_bus_is_one_line(tmp_path):
     with pytest.raises(BusError, match="not live"):
         Bus(tmp_path / "none", "policy", WallClock())
+
+
+@pytest.mark.parametrize("frame", [b"\x81\xa6source\xa2\xff\xff", b"\x81\xa1x" + b"\x91" * 60_000, b"\x90", b""])
+def test_a_frame_that_is_no_message_is_counted_and_nothing_is_raised(ends, frame):
+    subscriber = ends("policy").subscriber("pose")
+    assert subscriber.take(frame) is None and (subscriber.bad, subscriber.count) == (1, 0)
+
+
+def test_a_source_of_many_lives_is_not_remembered_for_each(ends):
+    subscriber = ends("policy").subscriber("pose")
+    for boot in range(1000):
+        message = Pose(source="tracker", boot=boot, seq=1 + boot, position=(0.0,) * 3, rpy=(0.0,) * 3)
+        assert subscriber.take(msgspec.msgpack.encode(message)) == message
+    assert subscriber.lost == 0 and len(subscriber._numbers) == 1
