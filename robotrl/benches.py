@@ -21,6 +21,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "walk": ("walk.py", "learning to walk: hours"),
     "peers": ("peers.py", "shipped policies, open-loop trots and stable-baselines3 on the same task"),
     "equal-returns": ("equal_returns.py", "whether trainings by each engine end alike: returns compared by a rank-sum test"),
+    "fuzz": ("fuzz.py", "every parser of foreign bytes against 10 M mutated inputs: what escapes, hangs or passes for sound"),
 }
 
 
