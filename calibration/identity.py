@@ -5,6 +5,7 @@ moteus reference, registers 0x101 (firmware, major << 16 | minor << 8 | micro), 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,13 +78,13 @@ def _registers(frame: bytes) -> dict[int, int]:
         parts = moteus.decode(frame)
     except moteus.FrameError:
         return {}
-    # Integers that happen to be the lowest read as nan; they are no valid identity.
+    # Integers that happen to be the lowest read as nan, floats may be anything; they are no valid identity.
     return {
         part.register + i: int(value) & 0xFFFFFFFF
         for part in parts
         if part.op == "reply"
         for i, value in enumerate(part.values)
-        if value == value
+        if math.isfinite(value)
     }
 
 

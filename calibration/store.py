@@ -26,6 +26,11 @@ from robotrl import config
 from robotrl.complaint import Complaint, command
 
 SCHEMA = 1
+# What a number can be at most (rad, s): beyond it nothing was measured, and the file was damaged or written by hand.
+BOUNDS = {
+    "pose": (-1000.0, 1000.0), "spread": (0.0, 1.0), "watchdog_s": (0.0, 10.0), "trip_s": (0.0, 10.0), "moved": (-10.0, 10.0),
+    "step": (0.0, 10.0), "stop_s": (0.0, 10.0),
+}  # fmt: skip
 
 
 class CalibrationError(Complaint):
@@ -230,6 +235,9 @@ def _check(record: Calibration | Commissioning, path: Path) -> None:
             wrong(field.name, "holds a number that is not finite")
         if isinstance(value, tuple) and len(value) != n:
             wrong(field.name, f"has {len(value)} values for {n} servos")
+        low, high = BOUNDS.get(field.name, (-math.inf, math.inf))
+        if field.name in BOUNDS and not all(low <= v <= high for v in numbers):
+            wrong(field.name, f"must be {low:g} to {high:g}, not {value}")
     if isinstance(record, Calibration):
         if any(s not in (1, -1) for s in record.sign):
             wrong("sign", f"must be 1 or -1 each, not {list(record.sign)}")

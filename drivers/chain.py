@@ -27,6 +27,9 @@ JUMP_S = 0.05  # no joint gets farther than 1.5 x the velocity limit in this tim
 UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three misses stop the robot (row 1)
 ASKS = 3  # of a configuration value in the handshake
 ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
+# No servo turns so far, so fast or so hard: what says it does was corrupted where no sum tells (row 4). The last two are the
+# most that robot.servos.velocity_limit and max_torque can be; the first holds any offset that a calibration may have.
+TURNS_MAX, SPEED_MAX, TORQUE_MAX = 1000.0, 1000 / math.tau, 100.0  # rev, rev/s, Nm
 SILENT = "does not answer; check its id, cable and power"
 TAU = math.tau
 
@@ -266,21 +269,23 @@ class Chain:
             return False
         if (a, b, c, d) != _HEADS or mode < 0 or fault < 0 or frame[_REPLY.size :].strip(_PADDING):
             return False
-        if not (-1e6 < turn < 1e6 and -1e6 < speed < 1e6 and -1e6 < torque < 1e6):  # false for nan too
+        if not (abs(turn) <= TURNS_MAX and abs(speed) <= SPEED_MAX and abs(torque) <= TORQUE_MAX):  # false for nan too
+            return False
+        if -128 < volts < 0:
             return False
         sign = self._servos.sign[i]
         angle = sign * (turn * TAU - self._servos.offset[i])
         if self._missed[i] < UNKNOWN_AFTER and abs(angle - self._values[i][0]) > self._reach:
             return False
+        if i not in self._waiting:  # which of two is right nobody knows: the first stays, however many one read brings
+            self._twice.add(i)
+            self.frame_errors += 1
+            return True
         temp_c = float(max(motor_c, board_c))  # -128 means no sensor, and loses to any real temperature
         voltage = volts * 0.5 if volts != -128 else math.nan
         self._values[i] = (angle, sign * speed * TAU, sign * torque, temp_c, voltage, mode, fault)
-        if i in self._waiting:
-            self._waiting.discard(i)
-            self._missed[i] = 0
-        else:
-            self._twice.add(i)
-            self.frame_errors += 1
+        self._waiting.discard(i)
+        self._missed[i] = 0
         return True
 
 

@@ -253,6 +253,8 @@ def parse_line(line: bytes) -> Received | Answer | None:
         return Answer(line.startswith(b"OK"), line.decode("ascii", "replace").strip(), checked)
     try:
         _, can_id, data, *_flags = line.split()
-        return Received(int(can_id, 16), bytes.fromhex(data.decode("ascii")), checked)
+        # not int(): it takes 1_7e, +17e and 0x17e for numbers too
+        number = int.from_bytes(bytes.fromhex(can_id.decode("ascii").zfill(8)))
+        return Received(number, bytes.fromhex(data.decode("ascii")), checked)
     except ValueError:  # UnicodeDecodeError is one too
         return None

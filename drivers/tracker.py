@@ -19,6 +19,7 @@ from robotrl.messages import Pose
 
 FIELDS = 9  # the word, seq, age, six numbers
 AGE_MAX_US = 5_000_000  # an older picture helps nobody
+SEQ_MAX = 1 << 48  # a larger number was never counted up to
 FARTHEST = 1000.0  # m and rad; beyond it the sender is mad
 PENDING_MAX = 65_536  # bytes parsed in one read at most
 
@@ -43,14 +44,14 @@ def parse_line(line: bytes) -> tuple[int, int, tuple[float, ...]] | None:
     if star != b"*" or b"%02X" % crc8(text) != check:
         return None
     fields = text.split()
-    if len(fields) != FIELDS or fields[0] != b"pose":
+    if len(fields) != FIELDS or fields[0] != b"pose" or b"_" in text:  # Python's numbers may have it, decimal ones not
         return None
     try:
         seq, age = int(fields[1]), int(fields[2])
         numbers = tuple([float(field) for field in fields[3:]])
     except ValueError:
         return None
-    if seq < 0 or not 0 <= age <= AGE_MAX_US or not all(abs(n) <= FARTHEST for n in numbers):  # nan fails
+    if not 0 <= seq <= SEQ_MAX or not 0 <= age <= AGE_MAX_US or not all(abs(n) <= FARTHEST for n in numbers):  # nan fails
         return None
     return seq, age, numbers
 

@@ -28,6 +28,7 @@ from robotrl.topics import TOPICS
 
 QUEUE = 4096  # messages a queue topic may hold for a slow reader: 80 s at 50 Hz; and the most that one drain takes of a source
 REJECTS = 100  # messages refused, and who sent them is heard no more
+LIVES = 1000  # of all sources of a topic, remembered so that none is replayed
 LOOK_NS = 1_000_000_000  # how often a publisher looks whether its path is still its own
 
 
@@ -116,7 +117,7 @@ class Subscriber:
             socket.connect(f"ipc://{directory / f'{topic}.{source}'}")
             self._open[source] = socket
         self._newest: dict[str, Any] = {}
-        self._past: set[tuple[str, int]] = set()  # lives that another one has followed
+        self._past: dict[tuple[str, int], None] = {}  # lives that another one has followed, the last LIVES of them
         self._rejects: Counter[str] = Counter()  # of each source
         self._arrival: int | None = None
         self._arrivals: list[int] = []
@@ -146,18 +147,23 @@ class Subscriber:
                     while socket.recv(copy=False).more:
                         pass
                     continue
-                try:
-                    message = self._decode(frame.buffer)
-                except msgspec.DecodeError:
-                    self._refuse("malformed", source)
-                    continue
-                if why := self._account(message, source):
-                    self._refuse(why, source)
-                    continue
-                out.append(message)
+                if (message := self.take(frame.buffer, source)) is not None:
+                    out.append(message)
         if self._rejects:
             self._drop()
         return out
+
+    def take(self, frame: bytes | memoryview, source: str) -> Any | None:
+        """The message in a frame of `source`'s, accounted for; None, and refused, when it holds none of his. Never raises."""
+        try:
+            message = self._decode(frame)
+        except (ValueError, RecursionError):  # besides DecodeError: text that is no UTF-8; unknown values nested without end
+            self._refuse("malformed", source)
+            return None
+        if why := self._account(message, source):
+            self._refuse(why, source)
+            return None
+        return message
 
     def latest(self, source: str = "") -> Any | None:
         """The newest message received so far (of one source, or of any), None before the first."""
@@ -188,7 +194,9 @@ class Subscriber:
         elif (source, message.boot) in self._past:
             return "replayed"
         elif last is not None:
-            self._past.add((source, last.boot))
+            self._past[source, last.boot] = None
+            if len(self._past) > LIVES:
+                del self._past[next(iter(self._past))]
         self._newest[source] = message
         self._arrival = self.clock.now()
         self._arrivals.append(self._arrival)

@@ -101,7 +101,7 @@ def _verified(path: Path) -> dict[str, Any] | str:
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         if manifest["schema"] != SCHEMA:
-            return f"schema {manifest['schema']}, this is robotrl of schema {SCHEMA}"
+            return f"schema {manifest['schema']!r}, this is robotrl of schema {SCHEMA}"
         if manifest["sha256"] != _digest(manifest):
             return f"{MANIFEST} is damaged"
         for name, digest in manifest["files"].items():
@@ -110,7 +110,7 @@ def _verified(path: Path) -> dict[str, Any] | str:
         return dict(manifest)
     except OSError as error:
         return f"{Path(str(error.filename)).name}: {error.strerror}"
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"{MANIFEST} is damaged: {error!r}"
 
 
@@ -121,13 +121,15 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 
 
 def _forget(parent: Path) -> None:
-    """Remove all but the newest KEEP and the best of those whose manifest can be read."""
+    """Remove all but the newest KEEP and the best of those whose manifest is whole: no damaged score may be the best."""
     paths = _all(parent)
     scores: dict[Path, float] = {}
     for path in paths:
         try:
-            scores[path] = float(json.loads((path / MANIFEST).read_text())["about"]["score"])
-        except (OSError, ValueError, KeyError, TypeError):
+            manifest = json.loads((path / MANIFEST).read_text())
+            if manifest["sha256"] == _digest(manifest):
+                scores[path] = float(manifest["about"]["score"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
     best = max(scores, key=lambda path: scores[path], default=None)
     for path in paths[:-KEEP]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from robotrl.configfile import ConfigError, Source, Sources, build, override, read, require, within
+from robotrl.configfile import ConfigError, Source, Sources, build, check_whole_numbers, override, read, require, within
 
 MANY = 1_000_000_000  # a bound that nobody meets
 MOTORS = 8  # of a Minitaur
@@ -210,7 +210,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Run:
     """Read a run file, the robot file it names, and `key.path=value` overrides; complaints name file and line, or override."""
     data = read(path)
     name = data.pop("robot", "minitaur")
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]{0,99}", name, re.ASCII):
         raise ConfigError(f"{path}: 'robot' names a file in {path.parent / 'robots'}; write robot = \"minitaur\"")
     robot_path = path.parent / "robots" / f"{name}.toml"
     if not robot_path.is_file():
@@ -226,6 +226,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Run:
 
 def _made(data: dict[str, Any], where: Sources) -> Run:
     """The run that `data` describes; ConfigError for what could not be run."""
+    check_whole_numbers(data, where)
     run = typing.cast(Run, build(Run, data, "", where))
     _fitting(run, where)
     return run

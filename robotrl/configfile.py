@@ -7,6 +7,7 @@ Knows no setting by name, but that those of the robot come from a file of their 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -79,7 +80,7 @@ class Within:
 
     def refusal(self, value: float) -> str:
         """What the number must be and is not; empty when it may be so."""
-        if math.isnan(value):
+        if isinstance(value, float) and math.isnan(value):  # a whole number may be too large to be asked
             return "" if self.nan else "a finite number"
         if value < self.low:
             return f"{self.low:.10g} or more"
@@ -97,8 +98,12 @@ def read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise ConfigError(f"no config file {path}; launch/walk.toml is the one to start from") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: not readable as TOML: {error}") from None
+    except (
+        ValueError,
+        RecursionError,
+        OSError,
+    ) as error:  # besides tomllib's own: no UTF-8, too many digits, brackets without end
+        raise ConfigError(f"{path}: not readable as TOML: {' '.join(str(error).split())}") from None
 
 
 def override(data: dict[str, Any], item: str) -> None:
@@ -106,10 +111,10 @@ def override(data: dict[str, Any], item: str) -> None:
     key, _, text = item.partition("=")
     if not _ or not key.strip():
         raise ConfigError(f"--set {item!r}: write --set section.key=value, e.g. --set agent.batch=128")
-    try:
-        value = tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()  # a bare word is a string
+    value = text.strip()  # a bare word is a string
+    with contextlib.suppress(ValueError, RecursionError):
+        table = tomllib.loads(f"v = {text}")
+        value = table["v"] if len(table) == 1 else value  # what follows a line's end is no value
     *sections, last = key.strip().split(".")
     if not sections and last == "robot":
         raise ConfigError(f"--set {item!r}: the run file names the robot; --set changes its fields, e.g. robot.servos.kp=4")
@@ -118,6 +123,19 @@ def override(data: dict[str, Any], item: str) -> None:
         if not isinstance(data, dict):
             raise ConfigError(f"--set {item!r}: {section!r} is a value, not a section")
     data[last] = value
+
+
+def check_whole_numbers(data: dict[str, Any], where: Sources) -> None:
+    """ConfigError for a whole number of so many digits that Python refuses to print it in a complaint about it."""
+    left: list[tuple[str, Any]] = [("", data)]
+    while left:  # no recursion: what was read may be nested as deep as its reader goes
+        path, value = left.pop()
+        if isinstance(value, dict):
+            left += [(f"{path}.{key}" if path else key, inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            left += [(path, inner) for inner in value]
+        elif isinstance(value, int) and value.bit_length() > 4096:
+            raise ConfigError(f"{where.of(path)}: {path!r} is a number of more than a thousand digits; write a smaller one")
 
 
 def build(cls: type, data: Any, path: str, where: Sources) -> Any:

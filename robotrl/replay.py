@@ -300,7 +300,7 @@ def _read_header(path: Path) -> dict[str, int]:
         header = json.loads((path / "header.json").read_text())
     except FileNotFoundError:
         raise ReplayError(f"{path}: holds no replay (no header.json); name a run that has recorded") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReplayError(f"{path}/header.json: unreadable: {error}; {COPY}") from None
     keys = {"schema", "observation_size", "action_size", "capacity"}
     whole = isinstance(header, dict) and header.keys() == keys and header["schema"] == SCHEMA

@@ -51,7 +51,7 @@ def load(path: Path) -> Run:
         return from_dict(data["config"], source)
     except FileNotFoundError:
         raise RunError(f"{path}: no run directory (no run.json); runs are made under runs/ by launch/rehearse.sh") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{source}: corrupt: {error!r}; the run cannot be read without it, restore it from a copy") from None
 
 

@@ -81,7 +81,7 @@ class Blocks:
             (servos, _, wanted), frame = self._address(words[2]), bytes.fromhex(words[3].decode())
         except ValueError:
             return None
-        if len(servos) != 1 or wanted or len(frame) > LONGEST_FRAME:
+        if len(servos) != 1 or wanted or not 0 < len(frame) <= LONGEST_FRAME:
             return None
         plan, values, streams = self._plan(frame)
         if streams is not None or plan.goal_at < 0 or plan.actions or values[plan.mode] != fw.POSITION:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from robotrl.sim.firmware import STOPPED
@@ -9,6 +11,7 @@ from robotrl.sim.servo import ServoBank
 
 INTEGERS = ("id.id", "servo.timeout_mode", "motor.poles")
 LONGEST_LINE = 256  # bytes; a longer one is thrown away
+PRINTED_MAX = 4096  # bytes kept for a reader that does not read; what is printed beyond it is lost
 
 
 class Diagnostic:
@@ -29,6 +32,7 @@ class Diagnostic:
                 line = self._in.decode("ascii", "replace")
                 self._in.clear()
                 self._out += self._answer(line).encode()
+                del self._out[PRINTED_MAX:]
         if len(self._in) > LONGEST_LINE:
             self._in.clear()
 
@@ -60,7 +64,8 @@ class Diagnostic:
                 return f"{_text(name, conf[name])}\r\n" if name in conf else "ERR error reading\r\n"
             case ["set", name, text]:
                 try:
-                    value = float(np.float32(text)) if name in conf else None
+                    with np.errstate(over="ignore"):
+                        value = float(np.float32(text)) if name in conf else None
                 except ValueError:
                     value = None
                 if value is None:
@@ -81,4 +86,4 @@ class Diagnostic:
 
 
 def _text(name: str, value: float) -> str:
-    return str(int(value)) if name in INTEGERS else f"{value:f}"
+    return str(int(value)) if name in INTEGERS and math.isfinite(value) else f"{value:f}"

@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 
 from robotrl import config, rundir
-from robotrl.agents.actor import Actor
+from robotrl.agents.actor import Actor, WeightsError
 from robotrl.kinematics import to_leg
 from robotrl.sim.rig import Rig
 from robotrl.sim.video import VideoWriter, caption
@@ -80,7 +80,10 @@ def evaluate(
     source = weights or directory / "weights" / "policy.safetensors"
     if not source.is_file():
         raise rundir.RunError(_no_weights(source, weights is None, directory / "weights"))
-    rig.pilot.take(Actor.load(source), 0, 0)
+    actor, history = Actor.load(source), rig.pilot.history
+    if (sizes := (actor.observation_size, actor.action_size)) != (wanted := (history.size, history.a)):
+        raise WeightsError(f"{source}: made for (observation, action) {sizes}, not {wanted}; use this run's own weights")
+    rig.pilot.take(actor, 0, 0)
     film = VideoWriter(directory / "walk.mp4", VIDEO[2], VIDEO[:2]) if video else None
     done: list[dict[str, Any]] = []
     traces = _Traces()

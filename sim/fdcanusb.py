@@ -65,9 +65,8 @@ class Adapter:
 
     def receive(self, data: bytes) -> None:
         """Bytes from the host; lines may be cut anywhere and come many at once. Nothing is raised for any bytes."""
-        *lines, self._partial = (self._partial + data).replace(b"\r", b"\n").split(b"\n")
-        if len(self._partial) > LONGEST_LINE:
-            self._partial = b""
+        *lines, partial = (self._partial + data).replace(b"\r", b"\n").split(b"\n")
+        self._partial = partial[: LONGEST_LINE + 1]  # enough to know by that it was too long, once it ends
         for line in lines:
             if line:
                 self._line(line)
@@ -109,6 +108,9 @@ class Adapter:
         return self._bus_free
 
     def _line(self, line: bytes) -> None:
+        if len(line) > LONGEST_LINE:
+            self._refuse(b"ERR line too long")
+            return
         if (not self.checked or line[-3:-2] == b"*") and self._known_line(line):
             return
         words = self._checked_words(line)

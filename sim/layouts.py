@@ -161,7 +161,8 @@ class Plan:
             if offset == len(data):
                 break
             formats += CODE[kind]
-            errors += self._take(register, kind, position)
+            error = self._take(register, kind, position)
+            errors += error if len(errors) + len(error) <= LONGEST else b""  # what a frame has no room for is not said
             if register in (0x00, 0x20):
                 self.goal_at = offset if register and kind == F32 and self.mode >= 0 else -1
             position += 1
@@ -169,7 +170,8 @@ class Plan:
         self._unpack = struct.Struct(formats).unpack
         self._pick = itemgetter(*fixed)
         self._fixed = self._pick(self._unpack(data))
-        self.reply = Reply(tuple(frame.reads), errors) if frame.reads or errors else None
+        reply = Reply(tuple(frame.reads), errors)
+        self.reply = reply if reply.template else None  # reads of no register are answered by nothing
         self.is_query = not frame.writes
 
     def _take(self, register: int, kind: int, place: int) -> bytes:

@@ -91,7 +91,8 @@ def encode(value: float, kind: int, scale: Scale) -> bytes:
     largest = LARGEST[kind]
     if not math.isfinite(value):
         return struct.pack("<" + CODE[kind], -largest - 1)
-    number = float(np.float32(value) / np.float32(scale[kind]))
+    with np.errstate(over="ignore"):  # saturates, like the rest
+        number = float(np.float32(value) / np.float32(scale[kind]))
     return struct.pack("<" + CODE[kind], int(max(-largest, min(largest, number))))
 
 

@@ -276,3 +276,17 @@ def test_who_is_refused_a_hundred_times_is_heard_no_more(ends, foreign):
     say(socket, reader, subscriber, [b"garbage"], lambda: subscriber.bad >= REJECTS)
     socket.send(packed(1))
     assert not reader.wait([subscriber], 0.1) and subscriber.drain() == [] and not subscriber.sockets
+
+
+@pytest.mark.parametrize("frame", [b"\x81\xa6source\xa2\xff\xff", b"\x81\xa1x" + b"\x91" * 60_000, b"\x90", b""])
+def test_a_frame_that_is_no_message_is_counted_and_nothing_is_raised(ends, frame):
+    subscriber = ends("policy").subscriber("pose")
+    assert subscriber.take(frame, "tracker") is None and (subscriber.bad, subscriber.count) == (1, 0)
+
+
+def test_a_source_of_many_lives_is_not_remembered_for_each(ends):
+    subscriber = ends("policy").subscriber("pose")
+    for boot in range(3000):
+        message = Pose(source="tracker", boot=boot, seq=1 + boot, position=(0.0,) * 3, rpy=(0.0,) * 3)
+        assert subscriber.take(msgspec.msgpack.encode(message), "tracker") == message
+    assert subscriber.lost == 0 and len(subscriber._past) == 1000

@@ -107,3 +107,22 @@ def test_cut_off_at_any_call_the_one_before_or_the_new_one_is_found(tmp_path, mo
         assert newest(run).transitions == 2 and point >= 11, "every call was met"
         return
     raise AssertionError("it never came to an end")
+
+
+def test_a_damaged_score_is_not_the_best(tmp_path):
+    for n in range(1, 6):
+        path = save(tmp_path, n, n, {"a": b"x"}, {"score": 5.0 if n == 2 else 1.0})
+        if n == 1:
+            manifest = path / "manifest.json"
+            manifest.write_text(manifest.read_text().replace('"score": 1.0', '"score": 1e9'))
+    assert [p.name[:9] for p in sorted((tmp_path / "checkpoint").iterdir())] == [f"{n:09d}" for n in (2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, '{"schema": "a\\nb"}', '{"about": {"score": ' + "9" * 400 + "}}"])
+def test_a_manifest_that_is_none_is_passed_over(tmp_path, text):
+    save(tmp_path, 1, 1, {"a": b"x"}, {})
+    (save(tmp_path, 2, 2, {"a": b"y"}, {}) / "manifest.json").write_text(text)
+    save(tmp_path, 3, 3, {"a": b"z"}, {})
+    (tmp_path / "checkpoint" / "000000003-000000003" / "manifest.json").write_text(text)
+    found = newest(tmp_path)
+    assert found.transitions == 1 and len(found.passed) == 2 and not any("\n" in line for line in found.passed)

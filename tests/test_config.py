@@ -198,3 +198,31 @@ def test_a_run_read_back_is_checked_as_one_from_a_file(files, tmp_path):
 
 def test_a_missing_file(tmp_path):
     assert "no config file" in complaint(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "steps = 0x" + "F" * 5000,
+        "steps = " + "9" * 5000,
+        "steps = 9223372036854775808",
+        "[agent]\nhidden = [0x" + "F" * 300 + "]",
+        "steps = " + "[" * 3000,
+        'robot = "' + "x" * 300 + '"',
+        'robot = "a\\nb"',
+        'robot = "a\\u0000b"',
+    ],
+)
+def test_what_python_cannot_compare_print_or_open_is_one_line_too(tmp_path, line):
+    (tmp_path / "robots").mkdir()
+    (tmp_path / "robots" / "minitaur.toml").write_text("")
+    (tmp_path / "run.toml").write_text(line + "\n")
+    assert "run.toml" in complaint(tmp_path / "run.toml")
+
+
+@pytest.mark.parametrize("value", ["0x" + "F" * 5000, "9" * 5000, "[" * 3000, "1\nw = 2", "1\n[x]"])
+def test_an_override_that_is_no_value_is_one_line(tmp_path, value):
+    (tmp_path / "robots").mkdir()
+    (tmp_path / "robots" / "minitaur.toml").write_text("")
+    (tmp_path / "run.toml").write_text("")
+    assert "--set steps=" in complaint(tmp_path / "run.toml", [f"steps={value}"])

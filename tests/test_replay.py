@@ -235,3 +235,9 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match="not open for writing"):
         replay.add(**transition(4))
     assert_holds(Replay.open(tmp_path / "r"), [0, 1, 2, 3])
+
+
+def test_a_header_nested_without_end_is_one_line(tmp_path):
+    (tmp_path / "header.json").write_text("[" * 5000)
+    with pytest.raises(ReplayError, match=r"header\.json: unreadable"):
+        Replay.open(tmp_path)

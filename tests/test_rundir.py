@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from robotrl import config, rundir
+from robotrl.complaint import Complaint
 
 RUN = config.load(
     Path(__file__).resolve().parent.parent / "launch" / "walk.toml", ["seed=7", "agent.hidden=[8,8]", "agent.target_entropy=nan"]
@@ -90,3 +91,11 @@ def test_metrics_are_a_line_each_at_once_and_are_gone_on_with(tmp_path):
     assert lines == [{"kind": "episode", "speed": 0.5, "number": k} for k in range(2)]
     with pytest.raises(ValueError):
         rundir.Metrics(tmp_path).write("episode", speed=math.nan)
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, '{"config": {"steps": ' + "9" * 400 + "}}", "[]", '{"config": []}', "\ufeff{}"])
+def test_a_record_that_is_none_is_one_line(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(Complaint) as refused:
+        rundir.load(tmp_path)
+    assert "\n" not in str(refused.value) and "run.json" in str(refused.value)

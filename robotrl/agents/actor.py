@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from robotrl.agents.nets import LOG_STD_MAX, LOG_STD_MIN
 from robotrl.complaint import Complaint
 
+# What safetensors raises for a file that is none, or holds a type that numpy has not (TypeError, KeyError, AttributeError).
+UNREADABLE = (OSError, safetensors.SafetensorError, TypeError, KeyError, AttributeError, ValueError)
+
 
 class WeightsError(Complaint, ValueError):
     """Weights that are not an actor's: what, where, what to do; one line."""
@@ -40,10 +43,12 @@ class Actor:
         """From a safetensors file; WeightsError names the file."""
         try:
             return cls(safetensors.numpy.load_file(path))
-        except (OSError, safetensors.SafetensorError) as error:
-            raise WeightsError(f"{path}: no safetensors file: {error}; publish the weights again") from None
         except WeightsError as error:
             raise WeightsError(f"{path}: {error}") from None
+        except UNREADABLE as error:
+            raise WeightsError(
+                f"{path}: no safetensors file: {' '.join(str(error).split())}; publish the weights again"
+            ) from None
 
     def act(self, observation: NDArray[Any], noise: NDArray[Any] | None = None) -> NDArray[np.float32]:
         """observation (n,) -> action (a,) float32 in [-1, 1]; noise (a,) standard normal or None.

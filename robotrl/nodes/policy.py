@@ -15,12 +15,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
 from robotrl import rundir
-from robotrl.agents.actor import Actor, WeightsError
+from robotrl.agents.actor import UNREADABLE, Actor, WeightsError
 from robotrl.bus import Subscriber
 from robotrl.config import Run
 from robotrl.messages import Episode, Joints
@@ -113,7 +112,7 @@ class Weights:
             actor, version, published = self._checked(data, seen)
         except FileNotFoundError:
             return None
-        except (WeightsError, safetensors.SafetensorError, ValueError, OSError) as error:
+        except UNREADABLE as error:
             refused = f"weights refused, the old ones stay: {self.path}: {error}"
             if refused != self.refused:
                 self.refused = refused

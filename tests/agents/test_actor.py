@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 import subprocess
 import sys
 import tracemalloc
@@ -124,3 +126,11 @@ def test_no_array_is_made_but_the_answer(explores: bool) -> None:
 def test_no_torch_is_needed() -> None:
     code = "import sys, robotrl.agents.actor; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_type_that_numpy_has_not_is_one_line(tmp_path: Path) -> None:
+    header = json.dumps({"actor.0.weight": {"dtype": "BF16", "shape": [2, 1], "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "policy.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(WeightsError, match=r"policy\.safetensors: no safetensors file: .*publish"):
+        Actor.load(path)

@@ -120,3 +120,16 @@ def test_each_servo_says_who_it_is(clock):
 def test_a_servo_that_does_not_say_is_named(clock):
     with pytest.raises(DeviceError, match="servo 2 does not say who it is"):
         identity.identify(MemoryPort(Board(mute=2)), (1, 2, 3), clock)
+
+
+def test_a_servo_that_says_infinity_for_who_it_is_does_not_say(clock):
+    class Boundless(Board):
+        def receive(self, data: bytes) -> None:
+            for register, count in ((0x101, 1), (0x120, 3)):
+                frame = moteus.make_reply(register, Width.F32, *[float("inf")] * count)
+                self.out += b"rcv 0110 %b\n" % frame.hex().encode()
+            frame = moteus.make_reply(0x101, Width.F32, float("inf")) + moteus.make_reply(0x120, Width.F32, *[float("inf")] * 3)
+            self.out += b"rcv 0110 %b\n" % frame.hex().encode()
+
+    with pytest.raises(DeviceError, match="servo 1 does not say who it is"):
+        identity.identify(MemoryPort(Boundless()), (1,), clock)

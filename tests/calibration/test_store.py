@@ -198,3 +198,20 @@ def test_what_may_not_be_read_is_not_written(path):
     with pytest.raises(CalibrationError, match="not finite"):
         store.write(calibration(offset=(float("nan"),) * 8), path)
     assert store.read(Calibration, path).serial == "a1"
+
+
+@pytest.mark.parametrize(("field", "value"), [("pose", 1e7), ("spread", -0.1), ("spread", 40.0)])
+def test_a_number_that_nobody_measured_is_refused(tmp_path, field, value):
+    path = tmp_path / "a1.json"
+    good = dataclasses.asdict(calibration())
+    path.write_text(json.dumps(good | {field: [value] + list(good[field][1:])}))
+    with pytest.raises(CalibrationError, match=f"field '{field}' must be"):
+        store.read(Calibration, path)
+
+
+@pytest.mark.parametrize(("field", "value"), [("stop_s", -1.0), ("stop_s", 1e5), ("step", 1e5), ("watchdog_s", -0.1)])
+def test_a_time_that_nobody_measured_is_refused(tmp_path, field, value):
+    path = tmp_path / "a1.commissioning.json"
+    path.write_text(json.dumps(dataclasses.asdict(commissioning("0" * 64)) | {field: value}))
+    with pytest.raises(CalibrationError, match=f"field '{field}' must be"):
+        store.read(Commissioning, path)

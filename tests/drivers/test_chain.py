@@ -252,6 +252,8 @@ def spoilers() -> dict[str, object]:
         "short": lambda line: b" ".join(line.split()[:2]) + b" 2100\r\n",
         "nan": lambda line: line.replace(struct.pack("<f", 0.25).hex().encode(), b"0000c07f"),
         "far off": lambda line: line.replace(struct.pack("<f", 0.25).hex().encode(), b"0000803f".replace(b"3f", b"41")),
+        "too fast": lambda line: line.replace(line[line.index(b"2f01") + 12 :][:8], struct.pack("<f", 2e5).hex().encode()),
+        "too strong": lambda line: line.replace(line[line.index(b"2f01") + 20 :][:8], struct.pack("<f", -2e4).hex().encode()),
         "padding": lambda line: line.replace(b"5050505050", b"5050505051"),
         "wrong id": lambda line: line.replace(b"rcv 3", b"rcv 6"),
     }

@@ -184,3 +184,9 @@ def test_line_buffer_is_bounded_and_recovers():
     assert lines.overflows > 0
     (merged,) = lines.feed(b"rcv 100 00\n")
     assert parse_line(merged) == moteus.Received(0x100, b"\0", False)
+
+
+@pytest.mark.parametrize("word", [b"1_00", b"+100", b"-100", b"0x100", b"1 00"])
+def test_only_plain_hexadecimal_digits_name_a_sender(word):
+    assert parse_line(b"rcv %b 2001000a" % word) in (None, moteus.Received(1, b"\0", False))
+    assert parse_line(b"rcv 100 2001000a") == parse_line(b"rcv 0100 2001000a") == moteus.Received(0x100, b" \x01\0\n", False)

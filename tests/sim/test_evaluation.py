@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from robotrl import cli, rundir
 from robotrl.config import Run
 from robotrl.kinematics import to_motors
 from robotrl.sim.evaluation import Walked
@@ -50,3 +53,21 @@ def test_speed_is_of_the_episode_and_not_of_the_reset_that_carries_the_robot_bac
         path.look()
     world.position = np.zeros(3)
     assert path.speed() == pytest.approx(0.5 / 2.0)
+
+
+def network(inputs: int, dtype: str = "F32") -> bytes:
+    """An actor of one layer as a safetensors file, written here after the format's page."""
+    size = {"F32": 4, "BF16": 2}[dtype]
+    end = 16 * inputs * size
+    parts = {"actor.0.weight": ([16, inputs], [0, end]), "actor.0.bias": ([16], [end, end + 16 * size])}
+    header = json.dumps({name: {"dtype": dtype, "shape": s, "data_offsets": at} for name, (s, at) in parts.items()}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(end + 16 * size)
+
+
+@pytest.mark.parametrize("weights", [b"no weights", b"", network(112, "BF16"), network(7)], ids=["text", "empty", "BF16", "size"])
+def test_weights_that_are_none_are_one_line(tmp_path, capsys, weights):
+    directory = rundir.create(Run(), tmp_path, "lockstep")
+    (directory / "weights" / "policy.safetensors").write_bytes(weights)
+    assert cli.main(["eval", str(directory), "--episodes", "1"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.count("\n") == 0 and "policy.safetensors" in said

@@ -439,3 +439,42 @@ def test_cost_of_a_cycle_and_of_the_law(world, bus):
         bus.drive(world.angle, world.velocity)
         laws.append(time.perf_counter_ns() - start)
     assert min(cycles) < 600_000 and min(laws) < 60_000
+
+
+def test_more_refused_writes_than_a_frame_can_name(bus):
+    said = ask(bus, "can send 8001 003c50" + "00" * 60)  # 60 writes to registers that are read-only
+    assert said[0] == "OK" and said[1].startswith("rcv 100 30") and len(said[1]) <= len("rcv 100 ") + 128
+
+
+def test_a_line_without_data_is_malformed_however_it_comes(bus):
+    assert ask(bus, "can send 01 ", "can send 01  ", "can send 01 \t") == ["ERR malformed command"] * 3
+
+
+def test_a_line_longer_than_the_adapter_keeps_is_refused_torn_or_whole(world):
+    line = b"x" * 600 + b" can send 01 010000\n"
+    for size in (len(line), 256):
+        bus = make(world)
+        for at in range(0, len(line), size):
+            bus.receive(line[at : at + size])
+        assert bus.transmit() == b"ERR line too long\r\n"
+    bus.receive(b"y" * 512)
+    bus.receive(b"y" * 9 + b"can send 01 010000\n")  # the end of a long line is no command
+    assert bus.transmit() == b"ERR line too long\r\n"
+
+
+def test_no_number_in_a_whole_setting_is_shown_and_survived(bus):
+    def console(text: str) -> None:
+        data = text.encode() + b"\n"
+        ask(bus, f"can send 3 4001{len(data):02x}{data.hex()}")
+
+    for number in ("nan", "inf", "1e99"):
+        console(f"conf set motor.poles {number}")
+        console("conf get motor.poles")
+    assert b"nan" in bytes.fromhex(ask(bus, "can send 8003 420130")[1].split()[2])
+
+
+def test_a_console_that_nobody_reads_keeps_a_page(bus):
+    data = b"conf enumerate\n"
+    for _ in range(100):
+        ask(bus, f"can send 3 4001{len(data):02x}{data.hex()}")
+    assert len(bus._consoles[2].read(10**6)) <= 4096

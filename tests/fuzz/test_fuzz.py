@@ -1,0 +1,99 @@
+"""Every parser of foreign bytes against seeded grammar and mutation: nothing escapes, hangs, hoards or passes for sound.
+
+COUNT is what a minute of one core allows for all together; `bench/fuzz.py` does as many as it is told.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz import configs, ends, files, sensors, wires
+from tests.fuzz.engine import BLOCK, Broken, Target, campaign, mutated, numbered, torn
+
+WIRE_COUNT = 40_000
+FILE_COUNT = {"replay columns": 600, "replay header": 1000, "run file": 600, "robot file": 600, "--set": 600, "run.json": 600}
+EVERY = (*wires.TARGETS, *sensors.TARGETS, *ends.TARGETS)
+
+
+@pytest.mark.parametrize("target", EVERY, ids=lambda target: target.name)
+def test_wires(target: type[Target]) -> None:
+    outcome = campaign(target, WIRE_COUNT, 0)
+    assert outcome.find is None, outcome.find
+    assert outcome.inputs == WIRE_COUNT
+
+
+@pytest.mark.parametrize("target", (*configs.TARGETS, *files.TARGETS), ids=lambda target: target.name)
+def test_files(target: type[Target]) -> None:
+    outcome = campaign(target, FILE_COUNT.get(target.name, 2000), 0)
+    assert outcome.find is None, outcome.find
+
+
+@pytest.mark.parametrize("target", EVERY, ids=lambda target: target.name)
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(data=st.binary(max_size=600), at=st.floats(0, 1), seed=st.integers(0, 2**32))
+def test_any_bytes_among_sound_ones(target: type[Target], data: bytes, at: float, seed: int) -> None:
+    """Hypothesis looks for the least bytes that break one; the seeded fuzzer above for the deepest."""
+    parser, rng = target(), random.Random(seed)
+    example = parser.example(rng)
+    cut = int(at * len(example))
+    parser.check(example[:cut] + data + example[cut:])
+
+
+class Picky:
+    """A target that breaks at one byte, hangs at none, and counts."""
+
+    name, words = "picky", (b"!",)
+
+    def __init__(self) -> None:
+        self.kept = 0
+
+    def example(self, rng: random.Random) -> bytes:
+        return bytes(rng.choices(range(32, 127), k=40))
+
+    def check(self, data: bytes) -> None:
+        if b"\xff" in data:
+            raise Broken("a byte of ones")
+
+    def held(self) -> int:
+        return self.kept
+
+
+def test_a_find_is_made_again_by_its_number_and_shrunk() -> None:
+    find = campaign(Picky, 100_000, 7).find
+    assert find is not None and find.least == b"\xff" and "seed 7" in str(find)
+    again = campaign(Picky, 1, 7, first=find.number).find
+    assert again is not None and again.number == find.number
+    assert next(numbered(Picky(), 7, find.number))[0] == find.number
+
+
+def test_what_is_hoarded_is_found() -> None:
+    class Hoarder(Picky):
+        def check(self, data: bytes) -> None:
+            self.kept += len(data)
+
+    find = campaign(Hoarder, 10 * BLOCK, 0).find
+    assert find is not None and "kept for later" in find.error
+
+
+def test_a_hang_is_a_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck(Picky):
+        def check(self, data: bytes) -> None:
+            while True:
+                pass
+
+    monkeypatch.setattr("tests.fuzz.engine.HANG_CPU_S", 0.1)
+    find = campaign(Stuck, 10, 0).find
+    assert find is not None and find.error.startswith("Hang")
+
+
+def test_every_change_is_made_and_pieces_are_the_whole() -> None:
+    rng, shelf = random.Random(0), [b"0123456789" * 4, b"abcdef"]
+    seen = {mutated(rng, shelf[0], shelf, (b"word",)) for _ in range(2000)}
+    assert len(seen) > 1500 and any(b"word" in some for some in seen) and any(len(some) < 20 for some in seen)
+    assert any(len(some) > 60 for some in seen) and b"" in {some[:0] for some in seen}
+    for some in seen:
+        assert b"".join(torn(some)) == some
