@@ -76,7 +76,7 @@ class Bus:
             bus.checked = False
 
     def held(self) -> int:
-        return max(held(bus._partial, bus._out, bus._timed, [vars(c) for c in bus._consoles]) for bus in self._buses)
+        return max(max(held(bus._partial, bus._out, bus._timed), *(held(vars(c)) for c in bus._consoles)) for bus in self._buses)
 
 
 def _command(rng: random.Random) -> bytes:
