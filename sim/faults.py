@@ -160,7 +160,7 @@ class Deaf(Fault):
         for line in data.splitlines(keepends=True):
             words = line.split()
             command = len(words) > 3 and words[0] == b"can" and not int(words[2], 16) >> 15 and words[3][:2] != b"42"
-            if command and int(words[2], 16) & 0x7F == self._id:
+            if command and int(words[2], 16) & 0x7F in (self._id, 0x7F):  # what is said to all is lost on all here
                 self._said += b"OK *BD\r\n" if b"*" in line else b"OK\r\n"
             else:
                 out += line

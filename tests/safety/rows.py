@@ -98,7 +98,8 @@ ROWS = (
     Row(8, "a servo reboots", lambda s: s.bank.reboot(2), ("wrong_mode",), "PSTOP", 40, judged=POWERED, lasts=False),
     Row(8, "a servo's watchdog trips", lambda s: s.bank._enter(2, 11), ('servo_timeout',), 'PSTOP', 260, judged=POWERED,
         heals=False),
-    Row(8, "a servo is in another mode", tell("mode", lambda now: 15.0), ("wrong_mode",), "PSTOP", 40, judged=POWERED),
+    # In READY, where it is told to be stopped, it does not obey: row 63.
+    Row(8, "a servo is in another mode", tell("mode", lambda now: 15.0), ("wrong_mode",), "PSTOP", 40, POWERED, POWERED),
     Row(9, "the servo port is unplugged", on("servos", lambda s: Unplugged()), ("port_lost", "driver_silent"), "PSTOP",
         40),
     Row(10, "unplugged, and plugged in again", on("servos", lambda s: Unplugged(), 0.4), ("port_lost",), "PSTOP", 40,
