@@ -10,8 +10,20 @@ ROOT = Path(__file__).resolve().parent.parent
 SETUP = "bash launch/env.sh"  # makes .venv, and nothing where it is up to date
 
 
+LONGEST = 2000  # letters of a complaint that are shown: what it quotes may be a whole damaged file
+
+
 class Complaint(Exception):
-    """One line: what is wrong, where, and what to do. A command shows it without a traceback and ends with exit code 2."""
+    """One line: what is wrong, where, and what to do. A command shows it without a traceback and ends with exit code 2.
+
+    What a foreign file put into it cannot break the line, move the cursor, or be what no terminal can be sent.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+        return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def command(words: str) -> str:

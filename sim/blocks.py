@@ -75,8 +75,8 @@ class Blocks:
     def _goal(self, line: bytes, at: int) -> Goal | None:
         """What to remember of a line that begins `at` in its write and gives one servo a position; None for another."""
         words = line.split(b" ")
-        if len(words) != 4 or words[:2] != [b"can", b"send"]:
-            return None
+        if len(words) != 4 or words[:2] != [b"can", b"send"] or words != line.split():
+            return None  # the last: other white space parts words too, and some of it lines
         try:
             (servos, _, wanted), frame = self._address(words[2]), bytes.fromhex(words[3].decode())
         except ValueError:

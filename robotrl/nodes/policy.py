@@ -30,6 +30,7 @@ from robotrl.replay import Replay, ReplayError
 from robotrl.tasks.walk import ACTIONS, SENSORS
 
 FLUSH_EVERY_S = 5.0  # so much experience a power cut may cost
+LARGEST = (1 << 63) - 1  # a number that a message and a column of the replay can hold
 EARLY_NS, LATE_NS = 300_000, 1_000_000  # around the moment at which the next servo cycle is expected
 
 
@@ -132,16 +133,18 @@ class Weights:
         try:
             actor = Actor(safetensors.numpy.load(data))
             about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-            version, published = int(about["version"]), about.get("published_ns")
+            version, published = int(about["version"]), int(about.get("published_ns", -1))
         except KeyError as missing:
             raise WeightsError(f"no weights of the learner's: {missing}; publish them again") from None
+        if max(version, published) > LARGEST:
+            raise WeightsError(f"no weights of the learner's: version {version}, published {published}; publish them again")
         if version <= self.version:
             raise WeightsError(f"no newer than version {self.version}, which is acted with; publish them again")
         if (sizes := (actor.observation_size, actor.action_size)) != self.sizes:
             raise WeightsError(f"made for (observation, action) {sizes}, not {self.sizes}; use this run's own weights")
         if not _answers(actor, seen):
             raise WeightsError("their action on what the robot has just seen is no number; go back to a good checkpoint")
-        return actor, version, None if published is None else int(published)
+        return actor, version, None if published < 0 else published
 
 
 def _answers(actor: Actor, seen: Iterable[NDArray[np.float32]]) -> bool:

@@ -146,6 +146,7 @@ def text(path):
         (lambda path: actor_file(path, 6), "no newer than version 7"),
         (lambda path: actor_file(path, 7), "no newer than version 7"),
         (lambda path: actor_file(path, None), "publish them again"),
+        (lambda path: actor_file(path, "9" * 30), "publish them again"),  # no message could carry it
         (lambda path: actor_file(path, "newest"), "'newest'"),
         (half, "policy.safetensors"),
         (text, "policy.safetensors"),

@@ -478,3 +478,10 @@ def test_a_console_that_nobody_reads_keeps_a_page(bus):
     for _ in range(100):
         ask(bus, f"can send 3 4001{len(data):02x}{data.hex()}")
     assert len(bus._consoles[2].read(10**6)) <= 4096
+
+
+@pytest.mark.parametrize("between", ["\r", "\t", "\x0b"])
+def test_other_white_space_is_the_same_the_second_time(bus, between):
+    goal = "01000a0d200000803e02237f7f0d25000060400e27cdcccc3d00001841"
+    for line in (f"can send {between}3 {goal}", f"can send 3 {goal[:8]}{between}{goal[8:]}", f"can send 3 {goal}{between}"):
+        assert ask(bus, line) == ask(bus, line), line
