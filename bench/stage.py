@@ -86,7 +86,7 @@ class Senses(threading.Thread):
         while not self.ended.wait(0.01):
             n += 1
             imu.send(Imu(roll=0.0, pitch=0.0, yaw=0.0, rates=still, accel=(0.0, 0.0, 9.81)))
-            pose.send(Pose(position=still, rpy=still))
+            pose.send(Pose(position=(1e-6 * n, 0.0, 0.0), rpy=still))  # a live camera trembles
             if n % 10 == 0:
                 for beat in beats:
                     beat.send(Beat(progress=n))

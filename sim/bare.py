@@ -51,7 +51,7 @@ class BareBus:
     def __init__(self, robot: config.Robot, angles: tuple[float, ...] = STAND) -> None:
         self.clock = WallClock()
         self.world = Still(self.clock, angles)
-        twin = config.Twin(joint_noise_rad=0.0)
+        twin = config.Twin(joint_noise_rad=0.0005)  # who says the same for ever is taken for frozen
         self.bus = MoteusBus(self.world, robot.servos, twin, np.random.default_rng(0), self.clock)
         self.wire = FaultyWire(self.bus, lambda: self.world.time)
         self.heard: list[tuple[int, bytes]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -58,6 +59,14 @@ def every(act: Act) -> Act:
         s.each = lambda: act(s)
 
     return begin
+
+
+def clumsy(s: Scene) -> None:
+    """A reset that takes long: its pose is none that it could reach."""
+    script = s.rig.resetter._script
+    assert script is not None
+    script._stand = (dataclasses.replace(script._stand[0], max_tilt=1e-9),)
+    script._stages = script._stand
 
 
 def both(*acts: Act) -> Act:
