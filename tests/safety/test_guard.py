@@ -38,7 +38,7 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "servo_frozen": ({"same_in_row": 5}, "PSTOP", ALL),
     "wrong_mode": ({"wrong_mode": True}, "PSTOP", ON),
     "runaway": ({"runaway_s": 0.11}, "PSTOP", "HOLD RUN RESET"),
-    "stalled": ({"stalled_s": 0.51}, "PSTOP", "RUN"),
+    "stalled": ({"stalled_s": 0.51}, "RELAX", "RUN"),
     "attitude": ({"attitude_gap_rad": 0.36}, "HOLD", "RUN"),
     "tracker_frozen": ({"pose_same_in_row": 3}, "HOLD", "RUN"),
     "tracker_jump": ({"pose_jump": True}, "HOLD", "RUN"),
@@ -77,7 +77,7 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "stop_unconfirmed": ({"stop_unconfirmed": True}, "LOCKOUT", ALL),
 }
 OWN = {"guard_restart", "session_over", "pstop_long", "reset_failed"}  # each has its own test below
-BY_BUDGET = {"tilt", "episode_fall", "action_stale", "overrun", "tracker_jump"}
+BY_BUDGET = {"tilt", "episode_fall", "stalled", "action_stale", "overrun", "tracker_jump"}
 AUTO = {"frame_errors", "tracker_gone", "action_stale", "reset_silent", "policy_dead", "reset_dead", "overrun"}
 AUTO |= {"attitude", "tracker_frozen", "tracker_jump", "clamped"}
 AUTO |= {"tracker_dead", "operator_absent", "temp_warning", "learner_gone", "rescue_gone"}
