@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,8 @@ def describe(directory: Path) -> dict[str, Any]:
         "overrides": {k: v for k, v in flat.items() if usual.get(k) != v and k not in ("seed", "steps")},
         "built_from": kept["built_from"],
         "train_wall_s": round(walls[-1], 1) if walls else None,
+        "episodes": sum(line["kind"] == "episode" for line in lines),
+        "stops": dict(Counter(cause for line in lines if line["kind"] == "cause" for cause in line["causes"]).most_common()),
         "curve": curve(lines),
     }
     if result.is_file():
