@@ -210,8 +210,9 @@ def catalogue(
         Cause("clamped", 52, "clamped_share", 0.2, Severity.WARN, auto, "the policy asks for too much", 0, 1.0, RUN),
         Cause("tilt", 58, "tilt_rad", tilt_rad, relax, operator, fell, tilt_s, 0, RUN, fall),
         Cause("episode_fall", 58, "episode_fall", 0, relax, operator, fell, 0, 0, RUN, fall),
-        # A robot that learns folds its legs and lies on them: as after a fall torque goes off, and it gets up again, so often.
-        Cause("stalled", 59, "stalled_s", 0.5, relax, operator, "a joint is blocked: free it", 0, 0, RUN, fall),
+        # The driver has eased such a joint to what its motor bears for ever (peak_s), and a heavy robot strains where it stands:
+        # time enough. One that learns lies on folded legs: as after a fall torque goes off, and it gets up again, so often.
+        Cause("stalled", 59, "stalled_s", 2.0, relax, operator, "a joint is blocked: free it", 0, 2.0, RUN, fall),
         Cause("operator_absent", 61, "human_age_s", 120.0, hold, auto, "nobody is there: press a key", 0, 0, MOVING),
         Cause("operator_stop", 62, "", 0, pstop, operator, "stopped by the operator"),
         Cause("stop_unconfirmed", 63, "stop_unconfirmed", 0, Severity.LOCKOUT, Clear.RESTART,

@@ -184,7 +184,7 @@ ROWS = (
     Row(58, "pushed over", lambda s: s.rig.twin.world.push((0.0, 200.0, 0.0), 0.1), ("episode_fall", "tilt"), "RELAX",
         1500, ("RUN",), ("RUN",), lasts=False),
     Row(59, "a joint is blocked", both(tell("torque", lambda now: 4.0), tell("speed", lambda now: 0.0)), ("stalled",),
-        "RELAX", 600, ("RUN",), lasts=False),
+        "RELAX", 2200, ("RUN",), lasts=False),
     Row(61, "nobody is there", nobody, ("operator_absent",), "HOLD", 40, MOVING, clear="AUTO"),
     Row(62, "the operator's stop", lambda s: setattr(s, 'key', 'stop'), ('operator_stop',), 'PSTOP', 40, lasts=False),
     Row(63, "a servo that does not obey the stop", both(on("servos", lambda s: Deaf(3)), on("imu", lambda s: Silence())),
