@@ -16,6 +16,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "policy": ("policy.py", "an action's time, the policy process's start and memory, the hand-over of weights"),
     "rehearsal": ("rehearsal.py", "updates a second of a whole rehearsal, beside its learner alone and its actor alone"),
     "twin": ("twin.py", "control steps a second of the lockstep clock, beside PyBullet alone"),
+    "mutation": ("mutation.py", "whether the tests notice small faults in safety/ and the codecs, put in one at a time"),
     "wall-clock": ("wall_clock.py", "lateness of the servo loop, and what the death of each process leads to"),
     "wall-walk": ("wall_walk.py", "learning to walk on the wall clock, every process: ten minutes a seed"),
     "walk": ("walk.py", "learning to walk: hours"),
