@@ -86,6 +86,11 @@ def test_a_wrong_byte_costs_its_frame_and_one_error(at):
     assert found == [Frame(0x52, (0,) * 4), None, Frame(0x53, (0,) * 4), None, Frame(0x54, (0,) * 4)] and parser.errors == 2
 
 
+def test_another_head_is_none_even_with_a_right_sum():
+    body = struct.pack("<BB4h", 0x54, 0x53, 1, 2, 3, 4)
+    assert Parser().feed(body + bytes((sum(body) & 0xFF,))) == [None]
+
+
 def test_a_head_that_is_none_does_not_hide_the_next():
     parser = Parser()
     assert parser.feed(b"\x55" * 3 + frame(0x53, 9)) == [None, Frame(0x53, (9, 0, 0, 0))]
