@@ -138,3 +138,7 @@ def test_a_wire_that_never_ends_does_not_hold_the_reader():
     port, clock = Endless(), LockstepClock()
     clock.advance(5)
     assert PoseStream(port, clock).read() == [] and port.reads == [5] * 64  # 65,536 bytes
+
+
+def test_words_are_parted_by_any_space():
+    assert parse_line(line("pose\t1 2  1 2 3\t4 5 6")) == (1, 2, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
