@@ -54,9 +54,9 @@ class Group:
 GROUPS = {
     "safety": Group(
         98.0,
-        {f"safety/{name}.py": () for name in ("causes", "gate", "guard", "limits", "reset")},
+        {f"safety/{name}.py": () for name in ("causes", "gate", "guard", "ledger", "limits", "reset")},
         ("tests/safety",),
-        "not random and not any_input and not pair_of_causes and not test_gate_bytes",
+        "not random and not any_input and not pair_of_causes and not test_gate_bytes and not test_matrix",
     ),
     "codecs": Group(
         95.0,

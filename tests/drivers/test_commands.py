@@ -12,7 +12,7 @@ from robotrl import config
 from robotrl.drivers.commands import HOSTS, Commands
 
 SERVOS = config.Servos(
-    ids=(1, 10, 125),
+    ids=(1, 10, 123),
     sign=(1, -1, 1),
     offset=(0.0, 0.5, -2.0),
     max_torque=3.5,
@@ -58,10 +58,11 @@ def test_no_checksum_is_right_by_chance():
 @pytest.mark.parametrize("checksum", [False, True])
 def test_queries_stops_and_damping(checksum):
     commands = Commands(SERVOS, checksum)
-    assert HOSTS == (0x00, 0x7E)
+    assert HOSTS == (0x00, 0x7E, 0x7D, 0x7C)
     for host, sent in zip(HOSTS, commands.queries, strict=True):
         assert sent == b"".join(line((0x80 | host) << 8 | i, QUERY, 8, checksum) for i in SERVOS.ids)
     assert commands.stopping == b"".join(line(i, STOP, 3, checksum) for i in SERVOS.ids)
+    assert commands.stopping_all == line(0x7F, STOP, 3, checksum), "moteus's broadcast"
     assert commands.stop_of((10,)) == line(10, STOP, 3, checksum) and commands.stop_of(()) == b""
     damping = POSITION + "0e20" + "0000c07f00000000" + "0223007f" + "0d25" + f32(3.5) + "0e27" + f32(0.125, 8.0)
     assert commands.damping == b"".join(line(i, damping, 48, checksum) for i in SERVOS.ids)
@@ -104,7 +105,7 @@ def test_no_line_for_what_is_no_number(bad, why, at):
 
 GOOD: list[dict[str, object]] = [
     {"ids": (1, 2, 3)},
-    {"ids": (123, 124, 125)},
+    {"ids": (121, 122, 123)},
     {"offset": (1e6, -1e6, 0.0)},
     *(
         {name: value}
@@ -117,9 +118,9 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"ids": (1, 2)}, "2 ids, 3 signs, 3 offsets"),
     ({"sign": (1, 1)}, "3 ids, 2 signs, 3 offsets"),
     ({"offset": (0.0,) * 4}, "3 ids, 3 signs, 4 offsets"),
-    ({"ids": (1, 2, 2)}, "give each servo its own, 1 to 125"),
-    ({"ids": (0, 1, 2)}, "give each servo its own, 1 to 125"),
-    ({"ids": (1, 2, 126)}, "give each servo its own, 1 to 125"),
+    ({"ids": (1, 2, 2)}, "give each servo its own, 1 to 123"),
+    ({"ids": (0, 1, 2)}, "give each servo its own, 1 to 123"),
+    ({"ids": (1, 2, 124)}, "give each servo its own, 1 to 123"),
     ({"sign": (1, 0, 1)}, "signs"),
     ({"sign": (2, 1, 1)}, "signs"),
     ({"sign": (1, 1, -2)}, "signs"),

@@ -166,6 +166,12 @@ LINE = b"rcv 2101 2404000a *"
         (b"rcv 1 0g", None),
         (b"rcv 1 \xff", None),
         (b"rcv g 00", None),
+        (b"rcv 0000017e 00", Received(0x17E, b"\0", False)),
+        (b"rcv 00000017e 00", None),  # nine digits are no id
+        (b"rcv 1_7e 00", None),
+        (b"rcv 0x17e 00", None),
+        (b"rcv +17e 00", None),
+        (b"rcv \xff 00", None),
         (b"rcv", None),
         (b"", None),
         (b"hello *00", None),

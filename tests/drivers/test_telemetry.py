@@ -33,7 +33,7 @@ def frame(turn=0.25, speed=0.5, torque=-0.75, mode=10, motor=47, volts=32, board
 
 
 class Wire:
-    """Answers each query with the lines of `says`, a function of the query's host (0 and 0x7e in turn)."""
+    """Answers each query with the lines of `says`, a function of the query's host (0x7e, 0x7d, 0x7c and 0 in turn)."""
 
     def __init__(self) -> None:
         self.says, self.out, self.asked = lambda host: [], b"", []
@@ -93,16 +93,19 @@ def test_ids_in_every_form(rig, form):
         ({"motor": 20, "board": 31}, "temp_c", 31.0),
         ({"volts": 0}, "voltage", 0.0),
         ({"volts": 127}, "voltage", 63.5),
-        ({"volts": -127}, "voltage", -63.5),
+        ({"turn": 1000.0}, "position", 1000.0 * TAU - 0.5),
+        ({"turn": -1000.0}, "position", -1000.0 * TAU - 0.5),
         ({"mode": 0}, "mode", 0),
         ({"mode": 127, "fault": 127}, "fault", 127),
-        ({"speed": 999999.0}, "velocity", 999999.0 * TAU),
-        ({"torque": -999999.0}, "torque", -999999.0),
+        ({"speed": 159.15}, "velocity", 999.97),  # 1000 rad/s are the most that a velocity limit may be
+        ({"speed": -159.15}, "velocity", -999.97),
+        ({"torque": 100.0}, "torque", 100.0),
+        ({"torque": -100.0}, "torque", -100.0),
     ],
 )
 def test_health(rig, part, shown, value):
     joints = read(rig, lambda host: rcv(1, host, frame(**part)))
-    assert joints.missed[0] == 0 and getattr(joints, shown)[0] == pytest.approx(value)
+    assert joints.missed[0] == 0 and getattr(joints, shown)[0] == pytest.approx(value, rel=1e-5)
 
 
 def test_no_voltage_is_no_number(rig):
@@ -116,6 +119,11 @@ NAN = float("nan")
     "bad",
     [
         *({name: value} for name in ("turn", "speed", "torque") for value in (1e6, -1e6, NAN, math.inf, -math.inf)),
+        *({"turn": value} for value in (1000.001, -1000.001)),
+        *({"speed": value} for value in (159.16, -159.16)),
+        *({"torque": value} for value in (100.001, -100.001)),
+        {"volts": -1},
+        {"volts": -127},
         {"mode": -1},
         {"fault": -1},
         {"mode": -128},
@@ -165,30 +173,35 @@ def test_a_jump_is_not_believed_until_the_joint_was_lost_for_three_cycles(rig, s
 
 
 def test_the_first_angle_is_believed_wherever_it_is(rig):
-    assert read(rig, lambda host: rcv(1, host, frame(turn=999999.0))).missed[0] == 0
+    assert read(rig, lambda host: rcv(1, host, frame(turn=1000.0))).missed[0] == 0
 
 
-def test_an_answer_to_the_last_cycle_is_late_and_one_to_nobody_an_error(rig):
+TURNS = (0x7E, 0x7D, 0x7C, 0x00)
+
+
+@pytest.mark.parametrize("late", [1, 2, 3])
+def test_an_answer_to_an_earlier_cycle_is_late_and_one_to_nobody_an_error(rig, late):
     _, chain = rig
-    joints = read(rig, lambda host: rcv(1, host ^ 0x7E, frame()))
-    assert joints.missed[0] > 0 and (chain.late_replies, chain.frame_errors) == (1, 0)
+    for k in range(4):
+        joints = read(rig, lambda host: rcv(1, TURNS[TURNS.index(host) - late], frame()))
+        assert joints.missed[0] > 0 and (chain.late_replies, chain.frame_errors) == (k + 1, 0)
     read(rig, lambda host: rcv(2, host, frame()), lambda host: rcv(1, 0x12, frame()), lambda host: rcv(1, host, frame()))
-    assert (chain.late_replies, chain.frame_errors) == (1, 2)
-    read(rig, lambda host: rcv(1, host ^ 0x7E, b"\0"))
-    assert (chain.late_replies, chain.frame_errors) == (2, 2)
+    assert (chain.late_replies, chain.frame_errors) == (4, 2)
+    read(rig, lambda host: rcv(1, TURNS[TURNS.index(host) - late], b"\0"))
+    assert (chain.late_replies, chain.frame_errors) == (5, 2)
 
 
-def test_queries_come_from_two_hosts_in_turn(rig):
+def test_queries_come_from_four_hosts_in_turn(rig):
     wire, _ = rig
-    for _ in range(3):
+    for _ in range(5):
         read(rig)
-    assert [data.split()[2] for data in wire.asked] == [b"fe01", b"8001", b"fe01"]
+    assert [data.split()[2] for data in wire.asked] == [b"fe01", b"fd01", b"fc01", b"8001", b"fe01"]
 
 
 def test_a_second_answer_is_an_error_and_its_servo_is_named(rig):
     _, chain = rig
-    joints = read(rig, lambda host: rcv(1, host, frame(speed=1.0)), lambda host: rcv(1, host, frame(speed=2.0)))
-    assert joints.missed == (0, 0) and joints.velocity[0] == pytest.approx(2 * TAU) and chain.frame_errors == 1
+    joints = read(rig, *(lambda host, s=s: rcv(1, host, frame(speed=s)) for s in (1.0, 2.0, 3.0)))
+    assert joints.missed == (0, 0) and joints.velocity[0] == pytest.approx(TAU) and chain.frame_errors == 2, "the first stays"
     found = chain.check()
     assert any("servo 1 on memory: answers twice" in line for line in found) and not any(
         "servo 26 on memory: answers" in line for line in found

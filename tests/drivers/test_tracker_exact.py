@@ -38,6 +38,11 @@ def test_the_line_is_what_the_page_says():
     [
         ({"seq": 0}, True),
         ({"seq": -1}, False),
+        ({"seq": 1 << 48}, True),
+        ({"seq": (1 << 48) + 1}, False),
+        ({"seq": "1_0"}, False),
+        ({"age": "1_0"}, False),
+        ({"numbers": (*NUMBERS[:5], "1_0.5")}, False),
         ({"age": 0}, True),
         ({"age": -1}, False),
         ({"age": 5_000_000}, True),
@@ -118,26 +123,28 @@ def test_poses_of_one_read_in_order_with_the_time_of_their_pictures():
 
 
 class Endless:
-    """A port that always has more, a kilobyte at a time."""
+    """A port that always has more: what `first` says, then a kilobyte at a time."""
 
     name = "mad"
 
-    def __init__(self) -> None:
+    def __init__(self, *first: int) -> None:
         self.reads: list[int] = []
+        self._first = list(first)
 
     def write(self, data: bytes) -> None: ...
 
     def read(self, deadline: int, limit: int = 4096) -> bytes:
         self.reads.append(deadline)
-        return b"x" * 1024
+        return b"x" * (self._first.pop(0) if self._first else 1024)
 
     def close(self) -> None: ...
 
 
-def test_a_wire_that_never_ends_does_not_hold_the_reader():
-    port, clock = Endless(), LockstepClock()
+@pytest.mark.parametrize(("first", "reads"), [((), 64), ((65_536,), 1), ((65_535,), 2), ((65_535, 1), 2)])
+def test_a_wire_that_never_ends_does_not_hold_the_reader(first, reads):
+    port, clock = Endless(*first), LockstepClock()
     clock.advance(5)
-    assert PoseStream(port, clock).read() == [] and port.reads == [5] * 64  # 65,536 bytes
+    assert PoseStream(port, clock).read() == [] and port.reads == [5] * reads  # until there were 65,536 bytes
 
 
 def test_words_are_parted_by_any_space():

@@ -106,6 +106,15 @@ def test_a_malformed_permit_is_counted_and_changes_nothing(bad):
     assert gate.open_until == until and gate.decide(until, None, AT, (0, 0)).target is not None
 
 
+def test_a_gate_that_was_shut_forgets_permit_and_goal():
+    gate = opened()
+    gate.decide(0, Action((5.0, 11.0)), AT, (0, 0))
+    gate.shut()
+    assert gate.open_until is None and gate.lapse(0) is False, "nothing is left to lapse"
+    assert gate.decide(0, Action((5.0, 11.0), 1), AT, (0, 0)) == Verdict(None, "", (0, 0), "no permit", False, "")
+    assert gate.permit(Permit(), 0) and gate.decide(0, None, AT, (0, 0)).target == AT, "not where it was to go"
+
+
 @pytest.mark.parametrize("scale", [0, 0.0, 0.5, 1, 1.0])
 def test_scales_that_are_taken(scale):
     assert Gate(FREE).permit(Permit(speed_scale=scale), 0)

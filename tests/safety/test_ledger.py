@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from robotrl.safety.causes import Budget, Cause, Clear, Inputs, Ledger, Severity, State, catalogue
+from robotrl.safety.causes import Budget, Cause, Clear, Inputs, Severity, State, catalogue
+from robotrl.safety.ledger import Ledger
 
 S = 10**9
 WELL = Inputs(

@@ -16,7 +16,7 @@ RISE = Stage("rise", (1.0, 2.0), 0.5, 0.25, 0.9)
 STAND = Stage("stand", (1.5, 1.5), 0.5, 0.25, 0.3)
 
 
-def script(stand=(RISE, STAND), right=(RIGHT,), up=(UP,), **options) -> ResetScript:
+def script(stand=(RISE, STAND), right=(RIGHT,), up=((UP,),), **options) -> ResetScript:
     return ResetScript(stand, right, up, **options)
 
 
@@ -61,6 +61,26 @@ def test_an_attempt_after_one_that_failed_gets_up_first():
     assert reset.step(S, RISE.target, 0.0, 0.0).attempt == 2
 
 
+LEFT = Stage("left", (1.0, 1.0), 0.5, 0.5, math.pi)
+
+
+@pytest.mark.parametrize(("at", "first"), [(STAND.target, "stand up left up left"), ((9.0, 9.0), "up left up left up")])
+def test_each_attempt_gets_up_in_the_next_way(at, first):
+    reset, now, seen = script((STAND,), (), ((UP,), (LEFT, UP)), attempts=5), 0, []
+    step = reset.step(now, at, 0.0, 0.0)
+    while step.outcome == "running":
+        if step.attempt > len(seen):
+            seen.append(step.stage)
+        now += HALF
+        step = reset.step(now, (9.0, 9.0), 0.0, 0.0)
+    assert seen == first.split()
+
+
+def test_a_way_is_played_from_its_first_stage_to_its_last():
+    reset = script((STAND,), (), ((LEFT, UP, RISE), (UP,)))
+    assert stages(reset, (9.0, 9.0), 0.0) == ["left", "up", "rise", "stand"]
+
+
 # times
 
 
@@ -97,7 +117,7 @@ def test_a_wobble_begins_the_hold_anew():
 
 
 @pytest.mark.parametrize(
-    ("options", "patience", "attempts"), [({"patience_s": 0.5, "attempts": 2}, HALF, 2), ({}, S, 3), ({"attempts": 1}, S, 1)]
+    ("options", "patience", "attempts"), [({"patience_s": 1.0, "attempts": 2}, S, 2), ({}, HALF, 3), ({"attempts": 1}, HALF, 1)]
 )
 def test_a_stage_that_does_not_pass_in_time_ends_the_attempt_and_the_last_one_the_reset(options, patience, attempts):
     reset, now = script((STAND,), (), (), **options), 0
@@ -159,7 +179,7 @@ def test_what_a_stage_still_lacks(at, tilt, reason):
         (RISE.target, 0.0, math.inf, "no tilt"),
     ],
 )
-@pytest.mark.parametrize(("options", "patience"), [({"patience_s": 0.5}, HALF), ({}, S)])
+@pytest.mark.parametrize(("options", "patience"), [({"patience_s": 1.0}, S), ({}, HALF)])
 def test_without_readings_it_waits_and_then_fails_for_good(at, roll, pitch, reason, options, patience):
     reset, start = script(**options), 7 * S
     for now, outcome in ((start, "running"), (start + patience, "running"), (start + patience + 1, "failed")):
@@ -229,7 +249,8 @@ def test_a_stage_that_can_never_pass(bad):
         (((),), {}),
         (((STAND,),), {"attempts": 0}),
         (((STAND,), (Stage("x", (1.0,), 1, 1, 1),)), {}),
-        (((STAND,), (), (Stage("x", (1.0,) * 3, 1, 1, 1),)), {}),
+        (((STAND,), (), ((Stage("x", (1.0,) * 3, 1, 1, 1),),)), {}),
+        (((STAND,), (), ((UP,), (UP, Stage("x", (1.0,) * 3, 1, 1, 1)))), {}),
     ],
 )
 def test_a_script_that_makes_no_sense(args, options):
