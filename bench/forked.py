@@ -178,6 +178,12 @@ def judgement(lines: list[str], status: int) -> str:
     return ""
 
 
+def ticks(pid: int) -> int:
+    """Processor time that this child has used, in hundredths of a second."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(after_name[11]) + int(after_name[12])
+
+
 def guarded() -> None:
     """What this child, a mutant may not do: take all the memory."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from forked import Record, collect, forked, guarded, judgement, run, settle, told
+from forked import Record, collect, forked, guarded, judgement, run, settle, ticks, told
 from mutants import Mutant
 from sources import Instead, extent, find_code, function_of, independent, module_name, said, tree_of
 
 from robotrl.complaint import Complaint
 
-WALL_S = 120.0  # for one mutant; only what waits for ever, and uses no processor, reaches it
+WALL_S = 120.0  # in which one mutant has used no processor: it waits for ever. One that is starved by a busy machine gets some
 
 
 class Verdict(NamedTuple):
@@ -88,20 +88,24 @@ class Trial:
 
     def _pool(self, mutants: list[Mutant], work: Callable[[Mutant, Callable[[str], None]], None]) -> Iterator[Verdict]:
         """A child for each mutant, some at a time."""
-        left, running = list(reversed(mutants)), {}
+        left, running, looked = list(reversed(mutants)), {}, {}
         while left or running:
             while left and len(running) < self.jobs:
                 mutant = left.pop()
                 pid, read = forked(lambda tell, mutant=mutant: work(mutant, tell))  # type: ignore[misc]
                 running[pid] = (mutant, read, time.monotonic())
+                looked[pid] = (time.monotonic(), 0)
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
-                for other, (_, _, began) in running.items():
-                    if time.monotonic() - began > WALL_S:
-                        os.kill(other, signal.SIGKILL)
+                for other, (at, used) in looked.items():
+                    if time.monotonic() - at > WALL_S:
+                        looked[other] = (time.monotonic(), ticks(other))
+                        if ticks(other) == used:
+                            os.kill(other, signal.SIGKILL)
                 time.sleep(0.002)
                 continue
             mutant, read, began = running.pop(pid)
+            del looked[pid]
             by = judgement(told(read), status)
             if by and not by.startswith("time"):
                 lately = self._lately.setdefault((mutant.path, mutant.where), [])
@@ -165,19 +169,18 @@ class Trial:
         order = self._order(mutant)
         rank = {test: k for k, test in enumerate(order)}
         files = list(dict.fromkeys(test.split("::")[0] for test in order))
-        dead: list[str] = []
 
         def loop(items: list[pytest.Item]) -> None:
             for item in sorted((i for i in items if i.nodeid in rank), key=lambda i: rank[i.nodeid]):
                 self._limit(tell, item.nodeid)
                 if not run(item):
-                    dead.append(item.nodeid)
-                    return
+                    tell("killed")
+                    os._exit(0)  # without what pytest tidies up at its end
 
         for file in files:
             tell(f"{file} (import)")
             signal.setitimer(signal.ITIMER_PROF, 30.0)
             words = [word for word in self.words if word.startswith("-") or not (self.root / word).exists()]
-            if not collect([file, *words], loop) or dead:
+            if not collect([file, *words], loop):
                 tell("killed")
                 return

@@ -25,7 +25,7 @@ def mutants(monkeypatch):
 
 def bench(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "bench/mutation.py", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, **options)  # type: ignore[call-overload]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)  # type: ignore[call-overload]
 
 
 def faults(mutants, source: str) -> list[str]:

@@ -152,9 +152,9 @@ def test_what_is_seen_is_before_what_is_only_latched():
     book.at(1, 1)  # a is gone and latched
     assert book.ledger.foremost() == "b"
     book = Book(row("a", 0), row("b", 1))
-    book.at(-1, 0)
+    book.at(0, 0)
     book.at(0, 1)
-    assert book.ledger.foremost() == "b"
+    assert book.ledger.latched == {"a", "b"} and book.ledger.foremost() == "b", "also in the first moment there is"
 
 
 def test_it_is_quiet_when_nothing_stands_or_stood_of_late():

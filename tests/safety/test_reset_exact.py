@@ -209,6 +209,13 @@ def test_with_nothing_to_turn_it_over_it_fails_after_300_ms_beyond_1_rad():
     assert over.outcome == "failed" and over.reason.startswith("tilted by 1.00 rad")
 
 
+def test_a_robot_that_falls_when_all_is_done_has_not_failed():
+    reset = script((STAND,), (), settle_s=0.0)
+    reset.step(0, STAND.target, 0.0, 0.0)
+    for now, tilt in ((HALF, 0.0), (S, 2.0), (2 * S, 2.0)):
+        assert reset.step(now, STAND.target, tilt, 0.0).outcome == "done"
+
+
 @pytest.mark.parametrize("between", [1.0, 0.0, math.nan])
 def test_a_moment_within_1_rad_or_unknown_begins_the_300_ms_anew(between):
     reset = script((STAND,), (), patience_s=9.0)
