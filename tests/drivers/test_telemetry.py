@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -109,7 +110,8 @@ def test_health(rig, part, shown, value):
 
 
 def test_no_voltage_is_no_number(rig):
-    assert math.isnan(read(rig, lambda host: rcv(1, host, frame(volts=-128))).voltage[0])
+    joints = read(rig, lambda host: rcv(1, host, frame(volts=-128)))
+    assert math.isnan(joints.voltage[0]) and joints.missed == (0, 0)
 
 
 NAN = float("nan")
@@ -172,6 +174,17 @@ def test_a_jump_is_not_believed_until_the_joint_was_lost_for_three_cycles(rig, s
     assert joints.missed[0] == 0 and joints.position[0] == pytest.approx(-sign * 90.0, rel=1e-5)
 
 
+def test_a_jump_of_just_what_can_be_is_believed():
+    turn, angle = (0.25, 0.5), [turn * TAU - 0.5 for turn in (0.25, 0.5)]
+    reach = angle[1] - angle[0]
+    near = [reach / 0.075 * (1 + k * 2**-53) for k in range(-9, 10)]
+    limit = next(v for v in near if 1.5 * v * 0.05 == reach)
+    wire = Wire()
+    rig = wire, Chain(MemoryPort(wire), replace(SERVOS, velocity_limit=limit), LockstepClock())
+    for k in (0, 1, 0):
+        assert read(rig, lambda host, k=k: rcv(1, host, frame(turn=turn[k]))).missed == (0, 0)
+
+
 def test_the_first_angle_is_believed_wherever_it_is(rig):
     assert read(rig, lambda host: rcv(1, host, frame(turn=1000.0))).missed[0] == 0
 
@@ -224,10 +237,15 @@ def test_a_second_answer_is_an_error_and_its_servo_is_named(rig):
         (b"rcv", 1),
         (b"xrcv 99 00", 1),
         (b"rcv 17e 00 *00", 1),
+        (b"rcv 17e", 1),
+        (b"rcv 17e zz", 1),
+        (b"rcv 17e \xff", 1),
+        (b"can 17e " + frame().hex().encode(), 1),
+        (b"x 17e " + frame().hex().encode() + b" rcv", 1),
     ],
 )
 def test_what_else_a_line_may_be(rig, line, errors):
-    read(rig, lambda host: line)
+    assert read(rig, lambda host: line).missed[0] > 0
     assert (rig[1].frame_errors, rig[1].late_replies, rig[1].checksum) == (errors, 0, False)
 
 
