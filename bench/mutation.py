@@ -202,7 +202,7 @@ def measure(name: str, group: Group, options: argparse.Namespace) -> tuple[dict[
         "asked_percent": group.floor,
         "files": rows,
         "killing_tests": len(tests),
-        "seconds": round(time.monotonic() - began),
+        "seconds_of_trials": round(sum(verdict.seconds for verdict in verdicts.values())),  # also of those in earlier runs
     }
     result["survivors"] = {key: of_group.get(key, "") for key, verdict in sorted(verdicts.items()) if not verdict.by}
     return result, bad
