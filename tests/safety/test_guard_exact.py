@@ -98,6 +98,14 @@ def test_what_a_state_permits(state):
     assert out.session is (state == "RUN")
 
 
+@pytest.mark.parametrize("state", ["HOLD", "STOPPING", "PSTOP"])
+def test_nobody_is_granted_a_lease_in_a_state_that_has_no_holder(state):
+    desk = Desk().to(state)
+    desk.epoch += 1
+    out = desk.after(MS, still=False)
+    assert (out.state, out.epoch, out.holder, out.next_epoch) == (state, 7, "", False)
+
+
 def test_a_guard_that_has_not_stepped_permits_nothing():
     guard = Desk().guard
     assert (guard.state, guard.session) == (State.BOOT, False)
