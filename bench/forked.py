@@ -178,6 +178,15 @@ def judgement(lines: list[str], status: int) -> str:
     return ""
 
 
+def drain(read: int, heard: bytearray) -> None:
+    """Take what a child has told so far: a full pipe would hold it up. `read` does not block."""
+    try:
+        while data := os.read(read, 65_536):
+            heard += data
+    except BlockingIOError:
+        pass
+
+
 def ticks(pid: int) -> int:
     """Processor time that this child has used, in hundredths of a second."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from forked import Record, collect, forked, guarded, judgement, run, settle, ticks, told
+from forked import Record, collect, drain, forked, guarded, judgement, run, settle, ticks
 from mutants import Mutant
 from sources import Instead, extent, find_code, function_of, independent, module_name, said, tree_of
 
@@ -93,9 +93,12 @@ class Trial:
             while left and len(running) < self.jobs:
                 mutant = left.pop()
                 pid, read = forked(lambda tell, mutant=mutant: work(mutant, tell))  # type: ignore[misc]
-                running[pid] = (mutant, read, time.monotonic())
+                os.set_blocking(read, False)
+                running[pid] = (mutant, read, time.monotonic(), bytearray())
                 looked[pid] = (time.monotonic(), 0)
             pid, status = os.waitpid(-1, os.WNOHANG)
+            for _, read, _, heard in running.values():
+                drain(read, heard)
             if not pid:
                 for other, (at, used) in looked.items():
                     if time.monotonic() - at > WALL_S:
@@ -104,9 +107,10 @@ class Trial:
                             os.kill(other, signal.SIGKILL)
                 time.sleep(0.002)
                 continue
-            mutant, read, began = running.pop(pid)
+            mutant, read, began, heard = running.pop(pid)
             del looked[pid]
-            by = judgement(told(read), status)
+            os.close(read)
+            by = judgement(heard.decode().splitlines(), status)
             if by and not by.startswith("time"):
                 lately = self._lately.setdefault((mutant.path, mutant.where), [])
                 lately[:] = [by, *(other for other in lately if other != by)][:6]

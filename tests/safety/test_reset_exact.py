@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from robotrl.safety.reset import ResetScript, Stage, _between
+from robotrl.safety.reset import ResetScript, ResetStep, Stage, _between
 
 S = 10**9
 HALF = S // 2
@@ -184,9 +184,13 @@ def test_without_readings_it_waits_and_then_fails_for_good(at, roll, pitch, reas
     reset, start = script(**options), 7 * S
     for now, outcome in ((start, "running"), (start + patience, "running"), (start + patience + 1, "failed")):
         step = reset.step(now, at, roll, pitch)
-        assert (step.target, step.outcome, step.reason, step.attempt) == (None, outcome, reason, 1)
+        assert step == ResetStep(None, "rise", 1, outcome, reason)
     late = reset.step(start + 9 * S, RISE.target, 0.0, 0.0)
     assert (late.target, late.outcome) == (None, "failed"), "failed is failed"
+
+
+def test_a_step_lacks_nothing_unless_it_says_so():
+    assert ResetStep(None, "rise", 1, "running").reason == ""
 
 
 def test_it_begins_with_the_first_readings():
@@ -254,6 +258,7 @@ def test_a_stage_that_can_never_pass(bad):
     ("args", "options"),
     [
         (((),), {}),
+        (((), (RIGHT,)), {}),
         (((STAND,),), {"attempts": 0}),
         (((STAND,), (Stage("x", (1.0,), 1, 1, 1),)), {}),
         (((STAND,), (), ((Stage("x", (1.0,) * 3, 1, 1, 1),),)), {}),
