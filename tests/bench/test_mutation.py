@@ -78,6 +78,21 @@ def test_members_and_the_names_that_stand_for_them_are_exchanged(mutants):
     assert "z = (E.B, x)" in made and "z = (E.A, x)" in made and "z = (E.C, y)" in made
 
 
+def test_a_mutant_that_passes_many_tests_is_not_held_up_by_telling_them(mutants, tmp_path):
+    """More than a pipe holds."""
+
+    def work(mutant, tell):
+        for k in range(2000):
+            tell(f"test {k} {'x' * 80}")
+        if mutant.where == "killed":
+            tell("killed")
+
+    trial = __import__("trial").Trial(ROOT, [], {}, 2, tmp_path / "none")
+    made = [mutants.Mutant("x.py", where, 1, 1, "", None, None, "", None, None) for where in ("killed", "survives")]
+    found = {verdict.key.split()[1]: verdict.by[:9] for verdict in trial._pool(made, work)}
+    assert found == {"killed:": "test 1999", "survives:": ""}
+
+
 def test_a_weak_suite_is_seen_as_one(tmp_path):
     """Tests that look at the text of limits.py only notice no fault in it."""
     out = tmp_path / "out.json"
