@@ -53,5 +53,5 @@ def test_numbers():
 def test_steps(registers, steps):
     for register in registers:
         assert tuple(scale(register, width) for width in (Width.INT8, Width.INT16, Width.INT32)) == pytest.approx(
-            steps, rel=1e-12
+            steps, rel=1e-12, abs=0.0
         )
