@@ -20,8 +20,8 @@ FLAG = (False, True)
 # stopped 5 C before it (6); the IMU is stale after 60 ms, frozen after 5 equal samples, implausible after 3 (15, 16); a picture
 # is frozen at the third (17); actions 95 ms (23); the driver and the permit 60 ms (36); the console 500 ms (38); three overruns
 # (41); an error grows for 100 ms (49); 20 % of a second's actions are clamped (52); 30 degrees (58); no motion under load for
-# 500 ms (59); 120 s without a person (61). The facts have no figure for a frozen servo and for IMU against tracker: those are
-# today's.
+# 500 ms in the facts (59), for 2 s of RUN and as a fall here, where the driver has eased the joint by then; 120 s without a person
+# (61). The facts have no figure for a frozen servo and for IMU against tracker: those are today's.
 ROWS: dict[str, tuple[int, str, tuple[object, object], str, str]] = {
     "servo_lost": (1, "missed_in_row", (2, 3), "PSTOP", "OPERATOR"),
     "servo_flaky": (1, "missed_share", (0.05, 0.050001), "PSTOP", "OPERATOR"),
@@ -62,7 +62,7 @@ ROWS: dict[str, tuple[int, str, tuple[object, object], str, str]] = {
     "clamped": (52, "clamped_share", (0.2, 0.200001), "WARN", "AUTO"),
     "tilt": (58, "tilt_rad", (0.52, 0.52001), "RELAX", "OPERATOR"),
     "episode_fall": (58, "episode_ended", ("time", "fall"), "RELAX", "OPERATOR"),
-    "stalled": (59, "stalled_s", (0.5, 0.500001), "PSTOP", "OPERATOR"),
+    "stalled": (59, "stalled_s", (2.0, 2.00001), "RELAX", "OPERATOR"),
     "operator_absent": (61, "human_age_s", (120.0, 120.001), "HOLD", "AUTO"),
     "operator_stop": (62, "", (), "PSTOP", "OPERATOR"),
     "stop_unconfirmed": (63, "stop_unconfirmed", FLAG, "LOCKOUT", "RESTART"),
@@ -81,10 +81,10 @@ STATES = {
     "runaway": "HOLD RUN RESET",
 }
 DEBOUNCE_S = {"frame_errors": 1.0, "attitude": 0.3, "tilt": 0.1}
-GRACE_S = {"servo_timeout": 0.2, "action_stale": 0.5, "reset_silent": 1.0, "clamped": 1.0}
+GRACE_S = {"stalled": 2.0, "servo_timeout": 0.2, "action_stale": 0.5, "reset_silent": 1.0, "clamped": 1.0}
 COOLDOWN_S = {"temp_high": 30.0, "temp_over": 60.0}
 FALL, HICCUP = ("fall", 5), ("hiccup", 10)
-BUDGET = {"tilt": FALL, "episode_fall": FALL, "tracker_jump": HICCUP, "action_stale": HICCUP, "overrun": HICCUP}
+BUDGET = {"tilt": FALL, "episode_fall": FALL, "stalled": FALL, "tracker_jump": HICCUP, "action_stale": HICCUP, "overrun": HICCUP}
 SHOWN = [id for id, row in ROWS.items() if row[1]]
 # All is well, so that each test shows its one cause only.
 WELL = Inputs(
@@ -157,7 +157,7 @@ def test_arguments_move_their_rows_alone():
             {"temp_warning": (55.0, 0, None), "temp_high": (60.0, 0, None), "temp_over": (65.0, 0, None)},
         ),
         "tilt": ({"tilt_rad": 0.7, "tilt_s": 0.25}, {"tilt": (0.7, 0.25, 5)}),
-        "falls": ({"falls": 40}, {"tilt": (0.52, 0.1, 40), "episode_fall": (0, 0, 40)}),
+        "falls": ({"falls": 40}, {"tilt": (0.52, 0.1, 40), "episode_fall": (0, 0, 40), "stalled": (2.0, 0, 40)}),
         "hiccups": ({"hiccups": 3}, {"tracker_jump": (0, 0, 3), "action_stale": (0.095, 0, 3), "overrun": (2, 0, 3)}),
     }
     for options, rows in moved.values():
