@@ -20,7 +20,7 @@ FLAG = (False, True)
 # stopped 5 C before it (6); the IMU is stale after 60 ms, frozen after 5 equal samples, implausible after 3 (15, 16); a picture
 # is frozen at the third (17); actions 95 ms (23); the driver and the permit 60 ms (36); the console 500 ms (38); three overruns
 # (41); an error grows for 100 ms (49); 20 % of a second's actions are clamped (52); 30 degrees (58); no motion under load for
-# 500 ms in the facts (59), for 2 s of RUN and as a fall here, where the driver has eased the joint by then; 120 s without a person
+# 500 ms in the facts (59), for 2 s of RUN and as a fall here, where the driver has eased it by then; 120 s without a person
 # (61). The facts have no figure for a frozen servo and for IMU against tracker: those are today's.
 ROWS: dict[str, tuple[int, str, tuple[object, object], str, str]] = {
     "servo_lost": (1, "missed_in_row", (2, 3), "PSTOP", "OPERATOR"),
