@@ -192,7 +192,7 @@ class Run:
     """One run: what trains, for how long, with what seed."""
 
     name: str = "walk"
-    steps: int = within(30_000, 1, MANY)  # control steps of the policy; about as many as a robot that walks needs here
+    steps: int = within(36_000, 1, MANY)  # control steps of the policy; about as many as a robot that walks needs here
     seed: int = within(0, 0, MANY)
     checkpoint_every: int = within(
         10_000, 1, MANY

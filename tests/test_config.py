@@ -87,7 +87,7 @@ def test_mistakes_in_an_override(files, item):
         ('actor_value = "max"', """agent.actor_value must be "min" or "mean", not 'max'"""),
         ("dropout = 1", "agent.dropout must be 0.99 or less, not 1.0"),
         ("hidden = []", "agent.hidden must be 1 to 8 layers, not []"),
-        ("capacity = 100", "steps must be at most agent.capacity, 100, not 30000"),
+        ("capacity = 100", "steps must be at most agent.capacity, 100, not 36000"),
         ("dropout = -0.1", "agent.dropout must be 0 or more, not -0.1"),
     ],
 )

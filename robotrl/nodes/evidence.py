@@ -104,6 +104,7 @@ class Evidence:
             self._stalled[i] = _since(self._stalled[i], blocked, joints.t)
             error = self._target[i] - joints.position[i] if driven and self._target else 0.0
             away = abs(error) > FAR_RAD and abs(speed) > AWAY_RAD_S and error * speed < 0
+            away = away and torque * speed > -self._strain * abs(speed)  # who brakes with all it has is pushed: by the weight
             self._running[i] = _since(self._running[i], away, joints.t)
 
     def _take_pose(self, pose: m.Pose) -> None:
