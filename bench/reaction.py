@@ -3,7 +3,7 @@
 Guard, rescue, servo driver, manager and console are the real processes (bench/stage.py); the far end of the servo wire stamps
 what it hears, and onsets are stamped by the same monotonic clock. T is the driver's period, 20 ms. "From the cause" counts from
 where it was seen: by the driver when it asked the servos, or when its permit ran out; by the guard or the operator in the key.
-Run: robotrl bench reaction [--samples N] [--out bench/results/reaction.json]; less than six minutes by default.
+Run: robotrl bench reaction [--samples N] [--out bench/results/reaction.json]; ten minutes or more by default.
 """
 
 from __future__ import annotations
