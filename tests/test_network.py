@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 
 import pytest
 
@@ -40,12 +39,14 @@ def test_a_stop_from_afar_under_a_flood_of_connections(live, tmp_path, listeners
         guard, press = viewer.subscriber("guard"), viewer.publisher("operator")
         live.wait(lambda: guard.latest() is not None, 20)
         press.send(Operator(command="clear", press=1, nonce=guard.latest().nonce))
-        until = time.monotonic() + 20
-        while "operator_stop (viewer)" not in live.log("guard"):
-            assert time.monotonic() < until, live.log("guard")[-500:] + live.log("gateway")
+
+        def stopped():
             press.send(Operator(command="stop", press=2))
-            time.sleep(0.1)
-        assert "PSTOP <- operator_stop (viewer)" in live.log("guard") and "clear (viewer)" not in live.log("guard")
+            return "operator_stop" in live.log("guard")  # on a starved machine a servo's cause may have come first
+
+        live.wait(stopped, 60)
+        assert "screen (viewer): stop" in live.log("gateway") and "(viewer): clear" not in live.log("gateway")
+        assert "clear (viewer)" not in live.log("guard")
     finally:
         viewer.close()
         for plain in held:
