@@ -38,7 +38,7 @@ class DynamixelBus(HalfDuplex):
         self._ear.forget()
 
     def _listening(self) -> list[DynamixelServo]:
-        return [s for s in self.servos if s.hears and self.host_baud in (0, s.baud) and not self.faults.mute(s.id, s.now)]
+        return [s for s in self.servos if s.hears and self.hears(s.baud) and not self.faults.mute(s.id, s.now)]
 
     def _named(self, servo: int) -> list[DynamixelServo]:
         return [s for s in self._listening() if s.id == servo]

@@ -135,9 +135,13 @@ class DynamixelServo(Powered):
         self.wakes_s = self.now + self.boots_s
         self._overloaded_s = 0.0
         self._default_goals()
-        self._within_a_turn()
+        self.settle()
         if self.registers.get("startup") & 1:
             self._change("torque", 1)
+
+    def settle(self) -> None:
+        self._within_a_turn()
+        self._hold()
 
     def trip(self, bits: int) -> None:
         """Hardware errors: those that the mask names take the torque, for good until a reboot."""

@@ -14,6 +14,7 @@ from typing import Any
 from robotrl.clock import Clock
 
 ANY_BAUD = 0  # a host of which nobody knows how fast it talks: all servos hear it
+TOLERANCE = 0.03  # of a baud rate
 BITS = 10  # a start bit, eight, a stop bit
 
 
@@ -66,6 +67,10 @@ class HalfDuplex:
     def _obey(self, packet: Any) -> None:
         """Do what a packet says; answers by `_say`."""
         raise NotImplementedError
+
+    def hears(self, baud: int) -> bool:
+        """Does a servo at `baud` understand the host?"""
+        return self.host_baud == ANY_BAUD or abs(self.host_baud - baud) <= TOLERANCE * baud
 
     @property
     def _byte_ns(self) -> int:

@@ -30,6 +30,10 @@ class Powered:
     def hears(self) -> bool:
         return self.on and self.now >= self.wakes_s
 
+    def settle(self) -> None:
+        """The goal is where the horn is, as when power comes on there."""
+        raise NotImplementedError
+
     def boot(self) -> None:
         """What is not kept is lost; the servo hears again in `boots_s`."""
         raise NotImplementedError

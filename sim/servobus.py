@@ -24,6 +24,9 @@ class Chain:
         n = len(self.servos)
         self._drive, self._damping = np.zeros(n), np.zeros(n)
         self._friction = np.array([s.motor.friction_nm for s in self.servos])
+        self.look()
+        for servo in self.servos:
+            servo.settle()
 
     @property
     def time(self) -> float:

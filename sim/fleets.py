@@ -1,0 +1,102 @@
+"""Robots on bus servos: which servos are on the line, and the joints they turn.
+
+The joints know nothing of each other: each has the inertia of what hangs on it and the pull of gravity when that is stretched
+out level. So a bus of them speaks, warms, stalls and stops as the robot's does; where its hand is, it does not know. Masses and
+lengths: hardware facts 2.1 and 3.1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from robotrl.clock import Clock
+from robotrl.sim import dynamixeltable, feetechtable
+from robotrl.sim.dynamixelbus import DynamixelBus
+from robotrl.sim.dynamixelservo import DynamixelServo
+from robotrl.sim.feetechbus import FeetechBus
+from robotrl.sim.feetechservo import FeetechServo
+from robotrl.sim.gearmotor import Gearmotor
+from robotrl.sim.joints import Pendulums
+
+NOTE = "joints that move independently, each under its own gravity load: no body, no collisions"
+FREE = 2 * math.pi  # rad, a stop that nobody reaches in one turn
+
+
+@dataclass(frozen=True)
+class Joint:
+    """One servo and what it turns."""
+
+    servo: int  # its number
+    inertia: float  # kg m2 of the links alone
+    load_nm: float = 0.0  # gravity's torque when they are level
+    hangs_at: float = 0.0  # rad
+    stops: tuple[float, float] = (-FREE, FREE)  # rad
+    sign: int = 1  # of the servo's count
+    centre: int = 2048  # tick at 0 rad
+
+
+def degrees(low: float, high: float) -> tuple[float, float]:
+    return math.radians(low), math.radians(high)
+
+
+SO101 = (
+    Joint(1, 0.02, stops=degrees(-110, 110)),
+    Joint(2, 0.021, 0.78, math.pi, degrees(-100, 100)),
+    Joint(3, 0.009, 0.40, math.pi / 2, degrees(-96.8, 96.8)),
+    Joint(4, 0.002, 0.11, math.pi / 2, degrees(-95, 95)),
+    Joint(5, 0.0005, stops=degrees(-157, 163)),
+    Joint(6, 0.0002, stops=degrees(-10, 100)),
+)
+OMX = (
+    Joint(11, 0.012, stops=degrees(-180, 180)),
+    Joint(12, 0.018, 0.92, math.pi, degrees(-86, 86)),
+    Joint(13, 0.009, 0.55, math.pi / 2, degrees(-86, 80)),
+    Joint(14, 0.003, 0.18, math.pi / 2, degrees(-97, 113)),
+    Joint(15, 0.0005, stops=(-0.957, 1.741)),  # the crank that opens the gripper from -11 to 20 mm
+)
+# On a stand, its legs hanging. Ticks at 0 and directions: hardware facts 2.1.
+_LEGS = ((10, 1, 3072, -3.419, 0.279), (20, 1, 1024, -0.279, 3.419), (30, -1, 3072, -0.279, 3.419), (40, -1, 1024, -3.419, 0.279))
+_PITCH_SIGN = {10: -1, 20: 1, 30: 1, 40: -1}
+DKITTY = tuple(
+    joint
+    for first, sign, centre, low, high in _LEGS
+    for joint in (
+        Joint(first, 0.006, 0.32, 0.0, (low, high), sign, centre),
+        Joint(first + 1, 0.0015, 0.113, 0.0, (-2.14, 2.14), _PITCH_SIGN[first]),
+        Joint(first + 2, 0.0003, 0.02, 0.0, (-1.57, 1.57), _PITCH_SIGN[first]),
+    )
+)
+
+
+def pendulums(joints: Sequence[Joint], motor: Gearmotor) -> Pendulums:
+    return Pendulums(
+        [j.inertia + motor.rotor for j in joints],
+        [j.load_nm for j in joints],
+        [j.hangs_at for j in joints],
+        [j.stops for j in joints],
+    )
+
+
+Line = tuple[DynamixelBus | FeetechBus, Pendulums]
+
+
+def dynamixel(joints: Sequence[Joint]) -> Callable[[Clock | None], Line]:
+    model = dynamixeltable.XM430_W350
+    return lambda clock: (
+        DynamixelBus([DynamixelServo(model, j.servo, j.sign, j.centre) for j in joints], clock),
+        pendulums(joints, model.motor),
+    )
+
+
+def feetech(joints: Sequence[Joint]) -> Callable[[Clock | None], Line]:
+    motor = feetechtable.STS3215_12V
+    return lambda clock: (
+        FeetechBus([FeetechServo(motor, j.servo, j.sign, j.centre) for j in joints], clock),
+        pendulums(joints, motor),
+    )
+
+
+# robot: makes its line and joints, on a clock by which bytes take their time, or None
+FLEETS: dict[str, Callable[[Clock | None], Line]] = {"so101": feetech(SO101), "omx": dynamixel(OMX), "dkitty": dynamixel(DKITTY)}
