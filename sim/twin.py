@@ -136,9 +136,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="robotrl twin", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--run", type=Path, help="run file; default: launch/walk.toml")
     parser.add_argument("--run-dir", type=Path, help="a run's directory, in the place of a run file")
-    parser.add_argument(
-        "--robot", metavar="NAME", help=f"robot file in launch/robots, or {', '.join(FLEETS)}; default: the run file's"
-    )
+    parser.add_argument("--robot", metavar="NAME", help=robots)
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any config field")
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input ends")
