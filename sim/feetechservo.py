@@ -20,6 +20,7 @@ from robotrl.sim.trapezoid import Trapezoid
 STEPS_PER_RAD = t.TURN / (2 * math.pi)
 COARSE = 50  # steps/s in a unit of speed, where it is not fine
 ACCELERATION = 100  # steps/s2 in a unit
+SPEED_GAIN, SPEED_INTEGRAL = 5.0, 10.0  # of speed mode, chosen: bridge at the free speed's error; 1/s
 COMMANDS = ("torque", "goal_position", "goal_speed", "goal_time", "torque_limit")
 
 
@@ -51,6 +52,7 @@ class FeetechServo(Powered):
         self._asked: tuple[int, bytes] | None = None
         self._settings: Settings | None = None
         self._overloaded_s = self._surging_s = 0.0
+        self._sum = 0.0  # of speed mode's errors, of the bridge
         self._eased = False  # an overload has taken most of the torque
         self._injected = 0  # status bits from outside
 
@@ -194,6 +196,7 @@ class FeetechServo(Powered):
 
     def _start(self) -> None:
         """Torque comes on: the profile begins where the horn is and goes for the goal that is there."""
+        self._sum = 0.0
         self.profile.start(0.0 if self.registers.get("mode") == t.SPEED else float(round(self.steps)))
         self._aim(False)
 
@@ -242,9 +245,11 @@ class FeetechServo(Powered):
         if now.mode == t.PWM:
             return self._bridge(now.drive * max(-now.limit, min(now.limit, now.pwm)), 0.0, now.limit)
         self.profile.step(dt)
-        if now.mode == t.SPEED:  # a loop that is stiff against its own motor's slope
-            slope = 5.0 / self.motor.free_rad_s
-            return self._bridge(now.drive * slope * self.profile.position / STEPS_PER_RAD, slope, now.limit)
+        if now.mode == t.SPEED:
+            slope, wanted = SPEED_GAIN / self.motor.free_rad_s, self.profile.position / STEPS_PER_RAD
+            self._sum += SPEED_INTEGRAL * slope * (wanted - now.feedback * self.velocity) * dt
+            self._sum = max(-now.limit, min(now.limit, self._sum))
+            return self._bridge(now.drive * (self._sum + slope * wanted), slope, now.limit)
         error = self.profile.position - round(self.steps)
         if -now.dead[0] <= error <= now.dead[1]:
             error = 0.0
