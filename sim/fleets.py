@@ -1,27 +1,31 @@
-"""Robots on bus servos: which servos are on the line, and the joints they turn.
+"""Robots on bus servos: which servos are on the line, and what they turn.
 
-The joints know nothing of each other: each has the inertia of what hangs on it and the pull of gravity when that is stretched
-out level. So a bus of them speaks, warms, stalls and stops as the robot's does; where its hand is, it does not know. Masses and
-lengths: hardware facts 2.1 and 3.1.
+With PyBullet that is a body of boxes: an arm on a floor, D'Kitty's torso held on a stand. Without, joints that know nothing of
+each other: each has the inertia of what hangs on it and the pull of gravity when that is stretched out level; so the line speaks,
+warms, stalls and stops as the robot's does, and where its hand is it does not know. Numbers: hardware facts 2.1, 3.1.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from robotrl.clock import Clock
 from robotrl.sim import dynamixeltable, feetechtable
+from robotrl.sim.bodies import DKITTY_BODY, FINGER_M, OMX_BODY, SO101_BODY, degrees
+from robotrl.sim.bullet import import_bullet
 from robotrl.sim.dynamixelbus import DynamixelBus
 from robotrl.sim.dynamixelservo import DynamixelServo
 from robotrl.sim.feetechbus import FeetechBus
 from robotrl.sim.feetechservo import FeetechServo
 from robotrl.sim.gearmotor import Gearmotor
-from robotrl.sim.joints import Pendulums
+from robotrl.sim.joints import Array, Joints, Pendulums
+from robotrl.sim.primitives import Part
 
-NOTE = "joints that move independently, each under its own gravity load: no body, no collisions"
 FREE = 2 * math.pi  # rad, a stop that nobody reaches in one turn
+APART = "joints that move independently, each under its own gravity load: no body, no collisions (no PyBullet here)"
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,6 @@ class Joint:
     stops: tuple[float, float] = (-FREE, FREE)  # rad
     sign: int = 1  # of the servo's count
     centre: int = 2048  # tick at 0 rad
-
-
-def degrees(low: float, high: float) -> tuple[float, float]:
-    return math.radians(low), math.radians(high)
 
 
 SO101 = (
@@ -70,33 +70,54 @@ DKITTY = tuple(
 )
 
 
-def pendulums(joints: Sequence[Joint], motor: Gearmotor) -> Pendulums:
-    return Pendulums(
-        [j.inertia + motor.rotor for j in joints],
-        [j.load_nm for j in joints],
-        [j.hangs_at for j in joints],
-        [j.stops for j in joints],
-    )
+@dataclass(frozen=True)
+class Fleet:
+    joints: tuple[Joint, ...]
+    body: tuple[Part, ...]
+    model: dynamixeltable.Model | None  # None: Feetech STS3215, 12 V
+    height: float  # m, of the body's origin over the floor
+    says: str  # what the body is and is not
+
+    @property
+    def motor(self) -> Gearmotor:
+        return self.model.motor if self.model else feetechtable.STS3215_12V
+
+    def line(self, clock: Clock | None) -> DynamixelBus | FeetechBus:
+        """The servos on their line; on a clock by which bytes take their time, or None."""
+        if self.model is None:
+            return FeetechBus([FeetechServo(self.motor, j.servo, j.sign, j.centre) for j in self.joints], clock)
+        return DynamixelBus([DynamixelServo(self.model, j.servo, j.sign, j.centre) for j in self.joints], clock)
+
+    def turned(self) -> tuple[PushedJoints, str]:
+        """What the servos turn, and in words what that is."""
+        try:
+            import_bullet()
+        except ImportError:
+            return self.apart(), APART
+        from robotrl.sim.bulletjoints import BulletJoints  # late: it imports pybullet, which must have been told to be quiet
+
+        return BulletJoints(self.body, self.height, FINGER_M, self.motor.rotor), self.says
+
+    def apart(self) -> Pendulums:
+        return Pendulums(
+            [j.inertia + self.motor.rotor for j in self.joints],
+            [j.load_nm for j in self.joints],
+            [j.hangs_at for j in self.joints],
+            [j.stops for j in self.joints],
+        )
 
 
-Line = tuple[DynamixelBus | FeetechBus, Pendulums]
+class PushedJoints(Joints, Protocol):
+    push: Array  # (n,), N m from outside
+
+    def put(self, angles: Sequence[float]) -> None:
+        """At rest at these angles (n,), rad, as if set there by hand."""
+        ...
 
 
-def dynamixel(joints: Sequence[Joint]) -> Callable[[Clock | None], Line]:
-    model = dynamixeltable.XM430_W350
-    return lambda clock: (
-        DynamixelBus([DynamixelServo(model, j.servo, j.sign, j.centre) for j in joints], clock),
-        pendulums(joints, model.motor),
-    )
-
-
-def feetech(joints: Sequence[Joint]) -> Callable[[Clock | None], Line]:
-    motor = feetechtable.STS3215_12V
-    return lambda clock: (
-        FeetechBus([FeetechServo(motor, j.servo, j.sign, j.centre) for j in joints], clock),
-        pendulums(joints, motor),
-    )
-
-
-# robot: makes its line and joints, on a clock by which bytes take their time, or None
-FLEETS: dict[str, Callable[[Clock | None], Line]] = {"so101": feetech(SO101), "omx": dynamixel(OMX), "dkitty": dynamixel(DKITTY)}
+XM430 = dynamixeltable.XM430_W350
+FLEETS = {
+    "so101": Fleet(SO101, SO101_BODY, None, 0.0, "an arm of boxes, fixed to a floor, alone in its world"),
+    "omx": Fleet(OMX, OMX_BODY, XM430, 0.017, "an arm of boxes, fixed to a floor, alone in its world"),
+    "dkitty": Fleet(DKITTY, DKITTY_BODY, XM430, 0.4, "a body of boxes whose torso is held on a stand: it does not walk"),
+}

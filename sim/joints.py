@@ -50,6 +50,11 @@ class Pendulums:
         self.angle = np.zeros(n)
         self.velocity = np.zeros(n)
 
+    def put(self, angles: Sequence[float]) -> None:
+        """At rest at these angles (n,), rad, as if set there by hand."""
+        self.angle = np.array(angles, float)
+        self.velocity = np.zeros(len(self.angle))
+
     def step(self, drive: Array, damping: Array, friction: Array, dt: float) -> None:
         pull = self.push - self.load_nm * np.sin(self.angle - self.hangs_at)
         heavy = self.inertia + dt * damping

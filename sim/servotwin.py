@@ -19,7 +19,7 @@ from robotrl.sim import faults
 from robotrl.sim.dynamixelservo import DynamixelServo
 from robotrl.sim.faultline import from_line
 from robotrl.sim.feetechservo import FeetechServo
-from robotrl.sim.fleets import FLEETS, NOTE
+from robotrl.sim.fleets import FLEETS
 from robotrl.sim.servobus import Chain
 
 INSIDE = ("trip", "reboot", "heat", "rename", "mute", "deaf")  # faults of a servo, not of the wire
@@ -31,9 +31,11 @@ class ServoTwin:
     def __init__(self, robot: str, seed: int = 0, clock: Clock | None = None, dt: float = 0.002) -> None:
         self.clock = clock or LockstepClock()
         timed = None if isinstance(self.clock, LockstepClock) else self.clock
-        self.bus, self.joints = FLEETS[robot](timed)
+        fleet = FLEETS[robot]
+        self.bus = fleet.line(timed)
+        self.joints, says = fleet.turned()
         self.chain = Chain(self.bus.servos, self.joints, dt)
-        self.note = f"{robot}: {len(self.bus.servos)} {NOTE}"
+        self.note = f"{robot}: {len(self.bus.servos)} servos; {says}"
         self.wires = {"servos": faults.FaultyWire(self.bus, self.now)}
         self._rng = np.random.default_rng(seed)
 

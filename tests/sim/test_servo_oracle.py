@@ -32,7 +32,7 @@ def serve(robot):
     process.stdin.close()
     assert process.wait(60) == 0
     assert process.stdout.read() == "", "more than one line on standard output"
-    assert "move independently" in process.stderr.read(), "it must say what it is not"
+    assert "servos; " in process.stderr.read(), "it must say what it is not"
     process.stdout.close()
     process.stderr.close()
 

@@ -1,10 +1,12 @@
 """The twins of robots on bus servos: lockstep, control lines, the command."""
 
+import math
 import struct
 
 import pytest
 
 from robotrl.sim.fleets import FLEETS
+from robotrl.sim.servobus import Chain
 from robotrl.sim.servotwin import ServoTwin
 
 IDS = {"so101": [1, 2, 3, 4, 5, 6], "omx": [11, 12, 13, 14, 15], "dkitty": [10, 11, 12, 20, 21, 22, 30, 31, 32, 40, 41, 42]}
@@ -31,14 +33,14 @@ def test_every_robot_has_its_servos_at_their_numbers(robot):
     assert [servo.id for servo in twin.bus.servos] == IDS[robot]
     twin.advance(0.1)
     assert twin.clock.now() == pytest.approx(1e8, abs=1)
-    assert robot in twin.note and "independently" in twin.note
+    assert twin.note.startswith(f"{robot}: {len(IDS[robot])} servos; ")
 
 
 def test_dkitty_counts_as_its_calibration_says():
     twin = ServoTwin("dkitty")
     at_rest = {s.id: round(s.ticks) for s in twin.bus.servos}
     assert at_rest == {**dict.fromkeys(IDS["dkitty"], 2048), 10: 3072, 20: 1024, 30: 3072, 40: 1024}  # hardware facts 2.1
-    twin.joints.angle[:] = 0.25
+    twin.joints.put([0.25] * 12)
     twin.chain.look()
     turned = {s.id: round(s.ticks) - at_rest[s.id] for s in twin.bus.servos}
     ahead = {10: 1, 11: -1, 12: -1, 20: 1, 21: 1, 22: 1, 30: -1, 31: 1, 32: 1, 40: -1, 41: -1, 42: -1}
@@ -107,15 +109,16 @@ def test_wrong_control_lines_are_named(arm, line, words):
     assert words in str(said.value)
 
 
-def test_pressed_arm_holds_against_gravity_and_falls_without_torque():
-    twin = ServoTwin("omx")
-    for servo in twin.bus.servos:
+def test_joints_without_a_body_hold_against_gravity_and_fall_without_torque():
+    fleet = FLEETS["omx"]
+    joints, servos = fleet.apart(), fleet.line(None).servos
+    chain = Chain(servos, joints)
+    for servo in servos:
         assert servo.write(64, b"\1") == 0
         assert servo.write(116, struct.pack("<i", 2048 + (400 if servo.id == 12 else 0))) == 0
-    twin.advance(2.0)
-    here = twin.joints.angle[1] / (2 * 3.141592653589793) * 4096
-    assert here == pytest.approx(400, abs=25)
-    for servo in twin.bus.servos:
+    chain.advance(2.0)
+    assert joints.angle[1] / (2 * math.pi) * 4096 == pytest.approx(400, abs=25)
+    for servo in servos:
         servo.write(64, b"\0")
-    twin.advance(2.0)
-    assert twin.joints.angle[1] == pytest.approx(1.501, abs=0.01), "it lies on its stop"
+    chain.advance(2.0)
+    assert joints.angle[1] == pytest.approx(1.501, abs=0.01), "it lies on its stop"
