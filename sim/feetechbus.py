@@ -80,6 +80,9 @@ class FeetechBus(HalfDuplex):
     def _packets(self, data: bytes) -> Iterator[tuple[int, Packet]]:
         return self._ear.packets(data)
 
+    def _servo_ns(self) -> int:
+        return round(self.servos[0].now * 1e9)
+
     def _forget(self) -> None:
         self._ear.forget()
 

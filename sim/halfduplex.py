@@ -14,6 +14,7 @@ from typing import Any
 from robotrl.clock import Clock
 
 ANY_BAUD = 0  # a host of which nobody knows how fast it talks: all servos hear it
+QUIET_NS = 10_000_000  # chosen: a packet that stands still for so long is over, whole or not
 TOLERANCE = 0.03  # of a baud rate
 BITS = 10  # a start bit, eight, a stop bit
 
@@ -44,7 +45,7 @@ class Burst:
 
 
 class HalfDuplex:
-    """FarEnd of a servo line. Who is on it fills in `_packets`, `_forget` and `_obey`."""
+    """FarEnd of a servo line. Who is on it fills in `_packets`, `_servo_ns`, `_forget` and `_obey`."""
 
     def __init__(self, clock: Clock | None, baud: int, latency_ns: int = 0) -> None:
         """`baud` is taken for the line's while the host's is not known; `latency_ns` is the adapter's timer."""
@@ -55,9 +56,14 @@ class HalfDuplex:
         self._bursts: deque[Burst] = deque()
         self._heard = 0  # ns, until when the host talks
         self._line = 0  # ns, until when anyone does
+        self._last = 0  # ns of the servos' time when the host spoke last
 
     def _packets(self, data: bytes) -> Iterator[tuple[int, Any]]:
         """Whole instruction packets, each with the number of bytes of `data` that it took to end it."""
+        raise NotImplementedError
+
+    def _servo_ns(self) -> int:
+        """The servos' own time, ns."""
         raise NotImplementedError
 
     def _forget(self) -> None:
@@ -78,6 +84,9 @@ class HalfDuplex:
 
     def receive(self, data: bytes) -> None:
         """Bytes from the host; packets may be cut anywhere and come many at once. Nothing is raised for any bytes."""
+        last, self._last = self._last, self._servo_ns()
+        if self._last - last > QUIET_NS:
+            self._forget()
         begin = self._heard = max(self._clock.now() if self._clock else self._line, self._heard)
         byte_ns = self._byte_ns
         if self._line > begin:
