@@ -286,8 +286,8 @@ def test_hardware_error_takes_the_torque_until_a_reboot(line):
     assert error == 0x80 and params[0] == 0 and params[6] == 32  # Alert and data both
     line.write(1, 64, 1, 1)
     assert line.read(1, 64, 1) == 0
-    line.servos[1].trip(t.VOLTAGE_ERROR)  # not in the mask: seen, not acted on
     line.write(2, 64, 1, 1)
+    line.servos[1].trip(t.VOLTAGE_ERROR)  # not in the mask: seen, not acted on
     assert line.read(2, 64, 1) == 1
     line.ask(1, 8)
     line.chain.advance(0.5)
@@ -379,6 +379,17 @@ def test_bytes_take_their_time_on_the_wire():
     assert len(line.bus.transmit()) == 6
     clock.advance(8 * 10_000 + 15 * 10_000)
     assert len(line.bus.transmit()) == 8 + 15 and line.bus.due() is None
+
+
+def test_an_adapters_timer_holds_every_answer_back():
+    clock = LockstepClock()
+    line = Line([1], clock=clock)
+    line.bus.latency_ns = 16_000_000
+    line.bus.receive(packet(1, 1))
+    clock.advance(24 * 10_000 + 15_999_999)
+    assert len(line.bus.transmit()) == 13
+    clock.advance(1)
+    assert len(line.bus.transmit()) == 1
 
 
 def test_dkitty_cycle_takes_what_the_facts_say():
