@@ -413,3 +413,16 @@ def test_who_talks_into_an_answer_is_not_understood():
     assert [who for who, _, _ in line.ask(2, 1)] == [2]
     line.bus.receive(packet(EVERYONE, 0x83, hexed("41 00 01 00 01 01 02 01")) + packet(1, 1))  # no answer to talk into
     assert [who for who, _, _ in statuses(line.bus.transmit())] == [1]
+
+
+def test_frames_computed_for_a_dkitty():
+    """Hardware facts 4.3, own vectors: torque on for all twelve, the block read, a negative current, the watchdog."""
+    line = Line([10, 11, 12, 20, 21, 22, 30, 31, 32, 40, 41, 42])
+    on = "FF FF FD 00 FE 1F 00 83 40 00 01 00 0A 01 0B 01 0C 01 14 01 15 01 16 01 1E 01 1F 01 20 01 28 01 29 01 2A 01 AA 37"
+    assert line.ask(hexed(on)) == [] and all(s.registers.get("torque") for s in line.servos)
+    block = "FF FF FD 00 FE 13 00 82 7E 00 0A 00 0A 0B 0C 14 15 16 1E 1F 20 28 29 2A D5 FB"
+    assert [(who, len(data)) for who, _, data in line.ask(hexed(block))] == [(s.id, 10) for s in line.servos]
+    line = Line([1])
+    assert line.ask(hexed("FF FF FD 00 01 07 00 03 66 00 9C FF 40 6F")) == [(1, 0, b"")]
+    assert line.ask(hexed("FF FF FD 00 01 06 00 03 62 00 05 68 E4")) == [(1, 0, b"")]
+    assert line.read(1, 102, 2) == -100 and line.read(1, 98, 1) == 5
