@@ -20,6 +20,7 @@ from robotrl.nodes.epoch import EpochFile
 from robotrl.nodes.evidence import Evidence
 from robotrl.nodes.vigil import NEVER, Vigil
 from robotrl.safety.causes import Command, Inputs, catalogue
+from robotrl.safety.gate import PERMIT_VALID_NS
 from robotrl.safety.guard import Guard, Outputs
 
 STILL_RAD_S = 0.5  # slower than this no joint counts as moving; reading noise stays below
@@ -58,6 +59,7 @@ class Sentry:
         self._boots: dict[str, int] = {}  # source -> the life of it that spoke last
         self._down: dict[str, int] = {}  # who died, with the life that did: only another one's word brings it back
         self._over = False
+        self._powered = NEVER  # when the last permit was made, if it gave torque
         self._began = NEVER
         self._crash_loop = ""
         self._ended = ""
@@ -112,6 +114,7 @@ class Sentry:
         self._commands, self._ended = [], ""
         self._watch_off(out, now)
         self.outputs = out
+        self._powered = now if out.torque else NEVER
         permit = m.Permit(
             source="guard", t=now, state=str(out.state), epoch=out.epoch, holder=out.holder, torque=out.torque,
             speed_scale=out.speed_scale,
@@ -184,6 +187,7 @@ class Sentry:
             torque_on=drive is not None and (drive.gate_open or not speaks),
             port_lost=drive is not None and not drive.present,
             stop_unconfirmed=unconfirmed,
+            permit_lapsed=self._powered != NEVER and now - self._powered > PERMIT_VALID_NS,
             rescue_gone=drive is not None and drive.unrescued,
             overruns_in_row=self._overruns_in_row,
             missed_in_row=max(joints.missed) if joints else 0,

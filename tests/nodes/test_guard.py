@@ -228,6 +228,25 @@ def test_a_learner_has_time_to_come_up_and_is_then_missed():
     assert "learner_gone" in world.shown.causes
 
 
+@pytest.mark.parametrize(("asleep", "state"), [(59_999_999, "RUN"), (60_000_000, "RUN"), (60_000_001, "HOLD")])
+def test_a_guard_later_than_its_permit_was_valid_does_not_go_on_in_run(asleep, state):
+    """The gate had shut by itself; the session goes on by a reset, under another lease."""
+    world = World().run()
+    before = world.permit.epoch
+    world.now += asleep - T
+    assert world.step() == state and ("guard_late" in world.shown.causes) is (state == "HOLD")
+    if state == "HOLD":
+        assert world.step(60) == "RESET" and world.permit.epoch > before
+
+
+def test_with_torque_off_a_late_guard_is_late_for_nothing():
+    world = World()
+    assert world.step(3) == "READY"
+    world.now += 500_000_000
+    world.step()
+    assert "guard_late" not in world.shown.causes
+
+
 def test_a_restarted_guard_that_heard_the_others_is_in_pstop_without_torque():
     world = World(restarted=True)
     assert not world.sentry.informed()
