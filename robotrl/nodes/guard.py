@@ -65,7 +65,7 @@ class Sentry:
         self._ended = ""
         self._reset = ""
         self._off_since: int | None = None  # for so long torque is off by us and not by the driver's word
-        self._had_torque = False
+        self._had_torque = False  # since the motors were last read back as off
         self._unheard = NEVER  # when the driver last was silent: one that is back has yet to damp before it can confirm
         self.outputs: Outputs | None = None
         self._refused = ("", NEVER)  # the last refusal and when: the operator must have time to read it
@@ -135,7 +135,8 @@ class Sentry:
         while self._errors and now - self._errors[0][0] > LATE_FRAME_S * 1e9:
             self._errors.popleft()
         self._errors.append((now, drive.frame_errors))
-        self._had_torque = self._had_torque or drive.torque_on
+        # What was read back as off has obeyed: who cuts the power after that has not made it doubtful.
+        self._had_torque = drive.torque_on or (self._had_torque and not drive.powered_off_confirmed)
 
     def _take_operator(self, key: m.Operator, now: int) -> None:
         role = key.role if key.source == "gateway" else key.source  # the gateway knows its peers by their keys

@@ -160,17 +160,35 @@ def test_a_lost_port_is_pstop_and_a_driver_without_torque_gets_none_back():
     assert world.press("clear") == "READY"
 
 
-def test_one_unread_cycle_after_the_motors_are_off_is_no_lockout_but_half_a_second_is():
+def test_motors_that_do_not_confirm_that_they_are_off_are_lockout_after_half_a_second_but_not_at_once():
     world = World().run()
     world.press("stop")
-    world.press("disable")
-    world.step(60)
     world.drive = {"powered_off_confirmed": False}
-    assert world.step(5) == "RELAX"
+    assert world.press("disable") == "RELAX"
+    world.drive |= {"torque_on": False}
+    assert world.step(45) == "RELAX", "half a second of damping, half a second to read back"
+    assert world.step(10) == "LOCKOUT" and "stop_unconfirmed" in world.shown.causes
+
+
+@pytest.mark.parametrize("state", ["RELAX", "READY"])
+def test_power_that_is_cut_once_the_stop_was_read_back_makes_no_lockout(state):
+    world = World().run()
+    world.press("pause")
+    world.press("stop" if state == "RELAX" else "disable")
+    if state == "RELAX":
+        world.press("disable")
+    assert world.step(10) == state
+    world.drive = {"powered_off_confirmed": False}  # nobody answers any more
+    assert world.step(500) == state
     world.drive = {}
     world.step(5)
-    world.drive = {"powered_off_confirmed": False}
-    assert world.step(27) == "LOCKOUT" and "stop_unconfirmed" in world.shown.causes
+    if state == "RELAX":
+        assert world.press("clear") == "READY"
+    assert world.press("enable") == "HOLD", "torque was on again: from here on it counts anew"
+    world.press("stop")
+    world.drive = {"powered_off_confirmed": False, "torque_on": False}
+    world.press("disable")
+    assert world.step(60) == "LOCKOUT"
 
 
 def test_a_servo_that_answers_and_obeys_no_stop_is_lockout_at_once():
