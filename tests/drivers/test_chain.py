@@ -462,10 +462,10 @@ def test_slow_adapter_is_named():
     bus.transmit = transmit
     (complaint,) = chain.check()
     assert "latency_timer" in complaint and complaint.startswith("wire")
-    reads = iter(range(5))
+    reads = iter(range(25))
 
     def busy() -> bytes:
-        return transmit() if next(reads, 4) < 4 else slow()
+        return transmit() if next(reads, 24) < 24 else slow()
 
     bus.transmit = busy  # a busy machine delays some reads, an adapter all
     assert chain.check() == []
