@@ -4,8 +4,10 @@ import math
 import struct
 
 import pytest
+import serial
 
 from robotrl.sim.fleets import FLEETS
+from robotrl.sim.server import PtyWire
 from robotrl.sim.servobus import Chain
 from robotrl.sim.servotwin import ServoTwin
 
@@ -122,3 +124,16 @@ def test_joints_without_a_body_hold_against_gravity_and_fall_without_torque():
         servo.write(64, b"\0")
     chain.advance(2.0)
     assert joints.angle[1] == pytest.approx(1.501, abs=0.01), "it lies on its stop"
+
+
+@pytest.mark.parametrize("baud, answered", [(1_000_000, True), (57_600, False), (990_000, True), (1_500_000, False)])
+def test_a_line_on_a_pty_knows_how_fast_its_host_talks(arm, baud, answered):
+    wire = PtyWire(arm.wires["servos"])
+    with serial.Serial(wire.path, baud, timeout=5 if answered else 0.05) as host:
+        host.write(ping(2))
+        wire.look()
+        wire.read()
+        wire.write()
+        assert arm.bus.host_baud == baud
+        assert host.read(6) == (b"\xff\xff\x02\x02\x00\xfb" if answered else b"")
+    wire.unplug()
