@@ -46,9 +46,13 @@ class Powered:
         """Look after itself: temperature, supply, load."""
         raise NotImplementedError
 
+    def stand(self, angle: float, velocity: float) -> None:
+        """The joint is there (rad, rad/s)."""
+        self.angle, self.velocity = self.sign * angle + self.centre, self.sign * velocity
+
     def drive(self, angle: float, velocity: float, volts: float, now: float, dt: float) -> Law:
         """What the motor does to the joint for the next `dt` s; both in the joint's convention."""
-        self.angle, self.velocity = self.sign * angle + self.centre, self.sign * velocity
+        self.stand(angle, velocity)
         self.volts, self.now = volts, now
         if volts < BROWN_OUT * self.motor.volts:
             self.on = False
@@ -59,9 +63,11 @@ class Powered:
         drive, damping = self.law(dt)
         return Law(self.sign * drive, damping)
 
-    def felt(self, torque: float, velocity: float, limp: bool, dt: float) -> None:
-        """What came of it: the motor's torque (N m) and the velocity at the end of the step, in the joint's convention."""
-        torque, self.velocity = self.sign * torque, self.sign * velocity
+    def felt(self, torque: float, angle: float, velocity: float, limp: bool, dt: float) -> None:
+        """What came of it: the motor's torque (N m), and the joint at the end of the step, all in the joint's convention."""
+        self.stand(angle, velocity)
+        self.now += dt
+        torque *= self.sign
         self.amps = torque / self.motor.nm_per_a
         self.pwm = 0.0 if limp else self.motor.duty(torque, self.velocity, self.volts)
         self._since += dt

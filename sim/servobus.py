@@ -52,14 +52,15 @@ class Chain:
         for i, servo in enumerate(self.servos):
             self._drive[i], self._damping[i] = servo.drive(angle[i], velocity[i], volts, now, dt)
         joints.step(self._drive, self._damping, self._friction, dt)
-        speed = joints.velocity
+        speed, place = joints.velocity, joints.angle
         torque = self._drive - self._damping * speed
         limp = (self._drive == 0.0) & (self._damping == 0.0)
-        for servo, nm, w, idle in zip(self.servos, torque.tolist(), speed.tolist(), limp.tolist(), strict=True):
-            servo.felt(nm, w, idle, dt)
+        felt = zip(self.servos, torque.tolist(), place.tolist(), speed.tolist(), limp.tolist(), strict=True)
+        for servo, nm, q, w, idle in felt:
+            servo.felt(nm, q, w, idle, dt)
         self.steps += 1
 
     def look(self) -> None:
         """Let the servos see where their horns are without time passing, as after a joint was put somewhere by hand."""
         for servo, angle, velocity in zip(self.servos, self.joints.angle.tolist(), self.joints.velocity.tolist(), strict=True):
-            servo.angle, servo.velocity = servo.sign * angle + servo.centre, servo.sign * velocity
+            servo.stand(angle, velocity)

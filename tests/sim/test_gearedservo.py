@@ -362,3 +362,44 @@ def test_feetech_overheats_and_lets_go():
 def test_a_chain_needs_a_joint_for_each_servo():
     with pytest.raises(ValueError, match="2 servos for 1 joints"):
         Chain([DynamixelServo(MODEL, 1), DynamixelServo(MODEL, 2)], Pendulums([0.01]))
+
+
+@pytest.mark.parametrize("drive_mode, sign", [(0, 1), (1, 1), (0, -1), (1, -1)])
+@pytest.mark.parametrize("mode, address, value", [(3, 116, 2300), (1, 104, 100), (0, 102, 50), (16, 100, 200)])
+def test_it_turns_the_way_it_counts_however_it_is_mounted(drive_mode, sign, mode, address, value):
+    servo, joints = DynamixelServo(MODEL, 1, sign=sign), Pendulums([0.01])
+    chain = Chain([servo], joints)
+    write(servo, 10, drive_mode, 1)
+    write(servo, 11, mode, 1)
+    write(servo, 64, 1, 1)
+    write(servo, address, value, 4 if address > 103 else 2)
+    chain.advance(0.3)
+    way = sign * (-1 if drive_mode else 1)
+    assert way * joints.angle[0] > 0.05
+    assert read(servo, 132, 4) - 2048 == pytest.approx(way * joints.angle[0] / TICK, abs=1)
+    if mode != 3:
+        assert read(servo, 128, 4) > 0 and read(servo, 124, 2) > 0 and read(servo, 126, 2) > 0
+        assert way * joints.velocity[0] > 0
+
+
+def test_drive_mode_bit_3_turns_torque_on_by_a_goal():
+    servo, joints = DynamixelServo(MODEL, 1), Pendulums([0.01])
+    chain = Chain([servo], joints)
+    write(servo, 116, 2300, 4)
+    chain.advance(0.5)
+    assert joints.angle[0] == 0.0 and read(servo, 64, 1) == 0
+    write(servo, 10, 8, 1)
+    write(servo, 116, 2300, 4)
+    chain.advance(0.5)
+    assert read(servo, 64, 1) == 1 and joints.angle[0] / TICK == pytest.approx(252, abs=4)
+
+
+def test_startup_bit_turns_torque_on_at_boot_where_the_horn_is():
+    servo, joints = DynamixelServo(MODEL, 1), Pendulums([0.01])
+    chain = Chain([servo], joints)
+    write(servo, 60, 1, 1)
+    joints.put([0.5])
+    chain.advance(0.01)
+    servo.boot()
+    chain.advance(0.5)
+    assert read(servo, 64, 1) == 1 and joints.angle[0] == pytest.approx(0.5, abs=2 * TICK)
