@@ -106,8 +106,7 @@ class DynamixelServo(Powered):
             return RANGE
         if self._moving():
             return RESULT_FAIL
-        self._within_a_turn()
-        self._hold()
+        self.settle()
         return OK
 
     def backup(self, params: bytes) -> int:
@@ -178,12 +177,10 @@ class DynamixelServo(Powered):
             self._switch(value)
             return
         self._put(name, value)
-        if name == "operating_mode":
+        if name in ("operating_mode", "pwm_limit", "current_limit"):
             self._default_goals()
-            if value == t.POSITION:
+            if self.registers.get("operating_mode") == t.POSITION:
                 self._within_a_turn()
-        elif name in ("pwm_limit", "current_limit"):
-            self._default_goals()
         elif name in GOALS:
             if self.registers.get("drive_mode") & t.TORQUE_ON_BY_GOAL:
                 self._switch(1)
@@ -241,8 +238,7 @@ class DynamixelServo(Powered):
             self._settings = self._read_settings()
         return self._settings
 
-    def _put(self, name: str, value: int) -> None:
-        """A register that every step asks for."""
+    def _put(self, name: str, value: int) -> None:  # a register that every step asks for
         self.registers.put(name, value)
         self._settings = None
 
