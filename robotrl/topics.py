@@ -24,6 +24,7 @@ class Topic:
 
 
 COMMAND, LABEL = 512, 1024  # bytes; same source
+TAPE = 1 << 17  # bytes: what `drivers/tape.py` may collect, packed
 
 TOPICS: dict[str, Topic] = {
     #               type        published by            rate   latest  recorded
@@ -43,5 +44,7 @@ TOPICS: dict[str, Topic] = {
     "learner": Topic(m.Learner, ("learner",), 5, True, True),
     "reset": Topic(m.Reset, ("reset",), 50, True, True),
     "process": Topic(m.Process, ("manager",), 0, False, True),
+    "wire": Topic(m.Exchange, ("servos", "imu", "tracker"), 50, False, True, TAPE),
+    "thought": Topic(m.Thought, ("policy",), 50, False, True),
     "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker"), 10, True, False),
 }
