@@ -8,14 +8,22 @@ A chunk holds a second and is handed to the system whole: a file whose writer wa
 from __future__ import annotations
 
 import json
+import math
 import os
+import struct
 import time
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
+from mcap import records
+from mcap.exceptions import EndOfFile, InvalidMagic, McapError
+from mcap.stream_reader import StreamReader
 from mcap.writer import Writer
+from zstandard import ZstdError
 
 from robotrl.complaint import Complaint
 from robotrl.messages import Message
@@ -23,6 +31,8 @@ from robotrl.topics import TOPICS
 
 CHUNK = 1 << 20  # bytes: a chunk is ended by its second, or by this
 ROTATE = 128 << 20  # bytes of a file, after which the next is begun
+FORMAT = "1"  # of what the files hold; a newer one is refused
+RECORD_MAX = 1 << 28  # bytes: no record is longer
 FLOOR = 256 << 20  # bytes that are left free: the disk is the replay's before it is ours
 
 
@@ -40,7 +50,7 @@ class Session:
         self._writer = Writer(self._file, chunk_size=CHUNK)
         self._writer.start("", "robotrl")
         self._day = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.monotonic_ns()
-        self._writer.add_metadata("session", {**about, "unix_minus_monotonic_ns": str(self._day)})
+        self._writer.add_metadata("session", {**about, "format": FORMAT, "unix_minus_monotonic_ns": str(self._day)})
         self._channels = {topic: self._channel(topic) for topic, entry in TOPICS.items() if entry.recorded}
         self._encode = msgspec.json.Encoder().encode
         self.flush()
@@ -56,9 +66,9 @@ class Session:
         t = message.t + self._day
         self._writer.add_message(self._channels[topic], t, self._encode(message), t, message.seq & 0xFFFFFFFF)
 
-    def attach(self, name: str, kind: str, t: int, data: bytes) -> None:
+    def attach(self, name: str, t: int, data: bytes) -> None:
         """A file of its own within this one; `t` monotonic, ns."""
-        self._writer.add_attachment(t + self._day, t + self._day, name, kind, data)
+        self._writer.add_attachment(t + self._day, t + self._day, name, "application/octet-stream", data)
 
     def flush(self) -> None:
         """End the chunk and hand it to the system."""
@@ -81,6 +91,97 @@ class Session:
             pass
 
 
+@dataclass(frozen=True)
+class Attached:
+    """A file within a session."""
+
+    name: str
+    data: bytes
+
+
+class Reading:
+    """One session read from its beginning as far as it is whole. SessionError when it is none, or of another format.
+
+    `about`: what it says of itself. `cut`: why it ends before its end; empty when it does not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.cut = path, ""
+        self.about: dict[str, str] = {}
+        self._decode = {topic: msgspec.json.Decoder(entry.type).decode for topic, entry in TOPICS.items()}
+        self._records = self._sound()
+        for record in self._records:
+            if isinstance(record, records.Metadata) and record.name == "session":
+                self.about = record.metadata
+                break
+            if isinstance(record, records.Message | records.Footer):
+                break
+        if self.about.get("format") != FORMAT:
+            other = self.about.get("format")
+            found = f"of format {other}, not {FORMAT}" if other is not None else "no session of this project's"
+            why = f", or cut off in its first line ({self.cut})" if self.cut else ""
+            raise SessionError(f"{path}: {found}{why}; give a file that robotrl has recorded")
+
+    def __iter__(self) -> Iterator[tuple[str, Message] | Attached]:
+        """Topic and message, and the attached files, in the order in which they were written."""
+        topics: dict[int, str] = {}
+        for record in self._records:
+            match record:
+                case records.Channel():
+                    topics[record.id] = record.topic
+                case records.Attachment():
+                    yield Attached(record.name, record.data)
+                case records.Message() if (topic := topics.get(record.channel_id, "")) in TOPICS:
+                    yield topic, self._message(topic, record.data)
+
+    def _message(self, topic: str, data: bytes) -> Message:
+        """JSON has no nan: null stands for it."""
+        try:
+            message: Message = self._decode[topic](data)
+        except msgspec.ValidationError:
+            try:
+                message = msgspec.convert(_with_nan(msgspec.json.decode(data)), TOPICS[topic].type)
+            except msgspec.ValidationError as error:
+                why = f"{self.path}: {topic}: {error}; it was recorded by another version, play it by that"
+                raise SessionError(why) from None
+        return message
+
+    def _sound(self) -> Iterator[Any]:
+        """The records up to the first that is damaged."""
+        try:
+            with open(self.path, "rb") as file:
+                yield from StreamReader(file, validate_crcs=True, record_size_limit=RECORD_MAX).records
+        except InvalidMagic:
+            if not self.about:
+                raise SessionError(f"{self.path}: no MCAP file; give a file that robotrl has recorded") from None
+            self.cut = "its last bytes are damaged"
+        except (EndOfFile, struct.error):
+            self.cut = "its writer was stopped before its end"
+        except (McapError, ZstdError, ValueError, KeyError, OverflowError, MemoryError, zlib.error) as error:
+            self.cut = f"damaged: {' '.join(str(error).split())[:200]}"
+        except OSError as error:
+            raise SessionError(f"{self.path}: cannot be read: {error.strerror}") from None
+
+
+def _with_nan(value: Any) -> Any:
+    if value is None:
+        return math.nan
+    if isinstance(value, list):
+        return [_with_nan(v) for v in value]
+    return {k: _with_nan(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def files(path: Path) -> list[Path]:
+    """The sessions that `path` names, in order: a file, a folder of them, or a run directory. SessionError when there is none."""
+    if path.is_file():
+        return [path]
+    folder = path / "sessions" if (path / "sessions").is_dir() else path
+    found = sorted(folder.glob("*.mcap"))
+    if not found:
+        raise SessionError(f"{path}: no session here; runs on the wall clock record theirs in RUN_DIR/sessions")
+    return found
+
+
 def schema_of(kind: type[Message]) -> dict[str, Any]:
     """The JSON schema of a message, flat: Foxglove follows no references."""
     schema = msgspec.json.schema(kind)
@@ -98,10 +199,7 @@ class Sessions:
         self.trouble = ""
         self.unwritten = 0  # messages that came while there was no file
         self._open: Session | None = None
-
-    @property
-    def file(self) -> Session | None:
-        return self._open
+        self._attached: dict[str, tuple[Path, int]] = {}
 
     def write(self, topic: str, message: Message) -> None:
         if self._open is None:
@@ -109,6 +207,16 @@ class Sessions:
             return
         try:
             self._open.write(topic, message)
+        except OSError as error:
+            self._failed(error)
+
+    def attach(self, name: str, t: int, data: bytes) -> None:
+        """A small file into the newest session; each file has the same one once."""
+        if self._open is None or self._attached.get(name) == (mark := (self._open.path, zlib.crc32(data))):
+            return
+        try:
+            self._open.attach(name, t, data)
+            self._attached[name] = mark
         except OSError as error:
             self._failed(error)
 

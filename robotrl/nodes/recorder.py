@@ -17,6 +17,7 @@ from robotrl.topics import TOPICS
 
 PERIOD_NS = 50_000_000
 TEND_NS = 1_000_000_000  # a chunk's length
+WEIGHTS_NS = 10_000_000_000  # between two versions of the policy's weights that are kept: each has 400 kB
 LINGER_NS = 2_000_000_000  # after the manager's death: the others are still bringing the robot to rest
 
 
@@ -30,7 +31,7 @@ class Recorder:
         self.sessions = Sessions(node.directory / "sessions", about)
         self._said = ""
         self._lost = 0
-        self._tend = 0
+        self._tend = self._weights = 0
 
     def cycle(self) -> None:
         """What has arrived, written; once a second the chunk is ended, and said what is wrong."""
@@ -41,7 +42,20 @@ class Recorder:
         if now >= self._tend:
             self._tend = now + TEND_NS
             self.sessions.tend()
+            self._keep_weights(now)
             self._tell()
+
+    def _keep_weights(self, now: int) -> None:
+        """The policy's newest weights, now and then: with them its commands can be given again."""
+        path = self.node.directory / "weights" / "policy.safetensors"
+        if now < self._weights:
+            return
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return
+        self._weights = now + WEIGHTS_NS
+        self.sessions.attach("policy.safetensors", now, data)
 
     def _tell(self) -> None:
         if self.sessions.trouble != self._said:
