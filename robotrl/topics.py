@@ -46,5 +46,5 @@ TOPICS: dict[str, Topic] = {
     "process": Topic(m.Process, ("manager",), 0, False, True),
     "wire": Topic(m.Exchange, ("servos", "imu", "tracker"), 50, False, True, TAPE),
     "thought": Topic(m.Thought, ("policy",), 50, False, True),
-    "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker"), 10, True, False),
+    "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker"), 10, True, True),
 }

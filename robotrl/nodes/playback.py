@@ -97,14 +97,14 @@ class Sensor:
         self._life: tuple[int, int] | None = None  # boot and number of the last exchange
         self._device: WitImu | PoseStream | None = None
 
-    def play(self, exchange: Exchange, recorded: Recorded) -> list[Message]:
-        """The messages that the exchange's calls give; each is compared with the one that was recorded."""
+    def play(self, exchange: Exchange, recorded: Recorded) -> list[tuple[int, Message]]:
+        """The messages that the exchange's calls give, and when; each is compared with the one that was recorded."""
         if self._life != (exchange.boot, exchange.seq - 1):
             self._device = None
             self.score.forget()
         self._life = None if exchange.missing else (exchange.boot, exchange.seq)
         self.playback.load(exchange)
-        made: list[Message] = []
+        made: list[tuple[int, Message]] = []
         for call, end in spans(exchange):
             self.playback.begin(call.event, end)
             if call.kind == "connect":
@@ -112,11 +112,11 @@ class Sensor:
                 self.score.forget()
                 continue
             try:
-                made += self._read()
+                made += [(self.playback.now(), message) for message in self._read()]
             except PortError:
                 self._device = None
                 self.score.forget()
-        return [self._compared(message, exchange, i, recorded) for i, message in enumerate(made)]
+        return [(t, self._compared(message, exchange, i, recorded)) for i, (t, message) in enumerate(made)]
 
     def _read(self) -> list[Message]:
         if self._device is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 
 import msgspec
 import numpy as np
@@ -53,9 +52,9 @@ class Rethink:
         self._pilot: Pilot | None = None
         self._known = False
 
-    def see(self, poses: Iterable[Pose]) -> None:
-        """Poses as they came off the tracker's tape."""
-        self._poses += poses
+    def see(self, pose: Pose) -> None:
+        """A pose as it came off the tracker's tape."""
+        self._poses.append(pose)
 
     def think(
         self, thought: Thought, joints: Joints | None, applied: Applied | None, imu: Imu | None, recorded: Recorded
