@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from robotrl.clock import Clock
 from robotrl.drivers.port import Port, PortError
-from robotrl.messages import Call, Exchange
+from robotrl.messages import Call, Exchange, Message
 
 EVENTS_MAX, BYTES_MAX = 4096, 65_536  # of one exchange; a handshake with eight servos has about 1,000 and 20,000
 CLOCK, READ, WRITE, LOST = "crwe"
@@ -33,11 +33,12 @@ class Tape:
         """The same port, on tape."""
         return TapedPort(self, port)
 
-    def call(self, kind: str, heard: tuple[tuple[str, int, int], ...] = ()) -> None:
-        """The driver is about to be called: for what, and with which messages (source, boot, seq) of the bus."""
+    def call(self, kind: str, *given: Message | None) -> None:
+        """The driver is about to be called: for what, and with which messages of the bus."""
         if self._calls and self._calls[-1].event == len(self._kinds):
             self._calls.pop()  # nothing came of it
         if len(self._calls) < EVENTS_MAX:
+            heard = tuple([("", 0, -1) if m is None else (m.source, m.boot, m.seq) for m in given])
             self._calls.append(Call(kind=kind, event=len(self._kinds), heard=heard))
 
     def note(self, kind: str, at: int, data: bytes | None = None) -> None:

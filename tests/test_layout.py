@@ -19,7 +19,7 @@ CORE = (
 )  # fmt: skip
 TOP = (
     "manager", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches",
-    "keytool", "installed", "notify", "play",
+    "keytool", "installed", "notify", "play", "timing",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from robotrl.clock import Clock
 from robotrl.config import Robot
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.port import DeviceError, PortError, SerialPort
 from robotrl.drivers.tape import Tape
-from robotrl.messages import Action, Applied, Drive, Joints, Message, Permit
+from robotrl.messages import Action, Applied, Drive, Joints, Permit
 from robotrl.node import Node
 from robotrl.nodes.tether import Tether
 from robotrl.nodes.wire import Wire
@@ -186,11 +185,6 @@ def prepare(chain: Chain, tick: int, say: Callable[[str], None]) -> None:
         raise DeviceError(complaints[0] + (f" (and {len(complaints) - 1} more)" if complaints[1:] else ""))
 
 
-def named(*messages: Message | None) -> tuple[tuple[str, int, int], ...]:
-    """What each message is found by."""
-    return tuple([("", 0, -1) if m is None else (m.source, m.boot, m.seq) for m in messages])
-
-
 class Driver:
     """The servo loop on the bus and on its port. Without the port it goes on saying so: silence would tell the guard less."""
 
@@ -245,7 +239,7 @@ class Driver:
             return self._without()
         late = self.node.lateness
         loop.late_us, loop.overruns, loop.unrescued = late.late_us[-1], late.overruns, self._unrescued()
-        self.tape.call("cycle", named(permit, action))
+        self.tape.call("cycle", permit, action)
         try:
             joints, applied, drive = loop.cycle(permit, action)
         except PortError as error:
@@ -265,7 +259,7 @@ class Driver:
             return
         self.node.clock.sleep_until(loop.lapses_at)
         permit = self.permits.latest()
-        self.tape.call("lapse", named(permit))
+        self.tape.call("lapse", permit)
         try:
             drive = loop.lapse(permit)
         except PortError as error:
@@ -309,11 +303,7 @@ def main(argv: list[str]) -> int:
     try:
         driver.serve()
     finally:
-        late, cycles = np.asarray(node.lateness.late_us), np.asarray(driver.cycles_us)
-        if (kept := node.directory / "timing.npz").is_file():  # of the run's lives before this one
-            with np.load(kept) as before:
-                late, cycles = np.concatenate((before["late_us"], late)), np.concatenate((before["cycle_us"], cycles))
-        np.savez(kept, late_us=late, cycle_us=cycles)
+        node.lateness.save(node.directory / "timing.npz", driver.cycles_us)
     driver.wire.close()
     tether.close()
     node.close()
