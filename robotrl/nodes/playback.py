@@ -131,7 +131,11 @@ class Sensor:
             except PortError:
                 return
             self._device = device
-            return self.score.settle()
+            self.score.settle()
+            self.playback.finish()
+            if self.playback.departed:
+                self.score.take(False, f"handshake: the driver {self.playback.departed}")
+            return
 
     def _made(self) -> WitImu | PoseStream:
         line = self.playback
