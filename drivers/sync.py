@@ -1,0 +1,163 @@
+"""A whole cycle at once: one frame that asks all servos, their answers as arrays; one frame that writes to all.
+
+An answer that comes undisturbed is checked and taken in a few array operations; any other goes through the codec's parser, which
+finds what is sound in it. `begin()` forgets the last cycle and gives the request, `feed` takes what arrives and tells when all
+have answered, `finish()` takes what there is when time is up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from robotrl.drivers import dynamixel, feetech
+from robotrl.drivers.block import Block, Bytes, Rows
+from robotrl.drivers.tables import Item
+
+
+class SyncRead(Block):
+    """What both families share: `request`, the `size` of an undisturbed answer in bytes, `errors` of the parser."""
+
+    request: bytes
+    size: int
+    _parser: dynamixel.Parser | feetech.Parser
+
+    def begin(self) -> bytes:
+        self.forget()
+        self._parser.reset()
+        self._raw, self._parsing = b"", False
+        return self.request
+
+    @property
+    def errors(self) -> int:
+        """Frames that began and were not sound, since the beginning."""
+        return self._parser.errors
+
+    def feed(self, data: bytes) -> bool:
+        """Whether every servo has answered by now. Takes any bytes."""
+        if not self._parsing:
+            self._raw += data
+            if len(self._raw) < self.size:
+                return False
+            if len(self._raw) == self.size and self._at_once(np.frombuffer(self._raw, np.uint8)):
+                return True
+            self._parsing, data = True, self._raw
+        self._parse(data)
+        return self.complete
+
+    def finish(self) -> bool:
+        """Take what came, torn or not; whether every servo has answered."""
+        if not self._parsing:
+            self._parsing = True
+            self._parse(self._raw)
+        return self.complete
+
+    def _parse(self, data: bytes) -> None:
+        for status in self._parser.feed(data):
+            self.put(*status)
+
+    def _at_once(self, answer: Bytes) -> bool:
+        raise NotImplementedError
+
+
+class DynamixelRead(SyncRead):
+    """Sync read of a Dynamixel bus; with `fast` as one packet (see `dynamixel_x.MODELS` for the firmware that has it)."""
+
+    def __init__(self, ids: Sequence[int], items: Sequence[Item], fast: bool = False) -> None:
+        super().__init__(ids, items)
+        n, length = len(self.ids), self.layout.length
+        self.request = dynamixel.make_sync_read(self.layout.address, length, self.ids, fast)
+        self._fast = fast
+        self.size = 8 + n * (length + 4) if fast else n * (length + 11)
+        longest = self.size if fast else 11 + length + (length + 1) // 3  # stuffing: a byte more for every three
+        self._parser = dynamixel.Parser(longest, fast)
+        head = np.zeros((n, 8), np.uint8)
+        head[:] = np.frombuffer(dynamixel.HEADER + bytes((0, length + 4 & 0xFF, length + 4 >> 8, dynamixel.STATUS)), np.uint8)
+        head[:, 4] = self.ids
+        self._head = head
+        self._crc = _crc_tables(9 + length)
+        self._offsets = 256 * np.arange(11 + length)
+        self.begin()
+
+    def _at_once(self, answer: Bytes) -> bool:
+        if self._fast:
+            return False
+        rows = answer.reshape(len(self.ids), -1)
+        if not (rows[:, :8] == self._head).all() or b"\xff\xff\xfd\xfd" in self._raw:
+            return False
+        if np.bitwise_xor.reduce(self._crc.take(rows + self._offsets), axis=1).any():
+            return False
+        self.take(rows[:, 8], rows[:, 9:-2])
+        return True
+
+    def _parse(self, data: bytes) -> None:
+        for status in self._parser.feed(data):
+            if status.id == dynamixel.BROADCAST:
+                self._split(status.params)
+            else:
+                self.put(*status)
+
+    def finish(self) -> bool:
+        super().finish()
+        if self._fast and not self.complete:  # those before the one that fell silent or was damaged
+            self._split(self._raw[self._raw.find(dynamixel.HEADER + b"\xfe") :])
+        return self.complete
+
+    def _split(self, packet: bytes) -> None:
+        for part in dynamixel.split_fast(packet, [self.layout.length] * len(self.ids)):
+            self.put(*part)
+
+
+class FeetechRead(SyncRead):
+    """Sync read of a Feetech bus."""
+
+    def __init__(self, ids: Sequence[int], items: Sequence[Item]) -> None:
+        super().__init__(ids, items)
+        length = self.layout.length
+        self.request = feetech.make_sync_read(self.layout.address, length, self.ids)
+        self.size = len(self.ids) * (length + 6)
+        self._parser = feetech.Parser(self.ids, length + 6, exact=True)
+        head = np.full((len(self.ids), 4), 0xFF, np.uint8)
+        head[:, 2], head[:, 3] = self.ids, length + 2
+        self._head = head
+        self.begin()
+
+    def _at_once(self, answer: Bytes) -> bool:
+        rows = answer.reshape(len(self.ids), -1)
+        if not (rows[:, :4] == self._head).all() or (rows[:, 4] > feetech.ERROR_MAX).any():
+            return False
+        if (rows[:, 2:].sum(axis=1, dtype=np.uint8) != 0xFF).any():
+            return False
+        self.take(rows[:, 4], rows[:, 5:-1])
+        return True
+
+
+class DynamixelWrite(Rows):
+    """Sync write of a Dynamixel bus."""
+
+    def packet(self) -> bytes:
+        layout = self.block.layout
+        return dynamixel.make_sync_write(layout.address, layout.length, self.tobytes())
+
+
+class FeetechWrite(Rows):
+    """Sync write of a Feetech bus."""
+
+    def packet(self) -> bytes:
+        layout = self.block.layout
+        return feetech.make_sync_write(layout.address, layout.length, self.tobytes())
+
+
+def _crc_tables(length: int) -> np.ndarray:
+    """((length + 2) * 256,): what a byte at each place of a packet adds to the remainder of its CRC, the CRC's own two included.
+
+    The CRC is linear: the exclusive or of what the bytes add is 0 where it is right.
+    """
+    first = np.array([dynamixel.crc16(bytes((byte,))) for byte in range(256)], np.uint16)
+    own = np.arange(256, dtype=np.uint16)
+    tables = [first, own, own << 8]
+    for _ in range(length - 1):
+        crc = tables[0]
+        tables.insert(0, crc << 8 ^ first[crc >> 8])
+    return np.concatenate(tables)
