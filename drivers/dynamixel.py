@@ -270,7 +270,8 @@ class Parser:
 def _status(packet: bytes) -> Status:
     if packet[4] == BROADCAST:
         return Status(BROADCAST, packet[8], packet)
-    return Status(packet[4], packet[8], packet[9:-2].replace(b"\xff\xff\xfd\xfd", b"\xff\xff\xfd"))
+    body = packet[8:-2].replace(b"\xff\xff\xfd\xfd", b"\xff\xff\xfd")
+    return Status(packet[4], body[0], body[1:])
 
 
 def _beginning(buffer: bytes) -> bytes:
