@@ -204,13 +204,15 @@ def split_fast(packet: bytes, sizes: Sequence[int]) -> list[Status]:
 class Parser:
     """Finds status packets in a byte stream, torn, merged or damaged. Takes any bytes, raises nothing.
 
-    `longest` bounds packets and with them what is kept; `fast` lets packets with id FE pass, as one Status each. `errors` counts
-    packets that began and were not sound. Instruction packets, an echo of our own, are passed over.
+    Stuffing keeps the header out of a packet, so where one stands within what another's length claims, that one was damaged: the
+    first good packet is read whatever came before. `longest` bounds packets and with them what is kept; `fast` lets packets with
+    id FE pass, as one Status each. `errors` counts packets that began and were not sound. Instruction packets, as an echo of our
+    own, are passed over.
     """
 
     def __init__(self, longest: int = PACKET_MAX, fast: bool = False) -> None:
         self.errors = 0
-        self.pending = b""  # of a packet that has not ended: a fast reply in which a servo fell silent ends so
+        self.pending = b""  # of a packet that has not ended
         self._longest, self._fast = longest, fast
 
     def reset(self) -> None:
@@ -222,13 +224,12 @@ class Parser:
         buffer, at, out = self.pending + data, 0, []
         while (at := buffer.find(HEADER, at)) >= 0:
             end = self._end(buffer, at)
-            if end > len(buffer):  # it has not ended: kept, unless another has begun within it
-                later = self._later(buffer, at)
-                if later < 0:
-                    break
+            if (later := self._later(buffer, at, end)) >= 0:
                 self.errors += 1
                 at = later
-            elif end and buffer[end - 2 : end] == crc16(buffer[at : end - 2]).to_bytes(2, "little"):
+            elif end > len(buffer):
+                break
+            elif end and _sound(buffer, at, end):
                 out.append(_status(buffer[at:end]))
                 at = end
             else:
@@ -249,22 +250,22 @@ class Parser:
         size = 7 + head[1] + 256 * head[2]
         return at + size if _EMPTY <= size <= self._longest else 0
 
-    def _later(self, buffer: bytes, at: int) -> int:
-        """Where in the unfinished packet at `at` another begins; -1 where none does.
+    def _later(self, buffer: bytes, at: int, end: int) -> int:
+        """Where another packet begins within the one from `at` to `end`, which then is none; -1 where none does.
 
-        A stuffed packet holds no header, so whatever looks like one shows that the packet was cut short. A fast reply may hold
-        one: only a packet that is whole and sound counts there.
+        What looks like a header in the last four bytes is none: parameters may end in FF FF and the CRC be FD 00. A fast reply is
+        not stuffed, so there only a whole and sound packet ends the wait for the rest.
         """
-        fast = buffer[at + 4 : at + 5] == b"\xfe"
-        at += len(HEADER)
-        while (at := buffer.find(HEADER, at)) >= 0:
-            end = self._end(buffer, at)
-            if end > len(buffer) and not fast and len(buffer) > at + 4:
+        if buffer[at + 4 : at + 5] != b"\xfe":
+            return buffer.find(HEADER, at + len(HEADER), end - 1) if end else -1
+        while end > len(buffer) and (at := buffer.find(HEADER, at + len(HEADER))) >= 0:
+            if (inner := self._end(buffer, at)) and inner <= len(buffer) and _sound(buffer, at, inner):
                 return at
-            if 0 < end <= len(buffer) and buffer[end - 2 : end] == crc16(buffer[at : end - 2]).to_bytes(2, "little"):
-                return at
-            at += len(HEADER)
         return -1
+
+
+def _sound(buffer: bytes, at: int, end: int) -> bool:
+    return buffer[end - 2 : end] == crc16(buffer[at : end - 2]).to_bytes(2, "little")
 
 
 def _status(packet: bytes) -> Status:

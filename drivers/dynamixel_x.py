@@ -56,7 +56,7 @@ def _signed(address: int, size: int, section: str, unit: str = "", scale: float 
 
 
 class X:
-    """What all of them have."""
+    """What all of them have; older firmware lacks start-up configuration and backup."""
 
     MODEL_NUMBER = Item(0, 2, "Model Number(0)")
     MODEL_INFORMATION = Item(2, 4, "Model Information(2)")
@@ -77,6 +77,7 @@ class X:
     VELOCITY_LIMIT = Item(44, 4, "Velocity Limit(44)", "rad/s", SPEED)
     MAX_POSITION_LIMIT = Item(48, 4, "Max Position Limit(48)", "rad", TICK)
     MIN_POSITION_LIMIT = Item(52, 4, "Min Position Limit(52)", "rad", TICK)
+    STARTUP_CONFIGURATION = Item(60, 1, "Startup Configuration(60)")
     SHUTDOWN = Item(63, 1, "Shutdown(63)")
     TORQUE_ENABLE = Item(64, 1, "Torque Enable(64)")
     LED = Item(65, 1, "LED(65)")
@@ -106,6 +107,7 @@ class X:
     POSITION_TRAJECTORY = _signed(140, 4, "Position Trajectory(140)", "rad", TICK)
     PRESENT_INPUT_VOLTAGE = Item(144, 2, "Present Input Voltage(144)", "V", 0.1)
     PRESENT_TEMPERATURE = Item(146, 1, "Present Temperature(146)", "degC")
+    BACKUP_READY = Item(147, 1, "Backup Ready(147)")
     INDIRECT_ADDRESS_1 = Item(168, 2, "Indirect Address(168)")  # the next ones every 2 bytes
     INDIRECT_DATA_1 = Item(224, 1, "Indirect Data(224)")  # the next ones every byte
 
@@ -113,30 +115,24 @@ class X:
 class XL430(X):
     """XL430-W250: no current sensor, so a load (of the PWM) stands in its place and modes 0 and 5 are missing."""
 
-    STARTUP_CONFIGURATION = Item(60, 1, "Startup Configuration(60)")
     PRESENT_LOAD = _signed(126, 2, "Present Load(126)", "1", 0.001)
-    BACKUP_READY = Item(147, 1, "Backup Ready(147)")
 
 
 class XM430(X):
-    """XM430-W210 and -W350. Backup and start-up registers are those of newer firmware; they read 0 before."""
+    """XM430-W210 and -W350."""
 
     CURRENT_LIMIT = Item(38, 2, "Current Limit(38)", "A", 2.69e-3)
-    STARTUP_CONFIGURATION = Item(60, 1, "Startup Configuration(60)")
     GOAL_CURRENT = _signed(102, 2, "Goal Current(102)", "A", 2.69e-3)
     PRESENT_CURRENT = _signed(126, 2, "Present Current(126)", "A", 2.69e-3)
-    BACKUP_READY = Item(147, 1, "Backup Ready(147)")
 
 
 class X330(X):
     """XL330 and XC330. The XC330 measures current at its power input."""
 
     CURRENT_LIMIT = Item(38, 2, "Current Limit(38)", "A", 1e-3)
-    STARTUP_CONFIGURATION = Item(60, 1, "Startup Configuration(60)")
     PWM_SLOPE = Item(62, 1, "PWM Slope(62)", "V/s", 1.977)  # 3.955 in the XC330
     GOAL_CURRENT = _signed(102, 2, "Goal Current(102)", "A", 1e-3)
     PRESENT_CURRENT = _signed(126, 2, "Present Current(126)", "A", 1e-3)
-    BACKUP_READY = Item(147, 1, "Backup Ready(147)")
     INDIRECT_DATA_1 = Item(208, 1, "Indirect Data(208)")
 
 

@@ -240,6 +240,15 @@ def test_a_length_that_lies_waits_no_longer_than_the_next_header():
     assert parser.feed(status(2, b"\x01")[8:]) == [Status(2, 0, b"\x01")]
 
 
+def test_a_packet_that_holds_a_header_was_damaged_though_its_crc_is_right():
+    """The first four bytes of the second packet passed for the end of a first one in one of 65,536 cases, and hid it."""
+    inner = status(6, b"\x01")
+    for rest in range(1, 12):
+        out = b"\xff\xff\xfd\x00\x05" + (len(inner) + rest + 3).to_bytes(2, "little") + b"\x55" + inner + bytes(rest)
+        parser = Parser()
+        assert parser.feed(out + crc(out).to_bytes(2, "little")) == [Status(6, 0, b"\x01")] and parser.errors == 1
+
+
 def test_a_crc_that_looks_like_a_header_ends_its_packet():
     """Parameters may end in FF FF and the CRC be FD 00: four bytes of a header that none is."""
     for value in range(1 << 16):

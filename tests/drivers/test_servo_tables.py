@@ -43,8 +43,10 @@ X_UNITS = {
     "degC": (1.0, "TEMPERATURE_LIMIT PRESENT_TEMPERATURE"),
     "1": (1 / 885, "PWM_LIMIT GOAL_PWM PRESENT_PWM"),
 }  # fmt: skip
-SIGNED = "HOMING_OFFSET BUS_WATCHDOG GOAL_PWM GOAL_CURRENT GOAL_VELOCITY GOAL_POSITION PRESENT_PWM PRESENT_CURRENT PRESENT_LOAD \
-PRESENT_VELOCITY PRESENT_POSITION VELOCITY_TRAJECTORY POSITION_TRAJECTORY".split()
+SIGNED = """
+HOMING_OFFSET BUS_WATCHDOG GOAL_PWM GOAL_CURRENT GOAL_VELOCITY GOAL_POSITION PRESENT_PWM PRESENT_CURRENT PRESENT_LOAD
+PRESENT_VELOCITY PRESENT_POSITION VELOCITY_TRAJECTORY POSITION_TRAJECTORY
+"""
 STS_TABLE = """
 0 1 FIRMWARE_MAJOR|1 1 FIRMWARE_MINOR|2 1 BYTE_ORDER|3 2 MODEL_NUMBER|5 1 ID|6 1 BAUD_RATE|7 1 RETURN_DELAY_TIME
 8 1 STATUS_RETURN_LEVEL|9 2 MIN_POSITION_LIMIT|11 2 MAX_POSITION_LIMIT|13 1 MAX_TEMPERATURE_LIMIT|14 1 MAX_VOLTAGE_LIMIT
@@ -98,7 +100,7 @@ def test_dynamixel_steps_and_signs(family):
             item = getattr(family, name)
             assert (item.unit, item.scale) == (unit, pytest.approx(scale, rel=1e-12)), name
     for name, item in items(family).items():
-        assert item.sign == (TWOS_COMPLEMENT if name in SIGNED else UNSIGNED), name
+        assert item.sign == (TWOS_COMPLEMENT if name in SIGNED.split() else UNSIGNED), name
     assert family.RETURN_DELAY_TIME.scale == 2e-6 and family.BUS_WATCHDOG.scale == 0.02 and family.REALTIME_TICK.scale == 1e-3
     assert {family.RETURN_DELAY_TIME.unit, family.BUS_WATCHDOG.unit, family.REALTIME_TICK.unit} == {"s"}
     gains = (
@@ -123,11 +125,8 @@ def test_dynamixel_current():
 def test_sections_name_address_and_heading():
     for family in (XM430, XL430, X330):
         for name, item in items(family).items():
-            assert (
-                item.section.endswith(f"({item.address})")
-                and name.split("_")[0].lower() in item.section.lower()
-                or name == "SECONDARY_ID"
-            )
+            word = {"SECONDARY_ID": "Secondary(Shadow)"}.get(name, name.split("_")[0])
+            assert item.section.endswith(f"({item.address})") and item.section.lower().startswith(word.lower())
     for item in items(STS3215).values():
         part = 1 if item.address < 5 else 2 if item.address < 40 else 3 if item.address < 56 else 4 if item.address < 80 else 5
         assert item.section == f"memory table 2.{part}, {item.address}"
@@ -169,7 +168,11 @@ def test_feetech_steps_and_signs():
 
 
 def test_feetech_numbers():
-    assert feetech_sts.MODEL == 777 == 3 << 8 | 9 and feetech_sts.MIDDLE_HERE == 128 and feetech_sts.EPROM == range(5, 40)
+    assert (
+        feetech_sts.MODEL == 777 == 3 << 8 | 9
+        and feetech_sts.MIDDLE_HERE == 128
+        and list(feetech_sts.EPROM) == list(range(5, 40))
+    )
     assert feetech_sts.BAUDS == (1000000, 500000, 250000, 128000, 115200, 76800, 57600, 38400)
     assert {b.name: int(b) for b in feetech_sts.Error} == {
         "VOLTAGE": 1, "ENCODER": 2, "OVERHEATING": 4, "OVERCURRENT": 8, "OVERLOAD": 32}  # fmt: skip
