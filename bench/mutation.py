@@ -76,7 +76,8 @@ GROUPS = {
             "drivers/chain.py": ("Chain._take", "Chain._sort", "Chain._telemetry", "_senders"),
         },
         ("tests/drivers",),
-        "not test_port and not test_legged and not pty and not fuzzed and not anything and not flipped and not write_round_trip and not oracle_sdk",
+        "not test_port and not test_legged and not pty and not fuzzed and not anything and not flipped and not write_round_trip"
+        " and not oracle_sdk",
     ),
 }
 

@@ -191,11 +191,9 @@ def split_fast(packet: bytes, sizes: Sequence[int]) -> list[Status]:
     at, crc = _FAST, crc16(packet[:_FAST])
     for size in sizes:
         end = at + 2 + size
-        if end + 2 > len(packet):
-            break
         crc = crc16(packet[at:end], crc)
         if packet[end : end + 2] != crc.to_bytes(2, "little"):
-            break
+            return out
         out.append(Status(packet[at + 1], packet[at], packet[at + 2 : end]))
         at, crc = end + 2, crc16(packet[end : end + 2], crc)
     return out

@@ -110,7 +110,7 @@ def test_a_fast_reply_is_read_as_far_as_it_came():
     damaged[20] ^= 1  # in the second servo's data
     assert [part.id for part in split_fast(bytes(damaged), (4, 4, 4))] == [3]
     parser = Parser(fast=True)
-    assert parser.feed(whole[:20]) == [] and [part.id for part in split_fast(parser.pending, (4, 4, 4))] == [3]
+    assert parser.pending == b"" and parser.feed(whole[:20]) == [] and [part.id for part in split_fast(parser.pending, (4, 4, 4))] == [3]
     parser.reset()
     assert parser.pending == b""
 
@@ -203,7 +203,7 @@ def test_an_echo_of_our_own_is_passed_over():
     assert parser.feed(ours + status(3)) == [Status(3, 0)] and parser.errors == 0
 
 
-def test_every_flipped_bit_is_noticed_and_the_next_packet_read():
+def test_every_changed_bit_is_noticed_and_the_next_packet_read():
     good, after = status(7, b"\x10\x20\x30\x40"), status(8, b"\x01")
     for bit in range(8 * len(good)):
         damaged = bytearray(good)

@@ -121,7 +121,7 @@ def test_what_stands_before_a_frame_does_not_hide_it(before):
     assert parser.feed(good) == [Status(7, 0, b"\x10\x20")]
 
 
-def test_every_flipped_bit_is_noticed_where_sizes_are_known():
+def test_every_changed_bit_is_noticed_where_sizes_are_known():
     good, after = status(7, b"\x10\x20\x30\x40"), status(8, b"\x01\x02\x03\x04")
     for bit in range(8 * len(good)):
         damaged = bytearray(good)
@@ -169,6 +169,7 @@ def test_a_header_within_data_is_data():
 
 def test_what_is_kept_is_bounded():
     rng, parser = random.Random(0), Parser()
+    assert parser.pending == b""
     for _ in range(3000):
         parser.feed(rng.choice((b"\xff\xff\x01\xf6", rng.randbytes(50), b"\xff\xff", status(1, bytes(99))[:80])))
         assert len(parser.pending) < 250

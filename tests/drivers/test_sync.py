@@ -154,7 +154,7 @@ def test_a_fast_reply_damaged_in_the_middle_is_read_up_to_there():
     assert read.heard.tolist() == [True, False, False] and read.errors == 1
 
 
-def test_every_flipped_bit_costs_one_servo_at_most():
+def test_every_changed_bit_costs_one_servo_at_most():
     for make, answer, size in ((*CASES["dynamixel"], 21), (*CASES["feetech"], 12)):
         read = make()
         assert read.feed(answer())
