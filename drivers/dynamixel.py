@@ -222,7 +222,7 @@ class Parser:
         buffer, at, out = self.pending + data, 0, []
         while (at := buffer.find(HEADER, at)) >= 0:
             end = self._end(buffer, at)
-            if (later := self._later(buffer, at, end)) >= 0:
+            if later := self._later(buffer, at, end):
                 self.errors += 1
                 at = later
             elif end > len(buffer):
@@ -249,17 +249,17 @@ class Parser:
         return at + size if _EMPTY <= size <= self._longest else 0
 
     def _later(self, buffer: bytes, at: int, end: int) -> int:
-        """Where another packet begins within the one from `at` to `end`, which then is none; -1 where none does.
+        """Where another packet begins within the one from `at` to `end`, which then is none; 0 where none does.
 
         What looks like a header in the last four bytes is none: parameters may end in FF FF and the CRC be FD 00. A fast reply is
         not stuffed, so there only a whole and sound packet ends the wait for the rest.
         """
         if buffer[at + 4 : at + 5] != b"\xfe":
-            return buffer.find(HEADER, at + len(HEADER), end - 1) if end else -1
-        while end > len(buffer) and (at := buffer.find(HEADER, at + len(HEADER))) >= 0:
+            return max(buffer.find(HEADER, at + len(HEADER), end - 1), 0) if end else 0
+        while end > len(buffer) and (at := buffer.find(HEADER, at + len(HEADER))) > 0:
             if (inner := self._end(buffer, at)) and inner <= len(buffer) and _sound(buffer, at, inner):
                 return at
-        return -1
+        return 0
 
 
 def _sound(buffer: bytes, at: int, end: int) -> bool:

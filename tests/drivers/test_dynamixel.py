@@ -6,8 +6,6 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from robotrl.drivers import dynamixel
 from robotrl.drivers.dynamixel import BROADCAST, Parser, Refusal, Reset, Status, split_fast
@@ -110,7 +108,11 @@ def test_a_fast_reply_is_read_as_far_as_it_came():
     damaged[20] ^= 1  # in the second servo's data
     assert [part.id for part in split_fast(bytes(damaged), (4, 4, 4))] == [3]
     parser = Parser(fast=True)
-    assert parser.pending == b"" and parser.feed(whole[:20]) == [] and [part.id for part in split_fast(parser.pending, (4, 4, 4))] == [3]
+    assert (
+        parser.pending == b""
+        and parser.feed(whole[:20]) == []
+        and [part.id for part in split_fast(parser.pending, (4, 4, 4))] == [3]
+    )
     parser.reset()
     assert parser.pending == b""
 
@@ -149,13 +151,12 @@ def test_stuffing_reaches_over_address_and_id():
     assert Parser().feed(packet(3, bytes.fromhex("55fffffdfd01"))) == [Status(3, 0xFF, b"\xff\xfd\x01")]
 
 
-@given(st.lists(st.sampled_from([0xFF, 0xFD, 0x00, 0x55, 0x01]), max_size=40), st.integers(0, 252), st.integers(0, 255))
-@settings(max_examples=300, deadline=None)
-def test_what_a_servo_sends_is_read_back(data, servo, error):
-    params = bytes(data)
-    sent = dynamixel.make_packet(servo, 0x55, bytes((error,)) + params)
-    got = Parser().feed(sent)
-    assert got == [Status(servo, error, params)]
+def test_what_a_servo_sends_is_read_back():
+    rng = random.Random(5)
+    for _ in range(150):
+        params = bytes(rng.choices((0xFF, 0xFF, 0xFD, 0x00, 0x55), k=rng.randint(0, 20)))
+        servo, error = rng.randint(0, 252), rng.choice((0, 0x80, 0xFF))
+        assert Parser().feed(dynamixel.make_packet(servo, 0x55, bytes((error,)) + params)) == [Status(servo, error, params)]
 
 
 @pytest.mark.parametrize("servo", [-1, 253, 255, 256])
@@ -251,12 +252,8 @@ def test_a_packet_that_holds_a_header_was_damaged_though_its_crc_is_right():
 
 def test_a_crc_that_looks_like_a_header_ends_its_packet():
     """Parameters may end in FF FF and the CRC be FD 00: four bytes of a header that none is."""
-    for value in range(1 << 16):
-        one = status(1, value.to_bytes(2, "little") + b"\xff\xff")
-        if one.endswith(b"\xff\xff\xfd\x00"):
-            break
-    else:
-        pytest.fail("no such packet")
+    one = status(1, bytes.fromhex("a353") + b"\xff\xff")
+    assert one.endswith(b"\xff\xff\xfd\x00")
     two = Status(1, 0, one[9:-2])
     assert Parser().feed(one + one + status(2)) == [two, two, Status(2, 0)]
     parser = Parser()
@@ -283,7 +280,7 @@ def test_a_fast_reply_that_was_not_asked_for_is_none():
 
 def test_what_is_kept_is_bounded():
     rng, parser = random.Random(0), Parser()
-    for _ in range(3000):
+    for _ in range(300):
         parser.feed(
             rng.choice((b"\xff\xff\xfd\x00\x01\xff\x03\x55", rng.randbytes(50), b"\xff\xff\xfd\x00", status(1, bytes(99))[:80]))
         )
