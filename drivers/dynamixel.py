@@ -222,16 +222,18 @@ class Parser:
         buffer, at, out = self.pending + data, 0, []
         while (at := buffer.find(HEADER, at)) >= 0:
             end = self._end(buffer, at)
-            if later := self._later(buffer, at, end):
+            if not end:
+                at += len(HEADER)
+            elif later := self._later(buffer, at, end):
                 self.errors += 1
                 at = later
             elif end > len(buffer):
                 break
-            elif end and _sound(buffer, at, end):
+            elif _sound(buffer, at, end):
                 out.append(_status(buffer[at:end]))
-                at = end
+                at = end - 3  # a lost last byte may have been made up for by the next header's first
             else:
-                self.errors += end > 0
+                self.errors += 1
                 at += len(HEADER)
         self.pending = buffer[at:] if at >= 0 else _beginning(buffer)
         return out
@@ -255,7 +257,7 @@ class Parser:
         not stuffed, so there only a whole and sound packet ends the wait for the rest.
         """
         if buffer[at + 4 : at + 5] != b"\xfe":
-            return max(buffer.find(HEADER, at + len(HEADER), end - 1), 0) if end else 0
+            return max(buffer.find(HEADER, at + len(HEADER), end - 1), 0)
         while end > len(buffer) and (at := buffer.find(HEADER, at + len(HEADER))) > 0:
             if (inner := self._end(buffer, at)) and inner <= len(buffer) and _sound(buffer, at, inner):
                 return at

@@ -155,7 +155,7 @@ class Parser:
             elif end and checksum(buffer[at + 2 : end - 1]) == buffer[end - 1]:
                 self.errors += waits >= 0
                 out.append(Status(buffer[at + 2], buffer[at + 4], buffer[at + 5 : end - 1]))
-                at, waits = end, -1
+                at, waits = end - 1, -1  # a lost last byte may have been made up for by the next header's first
             else:
                 self.errors += end > 0
                 at += 1

@@ -164,7 +164,8 @@ def test_ids_that_no_servo_has(servo):
     with pytest.raises(ValueError, match="servo id"):
         dynamixel.make_ping(servo)
     if 0 <= servo <= 255:
-        assert Parser(fast=True).feed(status(servo) + status(5)) == [Status(5, 0)]
+        parser = Parser(fast=True)
+        assert parser.feed(status(servo) + status(5)) == [Status(5, 0)] and parser.errors == 0
 
 
 def test_the_first_and_the_last_id():
@@ -177,7 +178,8 @@ def test_packets_are_bounded():
     with pytest.raises(ValueError, match="packet of 1025 bytes; 1024 at most"):
         dynamixel.make_write(1, 0, bytes(1013))
     assert Parser().feed(status(1, bytes(1013))) == [Status(1, 0, bytes(1013))]
-    assert Parser().feed(status(1, bytes(1014)) + status(2)) == [Status(2, 0)]
+    parser = Parser()
+    assert parser.feed(status(1, bytes(1014)) + status(2)) == [Status(2, 0)] and parser.errors == 0
     assert Parser(20).feed(status(1, bytes(9)) + status(1, bytes(10)) + status(2)) == [Status(1, 0, bytes(9)), Status(2, 0)]
 
 
@@ -248,6 +250,17 @@ def test_a_packet_that_holds_a_header_was_damaged_though_its_crc_is_right():
         out = b"\xff\xff\xfd\x00\x05" + (len(inner) + rest + 3).to_bytes(2, "little") + b"\x55" + inner + bytes(rest)
         parser = Parser()
         assert parser.feed(out + crc(out).to_bytes(2, "little")) == [Status(6, 0, b"\x01")] and parser.errors == 1
+
+
+@pytest.mark.parametrize(("params", "lost"), [("4e00", 1), ("4e0a", 2)])
+def test_a_lost_end_that_the_next_header_makes_up_for_does_not_hide_it(params, lost):
+    """Where a packet's last bytes are FF, those of the next header complete it: both are sound."""
+    one = status(1, bytes.fromhex(params))
+    assert one.endswith(b"\xff" * lost)
+    for parts in ([one[:-lost] + status(2)], [one[:-lost], status(2)], [bytes((byte,)) for byte in one[:-lost] + status(2)]):
+        parser = Parser()
+        assert [got for part in parts for got in parser.feed(part)] == [Status(1, 0, bytes.fromhex(params)), Status(2, 0)]
+    assert Parser().feed(one + status(2)) == [Status(1, 0, bytes.fromhex(params)), Status(2, 0)]
 
 
 def test_a_crc_that_looks_like_a_header_ends_its_packet():

@@ -121,6 +121,14 @@ def test_what_stands_before_a_frame_does_not_hide_it(before):
     assert parser.feed(good) == [Status(7, 0, b"\x10\x20")]
 
 
+def test_a_lost_sum_that_the_next_header_makes_up_for_does_not_hide_it():
+    one = status(1, b"\xfc")
+    assert one.endswith(b"\xff")
+    for parts in ([one[:-1] + status(2)], [one[:-1], status(2)], [one, status(2)]):
+        parser = Parser()
+        assert [got for part in parts for got in parser.feed(part)] == [Status(1, 0, b"\xfc"), Status(2, 0)]
+
+
 def test_every_changed_bit_is_noticed_where_sizes_are_known():
     good, after = status(7, b"\x10\x20\x30\x40"), status(8, b"\x01\x02\x03\x04")
     for bit in range(8 * len(good)):
@@ -133,9 +141,8 @@ def test_a_length_one_too_long_always_passes_where_sizes_are_not_known():
     """Sum and its inverse make FF, one more makes 0, whose inverse is the next header's first byte: why `exact` is there."""
     one = bytearray(status(7, b"\x10\x20\x30\x40"))
     one[3] += 1
-    assert Parser().feed(bytes(one) + status(8, b"\x01")) == [
-        Status(7, 0, b"\x10\x20\x30\x40" + status(7, b"\x10\x20\x30\x40")[-1:])
-    ]
+    longer = b"\x10\x20\x30\x40" + status(7, b"\x10\x20\x30\x40")[-1:]
+    assert Parser().feed(bytes(one) + status(8, b"\x01")) == [Status(7, 0, longer), Status(8, 0, b"\x01")]
 
 
 def test_errors_counts_frames_that_were_not_sound():
