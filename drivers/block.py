@@ -28,13 +28,14 @@ class Layout:
         self.address = min(item.address for item in items)
         self.length = max(item.address + item.size for item in items) - self.address
 
-    def raw(self, data: Bytes, item: Item) -> NDArray[np.integer]:
-        """(n,) numbers in `item`'s bytes of `data` (n, length), as they are sent. ValueError for a register outside."""
-        at = item.address - self.address
-        if at < 0 or at + item.size > self.length:
-            end = self.address + self.length - 1
-            raise ValueError(f"{item.section} is not among addresses {self.address} to {end}; name it in the read")
-        return data[:, at : at + item.size].view(_NUMBERS[item.size, item.sign == TWOS_COMPLEMENT])[:, 0]
+        fields = {item: _NUMBERS[item.size, item.sign == TWOS_COMPLEMENT] for item in self.items}
+        offsets = [item.address - self.address for item in fields]
+        names = [item.section for item in fields]
+        self._row = np.dtype({"names": names, "formats": [*fields.values()], "offsets": offsets, "itemsize": self.length})
+
+    def records(self, data: Bytes) -> NDArray[np.void]:
+        """(n,) of registers by their headings: `data` (n, length) seen another way."""
+        return data.view(self._row)[:, 0]
 
 
 class Block:
@@ -54,6 +55,7 @@ class Block:
         n = len(self.ids)
         self._all = np.ones(n, bool)
         self._blank = np.zeros((n, self.layout.length), np.uint8), np.zeros(n, np.uint8), np.zeros(n, bool)
+        self._blank_records = self.layout.records(self._blank[0])
         self.forget()
 
     def forget(self) -> None:
@@ -62,11 +64,13 @@ class Block:
         self.error: Bytes
         self.heard: NDArray[np.bool_]
         self.data, self.error, self.heard = self._blank
+        self._records = self._blank_records
         self.strangers = 0
 
     def take(self, error: Bytes, data: Bytes) -> None:
         """Everybody's answer: error bytes (n,) and registers (n, length)."""
         self.error, self.data, self.heard = error, data, self._all
+        self._records = self.layout.records(data)
 
     def put(self, servo: int, error: int, params: bytes) -> None:
         """One servo's answer. The first counts: a second is of another servo with the same id, or late.
@@ -79,6 +83,7 @@ class Block:
             return
         if self.data is self._blank[0]:
             self.data, self.error, self.heard = self.data.copy(), self.error.copy(), self.heard.copy()
+            self._records = self.layout.records(self.data)
         self.error[row] = error
         if params:
             self.data[row] = np.frombuffer(params, np.uint8)
@@ -90,17 +95,21 @@ class Block:
         return bool(self.heard.all())
 
     def steps(self, item: Item) -> NDArray[np.int64]:
-        """(n,) steps of a register; 0 where `heard` is not."""
-        raw = self.layout.raw(self.data, item)
-        return (_signed(item).take(raw) if item.sign >= 0 else raw).astype(np.int64)
+        """(n,) steps of a register that was named; 0 where `heard` is not."""
+        return self._numbers(item).astype(np.int64)
 
     def values(self, item: Item) -> NDArray[np.float64]:
-        """(n,) values of a register in its unit; nan for servos not heard."""
-        raw = self.layout.raw(self.data, item)
-        values: NDArray[np.float64] = (_signed(item).take(raw) if item.sign >= 0 else raw) * np.float64(item.scale)
+        """(n,) values of a register that was named, in its unit; nan for servos not heard."""
+        values: NDArray[np.float64] = self._numbers(item) * np.float64(item.scale)
         if self.heard is not self._all:
             values[~self.heard] = np.nan
         return values
+
+    def _numbers(self, item: Item) -> NDArray[np.integer]:
+        if item not in self.layout.items:
+            raise ValueError(f"{item.section} was not asked for; name it among the registers")
+        raw: NDArray[np.integer] = self._records[item.section]
+        return _signed(item).take(raw) if item.sign >= 0 else raw
 
 
 @cache
@@ -120,8 +129,7 @@ class Rows:
 
     def __init__(self, ids: Sequence[int], items: Sequence[Item]) -> None:
         self.block = Block(ids, items)
-        self._rows = np.zeros((len(ids), 1 + self.block.layout.length), np.uint8)
-        self._rows[:, 0] = ids
+        self._rows = bytearray(b"".join(bytes((servo, *bytes(self.block.layout.length))) for servo in ids))
 
     def fill(self, item: Item, steps: ArrayLike) -> None:
         wanted = np.asarray(steps)
@@ -135,21 +143,16 @@ class Rows:
     def _fill(self, item: Item, steps: NDArray[np.number]) -> None:
         if item not in self.block.layout.items:
             raise ValueError(f"{item.section} is not written here; name it among the registers")
-        n = len(self._rows)
+        n, size, at = len(self.block.ids), 1 + self.block.layout.length, 1 + item.address - self.block.layout.address
         if steps.shape != (n,):
             raise ValueError(f"{item.section}: {steps.shape}; give one number for each of {n} servos")
-        if not ((steps >= item.least) & (steps <= item.most)).all():  # nor is nan
-            raise ValueError(f"{item.section}: {steps.tolist()} steps; it holds {item.least} to {item.most}")
-        whole = steps.astype(np.int64)
-        raw = whole if item.sign < 0 else _with_sign_bit(whole, item.sign)
-        at = 1 + item.address - self.block.layout.address
-        self._rows[:, at : at + item.size] = raw.view(np.uint8).reshape(n, 8)[:, : item.size]
+        numbers, least, most = steps.tolist(), item.least, item.most
+        if not all([least <= number <= most for number in numbers]):  # nor is nan
+            raise ValueError(f"{item.section}: {numbers} steps; it holds {least} to {most}")
+        for number in numbers:
+            self._rows[at : at + item.size] = item.encode_held(int(number))
+            at += size
 
     def tobytes(self) -> bytes:
         """Id, registers, id, registers, ..."""
-        return self._rows.tobytes()
-
-
-def _with_sign_bit(steps: NDArray[np.int64], bit: int) -> NDArray[np.int64]:
-    size = np.abs(steps)
-    return size & (1 << bit) - 1 | (steps < 0).astype(np.int64) << bit | size >> bit << bit + 1
+        return bytes(self._rows)

@@ -1,7 +1,7 @@
 """A whole cycle at once: one frame that asks all servos, their answers as arrays; one frame that writes to all.
 
-An answer that comes undisturbed is checked and taken in a few array operations; any other goes through the codec's parser, which
-finds what is sound in it. `begin()` forgets the last cycle and gives the request, `feed` takes what arrives and tells when all
+An answer that comes undisturbed is checked and taken as one array; any other goes through the codec's parser, which finds what is
+sound in it. `begin()` forgets the last cycle and gives the request, `feed` takes what arrives and tells when all
 have answered, `finish()` takes what there is when time is up.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from robotrl.drivers import dynamixel, feetech
-from robotrl.drivers.block import Block, Bytes, Rows
+from robotrl.drivers.block import Block, Rows
 from robotrl.drivers.tables import Item
 
 
@@ -40,7 +40,7 @@ class SyncRead(Block):
             self._raw += data
             if len(self._raw) < self.size:
                 return False
-            if len(self._raw) == self.size and self._at_once(np.frombuffer(self._raw, np.uint8)):
+            if len(self._raw) == self.size and self._at_once(self._raw):
                 return True
             self._parsing, data = True, self._raw
         self._parse(data)
@@ -57,7 +57,7 @@ class SyncRead(Block):
         for status in self._parser.feed(data):
             self.put(*status)
 
-    def _at_once(self, answer: Bytes) -> bool:
+    def _at_once(self, answer: bytes) -> bool:
         raise NotImplementedError
 
 
@@ -72,22 +72,20 @@ class DynamixelRead(SyncRead):
         self.size = 8 + n * (length + 4) if fast else n * (length + 11)
         longest = self.size if fast else 11 + length + (length + 1) // 3  # stuffing: a byte more for every three
         self._parser = dynamixel.Parser(longest, fast)
-        head = np.zeros((n, 8), np.uint8)
-        head[:] = np.frombuffer(dynamixel.HEADER + bytes((0, length + 4 & 0xFF, length + 4 >> 8, dynamixel.STATUS)), np.uint8)
-        head[:, 4] = self.ids
-        self._head = head
-        self._crc = _crc_tables(9 + length)
-        self._offsets = 256 * np.arange(11 + length)
+        end = (length + 4).to_bytes(2, "little") + bytes((dynamixel.STATUS,))
+        self._heads = [b"%b%c%b" % (dynamixel.HEADER, servo, end) for servo in self.ids]
         self.begin()
 
-    def _at_once(self, answer: Bytes) -> bool:
-        if self._fast:
+    def _at_once(self, answer: bytes) -> bool:
+        if self._fast or b"\xff\xff\xfd\xfd" in answer:
             return False
-        rows = answer.reshape(len(self.ids), -1)
-        if not (rows[:, :8] == self._head).all() or b"\xff\xff\xfd\xfd" in self._raw:
-            return False
-        if np.bitwise_xor.reduce(self._crc.take(rows + self._offsets), axis=1).any():
-            return False
+        at, size = 0, self.layout.length + 11
+        for head in self._heads:
+            packet, sent = answer[at : at + size - 2], answer[at + size - 2 : at + size]
+            if not packet.startswith(head) or dynamixel.crc16(packet).to_bytes(2, "little") != sent:
+                return False
+            at += size
+        rows = np.frombuffer(answer, np.uint8).reshape(-1, size)
         self.take(rows[:, 8], rows[:, 9:-2])
         return True
 
@@ -118,17 +116,17 @@ class FeetechRead(SyncRead):
         self.request = feetech.make_sync_read(self.layout.address, length, self.ids)
         self.size = len(self.ids) * (length + 6)
         self._parser = feetech.Parser(self.ids, length + 6, exact=True)
-        head = np.full((len(self.ids), 4), 0xFF, np.uint8)
-        head[:, 2], head[:, 3] = self.ids, length + 2
-        self._head = head
+        self._heads = [b"%b%c%c" % (feetech.HEADER, servo, length + 2) for servo in self.ids]
         self.begin()
 
-    def _at_once(self, answer: Bytes) -> bool:
-        rows = answer.reshape(len(self.ids), -1)
-        if not (rows[:, :4] == self._head).all() or (rows[:, 4] > feetech.ERROR_MAX).any():
-            return False
-        if (rows[:, 2:].sum(axis=1, dtype=np.uint8) != 0xFF).any():
-            return False
+    def _at_once(self, answer: bytes) -> bool:
+        at, size = 0, self.layout.length + 6
+        for head in self._heads:
+            frame = answer[at : at + size]
+            if not frame.startswith(head) or frame[4] > feetech.ERROR_MAX or sum(frame[2:]) & 0xFF != 0xFF:
+                return False
+            at += size
+        rows = np.frombuffer(answer, np.uint8).reshape(-1, size)
         self.take(rows[:, 4], rows[:, 5:-1])
         return True
 
@@ -147,17 +145,3 @@ class FeetechWrite(Rows):
     def packet(self) -> bytes:
         layout = self.block.layout
         return feetech.make_sync_write(layout.address, layout.length, self.tobytes())
-
-
-def _crc_tables(length: int) -> np.ndarray:
-    """((length + 2) * 256,): what a byte at each place of a packet adds to the remainder of its CRC, the CRC's own two included.
-
-    The CRC is linear: the exclusive or of what the bytes add is 0 where it is right.
-    """
-    first = np.array([dynamixel.crc16(bytes((byte,))) for byte in range(256)], np.uint16)
-    own = np.arange(256, dtype=np.uint16)
-    tables = [first, own, own << 8]
-    for _ in range(length - 1):
-        crc = tables[0]
-        tables.insert(0, crc << 8 ^ first[crc >> 8])
-    return np.concatenate(tables)

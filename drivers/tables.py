@@ -116,6 +116,10 @@ class Item(NamedTuple):
         """The field's bytes. ValueError for a number it does not hold."""
         if not self.least <= steps <= self.most:
             raise ValueError(f"{self.section}: {steps} steps; it holds {self.least} to {self.most}")
+        return self.encode_held(steps)
+
+    def encode_held(self, steps: int) -> bytes:
+        """The bytes of a number that is known to be one the field holds."""
         if self.sign >= 0:
             low, high = abs(steps) & (1 << self.sign) - 1, abs(steps) >> self.sign
             steps = low | (steps < 0) << self.sign | high << self.sign + 1

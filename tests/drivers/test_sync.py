@@ -246,17 +246,14 @@ def test_random_answers_are_read_as_they_were_made(case):
 
 
 def test_registers_apart_are_read_in_one_piece():
-    layout = Layout((XM430.PRESENT_POSITION, XM430.PRESENT_PWM, XM430.PRESENT_TEMPERATURE))
-    assert (layout.address, layout.length) == (124, 23)
-    data = np.arange(46, dtype=np.uint8).reshape(2, 23)
-    assert layout.raw(data, XM430.PRESENT_TEMPERATURE).tolist() == [22, 45]
-    assert layout.raw(data, XM430.PRESENT_VELOCITY).tolist() == [
-        4 + 5 * 256 + 6 * 65536 + 7 * 2**24,
-        27 + 28 * 256 + 29 * 65536 + 30 * 2**24,
-    ]
-    for outside in (XM430.MOVING_STATUS, XM430.BACKUP_READY, XM430.GOAL_PWM):
-        with pytest.raises(ValueError, match="not among addresses 124 to 146"):
-            layout.raw(data, outside)
+    block = Block((1, 2), (XM430.PRESENT_POSITION, XM430.PRESENT_PWM, XM430.PRESENT_TEMPERATURE, XM430.PRESENT_POSITION))
+    assert (block.layout.address, block.layout.length) == (124, 23)
+    block.take(np.array([0, 1], np.uint8), np.arange(46, dtype=np.uint8).reshape(2, 23))
+    assert block.steps(XM430.PRESENT_TEMPERATURE).tolist() == [22, 45] and block.steps(XM430.PRESENT_PWM).tolist() == [256, 6167]
+    assert block.steps(XM430.PRESENT_POSITION).tolist() == [0x0B0A0908, 0x2221201F]
+    for unnamed in (XM430.PRESENT_VELOCITY, XM430.MOVING_STATUS, XM430.BACKUP_READY):
+        with pytest.raises(ValueError, match="was not asked for"):
+            block.values(unnamed)
     with pytest.raises(ValueError, match="no register named"):
         Layout(())
 
