@@ -252,15 +252,28 @@ def test_a_packet_that_holds_a_header_was_damaged_though_its_crc_is_right():
         assert parser.feed(out + crc(out).to_bytes(2, "little")) == [Status(6, 0, b"\x01")] and parser.errors == 1
 
 
-@pytest.mark.parametrize(("params", "lost"), [("4e00", 1), ("4e0a", 2)])
+@pytest.mark.parametrize(("params", "lost"), [("4e00", 1), ("4e0a", 2), ("453b00ff", 3)])
 def test_a_lost_end_that_the_next_header_makes_up_for_does_not_hide_it(params, lost):
     """Where a packet's last bytes are FF, those of the next header complete it: both are sound."""
     one = status(1, bytes.fromhex(params))
-    assert one.endswith(b"\xff" * lost)
+    assert one[-lost:] == b"\xff\xff\xfd"[:lost]
     for parts in ([one[:-lost] + status(2)], [one[:-lost], status(2)], [bytes((byte,)) for byte in one[:-lost] + status(2)]):
         parser = Parser()
         assert [got for part in parts for got in parser.feed(part)] == [Status(1, 0, bytes.fromhex(params)), Status(2, 0)]
     assert Parser().feed(one + status(2)) == [Status(1, 0, bytes.fromhex(params)), Status(2, 0)]
+
+
+def test_data_that_ought_to_be_stuffed_make_no_packet():
+    """FF FF FD at the end of the parameters, unstuffed, and a CRC that begins with 00."""
+    one = status(1, bytes.fromhex("490400fffffd"))
+    assert one[-2] == 0
+    assert Parser().feed(one + status(2)) == [Status(2, 0)]
+
+
+def test_a_length_that_no_packet_has_is_not_waited_for():
+    for length, kept in ((b"\x03\x00", b""), (b"\x00\xff", b"\xff"), (b"\x04\x00", b"\xff\xff\xfd\x00\x01\x04\x00")):
+        parser = Parser()
+        assert parser.feed(b"\xff\xff\xfd\x00\x01" + length) == [] and parser.pending == kept
 
 
 def test_a_crc_that_looks_like_a_header_ends_its_packet():
