@@ -40,9 +40,9 @@ class SyncRead(Block):
             self._raw += data
             if len(self._raw) < self.size:
                 return False
-            if len(self._raw) == self.size and self._at_once(self._raw):
-                return True
             self._parsing, data = True, self._raw
+            if len(data) == self.size and self._at_once(data):
+                return True
         self._parse(data)
         return self.complete
 

@@ -298,6 +298,14 @@ def test_a_fast_reply_may_hold_a_header():
     assert split_fast(reply, (9,)) == [Status(3, 0, data)]
 
 
+def test_a_whole_fast_reply_may_hold_a_whole_packet():
+    body = b"\x55\x00\x03" + status(1, b"\x07")
+    out = b"\xff\xff\xfd\x00\xfe" + (len(body) + 2).to_bytes(2, "little") + body
+    reply = out + crc(out).to_bytes(2, "little")
+    for rest in (b"", b"\x00"):
+        assert Parser(fast=True).feed(reply + rest) == [Status(BROADCAST, 0, reply)]
+
+
 def test_a_fast_reply_that_was_not_asked_for_is_none():
     assert Parser().feed(GOLDEN["fast_sync_status"] + status(1)) == [Status(1, 0)]
     parser = Parser(fast=True)

@@ -155,6 +155,10 @@ def test_errors_counts_frames_that_were_not_sound():
     assert parser.errors == 2
 
 
+def test_a_frame_has_an_error_byte_at_least():
+    assert Parser().feed(bytes.fromhex("ffff90016e") + status(2)) == [Status(2, 0)]
+
+
 def test_an_error_byte_has_seven_bits():
     assert Parser().feed(status(1, b"", 0x7F)) == [Status(1, 0x7F)]
     assert Parser().feed(status(1, b"", 0x80) + frame(BROADCAST, bytes.fromhex("83280101010201")) + status(2)) == [Status(2, 0)]

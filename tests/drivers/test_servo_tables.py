@@ -101,6 +101,7 @@ def test_dynamixel_steps_and_signs(family):
             assert (item.unit, item.scale) == (unit, pytest.approx(scale, rel=1e-12)), name
     for name, item in items(family).items():
         assert item.sign == (TWOS_COMPLEMENT if name in SIGNED.split() else UNSIGNED), name
+    assert Item(7, 1, "ID(7)", "", 1.0, UNSIGNED, 0) == family.ID
     assert family.RETURN_DELAY_TIME.scale == 2e-6 and family.BUS_WATCHDOG.scale == 0.02 and family.REALTIME_TICK.scale == 1e-3
     assert {family.RETURN_DELAY_TIME.unit, family.BUS_WATCHDOG.unit, family.REALTIME_TICK.unit} == {"s"}
     gains = (

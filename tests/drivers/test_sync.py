@@ -110,6 +110,14 @@ def test_whole_torn_and_parsed_answers_are_the_same(case):
     assert read.feed(answer((0, 1, 32))) and state(read) == whole and read.strangers == 0 == read.errors
 
 
+@pytest.mark.parametrize("family", ["dynamixel", "feetech"])
+def test_an_undisturbed_answer_needs_no_parser(family, monkeypatch):
+    make, answer = CASES[family]
+    read = make()
+    monkeypatch.setattr(read, "_parse", lambda data: pytest.fail("parsed"))
+    assert read.feed(answer((0, 1, 32))) and read.finish() is True and read.strangers == 0
+
+
 def test_nobody_is_heard_before_and_after_beginning_anew(case):
     read, answer = case
     nothing = ([[0] * read.layout.length] * 3, [0] * 3, [False] * 3)
