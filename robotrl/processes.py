@@ -201,11 +201,13 @@ def last_line(log: Path, start: int) -> str:
 class TwinProcess:
     """The twin on its ptys, and the pipe by which a scripted operator may lift the robot. It ends with the last that holds it."""
 
+    program: tuple[str, ...] = ("-m", "robotrl", "twin")  # what Python runs; a bench that overhears the wires puts its own here
+
     def __init__(self, directory: Path, seed: int) -> None:
         """The twin of the run in `directory`; its words go to logs/twin.log there. ConfigError when it does not start."""
         self.read_fd, self.write_fd = os.pipe()
         log = directory / "logs" / "twin.log"
-        words = [sys.executable, "-m", "robotrl", "twin", "--run-dir", str(directory), "--seed", str(seed), "--until-eof"]
+        words = [sys.executable, *self.program, "--run-dir", str(directory), "--seed", str(seed), "--until-eof"]
         with open(log, "ab") as file:
             begun = file.tell()
             self.process = subprocess.Popen(
