@@ -16,7 +16,8 @@ from told import MS, Heard, History
 
 FDS = 128
 GROWN_KB = 64 * 1024  # beyond what a process of this kind weighs once it has begun (safety facts, row 29)
-WARM_S = 15.0  # a learner takes so long to have loaded and built all it needs
+LEARNER_KB = 512 * 1024  # the same of a learner, which loads its libraries and fits its buffers when it is first needed
+WARM_S = 15.0
 STOPS = frozenset(("HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"))
 SAID_FRESH = 60 * MS
 
@@ -73,13 +74,29 @@ def i9(history: History) -> Iterator[Violation]:
             if not m["missed"][i] and not _answered(history, asks[servo], at, servo, heard, m["position"][i]):
                 yield Violation("I9", m["t"], f"servo {servo} is said to have been read in cycle {m['tick']}; it had not answered so")
                 break
-    for before, after in pairwise(history.bus["pose"]):
-        if after.m["boot"] == before.m["boot"] and after.m["t"] <= before.m["t"]:
-            yield Violation("I9", after.t, "a pose came twice, or an older one after it")
+    yield from _pictures(history)
     for heard in history.bus["imu"]:
         if not heard.m["stale"] and not _any(history.imu_bytes, heard.m["t"] - SAID_FRESH - PERIOD - history.lateness(
             heard.m["t"] - 100 * MS, heard.m["t"]), heard.m["t"]):  # fmt: skip
             yield Violation("I9", heard.m["t"], "an attitude is said to be fresh, and the IMU had said nothing for 80 ms")
+
+
+def _pictures(history: History) -> Iterator[Violation]:
+    """No pose is said to have been taken later than it was: its line reached the host, and had an age, by which that is known."""
+    taken: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
+    for t, found in history.pictures:
+        taken[tuple(f"{float(word):.6f}" for word in found.group(3, 4, 5))].append((int(found[1]), t - int(found[2]) * 1000))
+    told: set[tuple[int, int]] = set()
+    for heard in history.bus["pose"]:
+        sent = [(seq, t) for seq, t in taken[tuple(f"{x:.6f}" for x in heard.m["position"])] if t < heard.t]
+        if not sent:
+            continue  # its line was garbled so that it still is one; or its numbers were never sent, which no bystander can tell
+        late = history.lateness(heard.t - 200 * MS, heard.t)
+        if all(heard.m["t"] - t > SAID_FRESH + late for _, t in sent):
+            yield Violation("I9", heard.m["t"], f"a pose is said to be {(heard.m['t'] - sent[-1][1]) // MS} ms younger than it is")
+        if all((heard.m["boot"], seq) in told for seq, _ in sent):
+            yield Violation("I9", heard.m["t"], "a pose came twice")
+        told.add((heard.m["boot"], sent[-1][0]))
 
 
 def _any(times: list[int], since: int, until: int) -> bool:
@@ -94,11 +111,13 @@ def _answered(
     while k < len(asks) and asks[k].t < heard.m["t"]:
         k += 1
     at[servo] = k
-    if k == len(asks) or asks[k].t > heard.t:
-        return False
+    hosts = set()
+    while k < len(asks) and asks[k].t <= heard.t:  # a question that was held up may have come together with the one before it
+        hosts.add(asks[k].host)
+        k += 1
     return any(
-        r.host == asks[k].host and abs(r.angle - angle) < 1e-3 and (mode is None or r.mode == mode)
-        for r in history.last_readings(servo, heard.t, heard.t - asks[k].t)
+        r.host in hosts and abs(r.angle - angle) < 1e-3 and (mode is None or r.mode == mode)
+        for r in history.last_readings(servo, heard.t, heard.t - heard.m["t"])
     )
 
 
@@ -111,7 +130,8 @@ def i10(history: History) -> Iterator[Violation]:
             yield Violation("I10", weight["t"], f"{weight['name']} has {weight['fds']} files open")
     for weights in by.values():
         warm = [w for w in weights if w["t"] - weights[0]["t"] > WARM_S * 1e9]
-        if warm and warm[-1]["kb"] > warm[0]["kb"] + GROWN_KB:
+        bound = LEARNER_KB if weights[0]["name"] == "learner" else GROWN_KB
+        if warm and warm[-1]["kb"] > warm[0]["kb"] + bound:
             grown = (warm[-1]["kb"] - warm[0]["kb"]) // 1024
             yield Violation("I10", warm[-1]["t"], f"{warm[-1]['name']} has grown by {grown} MB")
 
@@ -152,7 +172,6 @@ def i12(history: History) -> Iterator[Violation]:
 
 
 def _said_off(history: History, asks: list[Any], servo: int, heard: Heard) -> bool:
-    k = bisect.bisect_left(asks, heard.m["t"], key=lambda line: line.t)
-    if k == len(asks) or asks[k].t > heard.t:
-        return False
-    return any(r.host == asks[k].host and r.mode == 0 for r in history.last_readings(servo, heard.t, heard.t - asks[k].t))
+    since = bisect.bisect_left(asks, heard.m["t"], key=lambda line: line.t)
+    hosts = {line.host for line in asks[since : bisect.bisect_right(asks, heard.t, key=lambda line: line.t)]}
+    return any(r.host in hosts and r.mode == 0 for r in history.last_readings(servo, heard.t, heard.t - heard.m["t"]))

@@ -205,6 +205,16 @@ class Campaign:
             return []
         return self.finish()
 
+    @property
+    def last(self) -> dict[str, Any]:
+        """The schedule that was played last, judged or not yet."""
+        return (self._open or self.rows)[-1]
+
+    def abandon(self) -> None:
+        """Leave nothing behind of a run that nobody will judge."""
+        if self.run is not None:
+            self.run.end()
+
     def finish(self) -> list[dict[str, Any]]:
         """End the run and judge its schedules."""
         if self.run is None:
@@ -263,11 +273,15 @@ def main() -> int:
     from robotrl import rundir  # the machine and the commit; nothing of what is judged
 
     began, load = time.monotonic(), os.getloadavg()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     campaign = Campaign(folder, options.seconds, options.deeds, options.wait)
-    for n in range(options.schedules):
-        campaign.play(options.seed + n)
-        told({**campaign_last(campaign)}, n + 1, options.schedules)
-    campaign.finish()
+    try:
+        for n in range(options.schedules):
+            campaign.play(options.seed + n)
+            told(campaign.last, n + 1, options.schedules)
+        campaign.finish()
+    finally:
+        campaign.abandon()
     failed = [row for row in campaign.rows if "violations" in row]
     for row in failed:
         told(row, 0, options.schedules)
@@ -290,11 +304,6 @@ def main() -> int:
     if not failed:
         shutil.rmtree(folder)
     return 3 if failed else 0
-
-
-def campaign_last(campaign: Campaign) -> dict[str, Any]:
-    """The schedule that was played last, judged or not yet."""
-    return (campaign._open or campaign.rows)[-1]
 
 
 if __name__ == "__main__":

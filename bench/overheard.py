@@ -2,7 +2,7 @@
 
 The bench nemesis starts it in the place of the command; every process is the real one, and the twin too, but that its three wires
 are written down as their bytes pass: `in`, what the host wrote, before any fault takes hold of it; `out`, what reaches the host,
-behind all faults; `modes`, what mode the servos are in, whatever they say. Of IMU and tracker only how many bytes came, and when.
+behind all faults; `modes`, what mode the servos are in, whatever they say. Of the IMU only how many bytes came, and when.
 Run: OVERHEARD=FILE python bench/overheard.py RUN.toml --sim ...
 """
 
@@ -44,7 +44,7 @@ class Overheard:
             self._modes = [int(mode) for mode in self._bank.mode]
             self._tell("modes", self._modes)
         if data:
-            self._tell("out", data.decode("latin-1") if self._bank is not None else len(data))
+            self._tell("out", len(data) if self._name == "imu" else data.decode("latin-1"))
         return data
 
     def _tell(self, what: str, value: Any) -> None:

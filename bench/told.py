@@ -29,6 +29,7 @@ LINES = (
     ("talk", re.compile(rb"can send [08]0([0-9a-f]{2}) 4[02][0-9a-f]*" + TAIL)),
 )
 ALL = 0x7F
+PICTURE = re.compile(rb"pose (\d+) (\d+) (\S+) (\S+) (\S+) \S+ \S+ \S+ \*[0-9A-F]{2}")  # running number, age in us, x y z
 REPLY = re.compile(rb"rcv ([0-9a-fA-F]{1,8}) ([0-9a-fA-F]{50,})\b")
 HOSTS = {b"80": 0x00, b"fe": 0x7E, b"fd": 0x7D, b"fc": 0x7C}
 
@@ -116,6 +117,8 @@ class History:
         self.lines = self._lines([(r["t"], r["v"].encode("latin-1")) for r in by["in"]])
         wires = [r for r in by["out"] if r.get("wire", "servos") == "servos"]
         self.readings = self._readings([(r["t"], r["v"].encode("latin-1")) for r in wires])
+        pictures = [(r["t"], r["v"].encode("latin-1")) for r in by["out"] if r.get("wire") == "tracker"]
+        self.pictures = [(t, found) for t, text in whole(pictures, at_end=True) for found in [PICTURE.search(text)] if found]
         self.imu_bytes = [r["t"] for r in by["out"] if r.get("wire") == "imu"]
         self.modes = [(r["t"], r["v"]) for r in by["modes"]]
         self.bus: dict[str, list[Heard]] = defaultdict(list)

@@ -160,6 +160,7 @@ class WitImu:
         self._same = 1
         self._fresh: int | None = None  # when the sample in `_raw` arrived, if no message was made of it yet
         self._newest: Imu | None = None
+        self._looked: int | None = None
 
     @property
     def errors(self) -> int:
@@ -168,11 +169,14 @@ class WitImu:
     def read(self) -> Imu | None:
         """Parse all that has arrived; the newest complete sample there has ever been, None before the first.
 
-        `t` is the sample's arrival. It is `stale` 60 ms later, and when five samples in a row were identical; `refused`
+        `t` is the sample's arrival: who looks 60 ms after the last time throws away what waits, as nobody knows its age. It is `stale` 60 ms later, and when five samples in a row were identical; `refused`
         counts samples out of range in a row, for 60 ms, so that who looks less often than samples come still sees them.
         PortError when the port is lost.
         """
         total = 0
+        before, self._looked = self._looked, self._clock.now()
+        if before is not None and self._looked - before >= STALE_NS:
+            self._forget()
         while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
             total += len(data)
             self._parse(data)
@@ -198,6 +202,14 @@ class WitImu:
             )
             self._newest = newest
         return newest
+
+    def _forget(self) -> None:
+        total = 0
+        while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
+            total += len(data)
+        errors, self._parser = self._parser.errors, Parser()
+        self._parser.errors = errors
+        self._accel = self._rates = ()
 
     def configure(self) -> None:
         """Set what is sent, how often, and fusion without magnetometer; save.

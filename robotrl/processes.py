@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -98,8 +99,9 @@ class Manager:
 
     def say(self, name: str, pid: int, event: str, detail: str = "", restarts: int = 0) -> None:
         self.events.send(Process(name=name, pid=pid, event=event, detail=detail, restarts=restarts))
-        with open(self.directory / "logs" / "manager.log", "a") as log:
-            log.write(json.dumps({"t": self.clock.now(), "name": name, "pid": pid, "event": event, "detail": detail}) + "\n")
+        line = json.dumps({"t": self.clock.now(), "name": name, "pid": pid, "event": event, "detail": detail}) + "\n"
+        with contextlib.suppress(OSError), open(self.directory / "logs" / "manager.log", "a") as log:
+            log.write(line)  # a full disk ends no run: what the log lacks has been said on the bus
 
     def watch(self, timeout_s: float, also: tuple[int, ...] = ()) -> list[str]:
         """Wait for deaths and start again who died; a line for each. GaveUp when one may not, or cannot, be started again.
