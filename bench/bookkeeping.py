@@ -72,7 +72,9 @@ def i9(history: History) -> Iterator[Violation]:
         m = heard.m
         for i, servo in enumerate(history.robot.ids):
             if not m["missed"][i] and not _answered(history, asks[servo], at, servo, heard, m["position"][i]):
-                yield Violation("I9", m["t"], f"servo {servo} is said to have been read in cycle {m['tick']}; it had not answered so")
+                yield Violation(
+                    "I9", m["t"], f"servo {servo} is said to have been read in cycle {m['tick']}; it had not answered so"
+                )
                 break
     yield from _pictures(history)
     for heard in history.bus["imu"]:
@@ -93,7 +95,9 @@ def _pictures(history: History) -> Iterator[Violation]:
             continue  # its line was garbled so that it still is one; or its numbers were never sent, which no bystander can tell
         late = history.lateness(heard.t - 200 * MS, heard.t)
         if all(heard.m["t"] - t > SAID_FRESH + late for _, t in sent):
-            yield Violation("I9", heard.m["t"], f"a pose is said to be {(heard.m['t'] - sent[-1][1]) // MS} ms younger than it is")
+            yield Violation(
+                "I9", heard.m["t"], f"a pose is said to be {(heard.m['t'] - sent[-1][1]) // MS} ms younger than it is"
+            )
         if all((heard.m["boot"], seq) in told for seq, _ in sent):
             yield Violation("I9", heard.m["t"], "a pose came twice")
         told.add((heard.m["boot"], sent[-1][0]))

@@ -1,7 +1,7 @@
 """The far end of the stage's servo wire, in a process of its own: nothing that a bench computes may hold up an answer.
 
-`FarEnd` starts one. It prints its port's path, then what it hears and its servos' modes as they change, each stamped as it comes, a
-JSON object a line; and does what lines on its standard input say: {"trip": index}, {"mute": id}, {"clear": true}.
+`FarEnd` starts one. It prints its port's path, then what it hears and its servos' modes as they change, stamped as they come, an
+object a line; and does what lines on its standard input say: {"trip": index}, {"mute": id}, {"clear": true}.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What must hold of any history, whatever was done to the run: I1 to I6, of bytes, leases and states (safety facts 3, 4).
+"""What must hold of any history, whatever was done to the run: I1 to I4 and I6, of bytes, leases and states (safety facts 3, 4).
 
-`check(history)` gives every violation. Bounds are those of the facts; to each is added how late somebody who only looked was in that
-time, for of a machine that is too busy nothing can be told. The other six are in `bookkeeping.py`. Shares no code with the product.
+`check(history)` gives every violation. Bounds are those of the facts; to each is added how late somebody who only looked was in
+that time, for of a machine that is too busy nothing can be told. I5 is in `stops.py`, the other six are in `bookkeeping.py`. None
+shares code with the product.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from told import MS, Deed, Heard, History, Line
+from told import MS, Heard, History, Line
 
 TORQUE = frozenset(("HOLD", "RUN", "RESET", "STOPPING", "PSTOP"))
 MOVING = {"RUN": "policy", "RESET": "reset"}
@@ -22,14 +23,6 @@ OPENING, ROUND = 0.035, 2e-4  # rad: first target after torque came on; of a flo
 MOVED = 1e-3  # rad
 ACTION = 75 * MS
 NONCE = 5_000 * MS
-# From a deed to the last motion of the lease under which it fell, ms: the rows of the fault catalogue, and one period where the
-# one who is gone had just spoken. The servos' own watchdog is judged apart.
-STOP_MS = {
-    ("kill", "guard"): 80, ("kill", "policy"): 100, ("kill", "reset"): 100, ("kill", "imu"): 100, ("kill", "operator"): 540,
-    ("stop", "guard"): 80, ("stop", "policy"): 100, ("stop", "reset"): 100, ("stop", "imu"): 100, ("stop", "operator"): 540,
-}  # fmt: skip
-CONCERNS = {"policy": "RUN", "reset": "RESET"}  # whose absence stops the robot in that state alone
-WATCHDOG_MS = 120
 
 
 class Violation(NamedTuple):
@@ -40,7 +33,7 @@ class Violation(NamedTuple):
 
 def check(history: History) -> list[Violation]:
     """In order of time."""
-    found = [v for judge in (i1, i2, i3, i4, i5, i6) for v in judge(history)]
+    found = [v for judge in (i1, i2, i3, i4, i6) for v in judge(history)]
     return sorted(found, key=lambda violation: violation.t)
 
 
@@ -60,15 +53,17 @@ def i1(history: History) -> Iterator[Violation]:
         newest = history.permit_before(line.t - GRACE - late)
         heard = history.permits_between(line.t - GRACE - late, line.t)
         oldest = line.t - PERMIT - 3 * MS - late
-        good = any(p.m["torque"] and p.m["state"] in TORQUE and p.m["t"] >= oldest for p in (*heard, *([newest] if newest else [])))
-        if not good and not frozen(history, line.t) and not _unheard(history.bus["permit"], line.t, PERMIT):
+        good = any(
+            p.m["torque"] and p.m["state"] in TORQUE and p.m["t"] >= oldest for p in (*heard, *([newest] if newest else []))
+        )
+        if not good and not frozen(history, line.t) and not unheard(history.bus["permit"], line.t, PERMIT):
             last = newest.m if newest else {}
             age = (line.t - last.get("t", line.t)) // MS
             yield Violation("I1", line.t, f"servo {line.servo} got a goal; the last permit was {last.get('state')}, {age} ms old")
 
 
-def _unheard(stream: list[Heard], t: int, window: int) -> bool:
-    """May messages at `t` have come before this bystander had connected? The first that he heard of that life was not its first."""
+def unheard(stream: list[Heard], t: int, window: int) -> bool:
+    """May messages at `t` have come before this bystander had connected? The first he heard of that life was not its first."""
     for before, after in pairwise([None, *stream]):
         if after is None or (before is not None and before.m["boot"] == after.m["boot"]):
             continue
@@ -79,7 +74,7 @@ def _unheard(stream: list[Heard], t: int, window: int) -> bool:
 
 
 def i2(history: History) -> Iterator[Violation]:
-    """Every goal finite, in range, within slew and lead, and the first one at the joint; or no farther out than the one before."""
+    """Every goal finite, in range, within slew and lead, the first one at the joint; or no farther out than the one before."""
     robot = history.robot
     goal: dict[int, Line | None] = {}
     for line in history.lines:
@@ -92,7 +87,9 @@ def i2(history: History) -> Iterator[Violation]:
             yield Violation("I2", line.t, f"servo {line.servo} got a goal that is no number")
             continue
         now = line.angle
-        seen = [r.angle for r in history.last_readings(line.servo, line.t, 100 * MS + history.lateness(line.t - 100 * MS, line.t))]
+        seen = [
+            r.angle for r in history.last_readings(line.servo, line.t, 100 * MS + history.lateness(line.t - 100 * MS, line.t))
+        ]
         was = [before.angle] if before is not None else seen
         outside = max((_outside(robot.low, robot.high, angle) for angle in was), default=0.0)
         if _outside(robot.low, robot.high, now) > outside + ROUND:
@@ -150,9 +147,13 @@ def i3(history: History) -> Iterator[Violation]:
         done.add(key)
         late = history.lateness(m["t"] - PERMIT - GRACE, m["t"])
         permits = history.permits_between(m["t"] - PERMIT - GRACE - late, m["t"])
-        lease = [p for p in permits if (p.m["epoch"], p.m["holder"]) == (m["epoch"], m["writer"]) == (m["epoch"], MOVING.get(p.m["state"]))]
+        lease = [
+            p
+            for p in permits
+            if (p.m["epoch"], p.m["holder"]) == (m["epoch"], m["writer"]) == (m["epoch"], MOVING.get(p.m["state"]))
+        ]
         newer = [p for p in permits if p.m["epoch"] > m["epoch"] and p.m["t"] < m["t"] - GRACE - late]
-        if (not lease or newer) and not _unheard(history.bus["permit"], m["t"], PERMIT):
+        if (not lease or newer) and not unheard(history.bus["permit"], m["t"], PERMIT):
             yield Violation("I3", m["t"], f"action {key} was executed without its lease")
         action = actions.get(key)
         if action is not None and m["t"] - action["t"] > ACTION + 5 * MS + late and not frozen(history, m["t"]):
@@ -172,92 +173,12 @@ def i4(history: History) -> Iterator[Violation]:
     for line, after in pairwise([*history.lines, Line(history.end, "cut")]):
         if line.kind == "" and after.kind != "cut":
             yield Violation("I4", line.t, f"no line of the driver's: {line.text[:80]!r}")
-    changes = [t for life in history.lives if life.name in ("servos", "rescue") for t in (life.born, life.died)]
     order = (0x00, 0x7E, 0x7D, 0x7C)
     asked = [line for line in history.lines if line.kind == "ask" and line.servo == history.robot.ids[0]]
     for one, two in pairwise(asked):
-        follows = order[(order.index(one.host) + 1) % 4]
-        # A driver that begins asks five times, and a rescue ends; the first of the next life begins the order anew.
-        if two.host != follows and not any(-100 * MS <= two.t - t <= 4000 * MS for t in changes):
+        # Whoever takes the port anew, a driver or a rescue, begins with the second. Two hands at once break the order elsewhere.
+        if two.host not in (order[(order.index(one.host) + 1) % 4], order[1]):
             yield Violation("I4", two.t, f"host {two.host:#x} asks after {one.host:#x}: two writers")
-
-
-def moves(history: History) -> list[int]:
-    """When a servo was led somewhere else: not by what a joint that is pushed away drags along."""
-    found: set[int] = set()
-    before: dict[int, Line] = {}
-    for line in history.lines:
-        if line.kind in ("damp", "stop"):
-            before.pop(line.servo, None)
-        if line.kind != "goal":
-            continue
-        last = before.get(line.servo)
-        before[line.servo] = line
-        if last is None or not abs(line.angle - last.angle) > MOVED:
-            continue
-        seen = history.last_readings(line.servo, line.t, 100 * MS)
-        if not any(abs(r.angle - last.angle) > history.robot.lead - 0.05 for r in seen):
-            found.add(line.t)
-    return sorted(found)
-
-
-def i5(history: History) -> Iterator[Violation]:
-    """A stop within its bound: by the guard's word 2 T after it, by its silence 60 ms, and after each deed as its row says."""
-    moved = moves(history)
-    for t in moved:
-        late = history.lateness(t - PERMIT - GRACE, t)
-        before = history.permit_before(t - 2 * PERIOD - late)
-        permits = [p for p in (before, *history.permits_between(t - 2 * PERIOD - late, t)) if p]
-        may = [p for p in permits if p.m["holder"] and p.m["state"] in MOVING and p.m["t"] >= t - PERMIT - 3 * MS - late]
-        if not may and not frozen(history, t) and not _unheard(history.bus["permit"], t, PERMIT):
-            yield Violation("I5", t, f"a motor was led on, and the guard had said {[p.m['state'] for p in permits]}")
-    for deed in history.deeds:
-        yield from _stopped_in_time(history, deed, moved)
-    yield from _watchdog(history)
-
-
-def _bound(deed: dict[str, Any]) -> int | None:
-    line = deed.get("line", {})
-    if line.get("fault") in ("mute", "trip") or (line.get("fault") == "silence" and line.get("wire") == "servos"):
-        return 80
-    if line.get("fault") == "silence" and line.get("wire") == "imu":
-        return 100
-    return STOP_MS.get((deed["do"], deed.get("name", "")))
-
-
-def _stopped_in_time(history: History, deed: Deed, moved: list[int]) -> Iterator[Violation]:
-    lease = history.permit_before(deed.t)
-    bound = _bound(deed.deed)
-    if bound is None or lease is None or not lease.m["holder"] or deed.t - lease.m["t"] > PERIOD + 5 * MS:
-        return  # nothing that stops, or nobody moved
-    if CONCERNS.get(deed.deed.get("name", ""), lease.m["state"]) != lease.m["state"]:
-        return
-    asleep = history.during(deed.t, "pause", after_ms=2000) or any(deed.t <= d.t <= deed.t + bound * MS for d in history.done("pause"))
-    until = deed.t + bound * MS + history.lateness(deed.t, deed.t + bound * MS)
-    last = deed.until if deed.until > deed.t else until + 500 * MS
-    for t in moved:
-        now = history.permit_before(t)
-        if until < t <= last and not asleep and now is not None and now.m["epoch"] == lease.m["epoch"]:
-            yield Violation("I5", t, f"{(t - deed.t) // MS} ms after {deed.deed} its lease still moves; the bound is {bound} ms")
-            return
-
-
-def _watchdog(history: History) -> Iterator[Violation]:
-    """Where the driver is gone, every servo has heard of a stop or has stopped itself."""
-    for deed in history.done("kill", "stop"):
-        lease = history.permit_before(deed.t)
-        if deed.deed.get("name") != "servos" or lease is None or not lease.m["holder"] or deed.t - lease.m["t"] > PERIOD:
-            continue
-        until = deed.t + WATCHDOG_MS * MS + history.lateness(deed.t, deed.t + WATCHDOG_MS * MS)
-        if (deed.until > deed.t and deed.until < until) or history.during(deed.t, "pause", after_ms=2000):
-            continue
-        if any(deed.t <= d.t <= until for d in history.done("pause")) or not any(t > until for t, _ in history.modes):
-            continue
-        told = {line.servo for line in history.lines if deed.t < line.t <= until and line.kind in ("damp", "stop")}
-        modes = [modes for t, modes in history.modes if t <= until]
-        left = [s for s, mode in zip(history.robot.ids, modes[-1] if modes else (), strict=False) if mode == 10 and s not in told]
-        if left:
-            yield Violation("I5", until, f"{WATCHDOG_MS} ms after {deed.deed} servos {left} were neither told to stop nor had")
 
 
 # What a key does: from where, whereto.
@@ -265,7 +186,8 @@ KEYS = {("PSTOP", "HOLD"): ("clear",), ("PSTOP", "READY"): ("clear",), ("RELAX",
         ("READY", "HOLD"): ("enable",)}  # fmt: skip
 FREE = {
     "PSTOP": {"RELAX", "LOCKOUT"}, "RELAX": {"LOCKOUT"}, "STOPPING": {"HOLD", "PSTOP", "RELAX", "LOCKOUT"}, "LOCKOUT": set(),
-    "RESET": {"RUN", "HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"}, "RUN": {"RESET", "HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"},
+    "RESET": {"RUN", "HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"},
+    "RUN": {"RESET", "HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"},
     "HOLD": {"STOPPING", "PSTOP", "RELAX", "LOCKOUT", "READY"}, "READY": {"CHECK", "RELAX", "LOCKOUT"},
     "CHECK": {"READY", "LOCKOUT"}, "BOOT": {"CHECK", "LOCKOUT"},
 }  # fmt: skip
@@ -289,7 +211,9 @@ def i6(history: History) -> Iterator[Violation]:
             continue
         wanted = KEYS.get(move, ("reset",) if move == ("HOLD", "RESET") else ())
         if not _key(history, stream[:n], b, wanted, used):
-            yield Violation("I6", b["t"], f"{a['state']} became {b['state']} by {b['trigger']!r}, and no key {wanted} answers for it")
+            yield Violation(
+                "I6", b["t"], f"{a['state']} became {b['state']} by {b['trigger']!r}, and no key {wanted} answers for it"
+            )
 
 
 def _key(history: History, shown: list[Heard], b: dict[str, Any], wanted: tuple[str, ...], used: set[tuple[int, int]]) -> bool:
@@ -302,4 +226,6 @@ def _key(history: History, shown: list[Heard], b: dict[str, Any], wanted: tuple[
             used.add((b["boot"], key["nonce"]))
             return True
     lives = {h.m["boot"]: h.m for h in reversed(history.bus["operator"])}
-    return bool(wanted) and any(m["seq"] > 1 and abs(m["t"] - b["t"]) < 400 * MS for m in lives.values())  # its first was not heard
+    return bool(wanted) and any(
+        m["seq"] > 1 and abs(m["t"] - b["t"]) < 400 * MS for m in lives.values()
+    )  # its first was not heard

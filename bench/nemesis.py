@@ -1,10 +1,10 @@
 """The nemesis: a random schedule of kill -9, SIGSTOP, a set clock, loss, garbling and a full disk over a whole run on the twin.
 
-A run is the full process tree of `robotrl run --sim` on the wall clock, with its scripted operator. What its wires carried and its
-bus said is written down from outside (overheard.py, onlooker.py); then a checker that shares no code with the product reads the
-history and asserts the invariants I1 to I12 (invariants.py, bookkeeping.py). Several schedules follow each other on one run: each
-waits until the robot walks again, and a new run is begun where the last one ended itself. A schedule whose history breaks an
-invariant prints its seed, is played again alone, and shrinks to the fewest deeds that still do it: JSON for --replay.
+A run is the full process tree of `robotrl run --sim` on the wall clock, with its scripted operator. What its wires carried and
+its bus said is written down from outside (overheard.py, onlooker.py); then a checker that shares no code with the product reads
+the history and asserts I1 to I12 (invariants.py, stops.py, bookkeeping.py). Schedules follow each other on one run: each waits
+until the robot walks again, and a new run is begun where the last one ended itself. A schedule whose history breaks an invariant
+prints its seed, is played again alone, and shrinks to the fewest deeds that still do it: JSON for --replay.
 Run: robotrl bench nemesis [--schedules N] [--seed S] [--replay FILE] [--out bench/results/nemesis.json]; 500 take some hours.
 """
 
@@ -25,113 +25,22 @@ from typing import Any
 
 import bookkeeping
 import invariants
-import numpy as np
+import stops
 from invariants import Violation
-from onlooker import Onlooker
-from schedule import Deed, Player, draw
+from schedule import Deed, draw
 from told import History
+from watched import Run
 
 ROOT = Path(__file__).resolve().parent.parent
-LIGHT = ("agent.learn_after=64", "agent.random_steps=64", "agent.updates_per_step=0.1", "agent.hidden=[32, 32]")
 BACK_S = 45.0  # for the operator to bring the robot back; after it the run is ended and that is said
-AFTER_S = 1.0  # of history behind the last deed
+BEGIN_S = 15.0  # at least, for a new run to walk; it need not
 SHRINK_TRIES = 24
 
 
-class Run:
-    """One process tree, watched from outside. Its history is whole once `end` has returned."""
-
-    def __init__(self, folder: Path, skew: Path | None, seed: int = 0) -> None:
-        folder.mkdir(parents=True)
-        self.folder, self.wire = folder, folder / "wire.jsonl"
-        self.skew = folder / "skew"
-        self.skew.write_bytes(bytes(8))
-        env = os.environ | {"OVERHEARD": str(self.wire)}
-        if skew is not None:
-            env |= {"LD_PRELOAD": str(skew), "SKEW": str(self.skew)}
-        words = [sys.executable, str(ROOT / "bench" / "overheard.py"), "launch/walk.toml", "--sim", "--out", str(folder / "runs")]
-        words += ["--seed", str(seed), *(word for item in LIGHT for word in ("--set", item))]
-        with open(folder / "output.txt", "wb") as out:
-            self.process = subprocess.Popen(
-                words, cwd=ROOT, env=env | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, stdout=out, stderr=out
-            )
-        until = time.monotonic() + 60
-        while not (said := self.said()).startswith("run ") or "\n" not in said:
-            if time.monotonic() > until or self.process.poll() is not None:
-                self.process.kill()
-                raise SystemExit(f"bench nemesis: the run did not begin: {said}")
-            time.sleep(0.02)
-        self.directory = Path(said.splitlines()[0].removeprefix("run "))
-        sockets = Path(json.loads((self.directory / "bus.json").read_text())["directory"])
-        self._out = open(folder / "bus.jsonl", "w", buffering=1 << 16)  # noqa: SIM115 - closed by end
-        self.looker = Onlooker(self.directory, sockets, self.process.pid, self._out)
-        self.looker.write("begin", config=json.loads((self.directory / "run.json").read_text())["config"])
-        self.looker.start()
-
-    def said(self) -> str:
-        return (self.folder / "output.txt").read_text(errors="replace")
-
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-    def walks(self, seconds: float) -> bool:
-        """Wait until the policy has the robot."""
-        until = time.monotonic() + seconds
-        while self.looker.state != "RUN" and self.alive() and time.monotonic() < until and self.looker.state != "LOCKOUT":
-            time.sleep(0.02)
-        return self.looker.state == "RUN" and self.alive()
-
-    def play(self, schedule: list[Deed]) -> None:
-        Player(self.looker.pids, self.skew, self.looker.write).play(schedule, self.alive)
-        if self.alive():
-            time.sleep(AFTER_S)
-
-    def end(self) -> History:
-        """Ask the run to end, see that nothing is left of it, and what it has kept."""
-        if self.alive():
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            code = self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            code = self.process.wait()
-        left = time.monotonic() + 15
-        while self.looker.pids and time.monotonic() < left:
-            time.sleep(0.05)
-        for pid in list(self.looker.pids.values()):  # of ours: whoever outlives his manager
-            os.kill(pid, signal.SIGKILL)
-        self.looker.write("ended", code=code, said=self.said()[-600:], left=sorted(self.looker.pids))
-        if (log := self.directory / "logs" / "guard.log").is_file():
-            self.looker.write("log", name="guard", lines=log.read_text(errors="replace").splitlines())
-        if (kept := recovered(self.directory / "replay")) is not None:
-            self.looker.write("recovered", **kept)
-        self.looker.end()
-        self._out.close()
-        return History(self.records())
-
-    def records(self) -> list[dict[str, Any]]:
-        found = []
-        for path in (self.wire, self.folder / "bus.jsonl"):
-            for line in path.read_text().splitlines() if path.is_file() else ():
-                try:
-                    found.append(json.loads(line))
-                except ValueError:
-                    continue  # cut off with its writer
-        return found
-
-
-def recovered(replay: Path) -> dict[str, Any] | None:
-    """What a replay holds, by its files' bytes alone; None where there is none."""
-    try:
-        count, durable = (int(np.fromfile(replay / f"{name}.i64", "<i8", 1)[0]) for name in ("count", "durable"))
-        episode, step = (np.fromfile(replay / f"{name}.i64", "<i8", count).tolist() for name in ("episode", "step"))
-    except (OSError, IndexError):
-        return None
-    return {"count": count, "durable": durable, "rows": list(zip(episode, step, strict=True))}
-
-
 def check(history: History) -> list[Violation]:
-    return sorted([*invariants.check(history), *bookkeeping.check(history)], key=lambda violation: violation.t)
+    return sorted(
+        [*invariants.check(history), *stops.i5(history), *bookkeeping.check(history)], key=lambda violation: violation.t
+    )
 
 
 def skewed(folder: Path) -> Path | None:
@@ -194,7 +103,7 @@ class Campaign:
         if self.run is None:
             self.run = Run(self.folder / f"run-{self.runs}", self.skew)
             self.runs += 1
-            self.run.walks(BACK_S)
+            self.run.walks(max(BEGIN_S, self.wait_s))
         schedule = draw(seed, self.seconds, self.deeds)
         row = {"seed": seed, "from": time.monotonic_ns(), "walked": self.run.looker.state == "RUN", "deeds": schedule}
         self._open.append(row)
@@ -221,6 +130,7 @@ class Campaign:
             return []
         run, self.run = self.run, None
         history = run.end()
+        self._open[-1]["ended"] = "".join(line for line in run.said().splitlines() if line.startswith("robotrl run:"))
         self.causes.update({cause for heard in history.bus["cause"] for cause in heard.m["causes"]})
         done, self._open = self._open, []
         for violation in check(history):
@@ -236,7 +146,11 @@ class Campaign:
 
 def told(row: dict[str, Any], number: int, of: int) -> None:
     """A line on standard error for a schedule; and for each invariant that it broke."""
-    print(f"{number:4d}/{of}  seed {row['seed']}: {len(row['deeds'])} deeds, then {row['led_to']}", file=sys.stderr, flush=True)
+    print(
+        f"{number:4d}/{of}  seed {row['seed']}: {len(row['deeds'])} deeds, then {row['led_to']} {row.get('ended', '')}",
+        file=sys.stderr,
+        flush=True,
+    )
     for violation in row.get("violations", [])[:5]:
         print(f"      {violation['invariant']} {violation['what']}", file=sys.stderr, flush=True)
 
@@ -294,7 +208,8 @@ def main() -> int:
     result = {
         "built_from": rundir.provenance(), "load_before": load, "seed": options.seed, "schedules": len(campaign.rows),
         "seconds": round(time.monotonic() - began), "runs": campaign.runs, "violations": dict(broken),
-        "failed_seeds": [row["seed"] for row in failed], "deeds": dict(Counter(d["do"] for r in campaign.rows for d in r["deeds"])),
+        "failed_seeds": [row["seed"] for row in failed],
+        "deeds": dict(Counter(d["do"] for r in campaign.rows for d in r["deeds"])),
         "led_to": dict(Counter(row["led_to"] for row in campaign.rows)), "causes": dict(campaign.causes.most_common()),
         "clock_set": campaign.skew is not None,
     }  # fmt: skip

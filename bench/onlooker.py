@@ -1,7 +1,7 @@
 """A run written down from outside: every topic as a plain subscriber hears it, births and deaths as the kernel tells them.
 
 Shares no code with the product: sockets are found in the run's directory, messages taken apart by MessagePack alone. One thread,
-one loop; how late the loop itself was is written down too, for what happens on a machine that is too busy to look can't be judged.
+one loop; how late the loop itself was is written down too: on a machine that is too busy to look little can be judged.
 Each line is an object with `t` (monotonic, ns), `k` (its kind) and what belongs to it.
 """
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from engine import Engine
-from stage import PERIOD_NS, Line, Stage, Stuck, lines, stopped_at
+from stage import PERIOD_NS, Line, Stage, Stages, Stuck, lines, stopped_at
 
 from robotrl import rundir
 from robotrl.nodes.servos import ill
@@ -33,7 +33,6 @@ from robotrl.safety.gate import PERMIT_VALID_NS
 
 T_MS = PERIOD_NS * 1e-6
 SEE_S = 0.4  # after the onset: the slowest bound is 0.12 s
-STAGES = 6  # at most, one after another
 TRIES = 4  # for one sample: the machine may be disturbed, which is counted and not hidden
 
 
@@ -188,24 +187,6 @@ class Progress:
 
     def sample(self) -> None:
         self.done, self.left = self.done + 1, self.left - 1
-
-
-class Stages:
-    """The stage all classes are measured on; another one, which is counted, where a busy machine has led it to its end."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.count = folder, 1
-        self.now = Stage(folder)
-
-    def again(self, why: Stuck) -> None:
-        if self.count == STAGES:
-            raise SystemExit(f"bench reaction: the machine is too busy: {why}")
-        print(f"a stage is begun anew: {str(why)[:200]}", file=sys.stderr, flush=True)
-        self.close()
-        self.now, self.count = Stage(self.folder), self.count + 1
-
-    def close(self) -> None:
-        self.now.__exit__()
 
 
 def measure(

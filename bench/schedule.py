@@ -1,8 +1,8 @@
 """What the nemesis does, and when: a schedule is drawn by its seed, played on a live run, and written down as JSON.
 
-A deed is {"at": s, "do": what, ...}. `kill` NAME: kill -9; `stop` NAME for_s: SIGSTOP, then SIGCONT; `pause` for_s: every process of
-the run at once, as when the machine sleeps; `clock` s: somebody sets the wall clock; `full` for_s: no file can grow; `wire`: a line
-to the twin, as sim/faultline.py has them. Nothing here needs root.
+A deed is {"at": s, "do": what, ...}. `kill` NAME: kill -9; `stop` NAME for_s: SIGSTOP, then SIGCONT; `pause` for_s: every process
+of the run at once, as when the machine sleeps; `clock` s: somebody sets the wall clock; `full` for_s: no file can grow; `wire`: a
+line to the twin, as sim/faultline.py has them. Nothing here needs root.
 """
 
 from __future__ import annotations

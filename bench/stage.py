@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PERIOD_NS = 20_000_000
 NEXT_KEY = {"READY": "e", "HOLD": "r", "RELAX": "c", "PSTOP": "d"}  # from wherever a stop has led back to RUN
 REACH_S = 60.0
+STAGES = 6  # at most, one after another
 KEY_S = 0.25  # between two keys: the console must have seen what the last one did
 # What the first servo is told: mode 10 and a target; the same with kp scale 0; mode 0 (moteus reference).
 SAID = re.compile(
@@ -191,6 +192,24 @@ class Stage:
         del self.bus.heard[:-60], self.bus.modes[:-8]
         self.causes.drain()
         self.joints.drain()
+
+
+class Stages:
+    """The stage all classes are measured on; another one, which is counted, where a busy machine has led it to its end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = folder, 1
+        self.now = Stage(folder)
+
+    def again(self, why: Stuck) -> None:
+        if self.count == STAGES:
+            raise SystemExit(f"the machine is too busy: {why}")
+        print(f"a stage is begun anew: {str(why)[:200]}", file=sys.stderr, flush=True)
+        self.close()
+        self.now, self.count = Stage(self.folder), self.count + 1
+
+    def close(self) -> None:
+        self.now.__exit__()
 
 
 def policy(directory: Path) -> None:

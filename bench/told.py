@@ -1,4 +1,4 @@
-"""A recorded history, put in order: what the host wrote to the servos, what it was told, what was said on the bus, who lived when.
+"""A recorded history in order: what the host wrote to the servos, what it was told, what was said on the bus, who lived when.
 
 Plain Python, and nothing of the product's: lines are taken apart by what the moteus reference says of them.
 """

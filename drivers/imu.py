@@ -169,8 +169,9 @@ class WitImu:
     def read(self) -> Imu | None:
         """Parse all that has arrived; the newest complete sample there has ever been, None before the first.
 
-        `t` is the sample's arrival: who looks 60 ms after the last time throws away what waits, as nobody knows its age. It is `stale` 60 ms later, and when five samples in a row were identical; `refused`
+        `t` is the sample's arrival. It is `stale` 60 ms later, and when five samples in a row were identical; `refused`
         counts samples out of range in a row, for 60 ms, so that who looks less often than samples come still sees them.
+        Who looks 60 ms after the last time or later throws away what has waited: when it arrived nobody can tell.
         PortError when the port is lost.
         """
         total = 0

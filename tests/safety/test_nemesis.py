@@ -1,7 +1,7 @@
-"""The nemesis: its checker finds each of the twelve broken, in a history that is else sound; and twenty schedules on the live tree.
+"""The nemesis: its checker finds each of twelve invariants broken in an else sound history; twenty schedules on the live tree.
 
-The histories here are written by hand, line by line: no process of the product makes them. The schedules are the bench's, made short:
-they follow each other on one tree, and none waits until the robot walks again, so most of them find it in the midst of a recovery.
+The histories are written by hand: no process of the product makes them. The schedules are the bench's, made short: they follow
+each other on one tree, and none waits until the robot walks again, so most of them find it in the midst of a recovery.
 """
 
 from __future__ import annotations
@@ -9,25 +9,16 @@ from __future__ import annotations
 import copy
 import json
 import math
-import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.safety.tale import CONFIG, IDS, MS, Tale, goal, reply
+
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = str(ROOT / "bench")
-MS = 1_000_000
-IDS = [1, 2]
-HOSTS = (("80", 0x00), ("fe", 0x7E), ("fd", 0x7D), ("fc", 0x7C))
-CONFIG = {
-    "robot": {
-        "servos": {"ids": IDS, "sign": [1, -1], "offset": [0.0, 0.0], "watchdog_s": 0.1},
-        "limits": {"position_min": 0.4, "position_max": 3.6, "slew_rad_s": 45.0, "lead_rad": 1.8, "gap_min": 0.1},
-    },
-    "task": {"rate_hz": 50.0},
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -37,100 +28,18 @@ def checker(monkeypatch):
     import bookkeeping
     import invariants
     import schedule
+    import stops
     import told
 
     def check(records):
         history = told.History(records)
-        return {v.invariant for v in (*invariants.check(history), *bookkeeping.check(history))}
+        return {v.invariant for v in (*invariants.check(history), *stops.i5(history), *bookkeeping.check(history))}
 
     check.draw = schedule.draw
     yield check
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(BENCH):
             del sys.modules[name]
-
-
-def f32(value):
-    return struct.pack("<f", value).hex()
-
-
-def goal(servo, angle):
-    turns = CONFIG["robot"]["servos"]["sign"][IDS.index(servo)] * angle / (2 * math.pi)
-    return f"can send 00{servo:02x} 01000a0d20{f32(turns)}02237f7f0d25{f32(3.0)}0e27{f32(0.1)}{f32(4.0)}5050\n"
-
-
-def reply(servo, host, angle, mode):
-    turns = CONFIG["robot"]["servos"]["sign"][IDS.index(servo)] * angle / (2 * math.pi)
-    return f"rcv {servo << 8 | host:x} 2100{mode:02x}2f01{f32(turns)}{f32(0)}{f32(0)}210a14230d200000\r\n"
-
-
-class Tale:
-    """A sound history of 3 s: checked, enabled, held, run, stopped by a fault, off. Two servos; each record a dict in `records`."""
-
-    def __init__(self):
-        self.records = [{"t": 0, "k": "begin", "config": CONFIG}]
-        self.seq = dict.fromkeys(("permit", "guard", "operator", "action"), 0)
-        for n, name in enumerate(("manager", "twin", "guard", "rescue", "servos", "policy")):
-            self.add(1, "born", name=name, pid=100 + n, at=0)
-            for t in (1, 1000, 2000):
-                self.add(t, "weight", name=name, pid=100 + n, kb=50_000, fds=30, port=int(name in ("servos", "rescue")))
-        self.was, self.state, self.position = "CHECK", "CHECK", 2.0
-        for n in range(150):
-            self.cycle(n, 20 * n + 10)
-        lines = [f"{r['m']['t']} {r['m']['state']} <- {r['m']['trigger']} []" for r in self.records if r.get("topic") == "guard"]
-        self.add(2995, "log", name="guard", lines=lines)
-        self.add(2996, "recovered", count=60, durable=40, rows=[[0, s] for s in range(60)], labels=[], acked=[])
-        self.add(2999, "ended", code=0, said="", left=[])
-
-    def add(self, ms, kind, **what):
-        self.records.append({"t": round(ms * MS), "k": kind, **what})
-
-    def say(self, ms, topic, source, **m):
-        if topic in self.seq:
-            self.seq[topic] += 1
-        self.add(ms + 1, "bus", topic=topic, source=source, m={"boot": 7, "seq": self.seq.get(topic, 0), "t": round(ms * MS), **m})
-
-    def cycle(self, n, ms):
-        """One period: permit, question, answer, goal or stop, and what is said of it."""
-        plan = {10: ("READY", ""), 20: ("HOLD", "enable"), 40: ("RUN", "run"), 100: ("PSTOP", ""), 120: ("RELAX", "disable")}
-        self.state, key = plan.get(n, (self.state, ""))
-        moved, trigger = self.state != self.was, ""
-        if key:
-            self.say(ms - 15, "operator", "console", command=key, nonce=1000 + n - 1, press=n)
-            trigger = f"key {key} (console)"
-        elif moved:
-            trigger = "servo_fault" if self.state == "PSTOP" else "checks passed"
-        causes = ["servo_fault"] if self.state in ("PSTOP", "RELAX") else []
-        torque, holder = self.state in ("HOLD", "RUN", "PSTOP"), "policy" if self.state == "RUN" else ""
-        self.say(ms, "permit", "guard", state=self.state, epoch=1 if n >= 40 else 0, holder=holder, torque=torque)
-        self.say(ms, "guard", "guard", state=self.state, causes=causes, last_cause="", trigger=trigger, nonce=1000 + n,
-                 session=self.state == "RUN")  # fmt: skip
-        self.was = self.state
-        if self.state == "RUN":
-            self.say(ms + 1, "action", "policy", epoch=1, target=[self.position] * 2)
-            self.position = 2.0 + 0.2 * math.sin(0.3 * n)
-        self.wire(n, ms + 4, torque)
-
-    def wire(self, n, ms, torque):
-        word, host = HOSTS[n % 4]
-        mode = 10 if torque and n > 20 else 0
-        self.add(ms, "in", wire="servos", v="".join(f"can send {word}{i:02x} 11001f01110a130d\n" for i in IDS))
-        self.add(ms + 1, "modes", wire="servos", v=[mode] * 2)
-        at = [self.position, 2 * math.pi - 3.2 - self.position + 0.5]
-        self.add(ms + 1, "out", wire="servos", v="".join(reply(i, host, a, mode) for i, a in zip(IDS, at, strict=True)))
-        self.add(ms, "out", wire="imu", v=33)
-        self.add(ms, "out", wire="tracker", v=f"pose {n} 30000 {n}.000000 0.000000 0.100000 0.0 0.0 0.0 *AB\n")
-        self.say(ms + 1, "pose", "tracker", position=[float(n), 0.0, 0.1], rpy=[0.0] * 3)
-        self.records[-1]["m"]["t"] = round((ms - 30) * MS)
-        self.say(ms + 1, "imu", "imu", stale=False)
-        kinds = [goal(i, a) if torque else f"can send 00{i:02x} 010000\n" for i, a in zip(IDS, at, strict=True)]
-        self.add(ms + 2, "in", wire="servos", v="".join(kinds))
-        common = {"t": round((ms - 0.5) * MS), "tick": n}
-        self.say(ms + 3, "joints", "servos", position=at, missed=[0, 0], **common)
-        self.say(ms + 3, "drive", "servos", powered_off_confirmed=mode == 0, **common)
-        writer = "policy" if self.state == "RUN" else "hold" if torque else "off"
-        self.say(ms + 3, "applied", "servos", writer=writer, epoch=1, action_seq=self.seq["action"] if writer == "policy" else -1)
-        self.say(ms + 3, "episode", "policy", transitions=min(60, max(0, n - 40)))
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +67,21 @@ def goal_out_of_range(r):
 
 def goal_that_leaps(r):
     last_goal(r)["v"] = goal(1, 3.3) + goal(2, 1.0)
+
+
+def goal_beyond_the_lead(r):
+    until = last_goal(r)
+    for x in r:  # the joints stay behind
+        if x["k"] == "out" and x["wire"] == "servos" and until["t"] - 130 * MS < x["t"] <= until["t"]:
+            x["v"] = "".join(reply(i, 0, 0.5, 10) for i in IDS)
+    until["v"] = goal(1, 2.5) + goal(2, 1.4)
+
+
+def goal_that_stretches_a_leg(r):
+    last_goal(r)["v"] = goal(1, 2.5) + goal(2, 0.4)
+    for x in r:
+        if x["k"] == "begin":
+            x["config"] = {**CONFIG, "robot": {**CONFIG["robot"], "limits": {**CONFIG["robot"]["limits"], "gap_min": 3.0}}}
 
 
 def goal_that_is_no_number(r):
@@ -292,7 +216,7 @@ def ended_well_with_torque(r):
 
 DOCTORED = {
     "I1": (goal_after_the_end,),
-    "I2": (goal_out_of_range, goal_that_leaps, goal_that_is_no_number),
+    "I2": (goal_out_of_range, goal_that_leaps, goal_beyond_the_lead, goal_that_stretches_a_leg, goal_that_is_no_number),
     "I3": (action_twice, action_of_an_old_lease, action_too_old),
     "I4": (two_drivers, a_stranger_on_the_line, port_open_elsewhere),
     "I5": (moves_after_the_stop, policy_moves_on, servo_runs_on),
@@ -326,8 +250,8 @@ def test_a_schedule_is_its_seeds_alone_and_json(checker):
 def test_twenty_schedules_break_nothing(tmp_path):
     out = tmp_path / "out.json"
     done = subprocess.run(
-        [sys.executable, "-m", "robotrl", "bench", "nemesis", "--schedules", "20", "--seconds", "1.2", "--deeds", "3", "--wait", "0.5",
-         "--no-shrink", "--keep", str(tmp_path / "keep"), "--out", str(out)],
+        [sys.executable, "-m", "robotrl", "bench", "nemesis", "--schedules", "20", "--seconds", "1.2", "--deeds", "3",
+         "--wait", "0.5", "--no-shrink", "--keep", str(tmp_path / "keep"), "--out", str(out)],
         cwd=ROOT, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
