@@ -119,11 +119,6 @@ class Campaign:
         """The schedule that was played last, judged or not yet."""
         return (self._open or self.rows)[-1]
 
-    def abandon(self) -> None:
-        """Leave nothing behind of a run that nobody will judge."""
-        if self.run is not None:
-            self.run.end()
-
     def finish(self) -> list[dict[str, Any]]:
         """End the run and judge its schedules."""
         if self.run is None:
@@ -187,15 +182,16 @@ def main() -> int:
     from robotrl import rundir  # the machine and the commit; nothing of what is judged
 
     began, load = time.monotonic(), os.getloadavg()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     campaign = Campaign(folder, options.seconds, options.deeds, options.wait)
     try:
         for n in range(options.schedules):
             campaign.play(options.seed + n)
             told(campaign.last, n + 1, options.schedules)
-        campaign.finish()
+    except KeyboardInterrupt:
+        print("stopped; what has been played is judged", file=sys.stderr)
     finally:
-        campaign.abandon()
+        campaign.finish()
     failed = [row for row in campaign.rows if "violations" in row]
     for row in failed:
         told(row, 0, options.schedules)
@@ -211,7 +207,7 @@ def main() -> int:
         "failed_seeds": [row["seed"] for row in failed],
         "deeds": dict(Counter(d["do"] for r in campaign.rows for d in r["deeds"])),
         "led_to": dict(Counter(row["led_to"] for row in campaign.rows)), "causes": dict(campaign.causes.most_common()),
-        "clock_set": campaign.skew is not None,
+        "began_walking": sum(row["walked"] for row in campaign.rows), "clock_set": campaign.skew is not None,
     }  # fmt: skip
     print(json.dumps(result))
     if options.out is not None:

@@ -18,7 +18,7 @@ from told import History
 
 ROOT = Path(__file__).resolve().parent.parent
 LIGHT = ("agent.learn_after=64", "agent.random_steps=64", "agent.updates_per_step=0.1", "agent.hidden=[32, 32]")
-AFTER_S = 1.0  # of history behind the last deed
+AFTER_S = 0.6  # of history behind the last deed
 
 
 class Run:

@@ -250,8 +250,8 @@ def test_a_schedule_is_its_seeds_alone_and_json(checker):
 def test_twenty_schedules_break_nothing(tmp_path):
     out = tmp_path / "out.json"
     done = subprocess.run(
-        [sys.executable, "-m", "robotrl", "bench", "nemesis", "--schedules", "20", "--seconds", "1.2", "--deeds", "3",
-         "--wait", "0.5", "--no-shrink", "--keep", str(tmp_path / "keep"), "--out", str(out)],
+        [sys.executable, "-m", "robotrl", "bench", "nemesis", "--schedules", "20", "--seconds", "1.0", "--deeds", "3",
+         "--wait", "0.3", "--no-shrink", "--keep", str(tmp_path / "keep"), "--out", str(out)],
         cwd=ROOT, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
