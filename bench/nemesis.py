@@ -33,6 +33,7 @@ from watched import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 BACK_S = 45.0  # for the operator to bring the robot back; after it the run is ended and that is said
+A_RUN = 20  # schedules on one run, at most: its history is read as a whole
 BEGIN_S = 15.0  # at least, for a new run to walk; it need not
 SHRINK_TRIES = 24
 
@@ -110,7 +111,9 @@ class Campaign:
         self.run.play(schedule)
         back = self.run.walks(self.wait_s)
         row |= {"until": time.monotonic_ns(), "led_to": self.run.looker.state if self.run.alive() else "ended", "back": back}
-        if back or (self.run.alive() and self.wait_s < BACK_S and self.run.looker.state != "LOCKOUT"):
+        if len(self._open) < A_RUN and (
+            back or (self.run.alive() and self.wait_s < BACK_S and self.run.looker.state != "LOCKOUT")
+        ):
             return []
         return self.finish()
 

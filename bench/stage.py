@@ -28,7 +28,7 @@ from robotrl.clock import WallClock
 from robotrl.drivers.legged import STAND
 from robotrl.messages import Action, Beat, Imu, Pose
 from robotrl.node import Node
-from robotrl.processes import NODES, Manager
+from robotrl.processes import NODES, GaveUp, Manager
 from robotrl.sim.person import Person
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -150,7 +150,10 @@ class Stage:
 
     def tend(self, seconds: float) -> None:
         """Let time pass, and start again who has died: as often as it happens, for here it is meant to."""
-        self.manager.watch(seconds)
+        try:
+            self.manager.watch(seconds)
+        except GaveUp as why:
+            raise Stuck(f"{why}; {self.said()}") from None
         for child in self.manager.children.values():
             child.deaths.clear()
 

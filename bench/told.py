@@ -128,6 +128,7 @@ class History:
         undone = by["undone"]
         self.deeds = [Deed(r["t"], self._until(r, undone), r["deed"]) for r in by["deed"]]
         self.late = [(r["t"], r["ns"]) for r in by["late"]]
+        self._late_t, self._latest = [t for t, _ in self.late], max((ns for _, ns in self.late), default=0)
         self.weights, self.recovered, self.ended = by["weight"], by["recovered"], by["ended"]
         self.logged = {line for r in by["log"] for line in r["lines"]}
         self.goals: dict[int, list[Line]] = defaultdict(list)
@@ -139,7 +140,8 @@ class History:
 
     def lateness(self, since: int, until: int) -> int:
         """By how much somebody who only looked was late between the two, ns: a busy machine."""
-        return sum(ns for t, ns in self.late if since <= t and t - ns <= until)
+        low, high = bisect.bisect_left(self._late_t, since), bisect.bisect_right(self._late_t, until + self._latest)
+        return sum(ns for t, ns in self.late[low:high] if t - ns <= until)
 
     def done(self, *what: str) -> list[Deed]:
         return [deed for deed in self.deeds if deed.deed["do"] in what]
