@@ -36,10 +36,16 @@ def i7(history: History) -> Iterator[Violation]:
             yield Violation("I7", found["t"], f"{said} transitions were told of, {found['count']} are there")
         if not found["durable"] <= found["count"]:
             yield Violation("I7", found["t"], f"{found['durable']} are said to be durable, of {found['count']}")
+        gaps = 0
         for (e1, s1), (e2, s2) in pairwise(found["rows"]):
-            if (e2, s2) != (e1, s1 + 1) and not (e2 > e1 and s2 == 0):
+            gaps += s2 - s1 - 1 if e2 == e1 else s2
+            if (e2, s2) <= (e1, s1):
                 yield Violation("I7", found["t"], f"after step {s1} of episode {e1} comes step {s2} of episode {e2}")
-                break
+        dropped: dict[int, int] = {}  # of each life of the policy: steps whose poses never came, which it tells of
+        for heard in history.bus["episode"]:
+            dropped[heard.m["boot"]] = max(dropped.get(heard.m["boot"], 0), heard.m["dropped"])
+        if gaps > sum(dropped.values()):
+            yield Violation("I7", found["t"], f"{gaps} steps are missing, {sum(dropped.values())} were said to be")
     for before, after in pairwise(history.bus["episode"]):
         if after.m["transitions"] < before.m["transitions"]:
             yield Violation("I7", after.t, f"{before.m['transitions']} transitions have become {after.m['transitions']}")

@@ -111,9 +111,8 @@ class Campaign:
         self.run.play(schedule)
         back = self.run.walks(self.wait_s)
         row |= {"until": time.monotonic_ns(), "led_to": self.run.looker.state if self.run.alive() else "ended", "back": back}
-        if len(self._open) < A_RUN and (
-            back or (self.run.alive() and self.wait_s < BACK_S and self.run.looker.state != "LOCKOUT")
-        ):
+        goes_on = back or (self.run.alive() and self.wait_s < BACK_S and self.run.looker.state != "LOCKOUT")
+        if goes_on and len(self._open) < A_RUN:
             return []
         return self.finish()
 

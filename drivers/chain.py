@@ -73,6 +73,7 @@ class Chain:
         A servo that was not heard keeps its last values (nan and mode -1 before the first), and its `missed`
         counts the cycles since.
         """
+        self._settle()
         self._cycle = (self._cycle + 1) % len(HOSTS)
         self._waiting = set(range(len(self._values)))
         sent = self._clock.now()
@@ -214,6 +215,29 @@ class Chain:
     def _who(self, servo: int) -> str:
         return f"servo {servo} on {self._port.name}"
 
+    def _settle(self) -> None:
+        """Take off the line what came before the question, and so is no answer to it.
+
+        Of what comes later the host's number tells, but where it is as many cycles late as there are numbers.
+        """
+        self._waiting = set()
+        for _ in range(READS_MAX):
+            data = self._port.read(self._clock.now())
+            if not data:
+                return
+            for line in self._lines.feed(data):
+                if line not in _OK:
+                    self._take_late(line)
+
+    def _take_late(self, line: bytes) -> None:
+        got = moteus.parse_line(line)
+        if isinstance(got, moteus.Received) and (got.checked or not self.checksum):
+            known = any(b"%x" % got.can_id in senders for senders in self._senders)
+            self.late_replies += known
+            self.frame_errors += not known
+        else:
+            self._take_other(got)
+
     def _collect(self, sent: int) -> None:
         """Take lines until nobody is waited for or time is up. An answer grants the rest their share anew."""
         waiting, clock, port = self._waiting, self._clock, self._port
@@ -245,7 +269,12 @@ class Chain:
         got = moteus.parse_line(line)
         if isinstance(got, moteus.Received) and (got.checked or not self.checksum):
             self._sort(got)
-        elif not isinstance(got, moteus.Answer) or not got.ok:
+        else:
+            self._take_other(got)
+
+    def _take_other(self, got: moteus.Received | moteus.Answer | None) -> None:
+        """The adapter's word, or something to count."""
+        if not isinstance(got, moteus.Answer) or not got.ok:
             self.frame_errors += 1
             if isinstance(got, moteus.Answer) and "checksum" in got.text.lower() and not self.checksum:
                 self.checksum = True

@@ -22,6 +22,7 @@ AGE_MAX_US = 5_000_000  # an older picture helps nobody
 SEQ_MAX = 1 << 48  # a larger number was never counted up to
 FARTHEST = 1000.0  # m and rad; beyond it the sender is mad
 LATE_NS = 60_000_000  # since the last look: what has waited on the line so long, or as short as a moment, nobody can tell apart
+SETTLE_NS = 100_000_000  # for which more of it may come: the system holds some back until there is room
 PENDING_MAX = 65_536  # bytes parsed in one read at most
 
 
@@ -60,7 +61,8 @@ def parse_line(line: bytes) -> tuple[int, int, tuple[float, ...]] | None:
 class PoseStream:
     """Poses from `port`. `bad_lines`: refused; `lost`: missing by their seq; `repeats`: seen before.
 
-    Who looks later than LATE_NS after the last time throws away what waits: its age when it came is known, not when that was.
+    Who looks later than LATE_NS after the last time throws away what waits, and what comes in the next SETTLE_NS: the age of a
+    picture when its line came is known, not when that was.
     """
 
     def __init__(self, port: Port, clock: Clock) -> None:
@@ -71,6 +73,7 @@ class PoseStream:
         self._lines = Lines()
         self._seq: int | None = None
         self._looked: int | None = None
+        self._deaf_until = 0
 
     def read(self) -> list[Pose]:
         """All poses that have arrived since the last call, oldest first; `t` is when each picture was taken.
@@ -81,6 +84,8 @@ class PoseStream:
         total = 0
         before, self._looked = self._looked, self._clock.now()
         if before is not None and self._looked - before > LATE_NS:
+            self._deaf_until = self._looked + SETTLE_NS
+        if self._looked < self._deaf_until:
             self._forget()
         while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
             total += len(data)

@@ -138,6 +138,12 @@ def test_what_has_waited_while_nobody_looked_is_not_taken_for_new(line):
     clock.advance(61_000_000)
     wire.out = summed(GOOD.replace(b"pose 7", b"pose 8")) + b"pose 9 15"
     assert stream.read() == []
+    clock.advance(50_000_000)
+    wire.out = summed(GOOD.replace(b"pose 7", b"pose 8"))  # held back by the system
+    assert stream.read() == []
+    clock.advance(49_000_000)
+    wire.out = b"pose 9 15"
+    assert stream.read() == []
     wire.out = b"00 1.0 -2.5 0.25 0.1 -0.2 3.0 *00\n" + summed(GOOD.replace(b"pose 7", b"pose 9"))
     clock.advance(4_000_000)
     (pose,) = stream.read()

@@ -99,4 +99,4 @@ class Tale:
         self.say(ms + 3, "drive", "servos", powered_off_confirmed=mode == 0, **common)
         writer = "policy" if self.state == "RUN" else "hold" if torque else "off"
         self.say(ms + 3, "applied", "servos", writer=writer, epoch=1, action_seq=self.seq["action"] if writer == "policy" else -1)
-        self.say(ms + 3, "episode", "policy", transitions=min(60, max(0, n - 40)))
+        self.say(ms + 3, "episode", "policy", dropped=0, transitions=min(60, max(0, n - 40)))
