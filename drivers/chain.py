@@ -24,6 +24,7 @@ ANSWER_NS = 3_000_000  # a servo's share of the waiting time (safety facts, row 
 CYCLE_NS = 12_000_000  # whole read at most: leaves time to write within a 20 ms period; chosen
 READS_MAX = 256  # a babbling far end ends the cycle even where the clock stands still
 JUMP_S = 0.05  # no joint gets farther than 1.5 x the velocity limit in this time (row 4)
+SETTLE_READS = 4  # of what waits before a question: more than a line can hold
 UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three misses stop the robot (row 1)
 ASKS = 3  # of a configuration value in the handshake
 ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
@@ -67,18 +68,17 @@ class Chain:
         self._waiting: set[int] = set()
         self._twice: set[int] = set()
 
-    def read(self, tick: int) -> Joints:
-        """Ask all servos and collect what comes in time; `t` is when they were asked.
+    def read(self, tick: int, patience_ns: int = 0) -> Joints:
+        """Ask all servos and collect what comes in time; `t` is when they were asked. `patience_ns`: wait so long at least.
 
-        A servo that was not heard keeps its last values (nan and mode -1 before the first), and its `missed`
-        counts the cycles since.
+        A servo that was not heard keeps its last values (nan and mode -1 before the first); its `missed` counts the cycles since.
         """
         self._settle()
         self._cycle = (self._cycle + 1) % len(HOSTS)
         self._waiting = set(range(len(self._values)))
         sent = self._clock.now()
         self._port.write(self._commands.queries[self._cycle])
-        self._collect(sent)
+        self._collect(sent, patience_ns)
         self.round_trip_ns = self._clock.now() - sent
         for i in self._waiting:
             self._missed[i] += 1
@@ -135,9 +135,9 @@ class Chain:
         """Torque off for every servo on the bus, whatever its id: what is left where `stop` was not obeyed (row 63)."""
         self._port.write(self._commands.stopping_all)
 
-    def confirmed_off(self) -> bool:
-        """Read back: True only when each servo has just said mode 0."""
-        joints = self.read(-1)
+    def confirmed_off(self, patience_ns: int = 0) -> bool:
+        """Read back: True only when each servo has just said mode 0. `patience_ns`: who has time may wait longer than a cycle."""
+        joints = self.read(-1, patience_ns)
         return not any(joints.missed) and all(mode == Mode.STOPPED for mode in joints.mode)
 
     def clear(self) -> tuple[int, ...]:
@@ -177,8 +177,9 @@ class Chain:
     def check(self) -> list[str]:
         """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing."""
         self._twice.clear()
-        trips, silent = [], set(range(len(self._servos.ids)))
-        for _ in range(5):
+        trips: list[int] = []
+        silent = set(range(len(self._servos.ids)))
+        while len(trips) < 5 or (len(trips) < 25 and (silent or min(trips) > ROUND_TRIP_NS)):
             joints = self.read(-1)
             trips.append(self.round_trip_ns)
             silent -= {i for i, missed in enumerate(joints.missed) if not missed}
@@ -221,7 +222,7 @@ class Chain:
         Of what comes later the host's number tells, but where it is as many cycles late as there are numbers.
         """
         self._waiting = set()
-        for _ in range(READS_MAX):
+        for _ in range(SETTLE_READS):
             data = self._port.read(self._clock.now())
             if not data:
                 return
@@ -238,10 +239,10 @@ class Chain:
         else:
             self._take_other(got)
 
-    def _collect(self, sent: int) -> None:
+    def _collect(self, sent: int, patience_ns: int) -> None:
         """Take lines until nobody is waited for or time is up. An answer grants the rest their share anew."""
         waiting, clock, port = self._waiting, self._clock, self._port
-        deadline = sent + min(CYCLE_NS, ANSWER_NS * len(waiting))
+        deadline = sent + max(patience_ns, min(CYCLE_NS, ANSWER_NS * len(waiting)))
         for _ in range(READS_MAX):
             data = port.read(deadline)
             if not data:
@@ -254,7 +255,7 @@ class Chain:
             if not waiting or now >= deadline:
                 return
             if len(waiting) < before:
-                deadline = min(now + ANSWER_NS * len(waiting), sent + CYCLE_NS)
+                deadline = max(sent + patience_ns, min(now + ANSWER_NS * len(waiting), sent + CYCLE_NS))
 
     def _take(self, line: bytes) -> None:
         """One line from the adapter: a servo's answer, or something to count. Never raises."""

@@ -22,7 +22,7 @@ import zmq
 
 from robotrl.bus import REJECTS, BusError
 from robotrl.clock import Clock
-from robotrl.keyring import Keyring
+from robotrl.keyring import Key, Keyring
 from robotrl.messages import Message, Operator
 from robotrl.roles import refusal
 from robotrl.topics import TOPICS
@@ -39,12 +39,22 @@ HELLO, WELCOME = b"hello\0", b"welcome\0"
 DECODE = {topic: msgspec.msgpack.Decoder(entry.type).decode for topic, entry in TOPICS.items()}
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """What of the run's settings a console elsewhere needs for its screen."""
+
+    temp_limit_c: float = 80.0
+    random_steps: int = 0
+    learn_after: int = 0
+    updates_per_step: float = 1.0
+
+
 class Welcome(msgspec.Struct, frozen=True):
     """The answer to a hello: what the peer must put in `boot` of all it sends, and as whom it is known."""
 
     session: int
     name: str
     role: str
+    shown: Shown = Shown()
 
 
 @dataclass
@@ -79,6 +89,7 @@ class Door:
     motion: bool = False
     rate_hz: int = 100
     memory: int = MEMORY
+    shown: Shown = field(default_factory=Shown)
     peers: dict[str, Peer] = field(default_factory=dict)  # by the name of the key
     refused: Counter[str] = field(default_factory=Counter)
     cut: int = 0  # how often all connections were cut
@@ -139,6 +150,14 @@ class Door:
             self.refused["memory"] += 1
             self._cut()
         return out
+
+    def authorise(self, known: dict[bytes, Key]) -> None:
+        """From now on these may come in, by public key. Who no longer may, or as something else, is cut off, with all others."""
+        gone = {key.name for public, key in self.keys.authorised.items() if known.get(public) != key}
+        self.keys = Keyring(self.keys.server, known)
+        if gone:
+            self.peers = {name: peer for name, peer in self.peers.items() if name not in gone}
+            self._cut()
 
     def _admit(self) -> None:
         """The authenticator (ZAP, rfc.zeromq.org 27): only a key that is authorised, and whose holder is not out."""
@@ -226,7 +245,7 @@ class Door:
 
     def _welcome(self, peer: Peer, address: bytes) -> str:
         peer.address, peer.session, peer.seq = address, int.from_bytes(os.urandom(6), "big") | 1, 0
-        self._post(peer, WELCOME + msgspec.msgpack.encode(Welcome(peer.session, peer.name, peer.role)))
+        self._post(peer, WELCOME + msgspec.msgpack.encode(Welcome(peer.session, peer.name, peer.role, self.shown)))
         return ""
 
     def _refuse(self, peer: Peer | None, why: str, now: int) -> None:
