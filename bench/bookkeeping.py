@@ -20,6 +20,7 @@ LEARNER_KB = 512 * 1024  # the same of a learner, which loads its libraries and 
 WARM_S = 15.0
 STOPS = frozenset(("HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"))
 SAID_FRESH = 60 * MS
+HELD_UP = 120 * MS  # a pose on its way, unknown to all (safety facts, rows 17 and 18)
 
 
 def check(history: History) -> list[Violation]:
@@ -100,7 +101,7 @@ def _pictures(history: History) -> Iterator[Violation]:
         if not sent:
             continue  # its line was garbled so that it still is one; or its numbers were never sent, which no bystander can tell
         late = history.lateness(heard.t - 200 * MS, heard.t)
-        if all(heard.m["t"] - t > SAID_FRESH + late for _, t in sent):
+        if all(heard.m["t"] - t > HELD_UP + late for _, t in sent):
             yield Violation(
                 "I9", heard.m["t"], f"a pose is said to be {(heard.m['t'] - sent[-1][1]) // MS} ms younger than it is"
             )

@@ -34,8 +34,8 @@ from robotrl.sim.person import Person
 ROOT = Path(__file__).resolve().parent.parent
 PERIOD_NS = 20_000_000
 NEXT_KEY = {"READY": "e", "HOLD": "r", "RELAX": "c", "PSTOP": "d"}  # from wherever a stop has led back to RUN
-REACH_S = 60.0
-STAGES = 6  # at most, one after another
+REACH_S = 40.0
+STAGES = 4  # at most, one after another
 KEY_S = 0.25  # between two keys: the console must have seen what the last one did
 # What the first servo is told: mode 10 and a target; the same with kp scale 0; mode 0 (moteus reference).
 SAID = re.compile(

@@ -26,6 +26,7 @@ RATE_SCALE = math.radians(2000) / 32768  # rad/s a step
 ANGLE_SCALE = math.pi / 32768  # rad a step
 FULL = 32767  # a reading at the end of the range is no measurement
 PITCH_MAX = math.pi / 2 + 0.02  # an Euler pitch goes no farther
+BACKLOG_NS = 30_000_000  # after a late look, for which more may come of what had waited: the system holds some back
 STALE_NS = 60_000_000  # without a good sample (safety facts, row 15)
 SAME_MAX = 5  # identical samples in a row: a real sensor has noise (row 15)
 PENDING_MAX = 65_536  # bytes parsed in one read at most
@@ -165,7 +166,7 @@ class WitImu:
         self._same = 1
         self._fresh: int | None = None  # when the sample in `_raw` arrived, if no message was made of it yet
         self._newest: Imu | None = None
-        self._looked: int | None = None
+        self._looked, self._deaf_until = clock.now(), 0
 
     @property
     def errors(self) -> int:
@@ -181,7 +182,9 @@ class WitImu:
         """
         total = 0
         before, self._looked = self._looked, self._clock.now()
-        if before is not None and self._looked - before >= STALE_NS:
+        if self._looked - before >= STALE_NS:
+            self._deaf_until = self._looked + BACKLOG_NS
+        if self._looked < self._deaf_until:
             self._forget()
         while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
             total += len(data)

@@ -22,6 +22,7 @@ AGE_MAX_US = 5_000_000  # an older picture helps nobody
 SEQ_MAX = 1 << 48  # a larger number was never counted up to
 FARTHEST = 1000.0  # m and rad; beyond it the sender is mad
 LATE_NS = 60_000_000  # since the last look: what has waited on the line so long, or as short as a moment, nobody can tell apart
+BURST = 8  # poses in one read; more have been held up on their way, and nobody knows for how long
 SETTLE_NS = 100_000_000  # for which more of it may come: the system holds some back until there is room
 PENDING_MAX = 65_536  # bytes parsed in one read at most
 
@@ -72,7 +73,7 @@ class PoseStream:
         self._port, self._clock = port, clock
         self._lines = Lines()
         self._seq: int | None = None
-        self._looked: int | None = None
+        self._looked = clock.now()
         self._deaf_until = 0
 
     def read(self) -> list[Pose]:
@@ -83,7 +84,7 @@ class PoseStream:
         poses: list[Pose] = []
         total = 0
         before, self._looked = self._looked, self._clock.now()
-        if before is not None and self._looked - before > LATE_NS:
+        if self._looked - before > LATE_NS:
             self._deaf_until = self._looked + SETTLE_NS
         if self._looked < self._deaf_until:
             self._forget()
@@ -96,6 +97,8 @@ class PoseStream:
                 elif self._is_new(got[0]):
                     _, age_us, numbers = got
                     poses.append(Pose(t=now - age_us * 1000, position=numbers[:3], rpy=numbers[3:]))
+        if len(poses) > BURST:
+            self._deaf_until, poses = self._looked + SETTLE_NS, []
         return poses
 
     def _forget(self) -> None:

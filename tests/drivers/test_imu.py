@@ -324,7 +324,10 @@ def test_what_has_waited_while_nobody_looked_is_not_taken_for_new(rig):
     wire.out = burst(2)
     late = imu.read()
     assert late.stale and (late.t, late.roll) == (first.t, first.roll)
-    clock.advance(5_000_000)
+    clock.advance(29_000_000)
+    wire.out = burst(4)  # held back by the system
+    assert imu.read().t == first.t
+    clock.advance(1_000_000)
     wire.out = burst(3)
     again = imu.read()
     assert not again.stale and again.t == clock.now()

@@ -148,3 +148,19 @@ def test_what_has_waited_while_nobody_looked_is_not_taken_for_new(line):
     clock.advance(4_000_000)
     (pose,) = stream.read()
     assert pose.t == clock.now() - 1_500_000
+
+
+def test_a_burst_has_been_held_up_and_is_thrown_away(line):
+    wire, clock, stream = line
+    poses = [summed(GOOD.replace(b"pose 7", b"pose %d" % n)) for n in range(20)]
+    wire.out = b"".join(poses[:8])
+    assert len(stream.read()) == 8
+    clock.advance(4_000_000)
+    wire.out = b"".join(poses[8:17])
+    assert stream.read() == []
+    clock.advance(50_000_000)
+    wire.out = poses[17]
+    assert stream.read() == []
+    clock.advance(50_000_000)
+    wire.out = poses[18]
+    assert len(stream.read()) == 1

@@ -27,6 +27,7 @@ def checker(monkeypatch):
     before = set(sys.modules)
     import bookkeeping
     import invariants
+    import nemesis
     import schedule
     import stops
     import told
@@ -35,7 +36,7 @@ def checker(monkeypatch):
         history = told.History(records)
         return {v.invariant for v in (*invariants.check(history), *stops.i5(history), *bookkeeping.check(history))}
 
-    check.draw = schedule.draw
+    check.draw, check.nemesis = schedule.draw, nemesis
     yield check
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(BENCH):
@@ -176,7 +177,7 @@ def reading_of_before(r):
 
 
 def pose_said_to_be_young(r):
-    of(r, "pose")[60]["m"]["t"] += 100 * MS
+    of(r, "pose")[60]["m"]["t"] += 130 * MS
 
 
 def pose_twice(r):
@@ -245,6 +246,21 @@ def test_a_schedule_is_its_seeds_alone_and_json(checker):
     one = checker.draw(5, 8.0, 40)
     assert one == checker.draw(5, 8.0, 40) == json.loads(json.dumps(one)) and one != checker.draw(6, 8.0, 40)
     assert {deed["do"] for deed in one} >= {"kill", "stop", "wire", "full", "clock"}
+
+
+def test_a_failing_schedule_shrinks_to_what_it_takes(checker, monkeypatch):
+    needed, played = {2, 5}, []
+
+    def one(folder, skew, deeds):
+        played.append(deeds)
+        broken = needed <= {deed["at"] for deed in deeds}
+        return ([checker.nemesis.Violation("I5", 0, "")] if broken else []), None
+
+    monkeypatch.setattr(checker.nemesis, "one", one)
+    deeds = [{"at": n, "do": "kill", "name": "policy"} for n in range(7)]
+    assert checker.nemesis.shrunk(Path(), None, deeds, "I5") == ([deeds[2], deeds[5]], len(played))
+    needed = {99}  # it does not happen again
+    assert checker.nemesis.shrunk(Path(), None, deeds, "I5") == (deeds, 1)
 
 
 def test_twenty_schedules_break_nothing(tmp_path):
