@@ -106,7 +106,8 @@ class Campaign:
             self.runs += 1
             self.run.walks(max(BEGIN_S, self.wait_s))
         schedule = draw(seed, self.seconds, self.deeds)
-        row = {"seed": seed, "from": time.monotonic_ns(), "walked": self.run.looker.state == "RUN", "deeds": schedule}
+        row = {"seed": seed, "from": time.monotonic_ns(), "walked": self.run.looker.state == "RUN", "deeds": schedule,
+               "led_to": "interrupted"}  # fmt: skip
         self._open.append(row)
         self.run.play(schedule)
         back = self.run.walks(self.wait_s)
@@ -144,7 +145,7 @@ class Campaign:
 def told(row: dict[str, Any], number: int, of: int) -> None:
     """A line on standard error for a schedule; and for each invariant that it broke."""
     print(
-        f"{number:4d}/{of}  seed {row['seed']}: {len(row['deeds'])} deeds, then {row.get('led_to', 'interrupted')} {row.get('ended', '')}",
+        f"{number:4d}/{of}  seed {row['seed']}: {len(row['deeds'])} deeds, then {row['led_to']} {row.get('ended', '')}",
         file=sys.stderr,
         flush=True,
     )
@@ -208,7 +209,7 @@ def main() -> int:
         "seconds": round(time.monotonic() - began), "runs": campaign.runs, "violations": dict(broken),
         "failed_seeds": [row["seed"] for row in failed],
         "deeds": dict(Counter(d["do"] for r in campaign.rows for d in r["deeds"])),
-        "led_to": dict(Counter(row.get("led_to", "interrupted") for row in campaign.rows)), "causes": dict(campaign.causes.most_common()),
+        "led_to": dict(Counter(row["led_to"] for row in campaign.rows)), "causes": dict(campaign.causes.most_common()),
         "began_walking": sum(row["walked"] for row in campaign.rows), "clock_set": campaign.skew is not None,
     }  # fmt: skip
     print(json.dumps(result))

@@ -20,12 +20,16 @@ from robotrl.sim import twin
 from robotrl.sim.faults import Fault, FaultyWire
 
 
+LATE_NS = 20_000_000
+
+
 class Overheard:
     """A wire with somebody in front of its faults. The same face as `FaultyWire`."""
 
     def __init__(self, name: str, wire: FaultyWire, ear: IO[str], bank: Any = None) -> None:
         self._name, self._wire, self._ear, self._bank = name, wire, ear, bank
         self._modes: list[int] = []
+        self._looked = time.monotonic_ns()
 
     def add(self, fault: Fault, for_s: float = float("inf")) -> Fault:
         return self._wire.add(fault, for_s)
@@ -39,6 +43,12 @@ class Overheard:
         self._wire.receive(data)
 
     def transmit(self) -> bytes:
+        now = time.monotonic_ns()
+        if (
+            self._bank is not None and now - self._looked > LATE_NS
+        ):  # it is asked every 2 ms, unless the machine has no time for us
+            self._ear.write(json.dumps({"t": now, "k": "late", "ns": now - self._looked}) + "\n")
+        self._looked = now
         data = self._wire.transmit()
         if self._bank is not None and list(self._bank.mode) != self._modes:
             self._modes = [int(mode) for mode in self._bank.mode]

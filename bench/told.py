@@ -180,6 +180,8 @@ class History:
             if kind == "goal":
                 return [Line(t, kind, servo, self.robot.angle(servo, number(found[2])) if servo in self.robot.ids else math.nan)]
             return [Line(t, kind, each) for each in (self.robot.ids if servo == ALL else [servo])]
+        if (again := text.rfind(b"can send ")) > 0 and text[again:].startswith(b"can send fe%02x " % self.robot.ids[0]):
+            return self._line(t, text[again:])  # a write that the line had no room for, and the first question after it
         return [Line(t, "", text=text.decode("latin-1"))] if text.strip() else []
 
     def _readings(self, chunks: list[tuple[int, bytes]]) -> list[Reading]:
