@@ -19,7 +19,6 @@ from robotrl.processes import TwinProcess
 from robotrl.sim import twin
 from robotrl.sim.faults import Fault, FaultyWire
 
-
 LATE_NS = 20_000_000
 
 
