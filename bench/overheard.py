@@ -27,6 +27,7 @@ class Overheard:
 
     def __init__(self, name: str, wire: FaultyWire, ear: IO[str], bank: Any = None) -> None:
         self._name, self._wire, self._ear, self._bank = name, wire, ear, bank
+        self.far = wire.far
         self._modes: list[int] = []
         self._looked = time.monotonic_ns()
 
