@@ -21,6 +21,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "mutation": ("mutation.py", "whether the tests notice small faults in safety/ and the codecs, put in one at a time"),
     "wall-clock": ("wall_clock.py", "lateness of the servo loop, and what the death of each process leads to"),
     "reaction": ("reaction.py", "onset of a fault to the stop's first byte on the wire, idle and beside a learner: six minutes"),
+    "nemesis": ("nemesis.py", "kill, stop, clock, loss and full disk over the whole tree: invariants I1 to I12 of each history"),
     "wall-walk": ("wall_walk.py", "learning to walk on the wall clock, every process: ten minutes a seed"),
     "walk": ("walk.py", "learning to walk: hours"),
     "attacks": ("attacks.py", "what gets through the network door under attack, and how late a stop comes"),
