@@ -16,6 +16,7 @@ from robotrl.clock import Clock
 from robotrl.drivers import moteus
 from robotrl.drivers.commands import HOSTS, Commands
 from robotrl.drivers.diagnostic import Diagnostic, same
+from robotrl.drivers.easing import Easing
 from robotrl.drivers.port import DeviceError, Lines, Port
 from robotrl.drivers.tables import Mode
 from robotrl.messages import Joints
@@ -62,9 +63,7 @@ class Chain:
         self._values = [_UNREAD for _ in servos.ids]
         self._missed = [UNKNOWN_AFTER for _ in servos.ids]
         self._reach = 1.5 * servos.velocity_limit * JUMP_S
-        self._strain = [0.0] * len(servos.ids)  # s above the continuous torque without a break
-        self._eased: tuple[int, ...] = ()
-        self._read_at: int | None = None
+        self._easing = Easing(servos)
         self._waiting: set[int] = set()
         self._twice: set[int] = set()
 
@@ -83,7 +82,7 @@ class Chain:
         for i in self._waiting:
             self._missed[i] += 1
         position, velocity, torque, temp_c, voltage, mode, fault = zip(*self._values, strict=True)
-        self._ease(sent, torque)
+        self._easing.read(sent, torque)
         return Joints(
             t=sent,
             tick=tick,
@@ -102,23 +101,9 @@ class Chain:
 
         ValueError, and not one byte sent, for a wrong count or a target that is not finite or not a float32.
         """
-        out = self._commands.position(targets, self._eased)
+        out = self._commands.position(targets, self._easing.servos)
         self._port.write(out)
         return self._commands.targets(out)
-
-    def _ease(self, now: int, torque: Sequence[float]) -> None:
-        """Which servos have used more than their continuous torque for `peak_s` on end: they do without until they ask for less.
-
-        The rule by which the motors shut themselves off, sooner: time above counts only while it is not interrupted (hardware
-        facts 1.3). Heat that builds up over many short peaks is the temperature limit's business.
-        """
-        passed = 0.0 if self._read_at is None else min(0.1, (now - self._read_at) * 1e-9)
-        self._read_at = now
-        limit = self._servos.continuous_torque
-        for i, nm in enumerate(torque):
-            strained = abs(nm) > limit - 0.05  # the limit itself, as it reads back: it still asks for all it gets
-            self._strain[i] = self._strain[i] + passed if strained else 0.0
-        self._eased = tuple(i for i, s in enumerate(self._strain) if s >= self._servos.peak_s)
 
     def damp(self) -> None:
         """Hold zero velocity by the damping gain alone: position mode, kp scale 0. To be sent every cycle.

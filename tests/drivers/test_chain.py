@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from robotrl import config
 from robotrl.clock import LockstepClock, WallClock
 from robotrl.drivers.chain import Chain
+from robotrl.drivers.easing import Easing
 from robotrl.drivers.port import DeviceError, MemoryPort, PortError, SerialPort
 
 N = 8
@@ -544,17 +545,16 @@ def test_a_servo_that_used_its_peak_torque_too_long_on_end_is_held_to_the_contin
     high, low = (struct.pack("<f", nm).hex().encode() for nm in (SERVOS.max_torque, SERVOS.continuous_torque))
     assert changed == [2] and high in peak[2] and eased[2] == peak[2].replace(high, low)
 
-    chain = Chain.__new__(Chain)
-    chain._servos, chain._strain, chain._eased, chain._read_at = SERVOS, [0.0] * 8, (), None
+    easing = Easing(SERVOS)
     hard, rest = [0.0, 0.0, -3.0] + [0.0] * 5, [0.0] * 8
     held = []
     for k in range(60):  # 0.6 s of strain on servo 2, then rest
-        chain._ease(k * 20_000_000, hard if k < 30 else rest)
-        held.append(chain._eased)
+        easing.read(k * 20_000_000, hard if k < 30 else rest)
+        held.append(easing.servos)
     first = held.index((2,))
     assert first * 0.02 == pytest.approx(SERVOS.peak_s, abs=0.021)
     assert all(h == (2,) for h in held[first:30]) and not any(held[30:])
-    chain._read_at = None
+    easing = Easing(SERVOS)
     for k in range(120):  # as a leg that carries most of every step: 0.1 s above, 0.02 s below
-        chain._ease(k * 20_000_000, rest if k % 6 == 5 else hard)
-        assert chain._eased == ()
+        easing.read(k * 20_000_000, rest if k % 6 == 5 else hard)
+        assert easing.servos == ()
