@@ -25,7 +25,8 @@ LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
     **dict.fromkeys(TOP, "top"),
     **dict.fromkeys(("keyring", "door", "remote"), "bus"),  # the bus's door to other machines
-    **{name: name for name in ("bus", "replay", "log", "node")},
+    **dict.fromkeys(("log", "logformat", "logread"), "log"),
+    **{name: name for name in ("bus", "replay", "node")},
 }
 EVERYTHING = {"core", "bus", "replay", "log", "node", "top", *FOLDERS}
 # layer: the layers it may import, beside itself
