@@ -15,7 +15,15 @@ from tests.fuzz import configs, ends, files, sensors, wires
 from tests.fuzz.engine import BLOCK, Broken, Target, campaign, mutated, numbered, torn
 
 WIRE_COUNT = 40_000
-FILE_COUNT = {"replay columns": 600, "replay header": 1000, "run file": 600, "robot file": 600, "--set": 600, "run.json": 600}
+FILE_COUNT = {
+    "replay columns": 600,
+    "replay header": 1000,
+    "log segment": 400,
+    "run file": 600,
+    "robot file": 600,
+    "--set": 600,
+    "run.json": 600,
+}
 EVERY = (*wires.TARGETS, *sensors.TARGETS, *ends.TARGETS)
 
 
