@@ -67,17 +67,16 @@ class Chain:
         self._waiting: set[int] = set()
         self._twice: set[int] = set()
 
-    def read(self, tick: int) -> Joints:
-        """Ask all servos and collect what comes in time; `t` is when they were asked.
+    def read(self, tick: int, patience_ns: int = 0) -> Joints:
+        """Ask all servos and collect what comes in time; `t` is when they were asked. `patience_ns`: wait so long at least.
 
-        A servo that was not heard keeps its last values (nan and mode -1 before the first), and its `missed`
-        counts the cycles since.
+        A servo that was not heard keeps its last values (nan and mode -1 before the first); its `missed` counts the cycles since.
         """
         self._cycle = (self._cycle + 1) % len(HOSTS)
         self._waiting = set(range(len(self._values)))
         sent = self._clock.now()
         self._port.write(self._commands.queries[self._cycle])
-        self._collect(sent)
+        self._collect(sent, patience_ns)
         self.round_trip_ns = self._clock.now() - sent
         for i in self._waiting:
             self._missed[i] += 1
@@ -134,9 +133,9 @@ class Chain:
         """Torque off for every servo on the bus, whatever its id: what is left where `stop` was not obeyed (row 63)."""
         self._port.write(self._commands.stopping_all)
 
-    def confirmed_off(self) -> bool:
-        """Read back: True only when each servo has just said mode 0."""
-        joints = self.read(-1)
+    def confirmed_off(self, patience_ns: int = 0) -> bool:
+        """Read back: True only when each servo has just said mode 0. `patience_ns`: who has time may wait longer than a cycle."""
+        joints = self.read(-1, patience_ns)
         return not any(joints.missed) and all(mode == Mode.STOPPED for mode in joints.mode)
 
     def clear(self) -> tuple[int, ...]:
@@ -177,7 +176,7 @@ class Chain:
         """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing."""
         self._twice.clear()
         trips, silent = [], set(range(len(self._servos.ids)))
-        for _ in range(5):
+        while len(trips) < 5 or (len(trips) < 25 and (silent or min(trips) > ROUND_TRIP_NS)):
             joints = self.read(-1)
             trips.append(self.round_trip_ns)
             silent -= {i for i, missed in enumerate(joints.missed) if not missed}
@@ -214,10 +213,10 @@ class Chain:
     def _who(self, servo: int) -> str:
         return f"servo {servo} on {self._port.name}"
 
-    def _collect(self, sent: int) -> None:
+    def _collect(self, sent: int, patience_ns: int) -> None:
         """Take lines until nobody is waited for or time is up. An answer grants the rest their share anew."""
         waiting, clock, port = self._waiting, self._clock, self._port
-        deadline = sent + min(CYCLE_NS, ANSWER_NS * len(waiting))
+        deadline = sent + max(patience_ns, min(CYCLE_NS, ANSWER_NS * len(waiting)))
         for _ in range(READS_MAX):
             data = port.read(deadline)
             if not data:
@@ -230,7 +229,7 @@ class Chain:
             if not waiting or now >= deadline:
                 return
             if len(waiting) < before:
-                deadline = min(now + ANSWER_NS * len(waiting), sent + CYCLE_NS)
+                deadline = max(sent + patience_ns, min(now + ANSWER_NS * len(waiting), sent + CYCLE_NS))
 
     def _take(self, line: bytes) -> None:
         """One line from the adapter: a servo's answer, or something to count. Never raises."""

@@ -2,6 +2,7 @@
 
 A frame is 55, a type, eight bytes, and the sum of these ten. A sample is the run acceleration (51), rates
 (52), angles (53) of one burst; nothing is mixed across a lost frame. Source: WitMotion standard protocol.
+Every sample goes through the filter of `attitude.py`, also those that nobody reads.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 from robotrl import config
 from robotrl.clock import Clock
+from robotrl.drivers.attitude import ComplementaryFilter
 from robotrl.drivers.port import DeviceError, Port, PortError, SerialPort
 from robotrl.messages import Imu
 
@@ -157,6 +159,9 @@ class WitImu:
         self._rates: tuple[int, ...] = ()
         self._registers: tuple[int, ...] = ()
         self._raw: tuple[int, ...] = ()
+        self._filter = ComplementaryFilter(1.0 / wiring.rate_hz, wiring.smoothing_s)
+        self._attitude = (0.0, 0.0)  # roll, pitch as filtered, of the sample in `_raw`
+        self._arrived = 0  # when that one did
         self._same = 1
         self._fresh: int | None = None  # when the sample in `_raw` arrived, if no message was made of it yet
         self._newest: Imu | None = None
@@ -240,6 +245,7 @@ class WitImu:
         for frame in self._parser.feed(data):
             if frame is None:
                 self._accel = self._rates = ()
+                self._filter.restart()
             elif frame.kind == ACCEL:
                 self._accel, self._rates = frame.numbers[:3], ()
             elif frame.kind == RATES:
@@ -247,6 +253,8 @@ class WitImu:
             elif frame.kind == ANGLES:
                 if self._accel and self._rates:
                     self._complete(self._accel, self._rates, frame.numbers[:3])
+                else:
+                    self._filter.restart()
                 self._accel = self._rates = ()
             elif frame.kind == REGISTERS:
                 self._registers = frame.numbers
@@ -257,20 +265,28 @@ class WitImu:
             self._row += 1
             if self._row >= self._longest:
                 self._longest, self._longest_at = self._row, self._clock.now()
+            self._filter.restart()
             return
         self._row = 0
         raw = (*accel, *rates, *angles)
         self._same = self._same + 1 if raw == self._raw else 1
         self._raw = raw
-        self._fresh = self._clock.now()
+        now = self._clock.now()
+        if now - self._arrived >= STALE_NS:
+            self._filter.restart()
+        self._arrived = now
+        p, q, r = rates
+        turning = p * RATE_SCALE, q * RATE_SCALE, r * RATE_SCALE
+        self._attitude = self._filter.update(angles[0] * ANGLE_SCALE, angles[1] * ANGLE_SCALE, turning)
+        self._fresh = now
 
     def _sample(self, t: int) -> Imu:
         """The newest sample's numbers in SI units."""
         raw = self._raw
         return Imu(
             t=t,
-            roll=raw[6] * ANGLE_SCALE,
-            pitch=raw[7] * ANGLE_SCALE,
+            roll=self._attitude[0],
+            pitch=self._attitude[1],
             yaw=raw[8] * ANGLE_SCALE,
             rates=tuple([n * RATE_SCALE for n in raw[3:6]]),
             accel=tuple([n * ACCEL_SCALE for n in raw[0:3]]),

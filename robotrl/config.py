@@ -44,6 +44,7 @@ class ImuPort:
     port: str = ""  # path of its serial adapter
     baud: int = within(115200, 4800, 4_000_000)  # carries 4 frames x 11 bytes x 200 Hz
     rate_hz: Literal[50, 100, 200] = 200  # output rate asked for and read back
+    smoothing_s: float = within(0.1, 0, 1)  # roll and pitch: noise is averaged so long, the gyro followed at once; 0: as read
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import zmq
 
 from robotrl.bus import REJECTS, BusError
 from robotrl.clock import Clock
-from robotrl.keyring import Keyring
+from robotrl.keyring import Key, Keyring
 from robotrl.messages import Message, Operator
 from robotrl.roles import refusal
 from robotrl.topics import TOPICS
@@ -139,6 +139,14 @@ class Door:
             self.refused["memory"] += 1
             self._cut()
         return out
+
+    def authorise(self, known: dict[bytes, Key]) -> None:
+        """From now on these may come in, by public key. Who no longer may, or as something else, is cut off, with all others."""
+        gone = {key.name for public, key in self.keys.authorised.items() if known.get(public) != key}
+        self.keys = Keyring(self.keys.server, known)
+        if gone:
+            self.peers = {name: peer for name, peer in self.peers.items() if name not in gone}
+            self._cut()
 
     def _admit(self) -> None:
         """The authenticator (ZAP, rfc.zeromq.org 27): only a key that is authorised, and whose holder is not out."""

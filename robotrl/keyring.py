@@ -67,7 +67,21 @@ def load(directory: Path) -> Keyring:
     known = listed(directory)
     if not known:
         raise KeyringError(f"{directory / 'authorised'}: nobody is authorised, so nothing may listen on a network; {make}")
-    return Keyring(server, {z85.decode(key.public): key for key in known})
+    return Keyring(server, authorised(known))
+
+
+def authorised(known: list[Key]) -> dict[bytes, Key]:
+    """By public key, as the authenticator meets them."""
+    return {z85.decode(key.public): key for key in known}
+
+
+def revoke(directory: Path, name: str) -> None:
+    """Who has this key may no longer come in; a run that listens hears of it within seconds. KeyringError when there is none."""
+    named(name)
+    try:
+        (directory / "authorised" / f"{name}.json").unlink()
+    except FileNotFoundError:
+        raise KeyringError(f"{directory / 'authorised'}: no key {name!r}; see {command('keys list')}") from None
 
 
 def listed(directory: Path) -> list[Key]:
@@ -87,8 +101,7 @@ def new(directory: Path, name: str, role: str) -> Path:
     """A new pair: its public half is authorised, the returned file goes to the other machine. The robot's own pair as needed."""
     if role not in ROLES:
         raise KeyringError(f"no role {role!r}; known: {', '.join(ROLES)}")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name):
-        raise KeyringError(f"{name!r} names a file: lower-case letters, digits and '-' alone")
+    named(name)
     folder = directory / "authorised"
     for path in (directory, folder):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -102,6 +115,12 @@ def new(directory: Path, name: str, role: str) -> Path:
     write(path, Key(name, role, public, secret, server.public))
     write(folder / f"{name}.json", Key(name, role, public))
     return path
+
+
+def named(name: str) -> None:
+    """KeyringError unless it is a file's name that leads nowhere else."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name):
+        raise KeyringError(f"{name!r} names a file: lower-case letters, digits and '-' alone")
 
 
 def pair() -> tuple[str, str]:

@@ -1,9 +1,8 @@
 """`robotrl keys`: who may reach a run from another machine.
 
-    robotrl keys new NAME --role console    makes a key pair: its public half is authorised here, its file goes to that machine
-    robotrl keys list                       who may come in, and as what
-
-Who shall no longer come in: remove KEYS/authorised/NAME.json, and end the run.
+robotrl keys new NAME --role console    makes a key pair: its public half is authorised here, its file goes to that machine
+robotrl keys list                       who may come in, and as what
+robotrl keys revoke NAME                who had that key may no longer; a run that listens cuts him off within seconds
 """
 
 from __future__ import annotations
@@ -24,7 +23,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     new = verbs.add_parser("new", help="a new key pair")
     new.add_argument("name", help="whose key it is, e.g. laptop")
     new.add_argument("--role", required=True, choices=list(ROLES))
-    for verb in (new, verbs.add_parser("list", help="who may come in")):
+    revoke = verbs.add_parser("revoke", help="who may no longer come in")
+    revoke.add_argument("name", help="whose key it was")
+    for verb in (new, revoke, verbs.add_parser("list", help="who may come in")):
         verb.add_argument("--keys", type=Path, metavar="DIR", default=Path(Network().keys), help="folder of the keys")
         verb.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
     return parser.parse_args(argv)
@@ -37,6 +38,10 @@ def main(argv: list[str]) -> int:
         path = keyring.new(directory, args.name, args.role)
         print(f"{path}\ntake this file to the other machine (scp -p), then remove it here; {args.name} is a {args.role}")
         told = {"name": args.name, "role": args.role, "file": str(path), "public": keyring.read(path).public}
+    elif args.verb == "revoke":
+        keyring.revoke(directory, args.name)
+        print(f"{args.name} may no longer come in")
+        told = {"revoked": args.name}
     else:
         keys = keyring.listed(directory)
         for key in keys:

@@ -110,6 +110,7 @@ class Inputs:
     torque_on: bool = False  # as the driver reports it
     port_lost: bool = False
     stop_unconfirmed: bool = False  # three tries to stop were not read back
+    permit_lapsed: bool = False  # this guard comes so late, torque on, that the gate has shut meanwhile
     rescue_gone: bool = False  # who stops the motors should the driver die
     overruns_in_row: int = 0
     missed_in_row: int = 0  # cycles, of the servo that has missed most
@@ -197,6 +198,7 @@ def catalogue(
         Cause("policy_dead", 34, "policy_dead", 0, hold, auto, "the policy died", 0, 0, RUN | HELD),
         Cause("reset_dead", 34, "reset_dead", 0, hold, auto, "the reset script died", 0, 0, RESET | HELD),
         Cause("guard_restart", 35, "", 0, pstop, operator, "the guard was started again: look round"),
+        Cause("guard_late", 35, "permit_lapsed", 0, hold, auto, "the guard came too late: see the load", 0, 0, MOVING, hiccup),
         Cause("rescue_gone", 0, "rescue_gone", 0, Severity.WARN, auto, "no rescue: the servos' watchdog alone would stop them"),
         Cause("driver_silent", 36, "drive_age_s", 0.06, pstop, operator, "the servo driver is silent"),
         Cause("console_silent", 38, "console_age_s", 0.5, stopping, operator, "no console: attach one", 0, 0, POWERED),

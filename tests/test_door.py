@@ -374,3 +374,28 @@ def test_a_stop_pressed_while_the_door_is_shut_is_said_at_the_next_welcome(place
     friend.publisher("operator").send(Operator(command="stop", press=1))
     place.until(lambda: place.got)
     assert place.got[0].message.command == "stop"
+
+
+def test_who_is_no_longer_authorised_is_cut_off_and_the_others_come_back(place):
+    """A key taken away, and a role changed, while their holders are connected."""
+    console, viewer, learner = (place.friend(role) for role in ("console", "viewer", "learner"))
+    sessions = {friend: friend.welcome.session for friend in place.friends}
+    known = keyring.authorised([key for key in place.door.keys.authorised.values() if key.name != "viewer"])
+    changed = {
+        public: (msgspec.structs.replace(key, role="viewer") if key.name == "learner" else key) for public, key in known.items()
+    }
+    place.door.authorise(changed)
+    assert place.door.cut == 1
+    place.until(lambda: console.welcome.session != sessions[console] and learner.welcome.session != sessions[learner])
+    assert learner.welcome.role == "viewer" and viewer.welcome.session == sessions[viewer]
+    place.until(lambda: place.door.refused["key"])
+    viewer.publisher("operator").send(Operator(command="stop", press=1))
+    for _ in range(20):
+        place.turn()
+    assert not [r for r in place.got if r.peer.name == "viewer"] and "viewer" not in place.door.peers
+
+
+def test_nothing_is_cut_where_nobody_went(place):
+    console = place.friend("console")
+    place.door.authorise(dict(place.door.keys.authorised))
+    assert place.door.cut == 0 and place.door.peers["console"].session == console.welcome.session

@@ -124,3 +124,13 @@ def test_a_run_that_asks_for_a_network_without_keys_is_refused_before_anything_s
 def test_only_a_numeric_tcp_address_is_one(listen):
     with pytest.raises(config.ConfigError, match=r"network\.listen must be like"):
         config.load(config.Path(WALK), [f'network.listen="{listen}"'])
+
+
+def test_a_key_is_taken_away_by_its_name_alone(folder, tmp_path, capfd):
+    server = folder / "server.json"
+    for name in ("../server", "nobody", "", "a/b"):
+        assert cli.main(["keys", "revoke", name, "--keys", str(folder)]) == 2 and server.exists()
+    assert "nobody" in capfd.readouterr().err
+    (known,) = keyring.listed(folder)
+    assert cli.main(["keys", "revoke", known.name, "--keys", str(folder)]) == 0
+    assert keyring.listed(folder) == [] and server.exists()

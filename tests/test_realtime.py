@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -36,3 +39,10 @@ def test_memory_that_may_not_be_locked_is_said_where_it_was_asked_for(monkeypatc
     assert {policy for _, policy, _ in asked} == {os.SCHED_FIFO} and {param.sched_priority for *_, param in asked} == {20}
     assert os.getpid() in {thread for thread, *_ in asked}, "all threads, the bus's too"
     assert set(locked) == ({1 | 2} if lock else set())  # MCL_CURRENT | MCL_FUTURE
+
+
+def test_who_is_expendable_says_so_to_the_kernel(tmp_path):
+    code = "from robotrl.realtime import expendable; expendable(); print(open('/proc/self/oom_score_adj').read())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 800 > int(Path("/proc/self/oom_score_adj").read_text())
+    realtime.expendable(tmp_path / "not" / "there")  # nothing is raised

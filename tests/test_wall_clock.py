@@ -45,6 +45,8 @@ def test_it_runs_learns_ends_on_a_signal_and_leaves_nothing(live, listeners):
     assert not listeners(live.process.pid)  # of all its processes, not even at loopback
     live.wait(lambda: (live.directory / "weights" / "policy.safetensors").exists(), 40)
     live.wait(lambda: live.episode.latest().policy_version > 0, 10)
+    dies = {name: int(Path(f"/proc/{live.pid(name)}/oom_score_adj").read_text()) for name in ("learner", "policy", "servos")}
+    assert dies["learner"] > max(dies["policy"], dies["servos"]), "out of memory the learner goes first"
     sockets = {path.name for path in live.sockets.iterdir() if not path.name.endswith(".lock")}
     streams = {tuple(name.split(".")) for name in sockets - {"rescue"}}
     assert streams == {(topic, source) for topic, entry in TOPICS.items() for source in entry.sources} - ABSENT

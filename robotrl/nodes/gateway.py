@@ -25,7 +25,31 @@ PERIOD_NS = 20_000_000  # of what goes out; what comes in is passed on at once
 FRESH_NS = (
     3_000_000_000  # the guard makes a new nonce each second: a console's word with an older one has been under way too long
 )
+LOOK_NS = 1_000_000_000  # how often it looks who may still come in
 SAY_NS = 10_000_000_000  # how often the log tells of what was refused
+
+
+class Authorised:
+    """Who may come in, read again when their files have changed: a key is taken away from a run that goes on."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._stamp = self._look()
+
+    def changed(self) -> list[keyring.Key] | None:
+        """All who may, if that is not as it was. Nobody, when a file among them cannot be believed: that is said by Complaint."""
+        stamp = self._look()
+        if stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        return keyring.listed(self._directory)
+
+    def _look(self) -> list[tuple[str, int, int]]:
+        try:
+            found = [(path.name, path.stat()) for path in (self._directory / "authorised").glob("*.json")]
+        except OSError:  # removed under our eyes: another look will say
+            return []
+        return sorted((name, stat.st_mtime_ns, stat.st_ino) for name, stat in found)
 
 
 class Gateway:
@@ -86,22 +110,37 @@ class Gateway:
 def main(argv: list[str]) -> int:
     own = node.Node(Path(argv[0]), "gateway")
     network = own.run.network
+    folder = Path(network.keys).expanduser()
+    authorised = Authorised(folder)  # looks before they are read: what changes in between is seen
     try:
-        keys = keyring.load(Path(network.keys).expanduser())
+        keys = keyring.load(folder)
         door = Door(network.listen, keys, own.clock, network.motion, network.rate_hz)
     except Complaint as error:
         return own.refuse(error)
     who = ", ".join(f"{key.name} ({key.role})" for key in keys.authorised.values())
     own.say(f"listening at {door.address} for {who}" + (" of this machine alone" if door.loopback else ""))
-    serve(own, Gateway(own.bus, door))
+    serve(own, Gateway(own.bus, door), authorised)
     door.close()
     own.close()
     return 0
 
 
-def serve(own: node.Node, gateway: Gateway) -> None:
+def renew(own: node.Node, door: Door, authorised: Authorised) -> None:
+    """Let in who may now. Files that cannot be believed let nobody in: what the person meant is not known."""
+    try:
+        known = authorised.changed()
+    except Complaint as error:
+        own.say(f"{error}; until then nobody may come in")
+        known = []
+    if known is not None:
+        door.authorise(keyring.authorised(known))
+        who = ", ".join(f"{key.name} ({key.role})" for key in known)
+        print(f"{own.clock.now()} may come in: {who or 'nobody'}", flush=True)
+
+
+def serve(own: node.Node, gateway: Gateway, authorised: Authorised) -> None:
     """Until told to stop. A word of a peer's wakes us; the robot's words go out once a period."""
-    due = say = own.clock.now()
+    due = say = look = own.clock.now()
     said = ""
     while not own.over():
         poller = zmq.Poller()  # anew: a cut has made another socket
@@ -113,6 +152,9 @@ def serve(own: node.Node, gateway: Gateway) -> None:
         if now >= due:
             due = max(due + PERIOD_NS, now)
             gateway.turn_out()
+        if now >= look:
+            look = now + LOOK_NS
+            renew(own, gateway.door, authorised)
         if now >= say and gateway.told() != said:
             say, said = now + SAY_NS, gateway.told()
             print(f"{now} refused: {said}", flush=True)

@@ -20,6 +20,7 @@ from robotrl.nodes.epoch import EpochFile
 from robotrl.nodes.evidence import Evidence
 from robotrl.nodes.vigil import NEVER, Vigil
 from robotrl.safety.causes import Command, Inputs, catalogue
+from robotrl.safety.gate import PERMIT_VALID_NS
 from robotrl.safety.guard import Guard, Outputs
 
 STILL_RAD_S = 0.5  # slower than this no joint counts as moving; reading noise stays below
@@ -58,12 +59,13 @@ class Sentry:
         self._boots: dict[str, int] = {}  # source -> the life of it that spoke last
         self._down: dict[str, int] = {}  # who died, with the life that did: only another one's word brings it back
         self._over = False
+        self._powered = NEVER  # when the last permit was made, if it gave torque
         self._began = NEVER
         self._crash_loop = ""
         self._ended = ""
         self._reset = ""
         self._off_since: int | None = None  # for so long torque is off by us and not by the driver's word
-        self._had_torque = False
+        self._had_torque = False  # since the motors were last read back as off
         self._unheard = NEVER  # when the driver last was silent: one that is back has yet to damp before it can confirm
         self.outputs: Outputs | None = None
         self._refused = ("", NEVER)  # the last refusal and when: the operator must have time to read it
@@ -112,6 +114,7 @@ class Sentry:
         self._commands, self._ended = [], ""
         self._watch_off(out, now)
         self.outputs = out
+        self._powered = now if out.torque else NEVER
         permit = m.Permit(
             source="guard", t=now, state=str(out.state), epoch=out.epoch, holder=out.holder, torque=out.torque,
             speed_scale=out.speed_scale,
@@ -132,7 +135,8 @@ class Sentry:
         while self._errors and now - self._errors[0][0] > LATE_FRAME_S * 1e9:
             self._errors.popleft()
         self._errors.append((now, drive.frame_errors))
-        self._had_torque = self._had_torque or drive.torque_on
+        # What was read back as off has obeyed: who cuts the power after that has not made it doubtful.
+        self._had_torque = drive.torque_on or (self._had_torque and not drive.powered_off_confirmed)
 
     def _take_operator(self, key: m.Operator, now: int) -> None:
         role = key.role if key.source == "gateway" else key.source  # the gateway knows its peers by their keys
@@ -184,6 +188,7 @@ class Sentry:
             torque_on=drive is not None and (drive.gate_open or not speaks),
             port_lost=drive is not None and not drive.present,
             stop_unconfirmed=unconfirmed,
+            permit_lapsed=self._powered != NEVER and now - self._powered > PERMIT_VALID_NS,
             rescue_gone=drive is not None and drive.unrescued,
             overruns_in_row=self._overruns_in_row,
             missed_in_row=max(joints.missed) if joints else 0,

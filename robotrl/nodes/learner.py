@@ -24,6 +24,7 @@ from robotrl.config import Run
 from robotrl.messages import Learner
 from robotrl.node import Node
 from robotrl.nodes.student import Student, demonstrations
+from robotrl.realtime import expendable
 from robotrl.replay import Replay
 
 POLL_NS = 20_000_000
@@ -79,6 +80,7 @@ def wall_clock(directory: Path) -> int:
         os.nice(10)  # the robot's processes come first
     except OSError:
         pass
+    expendable()
     node.run = _prepare(node.run, threads=1)  # the other cores are the robot's
     status = node.bus.publisher("learner")
     try:

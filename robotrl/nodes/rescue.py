@@ -33,6 +33,7 @@ STEP_S = 0.02
 IDLE_MS = 200
 TRIES = 3  # stops that are not read back; then all servos at once are told, and a person (safety facts, row 63)
 INSIST_S = 1.0  # for which it goes on telling them
+PATIENCE_NS = 100_000_000  # then, for each answer: on a machine without a free core they come late, and late is not never
 DIE_S = 1.0  # for a driver that was killed to be gone: then it hangs in the kernel
 CUT_OFF = b"!\n"  # ends what the driver was writing when it died: no number, so the adapter refuses the line
 CUT_POWER = "CUT POWER: the motors did not confirm that they are off"
@@ -73,12 +74,14 @@ def stop_motors(robot: Robot, chain: Chain, clock: Clock, torque_on: bool, tell:
             chain.damp()
             chain.read(-1)  # it takes the adapter's answers off the line
             step()
-        for tries in range(TRIES + int(INSIST_S / STEP_S)):
+        off, tries = clock.now(), 0
+        while tries <= TRIES or clock.now() - off < INSIST_S * 1e9:
             chain.stop() if tries < TRIES else chain.stop_all()
-            if chain.confirmed_off():
+            if chain.confirmed_off(0 if tries < TRIES else PATIENCE_NS):
                 return Outcome(True, passed())
             if tries == TRIES:
                 tell(CUT_POWER)
+            tries += 1
             step()
     except PortError as error:
         return Outcome(False, passed(), str(error))

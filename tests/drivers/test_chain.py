@@ -462,13 +462,40 @@ def test_slow_adapter_is_named():
     bus.transmit = transmit
     (complaint,) = chain.check()
     assert "latency_timer" in complaint and complaint.startswith("wire")
-    reads = iter(range(5))
+    reads = iter(range(25))
 
     def busy() -> bytes:
-        return transmit() if next(reads, 4) < 4 else slow()
+        return transmit() if next(reads, 24) < 24 else slow()
 
     bus.transmit = busy  # a busy machine delays some reads, an adapter all
     assert chain.check() == []
+
+
+class Tardy(MemoryPort):
+    """What the servos answer comes 50 ms after it was asked for."""
+
+    def __init__(self, bus: Bus, clock: LockstepClock) -> None:
+        super().__init__(bus, "wire")
+        self.clock, self.due = clock, 0
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.due = self.clock.now() + 50_000_000
+
+    def read(self, deadline: int, limit: int = 4096) -> bytes:
+        self.clock.sleep_until(min(deadline, self.due))
+        data = super().read(deadline, limit) if self.clock.now() >= self.due else b""
+        if not data:
+            self.clock.sleep_until(deadline)
+        return data
+
+
+@pytest.mark.parametrize(("patience", "mute", "confirmed", "ms"), [(0, 0, False, 12), (100, 0, True, 50), (100, 3, False, 100)])
+def test_who_is_patient_hears_late_answers_and_waits_no_longer_than_that(patience, mute, confirmed, ms):
+    clock, bus = LockstepClock(), Bus()
+    bus.mute = {mute} if mute else set()
+    chain = Chain(Tardy(bus, clock), SERVOS, clock)
+    assert chain.confirmed_off(patience * 1_000_000) is confirmed and clock.now() == ms * 1_000_000
 
 
 def test_on_a_pty_with_one_servo_mute_and_then_unplugged():

@@ -9,7 +9,7 @@ from robotrl.bus import Bus
 from robotrl.clock import LockstepClock
 from robotrl.door import Peer, Received
 from robotrl.messages import Action, Guard, Label, Operator
-from robotrl.nodes.gateway import FRESH_NS, Gateway
+from robotrl.nodes.gateway import FRESH_NS, Authorised, Gateway, renew
 from robotrl.roles import ROLES, refusal
 
 SECOND = 1_000_000_000
@@ -143,3 +143,34 @@ def test_the_keys_file_of_a_peer_names_no_role_to_the_door(tmp_path):
     file.write_text(file.read_text().replace("viewer", "console"))
     (key,) = keyring.load(tmp_path / "keys").authorised.values()
     assert key.role == "viewer" and keyring.read(file).role == "console"
+
+
+class Own:
+    """The node's face, as far as `renew` needs it."""
+
+    def __init__(self):
+        self.clock, self.said = LockstepClock(), []
+
+    def say(self, what):
+        self.said.append(what)
+
+
+def test_keys_are_read_again_when_their_files_have_changed(tmp_path):
+    keyring.new(tmp_path, "screen", "viewer")
+    keyring.new(tmp_path, "laptop", "console")
+    authorised, own, door = Authorised(tmp_path), Own(), FakeDoor()
+    door.known = []
+    door.authorise = lambda known: door.known.append(sorted(key.name for key in known.values()))
+    renew(own, door, authorised)
+    assert door.known == []
+    keyring.revoke(tmp_path, "laptop")
+    for _ in range(2):
+        renew(own, door, authorised)
+    assert door.known == [["screen"]]
+    keyring.new(tmp_path, "tablet", "console")
+    renew(own, door, authorised)
+    assert door.known[-1] == ["screen", "tablet"] and not own.said
+    (tmp_path / "authorised" / "tablet.json").chmod(0o644)
+    (tmp_path / "authorised" / "screen.json").unlink()
+    renew(own, door, authorised)
+    assert door.known[-1] == [] and "tablet.json" in str(own.said) and "nobody may come in" in str(own.said)

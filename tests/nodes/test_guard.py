@@ -160,17 +160,35 @@ def test_a_lost_port_is_pstop_and_a_driver_without_torque_gets_none_back():
     assert world.press("clear") == "READY"
 
 
-def test_one_unread_cycle_after_the_motors_are_off_is_no_lockout_but_half_a_second_is():
+def test_motors_that_do_not_confirm_that_they_are_off_are_lockout_after_half_a_second_but_not_at_once():
     world = World().run()
     world.press("stop")
-    world.press("disable")
-    world.step(60)
     world.drive = {"powered_off_confirmed": False}
-    assert world.step(5) == "RELAX"
+    assert world.press("disable") == "RELAX"
+    world.drive |= {"torque_on": False}
+    assert world.step(45) == "RELAX", "half a second of damping, half a second to read back"
+    assert world.step(10) == "LOCKOUT" and "stop_unconfirmed" in world.shown.causes
+
+
+@pytest.mark.parametrize("state", ["RELAX", "READY"])
+def test_power_that_is_cut_once_the_stop_was_read_back_makes_no_lockout(state):
+    world = World().run()
+    world.press("pause")
+    world.press("stop" if state == "RELAX" else "disable")
+    if state == "RELAX":
+        world.press("disable")
+    assert world.step(10) == state
+    world.drive = {"powered_off_confirmed": False}  # nobody answers any more
+    assert world.step(500) == state
     world.drive = {}
     world.step(5)
-    world.drive = {"powered_off_confirmed": False}
-    assert world.step(27) == "LOCKOUT" and "stop_unconfirmed" in world.shown.causes
+    if state == "RELAX":
+        assert world.press("clear") == "READY"
+    assert world.press("enable") == "HOLD", "torque was on again: from here on it counts anew"
+    world.press("stop")
+    world.drive = {"powered_off_confirmed": False, "torque_on": False}
+    world.press("disable")
+    assert world.step(60) == "LOCKOUT"
 
 
 def test_a_servo_that_answers_and_obeys_no_stop_is_lockout_at_once():
@@ -226,6 +244,25 @@ def test_a_learner_has_time_to_come_up_and_is_then_missed():
     assert "learner_gone" not in world.shown.causes
     world.step(1700)
     assert "learner_gone" in world.shown.causes
+
+
+@pytest.mark.parametrize(("asleep", "state"), [(59_999_999, "RUN"), (60_000_000, "RUN"), (60_000_001, "HOLD")])
+def test_a_guard_later_than_its_permit_was_valid_does_not_go_on_in_run(asleep, state):
+    """The gate had shut by itself; the session goes on by a reset, under another lease."""
+    world = World().run()
+    before = world.permit.epoch
+    world.now += asleep - T
+    assert world.step() == state and ("guard_late" in world.shown.causes) is (state == "HOLD")
+    if state == "HOLD":
+        assert world.step(60) == "RESET" and world.permit.epoch > before
+
+
+def test_with_torque_off_a_late_guard_is_late_for_nothing():
+    world = World()
+    assert world.step(3) == "READY"
+    world.now += 500_000_000
+    world.step()
+    assert "guard_late" not in world.shown.causes
 
 
 def test_a_restarted_guard_that_heard_the_others_is_in_pstop_without_torque():

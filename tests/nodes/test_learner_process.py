@@ -58,6 +58,7 @@ def in_this_process(monkeypatch):
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.setattr(Node, "orphaned", lambda self: False)
     monkeypatch.setattr(os, "nice", lambda by: 0)
+    monkeypatch.setattr(learner, "expendable", lambda: None)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -117,6 +117,16 @@ def absent(what: str) -> Act:
     return lambda s: setattr(s, what, False)
 
 
+def dozing(s: Scene) -> None:
+    """The guard says nothing for 100 ms, and goes on: the gate has shut, and must not open again as if nothing had been."""
+    s.guard_lives, until = False, s.now + 100_000_000
+
+    def wake() -> None:
+        s.guard_lives = s.now >= until
+
+    s.each = wake
+
+
 def overrun(s: Scene) -> None:
     s.rig.servos.overruns += 1
 

@@ -67,6 +67,7 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "console_dead": ({"console_dead": True}, "STOPPING", ON),
     "manager_gone": ({"manager_gone": True}, "PSTOP", ALL),
     "run_over": ({"run_over": True}, "RELAX", ALL),
+    "guard_late": ({"permit_lapsed": True}, "HOLD", "RUN RESET"),
     "overrun": ({"overruns_in_row": 3}, "HOLD", "RUN RESET"),
     "crash_loop": ({"crash_loop": True}, "PSTOP", ALL),
     "nan_action": ({"nan_action": True}, "STOPPING", "RUN RESET"),
@@ -77,9 +78,9 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "stop_unconfirmed": ({"stop_unconfirmed": True}, "LOCKOUT", ALL),
 }
 OWN = {"guard_restart", "session_over", "pstop_long", "reset_failed"}  # each has its own test below
-BY_BUDGET = {"tilt", "episode_fall", "stalled", "action_stale", "overrun", "tracker_jump"}
+BY_BUDGET = {"tilt", "episode_fall", "stalled", "action_stale", "overrun", "guard_late", "tracker_jump"}
 AUTO = {"frame_errors", "tracker_gone", "action_stale", "reset_silent", "policy_dead", "reset_dead", "overrun"}
-AUTO |= {"attitude", "tracker_frozen", "tracker_jump", "clamped"}
+AUTO |= {"guard_late", "attitude", "tracker_frozen", "tracker_jump", "clamped"}
 AUTO |= {"tracker_dead", "operator_absent", "temp_warning", "learner_gone", "rescue_gone"}
 ORDER = ["NONE", "WARN", "HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"]
 

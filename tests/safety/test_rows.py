@@ -49,6 +49,7 @@ ROWS: dict[str, tuple[int, str, tuple[object, object], str, str]] = {
     "policy_dead": (34, "policy_dead", FLAG, "HOLD", "AUTO"),
     "reset_dead": (34, "reset_dead", FLAG, "HOLD", "AUTO"),
     "guard_restart": (35, "", (), "PSTOP", "OPERATOR"),
+    "guard_late": (35, "permit_lapsed", FLAG, "HOLD", "AUTO"),
     "rescue_gone": (0, "rescue_gone", FLAG, "WARN", "AUTO"),
     "driver_silent": (36, "drive_age_s", (0.06, 0.060001), "PSTOP", "OPERATOR"),
     "console_silent": (38, "console_age_s", (0.5, 0.50001), "STOPPING", "OPERATOR"),
@@ -76,7 +77,7 @@ STATES = {
     **dict.fromkeys(("tilt", "episode_fall", "stalled"), "RUN"),
     **dict.fromkeys(("tracker_dead", "policy_dead"), "HOLD RUN"),
     **dict.fromkeys(("reset_silent", "reset_failed"), "RESET"),
-    **dict.fromkeys(("overrun", "nan_action", "operator_absent"), "RUN RESET"),
+    **dict.fromkeys(("guard_late", "overrun", "nan_action", "operator_absent"), "RUN RESET"),
     "reset_dead": "HOLD RESET",
     "runaway": "HOLD RUN RESET",
 }
@@ -84,7 +85,8 @@ DEBOUNCE_S = {"frame_errors": 1.0, "attitude": 0.3, "tilt": 0.1}
 GRACE_S = {"stalled": 2.0, "servo_timeout": 0.2, "action_stale": 0.5, "reset_silent": 1.0, "clamped": 1.0}
 COOLDOWN_S = {"temp_high": 30.0, "temp_over": 60.0}
 FALL, HICCUP = ("fall", 5), ("hiccup", 10)
-BUDGET = {"tilt": FALL, "episode_fall": FALL, "stalled": FALL, "tracker_jump": HICCUP, "action_stale": HICCUP, "overrun": HICCUP}
+BUDGET = dict.fromkeys(("tilt", "episode_fall", "stalled"), FALL)
+BUDGET |= dict.fromkeys(("tracker_jump", "action_stale", "guard_late", "overrun"), HICCUP)
 SHOWN = [id for id, row in ROWS.items() if row[1]]
 # All is well, so that each test shows its one cause only.
 WELL = Inputs(
@@ -158,7 +160,10 @@ def test_arguments_move_their_rows_alone():
         ),
         "tilt": ({"tilt_rad": 0.7, "tilt_s": 0.25}, {"tilt": (0.7, 0.25, 5)}),
         "falls": ({"falls": 40}, {"tilt": (0.52, 0.1, 40), "episode_fall": (0, 0, 40), "stalled": (2.0, 0, 40)}),
-        "hiccups": ({"hiccups": 3}, {"tracker_jump": (0, 0, 3), "action_stale": (0.095, 0, 3), "overrun": (2, 0, 3)}),
+        "hiccups": (
+            {"hiccups": 3},
+            {"tracker_jump": (0, 0, 3), "action_stale": (0.095, 0, 3), "guard_late": (0, 0, 3), "overrun": (2, 0, 3)},
+        ),
     }
     for options, rows in moved.values():
         assert table(**options) == plain | rows
