@@ -16,6 +16,7 @@ from robotrl import config
 from robotrl.clock import Clock
 from robotrl.drivers.attitude import ComplementaryFilter
 from robotrl.drivers.port import DeviceError, Port, PortError, SerialPort
+from robotrl.drivers.tape import Tape
 from robotrl.messages import Imu
 
 FRAME = 11  # bytes
@@ -95,29 +96,30 @@ class Parser:
         return found
 
 
-def connect(wiring: config.ImuPort, clock: Clock, say: Callable[[str], None]) -> tuple[Port, WitImu]:
+def connect(wiring: config.ImuPort, clock: Clock, say: Callable[[str], None], tape: Tape | None = None) -> tuple[Port, WitImu]:
     """The sensor on its port, configured; one as new, that talks at another baud rate, is set to ours, which is said.
 
-    PortError when the port cannot be opened, DeviceError when the sensor does not do as it is told. The port is closed then.
+    `tape`: what passes between the two is on it. PortError when the port cannot be opened, DeviceError when the sensor does not
+    do as it is told. The port is closed then.
     """
     try:
-        return _configured(wiring, clock)
+        return _configured(wiring, clock, tape)
     except Silent:
         if wiring.baud == FACTORY_BAUD or not _set_baud(wiring, clock):
             raise
     found = f"{wiring.port}: the imu talked at {FACTORY_BAUD} baud, as new, and was set to {wiring.baud}"
     try:
-        made = _configured(wiring, clock)
+        made = _configured(wiring, clock, tape)
     except Silent:
         raise DeviceError(f"{found}; power-cycle it and start again") from None
     say(found)
     return made
 
 
-def _configured(wiring: config.ImuPort, clock: Clock) -> tuple[Port, WitImu]:
+def _configured(wiring: config.ImuPort, clock: Clock, tape: Tape | None) -> tuple[Port, WitImu]:
     port = SerialPort(wiring.port, wiring.baud, clock)
     try:
-        sensor = WitImu(port, wiring, clock)
+        sensor = WitImu(port, wiring, clock) if tape is None else WitImu(tape.around(port), wiring, tape.clock)
         sensor.configure()
     except PortError:
         port.close()

@@ -100,7 +100,7 @@ class Subscriber:
     has been before. A source with `REJECTS` of them is dropped.
     """
 
-    def __init__(self, context: zmq.Context, directory: Path, topic: str, clock: Clock) -> None:
+    def __init__(self, context: zmq.Context, directory: Path, topic: str, clock: Clock, whole: bool = False) -> None:
         self.topic, self.clock = topic, clock
         entry = TOPICS[topic]
         self._decode = msgspec.msgpack.Decoder(entry.type).decode
@@ -111,7 +111,7 @@ class Subscriber:
             socket.setsockopt(zmq.RCVHWM, QUEUE)
             socket.setsockopt(zmq.MAXMSGSIZE, entry.limit)
             socket.setsockopt(zmq.RECONNECT_IVL, 20)
-            if entry.latest:
+            if entry.latest and not whole:
                 socket.setsockopt(zmq.CONFLATE, 1)
             socket.setsockopt(zmq.SUBSCRIBE, b"")
             socket.connect(f"ipc://{directory / f'{topic}.{source}'}")
@@ -272,9 +272,10 @@ class Bus:
         self._ends.append(publisher)
         return publisher
 
-    def subscriber(self, topic: str) -> Subscriber:
+    def subscriber(self, topic: str, whole: bool = False) -> Subscriber:
+        """A reader of `topic`; `whole`: every message of it, where others keep only the newest."""
         _known(topic)
-        subscriber = Subscriber(self._context, self.directory, topic, self.clock)
+        subscriber = Subscriber(self._context, self.directory, topic, self.clock, whole)
         self._ends.append(subscriber)
         return subscriber
 

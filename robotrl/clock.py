@@ -1,6 +1,6 @@
 """Two clocks with one face: the machine's monotonic clock, and the lockstep clock that moves only when it is told to.
 
-Nothing in the project reads the time of day except to name a run directory.
+Nothing in the project reads the time of day except to name a run directory, and to say in a session's file when its clock began.
 """
 
 from __future__ import annotations

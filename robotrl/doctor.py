@@ -45,6 +45,7 @@ PACKAGES = (
     ("pybullet", "pybullet", "the twin: rehearse, eval, --sim"),
     ("cv2", "opencv-python", "the rehearsal's video"),
     ("matplotlib", "matplotlib", "the plots"),
+    ("mcap", "mcap", "the sessions"),
     ("pyrealsense2", "pyrealsense2", "RealSense cameras"),
 )
 # libusb comes in a wheel where the system has none; pyrealsense2 finds it when it is loaded first.

@@ -170,7 +170,7 @@ def recover(directory: Path, said: list[str]) -> Whole:
             if found is not None:
                 said += _mend(segment, found)
             state = known or (found.state if found is not None else state)
-        sync(directory)
+        sync(directory)  # before anything else gets a name in it
     except OSError as error:
         raise LogError(f"{error.filename or directory}: {error.strerror}; see the disk and whose the files are") from None
     return Whole(state, segments[0].header.log if segments else os.urandom(16), highest + 1)
@@ -190,7 +190,6 @@ def _mend(segment: Segment, found: Examined) -> list[str]:
         write_synced(torn, rest)
         lines.append(f"{path}: {len(rest)} bytes after record {found.state.sequence} were torn off, and are kept as {torn.name}")
     os.rename(aside, path)
-    sync(path.parent)
     return lines
 
 

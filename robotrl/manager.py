@@ -26,6 +26,9 @@ from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinPro
 from robotrl.replaycheck import counted, told
 from robotrl.watch import Watch
 
+# What becomes of a period that began too late to be kept: `Node.every`, and the rows `overrun` and `driver_silent` of the causes.
+OVERRUN = "skipped, the servos hold; three in a row in motion: HOLD; a driver silent for 60 ms: PSTOP"
+
 
 def with_ports(run: config.Run, ports: dict[str, str]) -> config.Run:
     """The run with the twin's ports in the place of the robot's, and its budget of falls: all that differs between the two."""
@@ -172,9 +175,10 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
         shutil.rmtree(directory)
         return code
     counts = counted(directory) if (directory / "replay" / "header.json").is_file() else {}
-    report(directory, counts)
+    missed = overruns(directory)
+    report(directory, counts, missed)
     if as_json:
-        print(json.dumps({"run_dir": str(directory), "exit_code": code, **counts}))
+        print(json.dumps({"run_dir": str(directory), "exit_code": code, **counts, "overruns": missed[0] if missed else None}))
     return code
 
 
@@ -201,8 +205,21 @@ class Ending:
         self.asked = True
 
 
-def report(directory: Path, counts: dict[str, int]) -> None:
-    """What the run left behind, in three lines."""
+def overruns(directory: Path) -> tuple[int, int] | None:
+    """How many periods the servo loop missed in all the run's lives, and how many it kept; None where no driver has said."""
+    import numpy as np
+
+    try:
+        with np.load(directory / "timing.npz", allow_pickle=False) as kept:
+            return int(kept["overruns"]), len(kept["late_us"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def report(directory: Path, counts: dict[str, int], missed: tuple[int, int] | None) -> None:
+    """What the run left behind, in a few lines."""
+    if missed is not None:
+        print(f"timing  {missed[0]} overruns, {missed[1]} periods kept; an overrun is {OVERRUN}")
     print(told(counts) if counts else "replay  none: the run ended before the policy had begun one")
     print(f"run     {directory}\nlook    {command(f'plot {directory}')}")
 

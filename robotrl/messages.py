@@ -210,3 +210,50 @@ class Label(Message, frozen=True, kw_only=True, gc=False):
     press: int
     value: float
     tick: int
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """One call of a driver: what for ("cycle", "lapse", "read", ...), its first event, and what of the bus it was given."""
+
+    kind: str
+    event: int
+    heard: tuple[tuple[str, int, int], ...] = ()  # (source, boot, seq) of each message
+
+
+class Exchange(Message, frozen=True, kw_only=True, gc=False):
+    """All that passed between a device and its driver, in order: what the driver needs to do the same again.
+
+    Each event is a letter of `kinds`: c the clock was asked, r bytes were read (none: there were none yet), w bytes were written,
+    e the port was lost. `at`: ns after `t`. `data`: the bytes of each r and w, the complaint of each e.
+    """
+
+    first: int  # number of the first message that these calls published
+    calls: tuple[Call, ...]
+    kinds: str
+    at: tuple[int, ...]
+    data: tuple[bytes, ...]
+    missing: int = 0  # events that were too many
+
+
+class Thought(Message, frozen=True, kw_only=True, gc=False):
+    """What the policy did with one servo cycle, and with what: how old each sensor was, and all that is needed to do it again.
+
+    Times are capture times, monotonic, ns; `t` is when the answer had been sent. Kept beside the transition of the same `tick`.
+    """
+
+    tick: int
+    joints_t: int
+    applied_t: int  # when the command that is now in force was sent to the wire
+    imu_t: int
+    pose_t: int  # of the newest pose, -1: none yet
+    imu: tuple[int, int]  # (boot, seq)
+    pose: tuple[int, int]
+    permit: tuple[int, int]
+    episode: int
+    step: int
+    steps: int  # transitions begun before this cycle, ever
+    acted: bool = False
+    policy_version: int = -1
+    weights_t: int = -1  # when the learner wrote them
+    noise: Vector = ()  # of exploration, as it was drawn, (a,)
+    observation: bytes = b""  # what was acted on, (n,) little-endian float32

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +39,17 @@ class Lateness:
 
     late_us: array[float] = field(default_factory=lambda: array("d"))
     overruns: int = 0
+
+    def save(self, path: Path, cycles_us: Sequence[float]) -> None:
+        """Into an .npz, behind what the run's lives before this one have left there."""
+        import numpy as np
+
+        late, cycles, overruns = np.asarray(self.late_us), np.asarray(cycles_us), self.overruns
+        if path.is_file():
+            with np.load(path, allow_pickle=False) as before:
+                late, cycles = np.concatenate((before["late_us"], late)), np.concatenate((before["cycle_us"], cycles))
+                overruns += int(before["overruns"]) if "overruns" in before else 0
+        np.savez(path, late_us=late, cycle_us=cycles, overruns=overruns)
 
 
 class Node:

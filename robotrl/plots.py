@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl.rundir import RunError
+from robotrl.session import SessionError
 
 Array = NDArray[np.float64]
 Record = dict[str, Any]
@@ -277,8 +278,9 @@ def draw_timing(axis: Any, data: Data) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """`robotrl plot RUN_DIR [--json]`: prints the picture's path; one line and exit code 2 if it cannot."""
-    usage = "usage: robotrl plot RUN_DIR [--json]   (draws RUN_DIR/plot.png)"
+    """`robotrl plot RUN_DIR|SESSION.mcap [--json]`: prints the pictures' paths; one line and exit code 2 if it cannot."""
+    usage = "usage: robotrl plot RUN_DIR [--json]        (draws RUN_DIR/plot.png; of its sessions RUN_DIR/sessions/timing.png)"
+    usage += "\n       robotrl plot SESSION.mcap [--json]   (draws SESSION.png beside it)"
     if any(word in ("-h", "--help") for word in argv):
         print(usage)
         return 0
@@ -287,9 +289,25 @@ def main(argv: list[str]) -> int:
         print(usage, file=sys.stderr)
         return 2
     try:
-        picture = str(plot_run(Path(words[0])))
-        print(json.dumps({"picture": picture}) if "--json" in argv else picture)
-    except RunError as error:
+        told = drawn(Path(words[0]))
+    except (RunError, SessionError) as error:
         print(f"robotrl plot: {error}", file=sys.stderr)
         return 2
+    pictures = [told[key] for key in ("picture", "timing") if key in told]
+    print(json.dumps(told) if "--json" in argv else "\n".join(pictures))
     return 0
+
+
+def drawn(path: Path) -> dict[str, Any]:
+    """All pictures of a run, or that of one session: their paths, and how well time was kept."""
+    told: dict[str, Any] = {}
+    sessions = [path] if path.suffix == ".mcap" else sorted((path / "sessions").glob("*.mcap"))
+    if path not in sessions:
+        told["picture"] = str(plot_run(path))
+    if sessions:
+        from robotrl import timing
+
+        picture = path.with_suffix(".png") if path in sessions else path / "sessions" / "timing.png"
+        told["kept"] = timing.draw(sessions, picture, f"{path.resolve().name}: how it kept time").row()
+        told["timing"] = str(picture)
+    return told

@@ -32,6 +32,7 @@ class Spec:
 
 # In the order of starting. Each is started again when it dies; none of them moves the robot before the operator has cleared it.
 NODES = (
+    Spec("recorder", "robotrl.nodes.recorder"),  # first, so that it hears the others begin
     Spec("guard", "robotrl.nodes.guard"),
     Spec("rescue", "robotrl.nodes.rescue"),
     Spec("servos", "robotrl.nodes.servos"),
@@ -45,7 +46,8 @@ OPERATOR = Spec("operator", "robotrl.sim.operator")
 GATEWAY = Spec("gateway", "robotrl.nodes.gateway")  # only where the run says network.listen
 # NumPy's threads wait by spinning, which a matrix of 256 x 256 is not worth; torch has its own setting, agent.threads.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
-LAST = ("servos", "rescue", "guard")  # end after all others, in this order: while anything runs, somebody watches
+# End after all others, in this order: while anything runs, somebody watches, and it is on record how it ended.
+LAST = ("servos", "rescue", "guard", "recorder")
 
 
 class GaveUp(Exception):

@@ -1,7 +1,8 @@
 """The one table of streams. Nothing is published that is not in it; `tests/test_topics.py` holds the nodes to it.
 
 `rate_hz` is the rate a reader may expect (0: when it happens). A *latest* topic keeps only the newest message (state); a *queue*
-delivers every one in order (events, and what is learned from). `limit` is the most bytes a message of it may have: a reader drops
+delivers every one in order (events, and what is learned from). The recorder writes every message of what is `recorded`, of a
+latest topic too (`bus.Bus.subscriber`, whole). `limit` is the most bytes a message of it may have: a reader drops
 who sends more. `gateway` speaks for peers on other machines, as far as `robotrl/roles.py` lets them.
 """
 
@@ -23,24 +24,27 @@ class Topic:
 
 
 COMMAND, LABEL = 512, 1024  # bytes; same source
+TAPE = 1 << 17  # bytes: what `drivers/tape.py` may collect, packed
 
 TOPICS: dict[str, Topic] = {
     #               type        published by            rate   latest  recorded
     "joints": Topic(m.Joints, ("servos",), 50, False, True),
     "applied": Topic(m.Applied, ("servos",), 50, False, True),
-    "drive": Topic(m.Drive, ("servos",), 50, True, False),
-    "imu": Topic(m.Imu, ("imu",), 200, True, False),
+    "drive": Topic(m.Drive, ("servos",), 50, True, True),
+    "imu": Topic(m.Imu, ("imu",), 200, True, True),
     "pose": Topic(m.Pose, ("tracker",), 60, False, True),
-    "action": Topic(m.Action, ("policy", "reset", "gateway"), 50, True, False),
-    "permit": Topic(m.Permit, ("guard",), 50, True, False),
-    "guard": Topic(m.Guard, ("guard",), 50, True, False),
+    "action": Topic(m.Action, ("policy", "reset", "gateway"), 50, True, True),
+    "permit": Topic(m.Permit, ("guard",), 50, True, True),
+    "guard": Topic(m.Guard, ("guard",), 50, True, True),
     "cause": Topic(m.Guard, ("guard",), 0, False, True),
     "operator": Topic(m.Operator, ("console", "gateway"), 10, False, True, COMMAND),
     "label": Topic(m.Label, ("console", "gateway"), 0, False, True, LABEL),
     "episode": Topic(m.Episode, ("policy",), 50, True, False),
     "episode_end": Topic(m.Episode, ("policy",), 0, False, True),
-    "learner": Topic(m.Learner, ("learner",), 5, True, False),
-    "reset": Topic(m.Reset, ("reset",), 50, True, False),
+    "learner": Topic(m.Learner, ("learner",), 5, True, True),
+    "reset": Topic(m.Reset, ("reset",), 50, True, True),
     "process": Topic(m.Process, ("manager",), 0, False, True),
-    "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker"), 10, True, False),
+    "wire": Topic(m.Exchange, ("servos", "imu", "tracker"), 50, False, True, TAPE),
+    "thought": Topic(m.Thought, ("policy",), 50, False, True),
+    "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker"), 10, True, True),
 }

@@ -19,13 +19,13 @@ CORE = (
 )  # fmt: skip
 TOP = (
     "manager", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches",
-    "keytool", "installed", "notify",
+    "keytool", "installed", "notify", "play", "timing",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
     **dict.fromkeys(TOP, "top"),
     **dict.fromkeys(("keyring", "door", "remote"), "bus"),  # the bus's door to other machines
-    **dict.fromkeys(("log", "logformat", "logread"), "log"),
+    **dict.fromkeys(("log", "logformat", "logread", "session"), "log"),
     **{name: name for name in ("bus", "replay", "node")},
 }
 EVERYTHING = {"core", "bus", "replay", "log", "node", "top", *FOLDERS}
@@ -56,6 +56,7 @@ ONLY_IN = {
     "pybullet": ("robotrl.sim",),
     "pybullet_data": ("robotrl.sim",),
     "pyrealsense2": ("robotrl.drivers.realsense",),
+    "mcap": ("robotrl.session",),
 }
 STDLIB_ONLY = ("robotrl.safety",)
 # Thinking that a rehearsal drives without processes: neither bus nor node, not even late.

@@ -183,7 +183,8 @@ def survives(work: Path, state: dict[str, bytes], promised: int) -> None:
     work.mkdir()
     for name, data in state.items():
         (work / name).write_bytes(data)
-    durable = recover(work, []).state.sequence
+    durable = recover(work, said := []).state.sequence
+    assert not any("torn" not in line for line in said), said
     seen = logwitness.records(work)
     assert [r.number for r in seen] == list(range(1, len(seen) + 1)) and len(seen) == durable >= promised, (durable, promised)
     assert all(r.payload == payload(r.number) for r in seen)

@@ -252,4 +252,4 @@ def test_deaths_long_past_are_forgotten(manager, monkeypatch):
 
 def test_the_rescue_is_there_before_the_driver_and_after_it():
     names = [node.name for node in processes.NODES]
-    assert names.index("rescue") < names.index("servos") and processes.LAST == ("servos", "rescue", "guard")
+    assert names.index("rescue") < names.index("servos") and processes.LAST == ("servos", "rescue", "guard", "recorder")

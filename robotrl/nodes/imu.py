@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from robotrl.drivers.imu import WitImu, connect
+from robotrl.drivers.tape import Tape
 from robotrl.messages import Imu
 from robotrl.node import Node
 from robotrl.nodes.wire import sense
@@ -18,9 +19,8 @@ def read(imu: WitImu) -> list[Imu]:
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "imu")
-    return sense(
-        node, lambda: connect(node.run.robot.imu, node.clock, node.say), "imu", int(1e9 / node.run.robot.imu.rate_hz), read
-    )
+    tape, wiring = Tape(node.clock), node.run.robot.imu
+    return sense(node, lambda: connect(wiring, node.clock, node.say, tape), "imu", int(1e9 / wiring.rate_hz), read, tape)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ class Pilot:
         self._tick = -1
         self._input = np.zeros(self.history.size, np.float32)
         self.seen = deque([self._input], SEEN)  # what was acted on last; each its own array
+        self.drawn: np.ndarray = np.zeros(0, np.float32)  # of noise, for the last action; empty: it was acted without
         self._actions = np.zeros((3, ACTIONS), np.float32)
         self._seq = 0
 
@@ -187,10 +188,12 @@ class Pilot:
         self.seen.append(self._input)
         # Uniform actions first; after a restart with weights at hand there is no going back to them.
         explored = self.steps >= self.run.agent.random_steps and self.actor is not None
-        if self.actor is None or not (explored or self.deterministic):
-            a = uniform(self.noise.draw())
+        known = self.actor is not None and (explored or self.deterministic)
+        self.drawn = self.noise.draw() if not (known and self.deterministic) else self.drawn[:0]
+        if self.actor is None or not known:
+            a = uniform(self.drawn)
         else:
-            a = self.actor.act(self._input, None if self.deterministic else self.noise.draw())
+            a = self.actor.act(self._input, self.drawn if len(self.drawn) else None)
         self._seq += 1
         step = self.tally.steps if self.tally else 0
         return Action(

@@ -22,7 +22,7 @@ from robotrl import rundir
 from robotrl.agents.actor import UNREADABLE, Actor, WeightsError
 from robotrl.bus import Subscriber
 from robotrl.config import Run
-from robotrl.messages import Episode, Joints
+from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Thought
 from robotrl.node import Node
 from robotrl.nodes.pilot import Pilot
 from robotrl.observe import History
@@ -175,7 +175,7 @@ def serve(node: Node) -> None:
     pilot = resumed(node.run, replay)
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)
     streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit")}
-    actions, episodes, ends = (node.bus.publisher(t) for t in ("action", "episode", "episode_end"))
+    actions, episodes, ends, thoughts = (node.bus.publisher(t) for t in ("action", "episode", "episode_end", "thought"))
     metrics = rundir.Metrics(node.directory)
     node.hurry(9)  # without locked memory: the replay's files are mapped into it, whole
     readings: dict[int, Joints] = {}
@@ -192,9 +192,11 @@ def serve(node: Node) -> None:
                 joints, imu = readings.pop(applied.tick, None), streams["imu"].latest()
                 if joints is None or imu is None:
                     continue
-                action = pilot.cycle(joints, applied, imu, streams["permit"].latest())
+                permit, before = streams["permit"].latest(), pilot.steps
+                action = pilot.cycle(joints, applied, imu, permit)
                 if action is not None and applied is arrived[-1]:
                     actions.send(action)
+                thoughts.send(thought(pilot, joints, applied, imu, streams["pose"].latest(), permit, before, action))
                 if pilot.just_ended:
                     ends.send(ended_report(pilot, node.clock.now()))
             if (found := weights.poll(pilot.seen)) is not None:
@@ -224,6 +226,25 @@ def open_replay(directory: Path, run: Run) -> Replay:
         return Replay.open(path, write=True)
     history = History(SENSORS, ACTIONS, run.task.history)
     return Replay.create(path, history.size, ACTIONS, run.agent.capacity)
+
+
+def thought(
+    pilot: Pilot, joints: Joints, applied: Applied, imu: Imu, pose: Pose | None, permit: Permit | None, steps: int,
+    action: Action | None,
+) -> Thought:  # fmt: skip
+    """What was done with a cycle, and with what. `steps`: transitions begun before it."""
+    note = Thought(
+        tick=joints.tick, joints_t=joints.t, applied_t=applied.t, imu_t=imu.t, pose_t=pose.t if pose else -1,
+        imu=(imu.boot, imu.seq), pose=(pose.boot, pose.seq) if pose else (0, -1),
+        permit=(permit.boot, permit.seq) if permit else (0, -1), episode=pilot.episode,
+        step=pilot.tally.steps if pilot.tally else 0, steps=steps, policy_version=pilot.version,
+        weights_t=pilot.version_t if pilot.version >= 0 else -1,
+    )  # fmt: skip
+    if action is None:
+        return note
+    return msgspec.structs.replace(
+        note, acted=True, noise=tuple(pilot.drawn.tolist()), observation=pilot.seen[-1].astype("<f4", copy=False).tobytes()
+    )
 
 
 def ended_report(pilot: Pilot, now: int) -> Episode:

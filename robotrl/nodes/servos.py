@@ -7,15 +7,16 @@ on the bus, and the servos' own watchdog acts. Imports no torch.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from robotrl.clock import Clock
 from robotrl.config import Robot
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.port import DeviceError, PortError, SerialPort
+from robotrl.drivers.tape import Tape
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
 from robotrl.node import Node
 from robotrl.nodes.tether import Tether
@@ -174,6 +175,16 @@ def ill(joints: Joints) -> bool:
     return any(joints.fault) or any(mode in LATCHED_MODES for mode in joints.mode) or max(joints.missed) >= UNREAD_MAX
 
 
+def prepare(chain: Chain, tick: int, say: Callable[[str], None]) -> None:
+    """Stop every servo, configure it, check it. PortError: one is not as it must be; nothing has moved."""
+    if WATCHDOG_MODE in chain.read(tick).mode:
+        say("the servos' own watchdog had stopped them")
+    chain.stop()
+    chain.configure()
+    if complaints := chain.check():
+        raise DeviceError(complaints[0] + (f" (and {len(complaints) - 1} more)" if complaints[1:] else ""))
+
+
 class Driver:
     """The servo loop on the bus and on its port. Without the port it goes on saying so: silence would tell the guard less."""
 
@@ -183,6 +194,8 @@ class Driver:
         self.period_s = 1.0 / node.run.task.rate_hz
         self.permits, self.actions = node.bus.subscriber("permit"), node.bus.subscriber("action")
         self.joints, self.applied, self.drive = (node.bus.publisher(topic) for topic in ("joints", "applied", "drive"))
+        self.exchanges = node.bus.publisher("wire")
+        self.tape = Tape(node.clock)
         self.off = False
         self.tick = -1
         self.cycles_us: list[float] = []
@@ -192,15 +205,11 @@ class Driver:
         """Open the port, stop every servo, configure it, check it. PortError, ValueError: nothing has moved, nothing will."""
         robot = self.node.run.robot
         port = SerialPort(robot.servos.port, USB_BAUD, self.node.clock)
+        self.tape.call("connect")
         try:
-            chain = Chain(port, robot.servos, self.node.clock)
-            if WATCHDOG_MODE in chain.read(self.tick).mode:
-                self.node.say("the servos' own watchdog had stopped them")
-            chain.stop()
-            chain.configure()
-            if complaints := chain.check():
-                raise DeviceError(complaints[0] + (f" (and {len(complaints) - 1} more)" if complaints[1:] else ""))
-            loop = ServoLoop(robot, chain, self.node.clock, self.period_s)
+            chain = Chain(self.tape.around(port), robot.servos, self.tape.clock)
+            prepare(chain, self.tick, self.node.say)
+            loop = ServoLoop(robot, chain, self.tape.clock, self.period_s)
         except (PortError, ValueError):
             port.close()
             raise
@@ -230,6 +239,7 @@ class Driver:
             return self._without()
         late = self.node.lateness
         loop.late_us, loop.overruns, loop.unrescued = late.late_us[-1], late.overruns, self._unrescued()
+        self.tape.call("cycle", permit, action)
         try:
             joints, applied, drive = loop.cycle(permit, action)
         except PortError as error:
@@ -240,6 +250,7 @@ class Driver:
         self.joints.send(joints)
         self.applied.send(applied)
         self.drive.send(drive)
+        self.exchanges.send(self.tape.take(self.joints.seq))
 
     def watch(self) -> None:
         """Until the next period: should the permit run out before it begins, be awake then, and shut the gate."""
@@ -247,8 +258,10 @@ class Driver:
         if loop is None or loop.lapses_at is None or loop.lapses_at >= self.node.due:
             return
         self.node.clock.sleep_until(loop.lapses_at)
+        permit = self.permits.latest()
+        self.tape.call("lapse", permit)
         try:
-            drive = loop.lapse(self.permits.latest())
+            drive = loop.lapse(permit)
         except PortError as error:
             return self._lost(error)
         if drive is not None:
@@ -290,11 +303,7 @@ def main(argv: list[str]) -> int:
     try:
         driver.serve()
     finally:
-        late, cycles = np.asarray(node.lateness.late_us), np.asarray(driver.cycles_us)
-        if (kept := node.directory / "timing.npz").is_file():  # of the run's lives before this one
-            with np.load(kept) as before:
-                late, cycles = np.concatenate((before["late_us"], late)), np.concatenate((before["cycle_us"], cycles))
-        np.savez(kept, late_us=late, cycle_us=cycles)
+        node.lateness.save(node.directory / "timing.npz", driver.cycles_us)
     driver.wire.close()
     tether.close()
     node.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from robotrl.drivers.port import SerialPort
+from robotrl.drivers.port import Port, SerialPort
+from robotrl.drivers.tape import Tape
 from robotrl.drivers.tracker import PoseStream
 from robotrl.node import Node
 from robotrl.nodes.wire import sense
@@ -13,16 +14,17 @@ from robotrl.nodes.wire import sense
 PERIOD_NS = 4_000_000  # often enough that reading adds little to a 60 Hz pose's age
 
 
-def connect(node: Node) -> tuple[SerialPort, PoseStream]:
+def connect(node: Node, tape: Tape) -> tuple[Port, PoseStream]:
     """Open the port. PortError says what is wrong."""
     wiring = node.run.robot.tracker
-    port = SerialPort(wiring.port, wiring.baud, node.clock)
-    return port, PoseStream(port, node.clock)
+    port = tape.around(SerialPort(wiring.port, wiring.baud, node.clock))
+    return port, PoseStream(port, tape.clock)
 
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "tracker")
-    return sense(node, lambda: connect(node), "pose", PERIOD_NS, PoseStream.read)
+    tape = Tape(node.clock)
+    return sense(node, lambda: connect(node, tape), "pose", PERIOD_NS, PoseStream.read, tape)
 
 
 if __name__ == "__main__":
