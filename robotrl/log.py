@@ -197,6 +197,7 @@ class Log:
             if at + len(data) + len(record) > self._size and at + len(data) > self._begun:
                 self._put(data)
                 data = bytearray()
+                os.fdatasync(self._fd)  # a seal must not be there before what it seals: that would look like damage
                 if not self._roll():
                     return False
                 at = self._at

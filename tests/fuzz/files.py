@@ -261,12 +261,13 @@ class Segments(OnDisk):
 
     def prepare(self) -> bytes:
         log = Log.open(self.path / "log", group_s=0.0, segment=400)
-        for number in range(1, 13):
+        for number in range(1, 31):
             log.append(Kind.LABEL, "me", 5, number, b"%d" % number)
             log.sync()
         log.close()
         self.files = sorted((self.path / "log").iterdir())[:3]
         self.whole = {file: file.read_bytes() for file in self.files}
+        assert len(self.files) == 3
         self.said = [(record.number, record.payload) for record in logread.read(self.path / "log", [])]
         return self.whole[self.files[1]]
 
