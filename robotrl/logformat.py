@@ -67,6 +67,10 @@ class Damaged(Exception):
     """What is wrong with a segment's bytes; a few words."""
 
 
+class Torn(Damaged):
+    """A seal of which only a part was written, or that has changed since."""
+
+
 class Newer(Exception):
     """A segment of a version that is not ours to read."""
 
@@ -183,15 +187,15 @@ def make_seal(state: State, sha256: bytes) -> bytes:
 
 
 def read_seal(data: bytes) -> tuple[State, str, int] | None:
-    """State, SHA-256 and size of the seal that `data` ends with, None where there is none. Damaged where it is."""
+    """State, SHA-256 and size of the seal that `data` ends with, None where there is none. Torn where it is not whole."""
     if len(data) < TAIL.size or data[-8:] != SEALED:
         return None
     size, crc, _ = TAIL.unpack(data[-TAIL.size :])
     if size + TAIL.size > len(data):
-        raise Damaged("its seal is damaged")
+        raise Torn("its seal is damaged")
     said = data[-TAIL.size - size : -TAIL.size]
     if zlib.crc32(said) != crc:
-        raise Damaged("its seal is damaged")
+        raise Torn("its seal is damaged")
     plain = _json(said)
     return State.of(plain), str(plain.get("sha256")), size + TAIL.size
 

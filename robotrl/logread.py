@@ -19,7 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robotrl.complaint import Complaint
-from robotrl.logformat import MAX_HEADER, Damaged, Header, Newer, Record, State, make_seal, read_header, read_records, sealed
+from robotrl.logformat import (
+    MAX_HEADER,
+    Damaged,
+    Header,
+    Newer,
+    Record,
+    State,
+    Torn,
+    make_seal,
+    read_header,
+    read_records,
+    sealed,
+)
 
 LARGEST = 64 << 20  # bytes of a segment that are read; ours are a quarter of it
 THREADS = 2  # that hash segments on opening; each holds one in memory
@@ -92,13 +104,13 @@ def examined(segment: Segment, last: bool) -> Examined:
 
 
 def examine(header: Header, data: bytes, last: bool) -> Examined:
-    """Judge a segment's bytes. The last one may lack its seal: it is being written, or the power went."""
+    """Judge a segment's bytes. The last one may lack its seal, or a part of it: it is being written, or the power went."""
     try:
         if (seal := sealed(data)) is not None:
             return Examined(data, seal[1], seal[0], "", True)
         why = "" if last else "it was never sealed"
     except Damaged as error:
-        why = str(error)
+        why = "" if last and isinstance(error, Torn) else str(error)
     state, end = header.state.copy(), header.size
     for record, after in read_records(data, header.size, len(data), header.chain, header.state.sequence):
         state.take(record.kind, record.source, record.boot, record.number)
