@@ -212,6 +212,7 @@ class Label(Message, frozen=True, kw_only=True, gc=False):
     tick: int
     giver: int = 0  # the console it comes from, for the life of that process
     number: int = 0  # of the giver's labels, from 1: one that is sent again keeps it
+    oldest: int = 0  # before this number all are acknowledged
 
 
 class Transition(Message, frozen=True, kw_only=True, gc=False):

@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "safety": {"core"},
     "calibration": {"core", "drivers"},
     # The rehearsal is the nodes' work in one process, so it holds what they hold. Nothing imports it.
-    "sim": {"core", "replay", "node", "drivers", "calibration", "safety", "nodes", "tasks", "agents"},
+    "sim": {"core", "replay", "log", "node", "drivers", "calibration", "safety", "nodes", "tasks", "agents"},
     "agents": {"core", "replay"},
     "rewards": {"core", "calibration"},
     "tasks": {"core"},

@@ -116,7 +116,8 @@ class Keeper:
     def _take(self, message: m.Transition | m.Label) -> None:
         if isinstance(message, m.Label):
             if message.giver > 0 and message.number > 0:  # a console of an older version asks for no acknowledgement
-                self.log.append(Kind.LABEL, "console", message.giver, message.number, msgspec.msgpack.encode(message))
+                payload = msgspec.msgpack.encode(message)
+                self.log.append(Kind.LABEL, "console", message.giver, message.number, payload, message.oldest)
         elif why := transitions.fits(self.replay, message):
             self.node.say(f"transition {message.number} of the policy's is refused: {why}")
         else:

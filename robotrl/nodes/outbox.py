@@ -11,8 +11,10 @@ from typing import Generic, TypeVar
 import msgspec
 
 from robotrl.bus import Publisher
+from robotrl.clock import Clock
 from robotrl.logformat import Kind
 from robotrl.messages import Ack, Label, Transition
+from robotrl.remote import RemotePublisher
 
 MOST = 20_000  # kept for want of an acknowledgement: 400 s of transitions at 50 Hz, some 25 MB
 BURST = 16  # sent again in one call of `tend`: 0.2 ms
@@ -23,9 +25,9 @@ T = TypeVar("T", Transition, Label)
 class Outbox(Generic[T]):
     """Numbered messages of one publisher, from the oldest that is not acknowledged. `lost`: too many were waiting."""
 
-    def __init__(self, publisher: Publisher, kind: Kind, source: str, life: int) -> None:
+    def __init__(self, publisher: Publisher | RemotePublisher, clock: Clock, kind: Kind, source: str, life: int) -> None:
         """Acknowledged as records of this `kind`, source and life."""
-        self._publisher, self._mark = publisher, (int(kind), source, life)
+        self._publisher, self._clock, self._mark = publisher, clock, (int(kind), source, life)
         self._waiting: deque[T] = deque()
         self._number = self.lost = self.acked = 0
         self._next = 1  # to be sent
@@ -49,7 +51,7 @@ class Outbox(Generic[T]):
         self._number += 1
         message = msgspec.structs.replace(message, number=self._number)
         if not self._waiting:
-            self._moved = self._publisher.clock.now()
+            self._moved = self._clock.now()
         self._waiting.append(message)
         if self._next == self._number:
             self._send(message)
@@ -85,6 +87,4 @@ class Outbox(Generic[T]):
 
     def _send(self, message: T) -> None:
         self._next = message.number + 1
-        if isinstance(message, Transition):
-            message = msgspec.structs.replace(message, oldest=self._waiting[0].number)
-        self._publisher.send(message)
+        self._publisher.send(msgspec.structs.replace(message, oldest=self._waiting[0].number))

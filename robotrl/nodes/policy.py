@@ -150,7 +150,7 @@ def serve(node: Node) -> None:
     replay = joined(node, acks)
     if replay is None:
         return
-    outbox: Outbox[Transition] = Outbox(node.bus.publisher("transition"), Kind.TRANSITION, node.source, node.bus.boot)
+    outbox: Outbox[Transition] = Outbox(node.bus.publisher("transition"), node.clock, Kind.TRANSITION, node.source, node.bus.boot)
     pilot = resumed(node.run, replay, partial(hand_over, outbox, replay))
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)
     streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit")}
