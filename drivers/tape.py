@@ -10,7 +10,7 @@ from robotrl.clock import Clock
 from robotrl.drivers.port import Port, PortError
 from robotrl.messages import Call, Exchange, Message
 
-EVENTS_MAX, BYTES_MAX = 4096, 65_536  # of one exchange; a handshake with eight servos has about 1,000 and 20,000
+EVENTS_MAX, BYTES_MAX, CALLS_MAX = 4096, 65_536, 256  # of one exchange; a handshake with eight servos has about 1,000 and 20,000
 CLOCK, READ, WRITE, LOST = "crwe"
 
 
@@ -37,9 +37,11 @@ class Tape:
         """The driver is about to be called: for what, and with which messages of the bus."""
         if self._calls and self._calls[-1].event == len(self._kinds):
             self._calls.pop()  # nothing came of it
-        if len(self._calls) < EVENTS_MAX:
+        if len(self._calls) < CALLS_MAX:
             heard = tuple([("", 0, -1) if m is None else (m.source, m.boot, m.seq) for m in given])
             self._calls.append(Call(kind=kind, event=len(self._kinds), heard=heard))
+        else:
+            self._missing += 1
 
     def note(self, kind: str, at: int, data: bytes | None = None) -> None:
         """One event. What goes beyond the bounds is counted as missing."""

@@ -24,7 +24,7 @@ class Topic:
 
 
 COMMAND, LABEL = 512, 1024  # bytes; same source
-TAPE = 1 << 17  # bytes: what `drivers/tape.py` may collect, packed
+TAPE = 1 << 18  # bytes: what `drivers/tape.py` may collect, packed
 
 TOPICS: dict[str, Topic] = {
     #               type        published by            rate   latest  recorded

@@ -37,7 +37,7 @@ def published(source: str) -> set[str]:
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("publisher") and node.args:
             topics |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "sense":
-            topics |= {node.args[2].value} if isinstance(node.args[2], ast.Constant) else set()
+            topics |= {node.args[2].value, "wire"} if isinstance(node.args[2], ast.Constant) else set()
     return topics
 
 
@@ -54,7 +54,7 @@ def test_the_operator_of_the_twin_publishes_what_the_console_does():
 
 def test_the_reader_of_source_sees_each_form():
     assert published('bus.publisher("a")\nx, y = (node.bus.publisher(t) for t in ("b", "c"))') == {"a", "b", "c"}
-    assert published('return sense(node, lambda: connect(node), "d", 10, read)') == {"d"}
+    assert published('return sense(node, lambda: connect(node), "d", 10, read, tape)') == {"d", "wire"}
 
 
 @pytest.mark.parametrize("topic", TOPICS)

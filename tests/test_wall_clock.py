@@ -17,7 +17,9 @@ import safetensors
 
 from bench.wall_clock import LIGHT, Live, kills
 from robotrl import checkpoint
+from robotrl.nodes.player import Player
 from robotrl.replay import Replay
+from robotrl.session import Reading, files
 from robotrl.topics import TOPICS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +64,13 @@ def test_it_runs_learns_ends_on_a_signal_and_leaves_nothing(live, listeners):
     assert "none lost, none doubled" in replay and str(live.directory) in run and "plot" in look
     assert "RELAX <- run_over [run_over]" in live.log("guard") and "exit code 0" in live.log("manager")
     assert "LOCKOUT" not in live.log("guard")
+    player = Player()
+    for path in files(live.directory):
+        player.feed(Reading(path))
+    player.finish()
+    played = player.result()
+    assert played["same"] and not played["cut"], played
+    assert played["rows"]["commands"]["equal"] > 64 and played["rows"]["bytes to the servos"]["equal"] > 100
 
 
 def test_each_death_leads_to_its_state(tmp_path):

@@ -21,41 +21,40 @@ from robotrl.drivers.tracker import PoseStream
 from robotrl.messages import Action, Applied, Call, Drive, Exchange, Joints, Message, Permit
 from robotrl.nodes.servos import ServoLoop, prepare
 
-SETTLE = 250  # messages in a row that may come out otherwise where the driver's memory is not known: five seconds
+SETTLE = 25  # messages in a row that may come out otherwise where the driver's memory is not known: half a second of the servos'
 Reading = TypeVar("Reading", Joints, Applied)
 Key = tuple[str, int, int]  # a message: topic, boot, number
 
 
 @dataclass
 class Score:
-    """How often one thing came out the same."""
+    """How often one thing came out the same. Where it is not known that it must, it is from the first time on that it does;
+    with `told`, only from `settle` on."""
 
     name: str
-    known: bool = False  # that it must
+    told: bool = False
+    known: bool = False
     equal: int = 0
     differ: int = 0
-    unknown: int = 0  # came out otherwise before it was known that it must not
+    unknown: int = 0  # not compared, because it was not known that it must be the same
     first: str = ""  # the first difference
     _row: int = 0
-
-    @property
-    def count(self) -> int:
-        return self.equal + self.differ
 
     def forget(self) -> None:
         """From here on it is not known again."""
         self.known, self._row = False, 0
 
     def settle(self) -> None:
+        """From here on it must be the same."""
         self.known = True
 
     def take(self, same: bool, what: str) -> None:
         """One comparison; `what` says where and what, should it be a difference."""
-        if same:
-            self.equal, self.known, self._row = self.equal + 1, True, 0
+        if same and (self.known or not self.told):
+            self.equal, self.known = self.equal + 1, True
             return
         self._row += 1
-        if not self.known and self._row <= SETTLE:
+        if not self.known and (self.told or self._row <= SETTLE):
             self.unknown += 1
             return
         self.differ += 1
@@ -133,6 +132,7 @@ class Sensor:
         if was is not None:
             why = difference(was, message)
             self.score.take(not why, f"number {seq}: {why}")
+            message = message if self.score.known else was
         return message
 
 
@@ -143,7 +143,8 @@ class Servos:
         """`limits`: other ones for the gate; then the bytes that are written may be others too."""
         self.robot = run.robot if limits is None else replace(run.robot, limits=limits)
         self.period_s = 1.0 / run.task.rate_hz
-        self.joints, self.applied, self.written = Score("joints"), Score("applied"), Score("bytes to the servos")
+        self.joints, self.applied = Score("joints"), Score("applied", told=True)
+        self.written = Score("bytes to the servos", told=True)
         self.playback = Playback("servos")
         self._life: tuple[int, int] | None = None
         self._loop: ServoLoop | None = None
@@ -182,10 +183,10 @@ class Servos:
         except (PortError, ValueError):
             return
         self._loop.tick = self._tick
-        self.playback.finish()
-        self.written.take(not self.playback.departed, f"handshake: the driver {self.playback.departed}")
         for score in (self.joints, self.applied, self.written):
             score.settle()
+        self.playback.finish()
+        self.written.take(not self.playback.departed, f"handshake: the driver {self.playback.departed}")
 
     def _lapse(self, loop: ServoLoop, call: Call, recorded: Recorded) -> None:
         try:
@@ -210,6 +211,11 @@ class Servos:
             return None
         self._loop, self._tick = loop, tick
         self.playback.finish()
+        kept = recorded.get(("applied", exchange.boot, tick))
+        if isinstance(kept, Applied) and kept.writer == "off":  # a gate that is shut remembers nothing
+            self.applied.settle()
+            if not self.playback.departed:
+                self.written.settle()
         self.written.take(not self.playback.departed, f"tick {tick}: the driver {self.playback.departed}")
         joints = self._same(self.joints, "joints", joints, exchange.boot, recorded)
         return joints, self._same(self.applied, "applied", applied, exchange.boot, recorded)
@@ -222,23 +228,25 @@ class Servos:
         made = msgspec.structs.replace(made, source="servos", boot=boot, seq=kept.seq)
         why = difference(kept, made)
         score.take(not why, f"tick {made.tick}: {why}")
-        return made
+        return made if score.known else kept  # type: ignore[return-value]  # whoever goes on with it was given the recorded one
 
     def _joined(self, call: Call, end: int) -> ServoLoop:
         """A loop for a recording that begins in the middle: its queries name the hosts in the order that the tape has."""
         for turned in range(len(HOSTS)):
-            self._turned(turned, call, end).cycle(None, None)
-            if not self.playback.departed.startswith("writes"):  # the queries are the cycle's first bytes
+            self._turned(turned, call, end).read(-1)
+            if not self.playback.departed:
                 break
-        return self._turned(turned, call, end)
+        chain = self._turned(turned, call, end)
+        return ServoLoop(self.robot, chain, self.playback, self.period_s)
 
-    def _turned(self, turned: int, call: Call, end: int) -> ServoLoop:
+    def _turned(self, turned: int, call: Call, end: int) -> Chain:
+        """A chain that has asked so often before, with this call at hand."""
         self.playback.begin(0, 0)
         chain = Chain(self.playback, self.robot.servos, self.playback)
         for _ in range(turned):
             chain.read(-1)
         self.playback.begin(call.event, end)
-        return ServoLoop(self.robot, chain, self.playback, self.period_s)
+        return chain
 
     def _heard(self, call: Call, recorded: Recorded) -> tuple[Permit | None, Action | None]:
         """The messages that this call was given."""

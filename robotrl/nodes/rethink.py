@@ -44,7 +44,7 @@ class Rethink:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.actors: dict[int, Actor] = {}  # by version, as they are found
-        self.observations, self.commands = Score("observations"), Score("commands")
+        self.observations, self.commands = Score("observations", told=True), Score("commands", told=True)
         self.unweighted = 0  # commands whose weights nobody has kept
         self._life = (0, 0)
         self._episode: int | None = None
@@ -73,11 +73,9 @@ class Rethink:
         self._known = self._known or not ours or self._episode not in (None, thought.episode)
         self._episode = thought.episode
         action = self._cycle(self._pilot, thought, joints, applied, imu, permit if isinstance(permit, Permit) else None)
-        if self._known:
-            self._compare(thought, action, recorded)
-        else:
-            self.observations.unknown += thought.acted
-            self.commands.unknown += thought.acted
+        for score in (self.observations, self.commands):
+            score.known = self._known
+        self._compare(thought, action, recorded)
 
     def _begin(self) -> None:
         self._pilot = Pilot(self.run, None, 0)

@@ -247,10 +247,10 @@ class Driver:
         if self.tether is not None:
             self.tether.beat(drive.torque_on)
         self.tick, self.off = loop.tick, drive.powered_off_confirmed
-        self.joints.send(joints)
+        first = self.joints.send(joints).seq
         self.applied.send(applied)
         self.drive.send(drive)
-        self.exchanges.send(self.tape.take(self.joints.seq))
+        self.exchanges.send(self.tape.take(first))
 
     def watch(self) -> None:
         """Until the next period: should the permit run out before it begins, be awake then, and shut the gate."""

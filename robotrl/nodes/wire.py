@@ -80,7 +80,7 @@ def sense(
         return node.refuse(error)
     node.hurry(PRIORITY)
     publisher, exchanges = node.bus.publisher(topic), node.bus.publisher("wire")
-    first, batch = 1, max(1, TAPE_NS // period_ns)
+    first, said, batch = 1, 0, max(1, TAPE_NS // period_ns)
     for number in node.every(period_ns):
         if wire.device is None:
             tape.call("connect")
@@ -90,11 +90,12 @@ def sense(
             try:
                 for message in read(wire.device):
                     publisher.send(message)
+                    said += 1
             except PortError as error:
                 wire.lost(error)
         if number % batch == batch - 1:
             exchanges.send(tape.take(first))
-            first = publisher.seq + 1
+            first = said + 1
         node.beat("" if wire.device else "port lost")
     wire.close()
     node.close()

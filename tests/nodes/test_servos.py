@@ -136,6 +136,7 @@ class Told:
 
     def send(self, message):
         self.messages.append(message)
+        return message
 
 
 class VirtualNode(Node):

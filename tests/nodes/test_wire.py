@@ -6,6 +6,8 @@ import pytest
 
 from robotrl.clock import LockstepClock
 from robotrl.drivers.port import PortError
+from robotrl.drivers.tape import Tape
+from robotrl.messages import Exchange
 from robotrl.nodes.wire import RETRY_NS, Wire, sense
 
 
@@ -14,7 +16,8 @@ class FakeNode:
 
     def __init__(self, periods=0):
         self.clock, self.said, self.periods = LockstepClock(), [], periods
-        self.bus, self.sent, self.beats, self.closed = self, [], [], 0
+        self.bus, self.sent, self.taped, self.beats, self.closed = self, [], [], [], 0
+        self.tape = Tape(self.clock)
 
     def say(self, what):
         self.said.append(str(what))
@@ -28,11 +31,11 @@ class FakeNode:
         pass
 
     def publisher(self, topic):
-        assert topic == "imu"
+        assert topic in ("imu", "wire")
         return self
 
     def send(self, message):
-        self.sent.append(message)
+        (self.taped if isinstance(message, Exchange) else self.sent).append(message)
 
     def every(self, period_ns):
         for number in range(self.periods):
@@ -87,7 +90,7 @@ def test_a_sensor_that_cannot_be_opened_ends_its_node_with_a_line(error):
     def connect():
         raise error
 
-    assert sense(node, connect, "imu", 5_000_000, lambda device: [device]) == 2
+    assert sense(node, connect, "imu", 5_000_000, lambda device: [device], node.tape) == 2
     assert node.said == [str(error)] and node.closed == 1 and not node.beats
 
 
@@ -103,8 +106,20 @@ def test_a_sensor_publishes_what_it_reads_and_goes_on_after_its_port_was_lost():
             raise PortError("/dev/x: port lost")
         return [device] * 2  # several a period, as a tracker has them
 
-    assert sense(node, connect, "imu", RETRY_NS // 2, read) == 0
+    assert sense(node, connect, "imu", RETRY_NS // 2, read, node.tape) == 0
     assert node.sent == ["device 1"] * 4 + ["device 2"] * 8
     assert node.beats == ["", "", "port lost", "port lost", "", "", "", ""]
     assert node.said == ["/dev/x: port lost", "/dev/x: is back"]
     assert [port.closed for port in ports] == [1, 1] and node.closed == 1
+    assert [x.first for x in node.taped] == [1, 3, 5, 5, 5, 7, 9, 11], "the number of the first message that each tape gave"
+
+
+def test_several_periods_share_a_tape():
+    node, port = FakeNode(periods=12), FakePort()
+
+    def read(device):
+        return [node.tape.clock.now()]
+
+    assert sense(node, lambda: (port, "device"), "imu", 5_000_000, read, node.tape) == 0
+    assert [(x.first, len(x.calls), x.kinds) for x in node.taped] == [(1, 4, "cccc"), (5, 4, "cccc"), (9, 4, "cccc")]
+    assert [call.kind for x in node.taped for call in x.calls] == ["read"] * 12
