@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
 
 from robotrl import config
 from robotrl.agents import nets
 from robotrl.agents.actor import Actor
+from robotrl.agents.weights import packed
 from robotrl.clock import WallClock
 from robotrl.nodes.pilot import SEEN
 from robotrl.nodes.policy import EARLY_NS, Weights
@@ -54,7 +54,7 @@ def take(folder: Path) -> Calls:
 
     def call(k: int) -> Callable[[], object]:
         aside = folder / "aside"
-        aside.write_bytes(safetensors.numpy.save(new, {"version": str(k + 1)}))
+        aside.write_bytes(packed(new, {"version": str(k + 1)}))
         aside.replace(path)
         return lambda: weights.poll(observations[:SEEN])
 

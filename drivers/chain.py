@@ -175,7 +175,8 @@ class Chain:
     def check(self) -> list[str]:
         """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing."""
         self._twice.clear()
-        trips, silent = [], set(range(len(self._servos.ids)))
+        trips: list[int] = []
+        silent = set(range(len(self._servos.ids)))
         while len(trips) < 5 or (len(trips) < 25 and (silent or min(trips) > ROUND_TRIP_NS)):
             joints = self.read(-1)
             trips.append(self.round_trip_ns)

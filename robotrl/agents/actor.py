@@ -16,14 +16,10 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from robotrl.agents.nets import LOG_STD_MAX, LOG_STD_MIN
-from robotrl.complaint import Complaint
+from robotrl.agents.weights import WeightsError, metadata
 
 # What safetensors raises for a file that is none, or holds a type that numpy has not (TypeError, KeyError, AttributeError).
 UNREADABLE = (OSError, safetensors.SafetensorError, TypeError, KeyError, AttributeError, ValueError)
-
-
-class WeightsError(Complaint, ValueError):
-    """Weights that are not an actor's: what, where, what to do; one line."""
 
 
 class Actor:
@@ -42,7 +38,10 @@ class Actor:
     def load(cls, path: Path) -> Actor:
         """From a safetensors file; WeightsError names the file."""
         try:
-            return cls(safetensors.numpy.load_file(path))
+            data = path.read_bytes()
+            actor = cls(safetensors.numpy.load(data))
+            metadata(data)
+            return actor
         except WeightsError as error:
             raise WeightsError(f"{path}: {error}") from None
         except UNREADABLE as error:

@@ -5,7 +5,6 @@ It never waits for the learner: new weights are taken when they are there, and o
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -19,7 +18,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from robotrl import rundir, transitions
-from robotrl.agents.actor import UNREADABLE, Actor, WeightsError
+from robotrl.agents.actor import UNREADABLE, Actor
+from robotrl.agents.weights import WeightsError, metadata
 from robotrl.bus import Subscriber
 from robotrl.config import Run
 from robotrl.logformat import Kind
@@ -106,9 +106,8 @@ class Weights:
 
     def _checked(self, data: bytes, seen: Iterable[NDArray[np.float32]]) -> tuple[Actor, int, int | None]:
         try:
-            actor = Actor(safetensors.numpy.load(data))
-            about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-            version, published = int(about["version"]), int(about.get("published_ns", -1))
+            actor, about = Actor(safetensors.numpy.load(data)), metadata(data)
+            version, published, _ = int(about["version"]), int(about.get("published_ns", -1)), about["crc32"]
         except KeyError as missing:
             raise WeightsError(f"no weights of the learner's: {missing}; publish them again") from None
         if max(version, published) > LARGEST:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from robotrl import checkpoint
 from robotrl.agents.base import make_agent
 from robotrl.agents.experience import experience, open_demonstrations
+from robotrl.agents.weights import packed
 from robotrl.checkpoint import Checkpoint
 from robotrl.complaint import Complaint
 from robotrl.config import Run
@@ -133,9 +134,8 @@ class Student:
         self.version += 1
         path = self.weights
         about = {"version": str(self.version)} | ({} if now is None else {"published_ns": str(now)})
-        data = safetensors.numpy.save(weights, about)
         aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_bytes(_sorted(data))
+        aside.write_bytes(packed(weights, about))
         if numbered:
             os.link(aside, path.with_name(f"policy-{self.version}.safetensors"))
         os.replace(aside, path)
@@ -181,11 +181,3 @@ def learns(run: Run) -> str:
 def demonstrations(run: Run) -> Replay | None:
     """What a run learns from beside its own transitions, None for nothing; ReplayError when it could not."""
     return open_demonstrations(run.agent.demonstrations, *sizes(run))
-
-
-def _sorted(data: bytes) -> bytes:
-    """A safetensors file with its metadata in order: the library's own order changes from process to process."""
-    size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + size])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    return data[:8] + json.dumps(header, separators=(",", ":")).encode().ljust(size) + data[8 + size :]

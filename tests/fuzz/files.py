@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
 from robotrl import checkpoint, config, logread
 from robotrl.agents.actor import Actor
+from robotrl.agents.weights import packed
 from robotrl.calibration import store
 from robotrl.complaint import Complaint
 from robotrl.log import Log
@@ -222,7 +222,7 @@ class Networks(OnDisk):
         arrays = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
         self.file = self.path / "policy.safetensors"
         self.seen = [np.full(3, 0.5, np.float32)]
-        return safetensors.numpy.save(arrays, {"version": "3"})
+        return packed(arrays, {"version": "3"})
 
     def example(self, rng: random.Random) -> bytes:
         kinds = rng.choice(("F32", "F32", "BF16", "F16", "I32", "F64", "F8_E5M2", "U8", "C64"))

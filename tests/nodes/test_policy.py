@@ -14,6 +14,8 @@ import safetensors.numpy
 
 from robotrl import rundir
 from robotrl.agents import nets
+from robotrl.agents.actor import Actor
+from robotrl.agents.weights import WeightsError, packed
 from robotrl.config import Run
 from robotrl.nodes.keeper import Flusher, open_replay
 from robotrl.nodes.learner import Student
@@ -102,7 +104,7 @@ def actor_file(path, version: int | str | None, scale=1.0, sizes=SIZES, dtype=np
     """An actor's file put into place as the learner does it: whole, under another inode."""
     drawn = nets.initial(nets.shapes(*sizes, (16, 16), 1), 0.1, np.random.default_rng(0))
     actor = {name: (scale * sign(value)).astype(dtype) for name, value in drawn.items() if name.startswith("actor.")}
-    data = safetensors.numpy.save(actor, None if version is None else {"version": str(version)})
+    data = packed(actor, {} if version is None else {"version": str(version)})
     put(path, data)
     return data
 
@@ -166,8 +168,8 @@ def test_weights_that_do_not_check_out_are_refused_and_said_once(spoil, says, we
     assert weights.poll(SEEN) is None and weights.refused and len(weights.told) == 2, "after good ones it is news again"
 
 
-def test_no_damage_to_a_file_stops_the_policy(weights):
-    """A bit flipped anywhere, or an end cut off anywhere, is refused or harmless; it never raises."""
+def test_no_damage_to_a_file_is_acted_with(weights):
+    """A bit flipped anywhere, or an end cut off anywhere, is refused, or it was in the header's padding; it never raises."""
     whole, rng = actor_file(weights.path, 8), np.random.default_rng(0)
     for k in range(600):
         data = bytearray(whole)
@@ -175,9 +177,18 @@ def test_no_damage_to_a_file_stops_the_policy(weights):
         data[at] ^= 1 << int(rng.integers(8))
         put(weights.path, bytes(data if k % 3 else data[:at]))
         weights.version = 7
-        found = weights.poll(SEEN)
-        assert found is None or np.isfinite(found[0].act(SEEN[0])).all()
+        assert weights.poll(SEEN) is None or whole[at : at + 1] == b" "
     assert weights.told
+
+
+def test_weights_without_a_check_sum_are_for_looking_at_and_not_for_a_robot(weights):
+    data = safetensors.numpy.save(safetensors.numpy.load(actor_file(weights.path, 8)), {"version": "8"})
+    put(weights.path, data)
+    assert weights.poll(SEEN) is None and "crc32" in weights.refused
+    assert Actor.load(weights.path).action_size == 2
+    put(weights.path, actor_file(weights.path, 8).replace(b'"version":"8"', b'"version":"9"'))
+    with pytest.raises(WeightsError, match="damaged"):
+        Actor.load(weights.path)
 
 
 def test_a_learner_that_counts_up_from_too_low_is_told_of_once(weights):
@@ -217,7 +228,7 @@ def test_the_age_of_weights_counts_from_when_they_were_written_and_not_from_when
     drawn = nets.initial(nets.shapes(*SIZES, (16, 16), 1), 0.1, np.random.default_rng(0))
     actor = {name: value for name, value in drawn.items() if name.startswith("actor.")}
     weights.version = -1
-    put(weights.path, safetensors.numpy.save(actor, {"version": "9", "published_ns": "5000000000"}))
+    put(weights.path, packed(actor, {"version": "9", "published_ns": "5000000000"}))
     assert weights.poll(SEEN) is not None and weights.published(65 * 10**9) == 5 * 10**9
     assert weights.published(10**9) == 10**9, "a stamp from the future is of another boot of this machine"
     actor_file(weights.path, 10)
