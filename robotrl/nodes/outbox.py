@@ -6,7 +6,7 @@ Nothing here waits: not for the recorder, not for a disk.
 from __future__ import annotations
 
 from collections import deque
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
@@ -14,7 +14,9 @@ from robotrl.bus import Publisher
 from robotrl.clock import Clock
 from robotrl.logformat import Kind
 from robotrl.messages import Ack, Label, Transition
-from robotrl.remote import RemotePublisher
+
+if TYPE_CHECKING:
+    from robotrl.remote import RemotePublisher
 
 MOST = 20_000  # kept for want of an acknowledgement: 400 s of transitions at 50 Hz, some 25 MB
 BURST = 16  # sent again in one call of `tend`: 0.2 ms
