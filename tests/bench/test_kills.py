@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.logwitness import Seen, faults
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
@@ -14,11 +15,10 @@ BENCH = Path(__file__).resolve().parents[2] / "bench"
 @pytest.fixture
 def kills(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
-    spec = importlib.util.spec_from_file_location("kills", BENCH / "kills.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "kills", module)
-    spec.loader.exec_module(module)
-    return module
+    before = set(sys.modules)
+    yield __import__("kills")
+    for name in {"kills", "policy_node"} & set(sys.modules) - before:
+        del sys.modules[name]
 
 
 def test_what_was_acknowledged_is_there_whoever_is_killed(kills, tmp_path):
@@ -28,9 +28,7 @@ def test_what_was_acknowledged_is_there_whoever_is_killed(kills, tmp_path):
     assert {name: found[name] for name in wrong} == dict.fromkeys(wrong, 0)
 
 
-def test_the_verdict_finds_what_is_lost_and_what_is_there_twice(kills, tmp_path):
-    from tests.logwitness import Seen, faults
-
+def test_the_verdict_finds_what_is_lost_and_what_is_there_twice():
     one = Seen(1, 1, "policy", 5, 1, b"")
     assert faults([one, one._replace(sequence=2, number=2)]) == {"lost": 0, "doubled": 0, "reordered": 0}
     assert faults([one, one._replace(sequence=2, number=4)])["lost"] == 2
