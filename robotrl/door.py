@@ -39,12 +39,22 @@ HELLO, WELCOME = b"hello\0", b"welcome\0"
 DECODE = {topic: msgspec.msgpack.Decoder(entry.type).decode for topic, entry in TOPICS.items()}
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """What of the run's settings a console elsewhere needs for its screen."""
+
+    temp_limit_c: float = 80.0
+    random_steps: int = 0
+    learn_after: int = 0
+    updates_per_step: float = 1.0
+
+
 class Welcome(msgspec.Struct, frozen=True):
     """The answer to a hello: what the peer must put in `boot` of all it sends, and as whom it is known."""
 
     session: int
     name: str
     role: str
+    shown: Shown = Shown()
 
 
 @dataclass
@@ -79,6 +89,7 @@ class Door:
     motion: bool = False
     rate_hz: int = 100
     memory: int = MEMORY
+    shown: Shown = field(default_factory=Shown)
     peers: dict[str, Peer] = field(default_factory=dict)  # by the name of the key
     refused: Counter[str] = field(default_factory=Counter)
     cut: int = 0  # how often all connections were cut
@@ -234,7 +245,7 @@ class Door:
 
     def _welcome(self, peer: Peer, address: bytes) -> str:
         peer.address, peer.session, peer.seq = address, int.from_bytes(os.urandom(6), "big") | 1, 0
-        self._post(peer, WELCOME + msgspec.msgpack.encode(Welcome(peer.session, peer.name, peer.role)))
+        self._post(peer, WELCOME + msgspec.msgpack.encode(Welcome(peer.session, peer.name, peer.role, self.shown)))
         return ""
 
     def _refuse(self, peer: Peer | None, why: str, now: int) -> None:

@@ -13,6 +13,8 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -257,17 +259,26 @@ def operate(directory: Path) -> int:
 
 
 def operate_afar(address: str, key: Path) -> int:
-    """The same with a run on another machine, of which only its door is known: no disk, no settings."""
+    """The same with a run on another machine, of which only its door is known: no disk, and what settings the door tells."""
     clock = WallClock()
-    return watch(Link(Remote(address, read(key), clock)), View(run=address, last_human=clock.now()), None, address)
+    remote, view = Remote(address, read(key), clock), View(run=address, last_human=clock.now())
+
+    def told() -> None:
+        shown = msgspec.structs.asdict(remote.welcome.shown)
+        view.temp_limit_c = shown.pop("temp_limit_c")
+        view.agent = replace(view.agent, **shown)
+
+    return watch(Link(remote), view, None, address, told)
 
 
-def watch(link: Link, view: View, directory: Path | None, where: str) -> int:
+def watch(link: Link, view: View, directory: Path | None, where: str, told: Callable[[], None] = lambda: None) -> int:
+    """`told` is called when the guard has spoken."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
         if not link.guard_speaks(view, GUARD_WAIT):
             raise BusError(f"{where}: no guard speaks, the run is not live or lets nobody in; start one: launch/real_walk.sh")
+        told()
         signals = Signals()
         screen = Console(highlight=False, soft_wrap=False)
         live = Live(console=screen, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)

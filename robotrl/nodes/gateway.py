@@ -17,7 +17,8 @@ import zmq
 from robotrl import keyring, node
 from robotrl.bus import Bus
 from robotrl.complaint import Complaint
-from robotrl.door import Door, Received
+from robotrl.config import Run
+from robotrl.door import Door, Received, Shown
 from robotrl.messages import Guard, Operator
 from robotrl.roles import READ
 
@@ -114,7 +115,7 @@ def main(argv: list[str]) -> int:
     authorised = Authorised(folder)  # looks before they are read: what changes in between is seen
     try:
         keys = keyring.load(folder)
-        door = Door(network.listen, keys, own.clock, network.motion, network.rate_hz)
+        door = Door(network.listen, keys, own.clock, network.motion, network.rate_hz, shown=shown(own.run))
     except Complaint as error:
         return own.refuse(error)
     who = ", ".join(f"{key.name} ({key.role})" for key in keys.authorised.values())
@@ -123,6 +124,11 @@ def main(argv: list[str]) -> int:
     door.close()
     own.close()
     return 0
+
+
+def shown(run: Run) -> Shown:
+    agent = run.agent
+    return Shown(run.robot.limits.temp_c, agent.random_steps, agent.learn_after, agent.updates_per_step)
 
 
 def renew(own: node.Node, door: Door, authorised: Authorised) -> None:

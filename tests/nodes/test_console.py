@@ -13,6 +13,7 @@ import sys
 import termios
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,7 @@ from robotrl.config import Run, to_dict
 from robotrl.door import Door
 from robotrl.nodes import console, keys, screen
 from robotrl.nodes.gateway import Gateway
+from robotrl.nodes.gateway import shown as settings
 from robotrl.nodes.view import SECOND, View, clean, span, stop_status
 
 NOW = 1000 * SECOND
@@ -565,15 +567,19 @@ class FastClock(WallClock):
 
 def test_a_console_afar_shows_the_robot_and_stops_it(tmp_path):
     file = keyring.new(tmp_path / "keys", "laptop", "console")
+    late = replace(Run(), agent=replace(Run().agent, learn_after=4321))
     (tmp_path / "ipc").mkdir(mode=0o700)
     clock = FastClock()
-    door = Door("tcp://127.0.0.1:0", keyring.load(tmp_path / "keys"), clock)
+    door = Door("tcp://127.0.0.1:0", keyring.load(tmp_path / "keys"), clock, shown=settings(late))
     bus, node = Bus(tmp_path / "ipc", "guard", clock), Bus(tmp_path / "ipc", "gateway", clock)
+    student = Bus(tmp_path / "ipc", "learner", clock)
+    idle = student.publisher("learner")
     voice, ears, gateway, heard = bus.publisher("guard"), bus.subscriber("operator"), Gateway(node, door), []
 
     def speak():
         stopped = any(key.command == "stop" for key in heard)
-        voice.send(guard("PSTOP" if stopped else "RUN", t=0, nonce=9))
+        voice.send(guard("PSTOP" if stopped else "RUN", t=0, nonce=1 + int(time.monotonic())))  # a new one each second
+        idle.send(m.Learner(updates=0, version=0, updates_per_s=0.0, transitions=0))
         gateway.turn_in()
         gateway.turn_out()
         heard.extend(ears.drain())
@@ -585,6 +591,7 @@ def test_a_console_afar_shows_the_robot_and_stops_it(tmp_path):
         person.types(" ")
         person.until(lambda: "guard answered in" in person.seen, speak)
         assert "NO GUARD" not in person.seen[-2000:]
+        person.until(lambda: "begins after step 4321" in person.seen, speak)  # as this run is set, not as runs are by default
         person.types("qq")
         person.until(person.ended, speak)
         assert person.process.returncode == 0
@@ -593,3 +600,4 @@ def test_a_console_afar_shows_the_robot_and_stops_it(tmp_path):
         door.close()
         bus.close()
         node.close()
+        student.close()
