@@ -14,6 +14,7 @@ import msgspec
 
 from robotrl import messages as m
 from robotrl import transitions
+from robotrl.complaint import command
 from robotrl.config import Run
 from robotrl.log import Log, Took
 from robotrl.logformat import Kind
@@ -151,7 +152,12 @@ def open_replay(directory: Path, run: Run) -> Replay:
     """The run's replay, to write; made if it is not there yet."""
     path = directory / "replay"
     if path.exists():
-        return Replay.open(path, write=True)
+        try:
+            return Replay.open(path, write=True)
+        except ReplayError as error:
+            if not (directory / "log").is_dir():
+                raise
+            raise ReplayError(f"{error}, or make it anew from the log: {command(f'replay rebuild {directory}')}") from None
     history = History(SENSORS, ACTIONS, run.task.history)
     return Replay.create(path, history.size, ACTIONS, run.agent.capacity)
 

@@ -156,6 +156,30 @@ def test_a_recorder_that_dies_again_and_again_loses_nothing_that_was_acknowledge
     world.kept()
 
 
+def test_a_recorder_that_is_another_gets_at_once_what_the_last_one_did_not_acknowledge(world, monkeypatch):
+    monkeypatch.setattr(outbox_module, "STALL_NS", 10**18)
+    world.act(0)
+    world.kept()
+    world.kill()
+    for number in range(1, 40):
+        world.act(number)
+    world.begin()
+    world.kept()
+
+
+def test_what_was_lost_on_the_way_is_sent_again_and_nothing_is_taken_before_it(world):
+    world.act(0)
+    world.kept()
+    world.act(1)
+    world.bus.wait(world.keeper.streams, 10.0)
+    assert len(world.keeper.streams[0].drain()) == 1, "it is gone"
+    for number in range(2, 20):
+        world.act(number)
+    world.keeper.cycle()
+    assert world.keeper.log.sequence == 2, "the session's begin and the first transition"
+    world.kept()
+
+
 def test_another_life_of_the_policy_goes_on_behind_the_last_one(world):
     for number in range(30):
         world.act(number)
