@@ -9,13 +9,16 @@ Run: python bench/kills.py [--kills 1000] [--seed S] [--who recorder ...] [--out
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +125,7 @@ def give(sockets: Path) -> int:
     bus = Bus(sockets, "console", clock)
     labels: Outbox[Label] = Outbox(bus.publisher("label"), clock, Kind.LABEL, "console", giver)
     acks = bus.subscriber("ack")
-    while os.getppid() > 1:
+    while not select.select([0], [], [], 0)[0]:  # its end is the bench's
         labels.keep(Label(press=clock.now(), value=1.0, tick=0, giver=giver))
         for _ in range(5):
             bus.wait([acks], 0.02)
@@ -130,18 +133,27 @@ def give(sockets: Path) -> int:
     return 0
 
 
-def campaign(folder: Path, kills: int, seed: int, who: tuple[str, ...] = WHO) -> dict[str, Any]:
-    """So many of each, in random order."""
+def campaign(folder: Path, kills: int, seed: int, who: tuple[str, ...] = WHO, seconds: float = math.inf) -> dict[str, Any]:
+    """So many of each, in random order, or as many as there is time for."""
     nemesis = Nemesis(folder, seed)
     order = [name for name in who for _ in range(kills)]
     nemesis.rng.shuffle(order)
     began = time.monotonic()
     try:
-        for done, name in enumerate(order, 1):
+        done: Counter[str] = Counter()
+        for name in order:
+            if time.monotonic() - began > seconds:
+                break
             nemesis.kill(name)
+            done[name] += 1
             if sys.stderr.isatty():
-                print(f"\r{done} of {len(order)} kills, {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
-        return {"kills": kills, "of": list(who), "seed": seed, "seconds": round(time.monotonic() - began)} | nemesis.verdict()
+                print(
+                    f"\r{done.total()} of {len(order)} kills, {time.monotonic() - began:.0f} s",
+                    end="",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        return {"kills": dict(done), "seed": seed, "seconds": round(time.monotonic() - began)} | nemesis.verdict()
     finally:
         nemesis.close()
 
@@ -149,6 +161,7 @@ def campaign(folder: Path, kills: int, seed: int, who: tuple[str, ...] = WHO) ->
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000, help="of each process")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="end after so long, whatever was done")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--who", nargs="+", choices=WHO, default=WHO)
     parser.add_argument("--out", type=Path, help="write the result there too, with machine and commit")
@@ -157,7 +170,7 @@ def main() -> int:
     if args.give:
         return give(args.give)
     with tempfile.TemporaryDirectory(prefix="robotrl-kills-") as folder:
-        found = campaign(Path(folder), args.kills, args.seed, tuple(args.who))
+        found = campaign(Path(folder), args.kills, args.seed, tuple(args.who), args.seconds)
     for name, value in found.items():
         print(f"{name:<22} {value}")
     if args.out is not None:
