@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from robotrl import log as log_module
-from robotrl import transitions
+from robotrl import replaycheck, rundir, transitions
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.config import Agent, Run, to_dict
@@ -266,6 +266,30 @@ def test_the_replay_is_made_anew_from_the_log_byte_by_byte(world):
     assert rebuild(world.directory, []) == 40
     assert {p.name: p.read_bytes() for p in (world.directory / "replay").iterdir()} == before
     assert (world.directory / "replay.old" / "reward.f32").read_bytes()[:4] == b"rot!"
+
+
+def test_the_commands_say_what_the_log_and_the_replay_hold(world, capsys):
+    for number in range(25):
+        world.act(number)
+    world.kept()
+    world.end()
+    assert replaycheck.main(["check", str(world.directory), "--json"]) == 0
+    *said, told = capsys.readouterr().out.splitlines()
+    assert said == [
+        "replay  25 transitions in 3 episodes: none lost, none doubled",
+        "log     25 transitions, 0 of them otherwise in the replay",
+    ]
+    assert json.loads(told)["logged"] == 25
+    replay = Replay.open(world.directory / "replay", write=True)
+    replay.cut(20)
+    replay.close()
+    assert replaycheck.main(["check", str(world.directory)]) == 2 and "5 of them otherwise" in capsys.readouterr().out
+    assert replaycheck.main(["rebuild", str(world.directory)]) == 0
+    assert capsys.readouterr().out.startswith("replay  25 transitions rebuilt from the log")
+    held = rundir.hold(world.directory)
+    with pytest.raises(rundir.RunError, match="this run is alive"):
+        replaycheck.main(["rebuild", str(world.directory)])
+    os.close(held)
 
 
 def test_one_that_nobody_could_learn_from_is_not_given_away(world):
