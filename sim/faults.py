@@ -263,4 +263,16 @@ def _pieces(data: bytes) -> list[bytes]:
     """Lines of a text protocol; of frames, one each; else the whole."""
     if data[:1] == b"\x55" and len(data) % FRAME == 0:
         return [data[at : at + FRAME] for at in range(0, len(data), FRAME)]
+    if data[:2] == b"\xff\xff":
+        return _packets(data)
     return data.splitlines(keepends=True) if data[:1] in (b"c", b"O", b"r", b"E", b"p") else [data]
+
+
+def _packets(data: bytes) -> list[bytes]:
+    """Packets of a servo bus in a row, by the length that each has in it."""
+    out = []
+    while data:
+        size = 7 + int.from_bytes(data[5:7], "little") if data[2:4] == b"\xfd\x00" else 4 + int.from_bytes(data[3:4], "little")
+        out.append(data[:size])
+        data = data[size:]
+    return out

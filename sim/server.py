@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import pty
@@ -10,16 +11,31 @@ import select
 import sys
 import termios
 import tty
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from robotrl.drivers.port import PortError
+from robotrl.sim.halfduplex import HalfDuplex
 
 if TYPE_CHECKING:
+    from robotrl.clock import Clock
     from robotrl.sim.faults import FaultyWire
-    from robotrl.sim.twin import Twin
 
 LAG_NS = 100_000_000  # physics that is later than this is skipped, not caught up in a burst
 CHUNK = 65536
+TCGETS2 = 0x802C542A  # struct termios2: the near end's speed as a number, at its end
+
+
+class Served(Protocol):
+    """What stands behind the wires."""
+
+    clock: Clock
+    wires: dict[str, FaultyWire]
+
+    @property
+    def step_s(self) -> float: ...  # of physics
+    def advance(self, seconds: float) -> None: ...
+    def due(self) -> int | None: ...  # when a wire will have something (clock, ns)
+    def command(self, line: dict[str, Any]) -> None: ...
 
 
 class PtyWire:
@@ -49,6 +65,8 @@ class PtyWire:
             return  # unplugged while writing: the poll list still has it
         try:
             data = os.read(self.fd, CHUNK)
+            if isinstance(self._wire.far, HalfDuplex):
+                self._wire.far.host_baud = self._baud()
             self._wire.receive(data)
         except BlockingIOError:
             return
@@ -59,6 +77,12 @@ class PtyWire:
             termios.tcflush(self.fd, termios.TCIOFLUSH)
         except PortError:
             self.unplug()
+
+    def _baud(self) -> int:
+        """How fast the host believes that it talks."""
+        speeds = bytearray(44)
+        fcntl.ioctl(self.fd, TCGETS2, speeds)
+        return int.from_bytes(speeds[40:44], sys.byteorder)
 
     def write(self) -> None:
         """Send what has arrived by now; bytes for which the line has no room are lost."""
@@ -86,7 +110,7 @@ class PtyWire:
 class Server:
     """Ptys for the twin's wires (`paths` by name) and the loop that serves them. `lost_s`: physics time skipped so far."""
 
-    def __init__(self, twin: Twin, until_eof: bool = False) -> None:
+    def __init__(self, twin: Served, until_eof: bool = False) -> None:
         self._twin, self._until_eof = twin, until_eof
         self._wires = {name: PtyWire(wire) for name, wire in twin.wires.items()}
         self.paths = {name: wire.path for name, wire in self._wires.items()}
@@ -101,7 +125,7 @@ class Server:
 
     def serve(self) -> None:
         """Until `stop`."""
-        clock, step = self._twin.clock, round(self._twin.world.twin.physics_dt * 1e9)
+        clock, step = self._twin.clock, round(self._twin.step_s * 1e9)
         try:
             self._poll.register(0, select.POLLIN)
         except OSError:
@@ -124,7 +148,7 @@ class Server:
 
     def _wait(self, due: int) -> None:
         """Sleep until a wire has something, or something is due for a wire, or physics is."""
-        bytes_due = self._twin.bus.due()
+        bytes_due = self._twin.due()
         if bytes_due is not None:
             due = min(due, bytes_due)
         left = max(0.0, (due - self._twin.clock.now()) * 1e-6)

@@ -5,7 +5,7 @@ behind it is served in real time until SIGTERM, Ctrl-C or, with --until-eof, the
 
 Lines on standard input, one JSON object each: {"place": "stand"}, {"push": [fx, fy, fz, seconds]}, faults (sim/faultline.py),
 {"fault": "trip", "servo": 3, "code": 38}, {"fault": "reboot", "servo": 3}, {"fault": "lie", "servo": 3, "what": "winding_c",
-"value": 120}, {"fault": "clear"}.
+"value": 120}, {"fault": "clear"}. A robot on bus servos has its own (sim/servotwin.py).
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from robotrl.realtime import real_time
 from robotrl.sim import faults
 from robotrl.sim.bullet import import_bullet
 from robotrl.sim.faultline import from_line
+from robotrl.sim.fleets import FLEETS
 from robotrl.sim.moteusbus import MoteusBus
 from robotrl.sim.senses import ImuSensor, TrackerSensor
 from robotrl.sim.server import Server
+from robotrl.sim.servotwin import ServoTwin
 
 PRIORITY = 10  # real robots wait for no scheduler; below the driver and the guard, whom the twin must not hold up
 
@@ -75,6 +77,15 @@ class Twin:
     def now(self) -> float:
         """Seconds of physics so far."""
         return self.world.time
+
+    @property
+    def step_s(self) -> float:
+        """Physics step."""
+        return self.world.twin.physics_dt
+
+    def due(self) -> int | None:
+        """When the servo bus will have something for the host (clock, ns)."""
+        return self.bus.due()
 
     def advance(self, seconds: float) -> None:
         """Move physics, servos and senses on, and a lockstep clock with them."""
@@ -121,10 +132,11 @@ class Twin:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
+    robots = f"robot file in launch/robots, or {', '.join(FLEETS)}; default: the run file's"
     parser = argparse.ArgumentParser(prog="robotrl twin", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--run", type=Path, help="run file; default: launch/walk.toml")
     parser.add_argument("--run-dir", type=Path, help="a run's directory, in the place of a run file")
-    parser.add_argument("--robot", metavar="NAME", help="robot file in launch/robots; default: the run file's")
+    parser.add_argument("--robot", metavar="NAME", help=robots)
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any config field")
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input ends")
@@ -151,25 +163,37 @@ def with_robot(run: config.Run, name: str | None, robots: Path) -> config.Run:
     return dataclasses.replace(run, robot=config.from_dict({"robot": data}, path).robot)
 
 
-def main(argv: list[str]) -> int:
-    args = parse(argv)
+def twin_of(args: argparse.Namespace) -> tuple[Twin | ServoTwin, bool, str]:
+    """The twin that is asked for, on the wall clock; is it to run in real time; what a person should know of it."""
     if args.run_dir is not None:
         run = dataclasses.replace(rundir.load(args.run_dir), seed=args.seed)
     else:
         path = run_file(args.run)
-        run = with_robot(config.load(path, [*args.set, f"seed={args.seed}"]), args.robot, path.parent / "robots")
+        run = config.load(path, [*args.set, f"seed={args.seed}"])
+        if args.robot not in FLEETS:
+            run = with_robot(run, args.robot, path.parent / "robots")
+    robot = args.robot or run.robot.name
+    if robot in FLEETS:
+        servos = ServoTwin(robot, run.seed, WallClock())
+        return servos, run.real_time, servos.note
+    twin = Twin(run, run.seed, WallClock())
+    return twin, run.real_time, f"plain Python, slower: {twin.note}" if twin.note else ""
+
+
+def main(argv: list[str]) -> int:
+    args = parse(argv)
     words = os.dup(1)  # where our one line goes: physics prints on descriptor 1 from C
     os.dup2(2, 1)
-    twin = Twin(run, run.seed, WallClock())
+    twin, in_real_time, note = twin_of(args)
     server = Server(twin, args.until_eof)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     try:
         with os.fdopen(words, "w") as out:
             print(json.dumps(server.paths), file=out, flush=True)
-        if twin.note:
-            print(f"robotrl twin: plain Python, slower: {twin.note}", file=sys.stderr, flush=True)
-        if run.real_time and (refused := real_time(PRIORITY, lock=False)):
+        if note:
+            print(f"robotrl twin: {note}", file=sys.stderr, flush=True)
+        if in_real_time and (refused := real_time(PRIORITY, lock=False)):
             print(f"robotrl twin: {refused}", file=sys.stderr, flush=True)
         server.serve()
     except BrokenPipeError:

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import configs, ends, files, sensors, wires
+from tests.fuzz import configs, ends, files, sensors, servos, wires
 from tests.fuzz.engine import BLOCK, Broken, Target, campaign, mutated, numbered, torn
 
 WIRE_COUNT = 40_000
+SERVO_COUNT = 1_000
 FILE_COUNT = {
     "replay columns": 600,
     "replay header": 1000,
@@ -32,6 +33,12 @@ def test_wires(target: type[Target]) -> None:
     outcome = campaign(target, WIRE_COUNT, 0)
     assert outcome.find is None, outcome.find
     assert outcome.inputs == WIRE_COUNT
+
+
+@pytest.mark.parametrize("target", servos.TARGETS, ids=lambda target: target.name)
+def test_servo_lines(target: type[Target]) -> None:
+    outcome = campaign(target, SERVO_COUNT, 0)  # fewer: servos that move take longer than parsers
+    assert outcome.find is None, outcome.find
 
 
 @pytest.mark.parametrize("target", (*configs.TARGETS, *files.TARGETS), ids=lambda target: target.name)

@@ -1,0 +1,114 @@
+"""The twin of a robot on bus servos: one line, its servos and their joints (`robotrl twin --robot so101|omx|dkitty`).
+
+Lines on standard input, one JSON object each: {"push": [servo, newton metres]}, {"supply_v": 11.0} (0: the power is off),
+{"fault": "mute", "servo": 3, "for_s": 1}, {"fault": "deaf", "servo": 3}, {"fault": "trip", "servo": 3, "bits": 32},
+{"fault": "reboot", "servo": 3}, {"fault": "heat", "servo": 3, "celsius": 79}, {"fault": "rename", "servo": 3, "to": 4},
+{"latency_ms": 16}, faults of the wire (sim/faultline.py) and {"fault": "clear"}.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from robotrl.clock import Clock, LockstepClock
+from robotrl.drivers.port import MemoryPort
+from robotrl.sim import faults
+from robotrl.sim.dynamixelservo import DynamixelServo
+from robotrl.sim.faultline import from_line
+from robotrl.sim.feetechservo import FeetechServo
+from robotrl.sim.fleets import FLEETS
+from robotrl.sim.servobus import Chain
+
+INSIDE = ("trip", "reboot", "heat", "rename", "mute", "deaf")  # faults of a servo, not of the wire
+
+
+class ServoTwin:
+    """With a LockstepClock (or none) `advance` moves that clock along with the physics; with another, bytes take their time."""
+
+    def __init__(self, robot: str, seed: int = 0, clock: Clock | None = None, dt: float = 0.002) -> None:
+        self.clock = clock or LockstepClock()
+        timed = None if isinstance(self.clock, LockstepClock) else self.clock
+        fleet = FLEETS[robot]
+        self.bus = fleet.line(timed)
+        self.joints, says = fleet.turned()
+        self.chain = Chain(self.bus.servos, self.joints, dt)
+        self.note = f"{robot}: {len(self.bus.servos)} servos; {says}"
+        self.wires = {"servos": faults.FaultyWire(self.bus, self.now)}
+        self._rng = np.random.default_rng(seed)
+
+    @property
+    def step_s(self) -> float:
+        return self.chain.dt
+
+    def now(self) -> float:
+        """Seconds of physics so far."""
+        return self.chain.time
+
+    def due(self) -> int | None:
+        """When the line will have something for the host (clock, ns)."""
+        return self.bus.due()
+
+    def advance(self, seconds: float) -> None:
+        self.chain.advance(seconds)
+        if isinstance(self.clock, LockstepClock):
+            self.clock.sleep_until(round(self.chain.time * 1e9))
+
+    def ports(self) -> dict[str, MemoryPort]:
+        """The near end for lockstep."""
+        return {name: MemoryPort(wire, name) for name, wire in self.wires.items()}
+
+    def command(self, line: dict[str, Any]) -> None:
+        """Do what a control line says. Raises ValueError naming what is wrong with it; then nothing was done."""
+        if "push" in line:
+            push = line["push"]
+            if not isinstance(push, list) or len(push) != 2:
+                raise ValueError(f"push {push!r}: write [servo, newton metres]")
+            newton_metres = _number("push", push[1], -math.inf)
+            self.joints.push[[s.id for s in self.bus.servos].index(self._servo(push[0]).id)] = newton_metres
+        elif "supply_v" in line:
+            self.chain.supply_v = _number("supply_v", line["supply_v"])
+        elif "latency_ms" in line:
+            self.bus.latency_ns = round(_number("latency_ms", line["latency_ms"]) * 1e6)
+        elif line.get("fault") == "clear":
+            self.wires["servos"].clear()
+            self.bus.faults.end()
+        elif line.get("fault") in INSIDE:
+            self._inside(str(line["fault"]), self._servo(line.get("servo")), line)
+        else:
+            name, fault, for_s = from_line(line, self._rng, self.now)
+            if name not in self.wires:
+                raise ValueError(f"wire {name!r}: this twin has {', '.join(self.wires)}")
+            self.wires[name].add(fault, for_s)
+
+    def _servo(self, name: object) -> DynamixelServo | FeetechServo:
+        for servo in self.bus.servos:
+            if servo.id == name:
+                return servo
+        raise ValueError(f"servo {name!r}: use one of {', '.join(str(s.id) for s in self.bus.servos)}")
+
+    def _inside(self, fault: str, servo: DynamixelServo | FeetechServo, line: dict[str, Any]) -> None:
+        if fault == "trip":
+            servo.trip(int(_number("bits", line.get("bits", 32))))
+        elif fault == "reboot":
+            servo.boot()
+        elif fault == "heat":
+            servo.celsius = _number("celsius", line.get("celsius", 90.0))
+        elif fault == "rename":
+            to = int(_number("to", line.get("to")))
+            if to > 252:
+                raise ValueError(f"to {to}: servos are called 0 to 252")
+            servo.registers.put("id", to)
+        else:
+            self.bus.faults.begin(fault, servo.id, self.now() + _number("for_s", line.get("for_s", math.inf)))
+
+    def close(self) -> None:
+        """Nothing is held open; here because other twins have something to close."""
+
+
+def _number(key: str, value: object, least: float = 0.0) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= least:
+        raise ValueError(f"{key} must be a number, at least {least:g}, not {value!r}")
+    return float(value)
