@@ -64,12 +64,20 @@ GROUPS = {
             "drivers/moteus.py": (),
             "drivers/tables.py": (),
             "drivers/commands.py": (),
+            "drivers/dynamixel.py": (),
+            "drivers/dynamixel_x.py": (),
+            "drivers/feetech.py": (),
+            "drivers/feetech_sts.py": (),
+            "drivers/block.py": (),
+            "drivers/sync.py": (),
+            "drivers/handshake.py": (),
             "drivers/imu.py": (),
             "drivers/tracker.py": (),
             "drivers/chain.py": ("Chain._take", "Chain._sort", "Chain._telemetry", "_senders"),
         },
         ("tests/drivers",),
-        "not test_port and not test_legged and not pty and not fuzzed and not anything and not flipped and not write_round_trip",
+        "not test_port and not test_legged and not pty and not fuzzed and not anything and not flipped and not write_round_trip"
+        " and not oracle_sdk",
     ),
 }
 

@@ -9,10 +9,13 @@ Run: robotrl bench reaction [--samples N] [--out bench/results/reaction.json]; t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import os
 import random
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,12 +25,11 @@ from typing import Any
 
 import numpy as np
 from engine import Engine
-from stage import PERIOD_NS, Line, Stage, lines, stopped_at
+from stage import PERIOD_NS, Line, Stage, Stages, Stuck, lines, stopped_at
 
 from robotrl import rundir
 from robotrl.nodes.servos import ill
 from robotrl.safety.gate import PERMIT_VALID_NS
-from robotrl.sim.faults import Mute
 
 T_MS = PERIOD_NS * 1e-6
 SEE_S = 0.4  # after the onset: the slowest bound is 0.12 s
@@ -75,11 +77,11 @@ def servo_fault(stage: Stage) -> Sample:
 
 def servo_mute(stage: Stage) -> Sample:
     onset = time.monotonic_ns()
-    stage.bus.wire.add(Mute(random.randrange(2, 9)))
+    stage.bus.mute(random.randrange(2, 9))
     try:
         return of_driver(stage, onset)
     finally:
-        stage.bus.wire.clear()
+        stage.bus.clear()
 
 
 def key(stage: Stage) -> Sample:
@@ -171,20 +173,45 @@ CLASSES = {
 }
 
 
-def measure(stage: Stage, kind: Class, times: int, rng: random.Random) -> tuple[list[Sample], int]:
+class Progress:
+    """On standard error after each try: which class, how far it is, and about how long all the rest takes."""
+
+    def __init__(self, wanted: int) -> None:
+        self.left, self.done, self.began = wanted, 0, time.monotonic()
+
+    def tell(self, name: str, found: int, times: int, missed: int) -> None:
+        passed = time.monotonic() - self.began
+        rest = passed / self.done * self.left if self.done else math.nan
+        tries = f", {missed} tries without" if missed else ""
+        print(f"{passed:6.0f} s  {name}: {found} of {times}{tries}; about {rest:.0f} s left", file=sys.stderr, flush=True)
+
+    def sample(self) -> None:
+        self.done, self.left = self.done + 1, self.left - 1
+
+
+def measure(
+    stages: Stages, name: str, kind: Class, times: int, rng: random.Random, progress: Progress
+) -> tuple[list[Sample], int]:
     """So many samples, and how many tries gave none."""
     found: list[Sample] = []
     missed = 0
     while len(found) < times and missed < TRIES * times:
-        stage.reach_run()
+        stage = stages.now
+        try:
+            stage.reach_run()
+        except Stuck as why:
+            stages.again(why)
+            continue
         stage.pass_by(0.15 + rng.random() * 0.04)  # any phase of the period
         stage.forget()
         if stage.state() != "RUN" or not stage.moving():
             continue
         try:
             found.append(kind.provoke(stage))
+            progress.sample()
         except Missed:
             missed += 1
+        progress.tell(name, len(found), times, missed)
     return found, missed
 
 
@@ -217,15 +244,16 @@ def show(where: str, table: dict[str, dict[str, Any]]) -> None:
 
 def under(samples: int, wanted: str, seed: int) -> dict[str, Any]:
     table: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder, Stage(Path(folder)) as stage:
-        for name, kind in CLASSES.items():
-            if wanted in name:
-                found, missed = measure(stage, kind, max(2, round(kind.share * samples)), random.Random(seed))
-                if not found:
-                    raise SystemExit(f"bench reaction: {name}: no stop seen in {missed} tries; the guard's last words: "
-                                     f"{stage.manager.guard.latest()}")  # fmt: skip
-                table[name] = row(kind, found, missed)
-        return {"table": table, "no_real_time": stage.no_real_time}
+    times = {name: max(2, round(kind.share * samples)) for name, kind in CLASSES.items() if wanted in name}
+    progress = Progress(sum(times.values()))
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(Stages(Path(folder))) as stages:
+        for name, count in times.items():
+            found, missed = measure(stages, name, CLASSES[name], count, random.Random(seed), progress)
+            if not found:
+                raise SystemExit(f"bench reaction: {name}: no stop seen in {missed} tries; the guard's last words: "
+                                 f"{stages.now.manager.guard.latest()}")  # fmt: skip
+            table[name] = row(CLASSES[name], found, missed)
+        return {"table": table, "stages": stages.count, "no_real_time": stages.now.no_real_time}
 
 
 def main() -> int:
@@ -233,6 +261,7 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=11, help="of each quick class; the slow ones take half or a quarter")
     parser.add_argument("--only", default="", help="classes whose name holds this")
     parser.add_argument("--idle", action="store_true", help="not beside a learner")
+    parser.add_argument("--busy", action="store_true", help="only beside a learner")
     parser.add_argument("--seed", type=int, default=0, help="of the phases at which faults come")
     parser.add_argument("--out", type=Path, help="write the figures there, with machine and commit")
     options = parser.parse_args()
@@ -242,7 +271,7 @@ def main() -> int:
         "seed": options.seed,
         "t_ms": T_MS,
     }
-    for where in ("idle", "learner on 2 threads")[: 1 if options.idle else 2]:
+    for where in ("idle", "learner on 2 threads")[bool(options.busy) : 1 if options.idle else 2]:
         learner = Engine("auto", 2, (112, 8), [], nice=10) if where != "idle" else None
         try:
             if learner is not None:

@@ -1,6 +1,6 @@
 """A robot's safety processes on a stage: the real guard, rescue and servo driver under the real manager, and a real console.
 
-The rest is played: servos that only have a bus (sim/bare.py), senses that say all is well, a policy (a process, so that it can be
+The rest is played: servos that only have a bus (farend.py), senses that say all is well, a policy (a process, so that it can be
 stopped) whose target is another in every cycle. So every write shows who had the last word, and the far end stamps when it came.
 """
 
@@ -20,20 +20,22 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+from farend import FarEnd, hurry
+
 from robotrl import config, rundir
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.drivers.legged import STAND
 from robotrl.messages import Action, Beat, Imu, Pose
 from robotrl.node import Node
-from robotrl.processes import NODES, Manager
-from robotrl.sim.bare import BareBus
+from robotrl.processes import NODES, GaveUp, Manager
 from robotrl.sim.person import Person
 
 ROOT = Path(__file__).resolve().parent.parent
-PRIORITY = 10  # the world's, below driver and guard: a real one needs no processor
 PERIOD_NS = 20_000_000
 NEXT_KEY = {"READY": "e", "HOLD": "r", "RELAX": "c", "PSTOP": "d"}  # from wherever a stop has led back to RUN
+REACH_S = 40.0
+STAGES = 4  # at most, one after another
 KEY_S = 0.25  # between two keys: the console must have seen what the last one did
 # What the first servo is told: mode 10 and a target; the same with kp scale 0; mode 0 (moteus reference).
 SAID = re.compile(
@@ -70,6 +72,10 @@ def stopped_at(said: list[Line]) -> int | None:
     return said[moved[-1] + 1].t if moved and moved[-1] + 2 < len(said) else None
 
 
+class Stuck(Exception):
+    """RUN was not reached: the machine was too busy for the far end. What all said last."""
+
+
 class Senses(threading.Thread):
     """What IMU and tracker would say of a robot that stands, and the beats of those who are not on the stage."""
 
@@ -94,23 +100,15 @@ class Senses(threading.Thread):
             bus.close()
 
 
-def hurry(thread: int) -> str:
-    """Put one thread before all that is not the robot; what was refused, or ""."""
-    try:
-        os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(PRIORITY))
-    except OSError as error:
-        return f"no real-time priority for the far end: {error.strerror}"
-    return ""
-
-
 class Stage:
     """All of it; a context. `reach_run` brings the robot to RUN, whatever has happened."""
 
     def __init__(self, folder: Path) -> None:
-        self.bus = BareBus(config.Robot())
+        self.bus = FarEnd()
         robot = replace(config.Robot(), servos=replace(config.Servos(), port=self.bus.path))
         self.run = replace(config.load(ROOT / "launch" / "walk.toml", []), robot=robot)
-        self.no_real_time = hurry(self.bus.thread.native_id or 0)
+        self.no_real_time = self.bus.no_real_time
+        hurry(threading.get_native_id(), alone=True)  # who holds Python's lock holds up the senses, and must not be put off
         self.directory = rundir.create(self.run, folder, "wall")
         (self.directory / "logs").mkdir()
         self._sockets = tempfile.TemporaryDirectory(prefix="robotrl-")
@@ -126,6 +124,7 @@ class Stage:
         self.policy = subprocess.Popen([sys.executable, __file__, str(self.directory)], stdin=subprocess.PIPE)
         self.wait(lambda: self.state() != "", 30)
         self.person = Person(self.directory)
+        hurry(self.person._eyes.native_id or 0)
 
     def __enter__(self) -> Stage:
         return self
@@ -140,6 +139,7 @@ class Stage:
         self.senses.join()
         self.bus.close()
         self._sockets.cleanup()
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_OTHER, os.sched_param(0))
 
     def pid(self, name: str) -> int:
         return self.manager.children[name].process.pid
@@ -150,7 +150,10 @@ class Stage:
 
     def tend(self, seconds: float) -> None:
         """Let time pass, and start again who has died: as often as it happens, for here it is meant to."""
-        self.manager.watch(seconds)
+        try:
+            self.manager.watch(seconds)
+        except GaveUp as why:
+            raise Stuck(f"{why}; {self.said()}") from None
         for child in self.manager.children.values():
             child.deaths.clear()
 
@@ -162,10 +165,13 @@ class Stage:
     def wait(self, true: Callable[[], bool], seconds: float) -> None:
         until = time.monotonic() + seconds
         while not true():
-            guard = self.manager.guard.latest()
-            said = {path.name: path.read_text()[-300:] for path in (self.directory / "logs").iterdir()}
-            assert time.monotonic() < until, f"not within {seconds:g} s; the guard: {guard}; {said}"
+            assert time.monotonic() < until, f"not within {seconds:g} s; {self.said()}"
             self.tend(0.005)
+
+    def said(self) -> str:
+        """The last words of all, for a failure."""
+        said = {path.name: path.read_text()[-600:] for path in (self.directory / "logs").iterdir()}
+        return f"the guard: {self.manager.guard.latest()}; {said}"
 
     def moving(self) -> bool:
         """The policy has had the last word in each of the last cycles."""
@@ -173,10 +179,12 @@ class Stage:
         return len(set(said)) == 6 and all(len(what) == 8 for what in said)
 
     def reach_run(self) -> None:
+        """Stuck when nothing leads there: the far end was late so often that the servos were taken for flaky, or for lost."""
         pressed = 0.0
-        until = time.monotonic() + 60
+        until = time.monotonic() + REACH_S
         while not (self.state() == "RUN" and self.moving()):
-            assert time.monotonic() < until, f"no RUN in 60 s: {self.manager.guard.latest()}"
+            if self.state() == "LOCKOUT" or time.monotonic() > until:
+                raise Stuck(f"no RUN in {REACH_S:g} s, or never again; {self.said()}")
             self.tend(0.01)
             if (key := NEXT_KEY.get(self.state())) and time.monotonic() - pressed > KEY_S:
                 self.person.types(key)
@@ -187,6 +195,24 @@ class Stage:
         del self.bus.heard[:-60], self.bus.modes[:-8]
         self.causes.drain()
         self.joints.drain()
+
+
+class Stages:
+    """The stage all classes are measured on; another one, which is counted, where a busy machine has led it to its end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = folder, 1
+        self.now = Stage(folder)
+
+    def again(self, why: Stuck) -> None:
+        if self.count == STAGES:
+            raise SystemExit(f"the machine is too busy: {why}")
+        print(f"a stage is begun anew: {str(why)[:200]}", file=sys.stderr, flush=True)
+        self.close()
+        self.now, self.count = Stage(self.folder), self.count + 1
+
+    def close(self) -> None:
+        self.now.__exit__()
 
 
 def policy(directory: Path) -> None:

@@ -24,6 +24,7 @@ ANSWER_NS = 3_000_000  # a servo's share of the waiting time (safety facts, row 
 CYCLE_NS = 12_000_000  # whole read at most: leaves time to write within a 20 ms period; chosen
 READS_MAX = 256  # a babbling far end ends the cycle even where the clock stands still
 JUMP_S = 0.05  # no joint gets farther than 1.5 x the velocity limit in this time (row 4)
+SETTLE_READS = 4  # of what waits before a question: more than a line can hold
 UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three misses stop the robot (row 1)
 ASKS = 3  # of a configuration value in the handshake
 ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
@@ -72,6 +73,7 @@ class Chain:
 
         A servo that was not heard keeps its last values (nan and mode -1 before the first); its `missed` counts the cycles since.
         """
+        self._settle()
         self._cycle = (self._cycle + 1) % len(HOSTS)
         self._waiting = set(range(len(self._values)))
         sent = self._clock.now()
@@ -214,6 +216,29 @@ class Chain:
     def _who(self, servo: int) -> str:
         return f"servo {servo} on {self._port.name}"
 
+    def _settle(self) -> None:
+        """Take off the line what came before the question, and so is no answer to it.
+
+        Of what comes later the host's number tells, but where it is as many cycles late as there are numbers.
+        """
+        self._waiting = set()
+        for _ in range(SETTLE_READS):
+            data = self._port.read(self._clock.now())
+            if not data:
+                return
+            for line in self._lines.feed(data):
+                if line not in _OK:
+                    self._take_late(line)
+
+    def _take_late(self, line: bytes) -> None:
+        got = moteus.parse_line(line)
+        if isinstance(got, moteus.Received) and (got.checked or not self.checksum):
+            known = any(b"%x" % got.can_id in senders for senders in self._senders)
+            self.late_replies += known
+            self.frame_errors += not known
+        else:
+            self._take_other(got)
+
     def _collect(self, sent: int, patience_ns: int) -> None:
         """Take lines until nobody is waited for or time is up. An answer grants the rest their share anew."""
         waiting, clock, port = self._waiting, self._clock, self._port
@@ -245,7 +270,12 @@ class Chain:
         got = moteus.parse_line(line)
         if isinstance(got, moteus.Received) and (got.checked or not self.checksum):
             self._sort(got)
-        elif not isinstance(got, moteus.Answer) or not got.ok:
+        else:
+            self._take_other(got)
+
+    def _take_other(self, got: moteus.Received | moteus.Answer | None) -> None:
+        """The adapter's word, or something to count."""
+        if not isinstance(got, moteus.Answer) or not got.ok:
             self.frame_errors += 1
             if isinstance(got, moteus.Answer) and "checksum" in got.text.lower() and not self.checksum:
                 self.checksum = True

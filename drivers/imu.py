@@ -27,6 +27,7 @@ RATE_SCALE = math.radians(2000) / 32768  # rad/s a step
 ANGLE_SCALE = math.pi / 32768  # rad a step
 FULL = 32767  # a reading at the end of the range is no measurement
 PITCH_MAX = math.pi / 2 + 0.02  # an Euler pitch goes no farther
+BACKLOG_NS = 30_000_000  # after a late look, for which more may come of what had waited: the system holds some back
 STALE_NS = 60_000_000  # without a good sample (safety facts, row 15)
 SAME_MAX = 5  # identical samples in a row: a real sensor has noise (row 15)
 PENDING_MAX = 65_536  # bytes parsed in one read at most
@@ -167,6 +168,7 @@ class WitImu:
         self._same = 1
         self._fresh: int | None = None  # when the sample in `_raw` arrived, if no message was made of it yet
         self._newest: Imu | None = None
+        self._looked, self._deaf_until = clock.now(), 0
 
     @property
     def errors(self) -> int:
@@ -177,9 +179,15 @@ class WitImu:
 
         `t` is the sample's arrival. It is `stale` 60 ms later, and when five samples in a row were identical; `refused`
         counts samples out of range in a row, for 60 ms, so that who looks less often than samples come still sees them.
+        Who looks 60 ms after the last time or later throws away what has waited: when it arrived nobody can tell.
         PortError when the port is lost.
         """
         total = 0
+        before, self._looked = self._looked, self._clock.now()
+        if self._looked - before >= STALE_NS:
+            self._deaf_until = self._looked + BACKLOG_NS
+        if self._looked < self._deaf_until:
+            self._forget()
         while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
             total += len(data)
             self._parse(data)
@@ -205,6 +213,15 @@ class WitImu:
             )
             self._newest = newest
         return newest
+
+    def _forget(self) -> None:
+        total = 0
+        while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
+            total += len(data)
+        errors, self._parser = self._parser.errors, Parser()
+        self._parser.errors = errors
+        self._accel = self._rates = ()
+        self._filter.restart()
 
     def configure(self) -> None:
         """Set what is sent, how often, and fusion without magnetometer; save.

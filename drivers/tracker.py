@@ -21,6 +21,9 @@ FIELDS = 9  # the word, seq, age, six numbers
 AGE_MAX_US = 5_000_000  # an older picture helps nobody
 SEQ_MAX = 1 << 48  # a larger number was never counted up to
 FARTHEST = 1000.0  # m and rad; beyond it the sender is mad
+LATE_NS = 60_000_000  # since the last look: what has waited on the line so long, or as short as a moment, nobody can tell apart
+BURST = 8  # poses in one read; more have been held up on their way, and nobody knows for how long
+SETTLE_NS = 100_000_000  # for which more of it may come: the system holds some back until there is room
 PENDING_MAX = 65_536  # bytes parsed in one read at most
 
 
@@ -57,7 +60,11 @@ def parse_line(line: bytes) -> tuple[int, int, tuple[float, ...]] | None:
 
 
 class PoseStream:
-    """Poses from `port`. `bad_lines`: refused; `lost`: missing by their seq; `repeats`: seen before."""
+    """Poses from `port`. `bad_lines`: refused; `lost`: missing by their seq; `repeats`: seen before.
+
+    Who looks later than LATE_NS after the last time throws away what waits, and what comes in the next SETTLE_NS: the age of a
+    picture when its line came is known, not when that was.
+    """
 
     def __init__(self, port: Port, clock: Clock) -> None:
         self.bad_lines = 0
@@ -66,6 +73,8 @@ class PoseStream:
         self._port, self._clock = port, clock
         self._lines = Lines()
         self._seq: int | None = None
+        self._looked = clock.now()
+        self._deaf_until = 0
 
     def read(self) -> list[Pose]:
         """All poses that have arrived since the last call, oldest first; `t` is when each picture was taken.
@@ -74,6 +83,11 @@ class PoseStream:
         """
         poses: list[Pose] = []
         total = 0
+        before, self._looked = self._looked, self._clock.now()
+        if self._looked - before > LATE_NS:
+            self._deaf_until = self._looked + SETTLE_NS
+        if self._looked < self._deaf_until:
+            self._forget()
         while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
             total += len(data)
             now = self._clock.now()
@@ -83,7 +97,15 @@ class PoseStream:
                 elif self._is_new(got[0]):
                     _, age_us, numbers = got
                     poses.append(Pose(t=now - age_us * 1000, position=numbers[:3], rpy=numbers[3:]))
+        if len(poses) > BURST:
+            self._deaf_until, poses = self._looked + SETTLE_NS, []
         return poses
+
+    def _forget(self) -> None:
+        total = 0
+        while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
+            total += len(data)
+        self._lines = Lines()
 
     def _is_new(self, seq: int) -> bool:
         """Count the gap before `seq`. A smaller one is a sender that was restarted, the same one a repeat."""

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from robotrl import config, keyring, rundir
+from robotrl import aloud, config, keyring, rundir
 from robotrl.complaint import command
 from robotrl.notify import Notify
 from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess
@@ -153,7 +153,7 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
         notify.ready()
         Watch(manager, run, twin, seconds, end, attended=not scripted, alive=notify.alive).run()
     except GaveUp as reason:
-        print(f"robotrl run: {reason}", file=sys.stderr, flush=True)
+        aloud.say(f"robotrl run: {reason}", sys.stderr)
         code = reason.code
     except config.ConfigError:  # the twin did not start
         if nothing_in(directory):
@@ -163,7 +163,7 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
         notify.ending()
         if manager is not None:
             if not manager.power_down() and not code:
-                print("robotrl run: the motors did not confirm that they are off: cut their power", file=sys.stderr)
+                aloud.say("robotrl run: the motors did not confirm that they are off: cut their power", sys.stderr)
                 code = 3
             manager.stop()
             (directory / "bus.json").unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robotrl import rundir
+from robotrl import aloud, rundir
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.messages import Beat
@@ -78,7 +78,7 @@ class Node:
 
     def say(self, what: object) -> None:
         """A line for the person who started the run: it goes to the node's log, and from there to his screen."""
-        print(f"{self.source}: {what}", file=sys.stderr, flush=True)
+        aloud.say(f"{self.source}: {what}", sys.stderr)
 
     def refuse(self, why: object) -> int:
         """End before anything was begun: the last line of the log is `why`, which the manager says for us. The exit code."""

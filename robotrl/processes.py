@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -100,8 +101,9 @@ class Manager:
 
     def say(self, name: str, pid: int, event: str, detail: str = "", restarts: int = 0) -> None:
         self.events.send(Process(name=name, pid=pid, event=event, detail=detail, restarts=restarts))
-        with open(self.directory / "logs" / "manager.log", "a") as log:
-            log.write(json.dumps({"t": self.clock.now(), "name": name, "pid": pid, "event": event, "detail": detail}) + "\n")
+        line = json.dumps({"t": self.clock.now(), "name": name, "pid": pid, "event": event, "detail": detail}) + "\n"
+        with contextlib.suppress(OSError), open(self.directory / "logs" / "manager.log", "a") as log:
+            log.write(line)  # a full disk ends no run: what the log lacks has been said on the bus
 
     def watch(self, timeout_s: float, also: tuple[int, ...] = ()) -> list[str]:
         """Wait for deaths and start again who died; a line for each. GaveUp when one may not, or cannot, be started again.
@@ -203,11 +205,13 @@ def last_line(log: Path, start: int) -> str:
 class TwinProcess:
     """The twin on its ptys, and the pipe by which a scripted operator may lift the robot. It ends with the last that holds it."""
 
+    program: tuple[str, ...] = ("-m", "robotrl", "twin")  # what Python runs; a bench that overhears the wires puts its own here
+
     def __init__(self, directory: Path, seed: int) -> None:
         """The twin of the run in `directory`; its words go to logs/twin.log there. ConfigError when it does not start."""
         self.read_fd, self.write_fd = os.pipe()
         log = directory / "logs" / "twin.log"
-        words = [sys.executable, "-m", "robotrl", "twin", "--run-dir", str(directory), "--seed", str(seed), "--until-eof"]
+        words = [sys.executable, *self.program, "--run-dir", str(directory), "--seed", str(seed), "--until-eof"]
         with open(log, "ab") as file:
             begun = file.tell()
             self.process = subprocess.Popen(

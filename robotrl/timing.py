@@ -129,7 +129,8 @@ def _histogram(axis: Any, title: str, sets: list[tuple[str, list[float], str]]) 
         p50, p99 = np.percentile(value, (50, 99))
         label = f"{name + '  ' if name else ''}p50 {_short(p50)}  p99 {_short(p99)}  max {_short(float(value.max()))}"
         axis.hist(value, bins=bins, color=colour, alpha=0.85 if len(sets) == 1 else 0.6, log=True, label=label)
-    axis.set_ylim(bottom=0.5)
+    axis.set_ylim(0.5, 15.0 * axis.get_ylim()[1])  # room for the legend
+    axis.yaxis.set_minor_formatter("")
     axis.set_ylabel("count")
     axis.legend(loc="upper right")
 

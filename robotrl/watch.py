@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from robotrl import config
+from robotrl import aloud, config
 from robotrl.messages import Episode, Guard
 from robotrl.processes import GaveUp, Manager, TwinProcess
 
@@ -63,7 +63,7 @@ class Watch:
                 return
 
     def tell(self, what: str) -> None:
-        print(f"{time.monotonic() - self.started:6.1f} s  {what}", flush=True)
+        aloud.say(f"{time.monotonic() - self.started:6.1f} s  {what}")
 
     def _hold_up(self) -> None:
         """While its torque is off the twin hangs in a stand, where a person is at the console: nobody's hands reach it."""

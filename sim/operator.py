@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from robotrl import aloud
 from robotrl.messages import Guard, Operator
 from robotrl.node import Node
 
@@ -58,7 +59,7 @@ def lift(twin_fd: int) -> None:
     try:
         os.write(twin_fd, json.dumps({"place": "stand"}).encode() + b"\n")
     except BrokenPipeError:
-        print("operator: the twin is gone", flush=True)
+        aloud.say("operator: the twin is gone")
 
 
 def main(argv: list[str]) -> int:
@@ -81,7 +82,7 @@ def main(argv: list[str]) -> int:
             lift(args.twin_fd)
         press, waited = press + 1, 0
         keys.send(Operator(command=command, press=press, nonce=guard.nonce))
-        print(f"operator: {command} in {guard.state}", flush=True)
+        aloud.say(f"operator: {command} in {guard.state}")
     node.close()
     return 0
 

@@ -63,6 +63,20 @@ def test_a_queue_topic_delivers_all_in_order(ends):
     assert subscriber.lost == 0 and {m.source for m in got} == {"tracker"}
 
 
+def test_who_wants_a_latest_topic_whole_gets_every_message_of_it(ends):
+    writer, reader = ends("guard"), ends("recorder")
+    publisher, subscriber = writer.publisher("permit"), reader.subscriber("permit", whole=True)
+
+    def permit(i):
+        return Permit(state="HOLD", epoch=i, holder="", torque=True)
+
+    settle(publisher, reader, subscriber, permit(-1))
+    for i in range(300):
+        publisher.send(permit(i))
+    got = [m.epoch for m in wait_for(reader, subscriber, 300)]
+    assert got[-300:] == list(range(300)) and not subscriber.lost
+
+
 def test_a_latest_topic_gives_the_newest_to_a_stalled_reader(ends):
     writer, reader = ends("guard"), ends("servos")
     publisher, subscriber = writer.publisher("permit"), reader.subscriber("permit")

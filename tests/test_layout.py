@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "tasks", "nodes")  # a layer each
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "rundir", "checkpoint", "kinematics", "observe", "native",
-    "roles", "realtime",
+    "roles", "realtime", "aloud",
 )  # fmt: skip
 TOP = (
     "manager", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches",

@@ -15,18 +15,21 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from mcap.exceptions import EndOfFile
 from mcap.reader import make_reader
+from mcap.records import Chunk
+from mcap.stream_reader import StreamReader
 
-from robotrl import config, rundir
+from robotrl import config, rundir, session
 from robotrl import messages as m
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
-from robotrl.session import FORMAT, Attached, Reading, Session, SessionError, Sessions, files
+from robotrl.session import FORMAT, Attached, Reading, Session, SessionError, Sessions, files, schema_of
 from robotrl.topics import TOPICS
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = 8 + 1 + 8  # the magic, an opcode, a length
-CHUNK = 0x06
+CHUNK, MEGABYTE = 0x06, 1 << 20
 
 
 def words(count: int, begin: int = 0) -> list[tuple[str, m.Message]]:
@@ -45,20 +48,17 @@ def words(count: int, begin: int = 0) -> list[tuple[str, m.Message]]:
     return out
 
 
-def write(path: Path, said: list[tuple[str, m.Message]], every: int, finish: bool = True) -> list[int]:
+def write(path: Path, said: list[tuple[str, m.Message]], every: int) -> list[int]:
     """A session with a chunk every so many messages; where each chunk ends in the file."""
-    session = Session(path, {"config": "{}"})
+    file = Session(path, {"config": "{}"})
     ends = []
     for i, (topic, message) in enumerate(said, 1):
-        session.write(topic, message)
+        file.write(topic, message)
         if i % every == 0:
-            session.flush()
-            ends.append(session.size)
-    session.flush()
-    if finish:
-        session.finish({})
-    else:
-        session.abandon()
+            file.flush()
+            ends.append(file.size)
+    file.flush()
+    file.finish({})
     return ends
 
 
@@ -98,8 +98,6 @@ def test_the_library_alone_reads_it_with_a_json_schema_for_each_topic(tmp_path):
 
 
 def test_no_schema_points_out_of_itself():
-    from robotrl.session import schema_of
-
     for topic, entry in TOPICS.items():
         if entry.recorded:
             named = json.dumps(schema_of(entry.type)).count('"#/$defs/')
@@ -113,6 +111,18 @@ def records_end(data: bytes) -> list[int]:
         at += 9 + int.from_bytes(data[at + 1 : at + 9], "little")
         ends.append(at)
     return ends
+
+
+def chunk_sizes(path: Path) -> list[int]:
+    """Bytes in each chunk before it was packed."""
+    sizes = []
+    with open(path, "rb") as file:
+        try:
+            for record in StreamReader(file, emit_chunks=True).records:
+                sizes += [record.uncompressed_size] if isinstance(record, Chunk) else []
+        except EndOfFile:
+            pass
+    return sizes
 
 
 def test_cut_anywhere_it_opens_to_its_last_whole_chunk(tmp_path):
@@ -202,6 +212,32 @@ def test_too_little_room_is_said_and_nothing_else(tmp_path):
     sessions.close()
 
 
+@pytest.mark.parametrize("where", ["write", "attach", "tend"])
+def test_a_disk_that_is_full_in_the_middle_is_said_and_nothing_is_raised(tmp_path, monkeypatch, where):
+    """The kernel's own refusal: the file's descriptor is made that of /dev/full."""
+    monkeypatch.setattr(session, "CHUNK", 1 if where == "write" else MEGABYTE)
+    sessions = Sessions(tmp_path / "sessions", {}, floor=0)
+    sessions.tend()
+    assert sessions._open is not None
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, sessions._open._file.fileno())
+    os.close(full)
+    said = words(40)
+    for topic, message in said:
+        sessions.write(topic, message)
+    if where == "attach":
+        sessions.attach("policy.safetensors", 0, b"weights" * 9000)
+    if where == "tend":
+        assert not sessions.trouble
+        sessions.tend()
+    assert "No space left" in sessions.trouble and "the robot goes on" in sessions.trouble
+    sessions.tend()
+    assert not sessions.trouble, "the next file is begun where there is room"
+    sessions.write(*said[0])
+    sessions.close()
+    assert read(tmp_path / "sessions" / "0002.mcap") == [bits(said[0][1])]
+
+
 @pytest.fixture
 def stage(tmp_path):
     """A run directory with a live bus, and what speaks on it; recorders started here end with the test."""
@@ -228,14 +264,14 @@ class Stage:
         return process
 
     def speak(self) -> None:
-        """A period's words, a millisecond's pause."""
+        """A period's words, and a pause."""
         for topic, message in words(1, len(self.sent)):
             if topic != "cause":
                 end = self.joints if topic == "joints" else self.wire
                 said = end.send(msgspec.structs.replace(message, t=0, seq=0))
                 if topic == "joints":
                     self.sent.append(bits(said))
-        time.sleep(0.001)
+        time.sleep(0.003)
 
     def until(self, over, seconds: float = 60.0) -> None:
         end = time.monotonic() + seconds
@@ -264,9 +300,11 @@ class Stage:
 
 def test_a_recorder_killed_while_it_writes_leaves_a_file_that_opens_and_the_next_life_begins_another(stage):
     process = stage.record()
-    stage.until(lambda: stage.size() > 40_000)
+    stage.until(lambda: stage.size() > 25_000)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    chunks = chunk_sizes(stage.run / "sessions" / "0001.mcap")
+    assert len(chunks) > 1 and max(chunks) < MEGABYTE, "it is time that ends a chunk"
     reading = Reading(stage.run / "sessions" / "0001.mcap")
     kept = [bits(i[1]) for i in reading if not isinstance(i, Attached) and i[0] == "joints"]
     assert reading.cut and len(kept) > 20
@@ -275,7 +313,7 @@ def test_a_recorder_killed_while_it_writes_leaves_a_file_that_opens_and_the_next
 
     before = (stage.run / "sessions" / "0001.mcap").read_bytes()
     process = stage.record()
-    stage.until(lambda: stage.size("0002") > 20_000)
+    stage.until(lambda: stage.size("0002") > 15_000)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0 and not Reading(stage.run / "sessions" / "0002.mcap").cut
     assert (stage.run / "sessions" / "0001.mcap").read_bytes() == before
@@ -296,6 +334,8 @@ def test_a_disk_that_takes_no_more_stops_the_record_and_nothing_else(stage):
     stage.until(lambda: len(stage.sent) > here + 500)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
+    torn = (stage.run / "sessions" / "0001.mcap").read_bytes()
+    assert records_end(torn)[-1] == len(torn), "what went out by half is taken back"
     kept = stage.kept()
     assert stage.sent[-1] == kept[-1] and len(kept) == len(set(kept))
     assert [k for k in kept if k not in set(stage.sent)] == []
@@ -320,5 +360,7 @@ def test_without_its_manager_the_recorder_hears_the_robot_come_to_rest_and_ends(
     stage.until(lambda: stage.size() > 0)
     assert process.stdin is not None
     process.stdin.close()
+    closed = time.monotonic_ns()
     stage.until(lambda: process.poll() is not None)
     assert process.returncode == 0 and not Reading(stage.run / "sessions" / "0001.mcap").cut
+    assert msgspec.msgpack.decode(stage.kept()[-1], type=m.Joints).t > closed + 1_000_000_000

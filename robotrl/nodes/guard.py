@@ -6,6 +6,7 @@ in the rehearsal. `main` is its process on the wall clock.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
 import sys
@@ -113,7 +114,8 @@ class Sentry:
         inputs = self._inputs(now)
         out = self.guard.step(now, inputs)
         if out.next_epoch:
-            self._epoch = self._next_epoch()
+            with contextlib.suppress(OSError):  # no disk, no lease: nobody moves the robot until its number can be kept
+                self._epoch = self._next_epoch()
         self._commands, self._ended = [], ""
         self._watch_off(out, now)
         self.outputs = out

@@ -14,7 +14,7 @@ import msgspec
 from robotrl import config
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.commands import HOSTS
-from robotrl.drivers.imu import WitImu
+from robotrl.drivers.imu import Silent, WitImu
 from robotrl.drivers.port import PortError
 from robotrl.drivers.tape import Playback
 from robotrl.drivers.tracker import PoseStream
@@ -33,6 +33,7 @@ class Score:
 
     name: str
     told: bool = False
+    patience: float = SETTLE  # how many in a row may be otherwise before it is known
     known: bool = False
     equal: int = 0
     differ: int = 0
@@ -54,7 +55,7 @@ class Score:
             self.equal, self.known = self.equal + 1, True
             return
         self._row += 1
-        if not self.known and (self.told or self._row <= SETTLE):
+        if not self.known and (self.told or self._row <= self.patience):
             self.unknown += 1
             return
         self.differ += 1
@@ -107,8 +108,7 @@ class Sensor:
         for call, end in spans(exchange):
             self.playback.begin(call.event, end)
             if call.kind == "connect":
-                self._device = None
-                self.score.forget()
+                self._connect()
                 continue
             try:
                 made += [(self.playback.now(), message) for message in self._read()]
@@ -117,11 +117,33 @@ class Sensor:
                 self.score.forget()
         return [(t, self._compared(message, exchange, i, recorded)) for i, (t, message) in enumerate(made)]
 
+    def _connect(self) -> None:
+        """As the node does; a sensor that was silent at our baud rate is configured once more at the end of the tape."""
+        self._device = None
+        self.score.forget()
+        for _ in range(2):
+            device = self._made()
+            try:
+                if isinstance(device, WitImu):
+                    device.configure()
+            except Silent:
+                continue
+            except PortError:
+                return
+            self._device = device
+            self.score.settle()
+            self.playback.finish()
+            if self.playback.departed:
+                self.score.take(False, f"handshake: the driver {self.playback.departed}")
+            return
+
+    def _made(self) -> WitImu | PoseStream:
+        line = self.playback
+        return WitImu(line, self.robot.imu, line) if self.source == "imu" else PoseStream(line, line)
+
     def _read(self) -> list[Message]:
         if self._device is None:
-            imu = self.source == "imu"
-            clock = self.playback
-            self._device = WitImu(self.playback, self.robot.imu, clock) if imu else PoseStream(self.playback, clock)
+            self._device = self._made()
         got = self._device.read()
         return list(got) if isinstance(got, list) else [got] if got is not None else []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from robotrl import config
@@ -93,7 +94,8 @@ class Player(Feed):
 
     def __init__(self) -> None:
         super().__init__()
-        self.imu, self.pose = Score("imu"), Score("poses")
+        self.imu = Score("imu", patience=math.inf)  # its filter remembers for as long as it likes
+        self.pose = Score("poses")
         self.given: list[tuple[bytes, str]] = []  # weights, and where they are from, besides the sessions' own
         self._joints: dict[tuple[int, int], Joints] = {}
         self._applied: dict[tuple[int, int], Applied] = {}

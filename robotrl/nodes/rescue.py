@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from robotrl import rundir
+from robotrl import aloud, rundir
 from robotrl.clock import Clock, WallClock
 from robotrl.config import Robot
 from robotrl.drivers.chain import Chain
@@ -40,7 +40,7 @@ CUT_POWER = "CUT POWER: the motors did not confirm that they are off"
 
 
 def say(what: str) -> None:
-    print(f"rescue: {what}", file=sys.stderr, flush=True)
+    aloud.say(f"rescue: {what}", sys.stderr)
 
 
 @dataclass

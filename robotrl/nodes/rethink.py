@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import msgspec
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from robotrl.agents.actor import UNREADABLE, Actor, WeightsError
+from robotrl.agents.actor import UNREADABLE, Actor
+from robotrl.agents.weights import WeightsError, metadata
 from robotrl.config import Run
 from robotrl.messages import Action, Applied, Imu, Joints, Permit, Pose, Thought
 from robotrl.nodes.pilot import Pilot
@@ -19,8 +18,7 @@ from robotrl.nodes.playback import Recorded, Score, difference
 def weights(data: bytes, where: str) -> tuple[int, Actor]:
     """The version and the actor in a file of the learner's. WeightsError names `where`."""
     try:
-        about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-        return int(about["version"]), Actor(safetensors.numpy.load(data))
+        return int(metadata(data)["version"]), Actor(safetensors.numpy.load(data))
     except UNREADABLE as error:
         raise WeightsError(f"{where}: no weights of the learner's: {' '.join(str(error).split())}; leave them out") from None
 

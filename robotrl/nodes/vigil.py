@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from robotrl import aloud
 from robotrl import messages as m
 from robotrl.bus import Subscriber
 from robotrl.node import Node
@@ -84,7 +85,7 @@ class Vigil:
         if (state.state, state.causes) != self._last:
             self._last = (state.state, state.causes)
             self._causes.send(state)
-            print(logged(state), flush=True)
+            aloud.say(logged(state))
 
 
 def logged(state: m.Guard) -> str:

@@ -74,12 +74,13 @@ def sense(
     Exit code 2 when it could not be opened.
     """
     tape.call("connect")
+    exchanges = node.bus.publisher("wire")  # first: who records must have found it before the tape of the handshake is sent
     try:
         wire = Wire(node, connect)
     except (PortError, ValueError) as error:
         return node.refuse(error)
     node.hurry(PRIORITY)
-    publisher, exchanges = node.bus.publisher(topic), node.bus.publisher("wire")
+    publisher = node.bus.publisher(topic)
     first, said, batch = 1, 0, max(1, TAPE_NS // period_ns)
     for number in node.every(period_ns):
         if wire.device is None:

@@ -67,7 +67,7 @@ def test_a_short_one_on_the_real_processes(tmp_path):
     out = tmp_path / "out.json"
     done = subprocess.run(
         [sys.executable, "-m", "robotrl", "bench", "reaction", "--samples", "2", "--idle", "--only", "k", "--out", str(out)],
-        cwd=ROOT, capture_output=True, text=True, timeout=250,
+        cwd=ROOT, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert done.returncode in (0, 3), done.stderr
     table = json.loads(out.read_text())["idle"]["table"]

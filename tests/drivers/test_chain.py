@@ -301,7 +301,7 @@ def test_the_chain_learns_that_checksums_are_wanted():
     assert all(servo.commands for servo in bus.servos.values())
 
 
-@pytest.mark.parametrize("cycles", [1, 2, 3])
+@pytest.mark.parametrize("cycles", [1, 2, 3, 4, 8])
 def test_a_reply_that_is_cycles_late_is_not_taken_for_fresh(cycles):
     bus, chain = rig()
     chain.read(0)

@@ -314,3 +314,20 @@ def test_fuzzed_streams_resynchronise_within_one_good_burst(rig):
             sample = device.read()
         expected = (n + 1 + 32768) % 65536 - 32768
         assert sample.yaw == pytest.approx(expected * math.pi / 32768)
+
+
+def test_what_has_waited_while_nobody_looked_is_not_taken_for_new(rig):
+    wire, clock, imu = rig
+    wire.out = burst(1)
+    first = imu.read()
+    clock.advance(60_000_000)
+    wire.out = burst(2)
+    late = imu.read()
+    assert late.stale and (late.t, late.roll) == (first.t, first.roll)
+    clock.advance(29_000_000)
+    wire.out = burst(4)  # held back by the system
+    assert imu.read().t == first.t
+    clock.advance(1_000_000)
+    wire.out = burst(3)
+    again = imu.read()
+    assert not again.stale and again.t == clock.now()

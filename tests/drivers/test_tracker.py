@@ -126,3 +126,41 @@ def test_fuzzed_streams_never_raise_and_the_next_good_line_is_found(line):
             seen += stream.read()
         assert seen[-1].position[0] == seq / 8 or stream.repeats
         assert len(seen) == 1
+
+
+def test_what_has_waited_while_nobody_looked_is_not_taken_for_new(line):
+    """How old a picture was when its line came is known; when that was is not, for whoever slept."""
+    wire, clock, stream = line
+    assert stream.read() == []
+    clock.advance(60_000_000)
+    wire.out = summed(GOOD)
+    assert len(stream.read()) == 1
+    clock.advance(61_000_000)
+    wire.out = summed(GOOD.replace(b"pose 7", b"pose 8")) + b"pose 9 15"
+    assert stream.read() == []
+    clock.advance(50_000_000)
+    wire.out = summed(GOOD.replace(b"pose 7", b"pose 8"))  # held back by the system
+    assert stream.read() == []
+    clock.advance(49_000_000)
+    wire.out = b"pose 9 15"
+    assert stream.read() == []
+    wire.out = b"00 1.0 -2.5 0.25 0.1 -0.2 3.0 *00\n" + summed(GOOD.replace(b"pose 7", b"pose 9"))
+    clock.advance(4_000_000)
+    (pose,) = stream.read()
+    assert pose.t == clock.now() - 1_500_000
+
+
+def test_a_burst_has_been_held_up_and_is_thrown_away(line):
+    wire, clock, stream = line
+    poses = [summed(GOOD.replace(b"pose 7", b"pose %d" % n)) for n in range(20)]
+    wire.out = b"".join(poses[:8])
+    assert len(stream.read()) == 8
+    clock.advance(4_000_000)
+    wire.out = b"".join(poses[8:17])
+    assert stream.read() == []
+    clock.advance(50_000_000)
+    wire.out = poses[17]
+    assert stream.read() == []
+    clock.advance(50_000_000)
+    wire.out = poses[18]
+    assert len(stream.read()) == 1

@@ -14,6 +14,7 @@ import safetensors.numpy
 
 from robotrl import config
 from robotrl.agents.actor import Actor
+from robotrl.agents.weights import packed
 from robotrl.clock import LockstepClock
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.imu import WitImu
@@ -35,13 +36,13 @@ PERIOD_S = 0.02
 CHUNK = 425  # messages: half a second
 
 
-def actor(version: int, observation: int = 112, action: int = 8) -> bytes:
+def actor(version: int, seed: int = 1) -> bytes:
     """A small policy's weights as the learner writes them."""
-    rng = np.random.default_rng(version)
-    shapes = ((16, observation), (2 * action, 16))
+    rng = np.random.default_rng(seed)
+    shapes = ((16, 112), (16, 16))
     weights = {f"actor.{i}.weight": (0.3 * rng.standard_normal(s)).astype(np.float32) for i, s in enumerate(shapes)}
     weights |= {f"actor.{i}.bias": np.zeros(s[0], np.float32) for i, s in enumerate(shapes)}
-    return safetensors.numpy.save(weights, {"version": str(version), "published_ns": "0"})
+    return packed(weights, {"version": str(version), "published_ns": "0"})
 
 
 class Taped:

@@ -377,3 +377,20 @@ def test_a_role_in_a_local_consoles_words_is_nothing():
     world = World().run()
     world.hear(m.Operator(source="console", role="viewer", boot=1, command="pause", press=1, nonce=world.shown.nonce))
     assert world.step() == "HOLD"
+
+
+def test_without_a_disk_for_its_number_no_lease_is_granted_until_there_is_one(tmp_path):
+    world, full = World(), [True]
+
+    def next_epoch():
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        return 5
+
+    world.sentry._next_epoch = next_epoch
+    assert world.step(3) == "READY" and world.press("enable") == "HOLD" and world.press("run") == "RUN"
+    world.step(5)
+    assert (world.permit.holder, world.permit.epoch) == ("", 0)
+    full[0] = False
+    world.step(2)
+    assert (world.permit.holder, world.permit.epoch) == ("policy", 5)

@@ -51,7 +51,7 @@ def test_the_same_bytes_give_the_same_messages_observations_and_commands(told, t
     counts |= {"bytes to the servos": counts["joints"] + 1, "observations": acted, "commands": acted}  # and the handshake
     assert {name: result["rows"][name]["equal"] for name in counts} == counts and acted > 100
     assert result["rows"]["imu"]["equal"] > 150 and result["rows"]["poses"]["equal"] > 150
-    assert all(row["unknown"] <= 2 for row in result["rows"].values())  # the sensors' handshakes are not played
+    assert sum(row["unknown"] for row in result["rows"].values()) <= 1  # a pose of time 0, which a publisher stamps anew
 
 
 def a_reply(topic, message):
@@ -126,7 +126,8 @@ def test_a_recording_that_begins_in_the_middle_is_compared_as_soon_as_it_can_be(
     result = played(told, tmp_path, told.said[at + 900 :])
     rows = result["rows"]
     assert result["same"] is not None and not any(row["differ"] for row in rows.values()), rows
-    assert rows["joints"]["equal"] > 50 and rows["imu"]["equal"] > 50 and rows["poses"]["equal"] > 50
+    assert rows["joints"]["equal"] > 50 and rows["poses"]["equal"] > 50
+    assert rows["imu"]["unknown"] > 0, "its filter is not what it was"
     assert rows["commands"]["unknown"] > 10 and rows["applied"]["unknown"] > 10  # what gate and pilot remember, nobody knows
 
 
@@ -141,7 +142,7 @@ def test_weights_that_were_not_kept_leave_their_commands_out(told, tmp_path, cap
     path = told.record(tmp_path / "0001.mcap", versions=())
     acted = sum(isinstance(m, Thought) and m.acted and m.policy_version == 1 for _, m in told.said)
     (tmp_path / "given.safetensors").write_bytes(actor(1))
-    (tmp_path / "other.safetensors").write_bytes(actor(2).replace(b'"2"', b'"1"'))
+    (tmp_path / "other.safetensors").write_bytes(actor(1, seed=2))
     assert play.main([str(path)]) == 0 and f"{acted} commands came of weights" in capsys.readouterr().out
     assert play.main([str(path), "--weights", str(tmp_path / "given.safetensors"), "--json"]) == 0
     *_, line = capsys.readouterr().out.splitlines()

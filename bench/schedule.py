@@ -1,0 +1,164 @@
+"""What the nemesis does, and when: a schedule is drawn by its seed, played on a live run, and written down as JSON.
+
+A deed is {"at": s, "do": what, ...}. `kill` NAME: kill -9; `stop` NAME for_s: SIGSTOP, then SIGCONT; `pause` for_s: every process
+of the run at once, as when the machine sleeps; `clock` s: somebody sets the wall clock; `full` for_s: no file can grow; `wire`: a
+line to the twin, as sim/faultline.py has them. Nothing here needs root.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+import os
+import random
+import resource
+import signal
+import struct
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+Deed = dict[str, Any]
+
+NAMES = ("guard", "servos", "rescue", "policy", "learner", "reset", "imu", "tracker", "operator")
+KINDS = {"kill": 7, "stop": 7, "wire": 6, "clock": 2, "full": 2, "pause": 1}
+# On the wire: what, and what it says besides. Nothing that only a person's hand at the plug could end.
+WIRES: tuple[tuple[str, dict[str, tuple[float, float]]], ...] = (
+    ("drop", {"chance": (0.01, 0.6)}),
+    ("corrupt", {"rate": (1e-5, 1e-2)}),
+    ("delay", {"seconds": (0.002, 0.1)}),
+    ("mute", {"servo": (1, 8)}),
+    ("silence", {}),
+    ("babble", {}),
+    ("again", {"pieces": (1, 4)}),
+    ("twice", {"servo": (1, 8)}),
+    ("trip", {"servo": (1, 8)}),
+    ("reboot", {"servo": (1, 8)}),
+    ("freeze", {}),
+    ("saturate", {}),
+    ("skew", {"roll": (0.1, 1.0), "pitch": (0.1, 1.0)}),
+    ("lose", {}),
+    ("shift", {"metres": (0.1, 3.0)}),
+    ("still", {}),
+)
+ANY_WIRE = ("drop", "corrupt", "delay", "silence")
+LASTING = frozenset(("trip", "reboot"))  # no duration: what has happened has happened
+
+
+def draw(seed: int, seconds: float, deeds: int) -> list[Deed]:
+    """So many deeds within so many seconds, by the seed alone."""
+    rng = random.Random(seed)
+    out = []
+    for at in sorted(rng.uniform(0, seconds) for _ in range(deeds)):
+        out.append({"at": round(at, 4), **_deed(rng)})
+    return out
+
+
+def _log(rng: random.Random, low: float, high: float) -> float:
+    return float(f"{math.exp(rng.uniform(math.log(low), math.log(high))):.3g}")
+
+
+def _deed(rng: random.Random) -> Deed:
+    do = rng.choices(list(KINDS), list(KINDS.values()))[0]
+    if do == "kill":
+        return {"do": do, "name": rng.choice(NAMES)}
+    if do == "stop":
+        return {"do": do, "name": rng.choice(NAMES), "for_s": _log(rng, 0.02, 2.0)}
+    if do == "pause":
+        return {"do": do, "for_s": _log(rng, 0.05, 1.0)}
+    if do == "clock":
+        return {"do": do, "s": rng.choice((-3600.0, -1.0, 1.0, 3600.0))}
+    if do == "full":
+        return {"do": do, "for_s": _log(rng, 0.1, 2.0)}
+    fault, fields = rng.choice(WIRES)
+    line: Deed = {"fault": fault}
+    for key, (low, high) in fields.items():
+        line[key] = rng.randint(int(low), int(high)) if key in ("servo", "pieces") else _log(rng, low, high)
+    if fault in ANY_WIRE:
+        line["wire"] = rng.choice(("servos", "servos", "imu", "tracker"))
+    if fault not in LASTING:
+        line["for_s"] = _log(rng, 0.03, 2.0)
+    return {"do": do, "line": line}
+
+
+class Player:
+    """Does what a schedule says to the processes in `pids` (name -> pid, alive) and tells `note` when. Ends in all being well."""
+
+    def __init__(self, pids: dict[str, int], skew: Path, note: Callable[..., None]) -> None:
+        self._pids, self._skew, self._note = pids, skew, note
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+
+    def play(self, schedule: list[Deed], alive: Callable[[], bool]) -> None:
+        """Until the last deed is done and undone, or the run has ended."""
+        began = time.monotonic()
+        for deed in schedule:
+            self._later(began + deed["at"], lambda deed=deed: self._do(deed))
+        while self._due and alive():
+            at, _, act = self._due[0]
+            if (left := at - time.monotonic()) > 0:
+                time.sleep(min(left, 0.02))
+                continue
+            heapq.heappop(self._due)
+            act()
+        for _, _, act in sorted(self._due, key=lambda due: due[:2]):  # of a run that has ended: what was to be undone is
+            act()
+        self._due.clear()
+
+    def _later(self, at: float, act: Callable[[], None]) -> None:
+        heapq.heappush(self._due, (at, next(self._order), act))
+
+    def _do(self, deed: Deed) -> None:
+        do, name = deed["do"], deed.get("name", "")
+        until = time.monotonic() + deed.get("for_s", deed.get("line", {}).get("for_s", 0.0))
+        targets = {"pause": list(self._pids), "full": [n for n in self._pids if n != "twin"]}.get(do, [name])
+        whom = {n: self._pids[n] for n in targets if n in self._pids}
+        self._note("deed", deed=deed, whom=whom)
+        if do == "kill":
+            _signal(whom, signal.SIGKILL)
+        elif do in ("stop", "pause"):
+            _signal(whom, signal.SIGSTOP)
+            self._later(until, lambda: self._undone(deed, lambda: _signal(whom, signal.SIGCONT)))
+        elif do == "clock":
+            with open(self._skew, "r+b") as clock:  # in place: all processes have it mapped
+                clock.write(struct.pack("q", round(deed["s"] * 1e9)))
+        elif do == "full":
+            _sizes(whom.values(), 0)
+            self._later(until, lambda: self._undone(deed, lambda: _sizes(self._pids.values(), resource.RLIM_INFINITY)))
+        else:
+            self._tell_twin(deed["line"])
+            if "for_s" in deed["line"]:
+                self._later(until, lambda: self._undone(deed, lambda: None))
+
+    def _undone(self, deed: Deed, act: Callable[[], None]) -> None:
+        act()
+        self._note("undone", deed=deed)
+
+    def _tell_twin(self, line: Deed) -> None:
+        """By its standard input, a pipe, which the kernel lets its user open once more."""
+        try:
+            with open(f"/proc/{self._pids['twin']}/fd/0", "wb", buffering=0) as pipe:
+                pipe.write(json.dumps(line).encode() + b"\n")
+        except (KeyError, OSError):
+            pass  # it has ended
+
+
+def _signal(whom: dict[str, int], number: int) -> None:
+    for pid in whom.values():
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+
+def _sizes(pids: Any, limit: int) -> None:
+    """The size beyond which no file of these processes may grow: 0 is a full disk, but for what has its place already."""
+    for pid in list(pids):
+        try:
+            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (min(limit, hard) if hard >= 0 else limit, hard))
+        except (OSError, ValueError):
+            pass

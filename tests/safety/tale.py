@@ -1,0 +1,102 @@
+"""A history that is sound, told by hand, for the nemesis's checker: no process of the product has made it."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+MS = 1_000_000
+IDS = [1, 2]
+HOSTS = (("80", 0x00), ("fe", 0x7E), ("fd", 0x7D), ("fc", 0x7C))
+CONFIG = {
+    "robot": {
+        "servos": {"ids": IDS, "sign": [1, -1], "offset": [0.0, 0.0], "watchdog_s": 0.1},
+        "limits": {"position_min": 0.4, "position_max": 3.6, "slew_rad_s": 45.0, "lead_rad": 1.8, "gap_min": 0.1},
+    },
+    "task": {"rate_hz": 50.0},
+}  # fmt: skip
+
+
+def f32(value):
+    return struct.pack("<f", value).hex()
+
+
+def goal(servo, angle):
+    turns = CONFIG["robot"]["servos"]["sign"][IDS.index(servo)] * angle / (2 * math.pi)
+    return f"can send 00{servo:02x} 01000a0d20{f32(turns)}02237f7f0d25{f32(3.0)}0e27{f32(0.1)}{f32(4.0)}5050\n"
+
+
+def reply(servo, host, angle, mode):
+    turns = CONFIG["robot"]["servos"]["sign"][IDS.index(servo)] * angle / (2 * math.pi)
+    return f"rcv {servo << 8 | host:x} 2100{mode:02x}2f01{f32(turns)}{f32(0)}{f32(0)}210a14230d200000\r\n"
+
+
+class Tale:
+    """A sound history of 3 s: checked, enabled, held, run, stopped by a fault, off. Two servos; `records` as in the file."""
+
+    def __init__(self):
+        self.records = [{"t": 0, "k": "begin", "config": CONFIG}]
+        self.seq = dict.fromkeys(("permit", "guard", "operator", "action"), 0)
+        for n, name in enumerate(("manager", "twin", "guard", "rescue", "servos", "policy")):
+            self.add(1, "born", name=name, pid=100 + n, at=0)
+            for t in (1, 1000, 2000):
+                self.add(t, "weight", name=name, pid=100 + n, kb=50_000, fds=30, port=int(name in ("servos", "rescue")))
+        self.was, self.state, self.position = "CHECK", "CHECK", 2.0
+        for n in range(150):
+            self.cycle(n, 20 * n + 10)
+        lines = [f"{r['m']['t']} {r['m']['state']} <- {r['m']['trigger']} []" for r in self.records if r.get("topic") == "guard"]
+        self.add(2995, "log", name="guard", lines=lines)
+        self.add(2996, "recovered", count=60, durable=40, rows=[[0, s] for s in range(60)], labels=[], acked=[])
+        self.add(2999, "ended", code=0, said="", left=[])
+
+    def add(self, ms, kind, **what):
+        self.records.append({"t": round(ms * MS), "k": kind, **what})
+
+    def say(self, ms, topic, source, **m):
+        if topic in self.seq:
+            self.seq[topic] += 1
+        self.add(
+            ms + 1, "bus", topic=topic, source=source, m={"boot": 7, "seq": self.seq.get(topic, 0), "t": round(ms * MS), **m}
+        )
+
+    def cycle(self, n, ms):
+        """One period: permit, question, answer, goal or stop, and what is said of it."""
+        plan = {10: ("READY", ""), 20: ("HOLD", "enable"), 40: ("RUN", "run"), 100: ("PSTOP", ""), 120: ("RELAX", "disable")}
+        self.state, key = plan.get(n, (self.state, ""))
+        moved, trigger = self.state != self.was, ""
+        if key:
+            self.say(ms - 15, "operator", "console", command=key, nonce=1000 + n - 1, press=n)
+            trigger = f"key {key} (console)"
+        elif moved:
+            trigger = "servo_fault" if self.state == "PSTOP" else "checks passed"
+        causes = ["servo_fault"] if self.state in ("PSTOP", "RELAX") else []
+        torque, holder = self.state in ("HOLD", "RUN", "PSTOP"), "policy" if self.state == "RUN" else ""
+        self.say(ms, "permit", "guard", state=self.state, epoch=1 if n >= 40 else 0, holder=holder, torque=torque)
+        self.say(ms, "guard", "guard", state=self.state, causes=causes, last_cause="", trigger=trigger, nonce=1000 + n,
+                 session=self.state == "RUN")  # fmt: skip
+        self.was = self.state
+        if self.state == "RUN":
+            self.say(ms + 1, "action", "policy", epoch=1, target=[self.position] * 2)
+            self.position = 2.0 + 0.2 * math.sin(0.3 * n)
+        self.wire(n, ms + 4, torque)
+
+    def wire(self, n, ms, torque):
+        word, host = HOSTS[n % 4]
+        mode = 10 if torque and n > 20 else 0
+        self.add(ms, "in", wire="servos", v="".join(f"can send {word}{i:02x} 11001f01110a130d\n" for i in IDS))
+        self.add(ms + 1, "modes", wire="servos", v=[mode] * 2)
+        at = [self.position, 2 * math.pi - 3.2 - self.position + 0.5]
+        self.add(ms + 1, "out", wire="servos", v="".join(reply(i, host, a, mode) for i, a in zip(IDS, at, strict=True)))
+        self.add(ms, "out", wire="imu", v=33)
+        self.add(ms, "out", wire="tracker", v=f"pose {n} 30000 {n}.000000 0.000000 0.100000 0.0 0.0 0.0 *AB\n")
+        self.say(ms + 1, "pose", "tracker", position=[float(n), 0.0, 0.1], rpy=[0.0] * 3)
+        self.records[-1]["m"]["t"] = round((ms - 30) * MS)
+        self.say(ms + 1, "imu", "imu", stale=False)
+        kinds = [goal(i, a) if torque else f"can send 00{i:02x} 010000\n" for i, a in zip(IDS, at, strict=True)]
+        self.add(ms + 2, "in", wire="servos", v="".join(kinds))
+        common = {"t": round((ms - 0.5) * MS), "tick": n}
+        self.say(ms + 3, "joints", "servos", position=at, missed=[0, 0], **common)
+        self.say(ms + 3, "drive", "servos", powered_off_confirmed=mode == 0, **common)
+        writer = "policy" if self.state == "RUN" else "hold" if torque else "off"
+        self.say(ms + 3, "applied", "servos", writer=writer, epoch=1, action_seq=self.seq["action"] if writer == "policy" else -1)
+        self.say(ms + 3, "episode", "policy", dropped=0, transitions=min(60, max(0, n - 40)))

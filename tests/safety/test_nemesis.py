@@ -1,0 +1,275 @@
+"""The nemesis: its checker finds each of twelve invariants broken in an else sound history; twenty schedules on the live tree.
+
+The histories are written by hand: no process of the product makes them. The schedules are the bench's, made short: they follow
+each other on one tree, and none waits until the robot walks again, so most of them find it in the midst of a recovery.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.safety.tale import CONFIG, IDS, MS, Tale, goal, reply
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCH = str(ROOT / "bench")
+
+
+@pytest.fixture
+def checker(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH)
+    before = set(sys.modules)
+    import bookkeeping
+    import invariants
+    import nemesis
+    import schedule
+    import stops
+    import told
+
+    def check(records):
+        history = told.History(records)
+        return {v.invariant for v in (*invariants.check(history), *stops.i5(history), *bookkeeping.check(history))}
+
+    check.draw, check.nemesis = schedule.draw, nemesis
+    yield check
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(BENCH):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return Tale().records
+
+
+def of(records, topic):
+    return [r for r in records if r.get("topic") == topic]
+
+
+def last_goal(records, state="RUN"):
+    """The record of the last write of goals while the permit had this state."""
+    until = max(r["m"]["t"] for r in of(records, "permit") if r["m"]["state"] == state)
+    return [r for r in records if r["k"] == "in" and "01000a0d20" in r["v"] and r["t"] <= until][-1]
+
+
+def goal_after_the_end(r):
+    r.append({"t": 2_900 * MS, "k": "in", "wire": "servos", "v": goal(1, 2.0)})
+
+
+def goal_out_of_range(r):
+    last_goal(r)["v"] = goal(1, 3.7) + goal(2, 1.0)
+
+
+def goal_that_leaps(r):
+    last_goal(r)["v"] = goal(1, 3.3) + goal(2, 1.0)
+
+
+def goal_beyond_the_lead(r):
+    until = last_goal(r)
+    for x in r:  # the joints stay behind
+        if x["k"] == "out" and x["wire"] == "servos" and until["t"] - 130 * MS < x["t"] <= until["t"]:
+            x["v"] = "".join(reply(i, 0, 0.5, 10) for i in IDS)
+    until["v"] = goal(1, 2.5) + goal(2, 1.4)
+
+
+def goal_that_stretches_a_leg(r):
+    last_goal(r)["v"] = goal(1, 2.5) + goal(2, 0.4)
+    for x in r:
+        if x["k"] == "begin":
+            x["config"] = {**CONFIG, "robot": {**CONFIG["robot"], "limits": {**CONFIG["robot"]["limits"], "gap_min": 3.0}}}
+
+
+def goal_that_is_no_number(r):
+    last_goal(r)["v"] = goal(1, math.nan)
+
+
+def action_twice(r):
+    a, b = [x for x in of(r, "applied") if x["m"]["writer"] == "policy"][-2:]
+    b["m"]["action_seq"] = a["m"]["action_seq"]
+
+
+def action_of_an_old_lease(r):
+    next(x for x in of(r, "applied") if x["m"]["writer"] == "policy")["m"]["epoch"] = 0
+
+
+def action_too_old(r):
+    of(r, "action")[20]["m"]["t"] -= 100 * MS
+
+
+def two_drivers(r):
+    r.append({"t": 1_500 * MS, "k": "born", "name": "servos", "pid": 999, "at": 1_500 * MS})
+
+
+def a_stranger_on_the_line(r):
+    r.append({"t": 1_503 * MS, "k": "in", "wire": "servos", "v": "can send 0001 01000a0f\n"})
+
+
+def port_open_elsewhere(r):
+    r.append({"t": 1_500 * MS, "k": "weight", "name": "policy", "pid": 105, "kb": 1, "fds": 9, "port": 1})
+
+
+def moves_after_the_stop(r):
+    stopped = [x for x in r if x["k"] == "in" and "01000a0d20" in x["v"]][-3]
+    stopped["v"] = goal(1, 2.1) + goal(2, 1.4)
+
+
+def policy_moves_on(r):
+    t = 1_400 * MS
+    r.append({"t": t, "k": "deed", "deed": {"at": 0, "do": "kill", "name": "policy"}, "whom": {}})
+
+
+def servo_runs_on(r):
+    deed = {"at": 0, "do": "kill", "name": "servos"}
+    t = 1_400 * MS
+    r[:] = [x for x in r if not (x["k"] in ("in", "out", "modes") and t < x["t"] < t + 300 * MS)]
+    r.append({"t": t, "k": "deed", "deed": deed, "whom": {}})
+
+
+def stop_left_by_nobody(r):
+    for topic in ("guard", "permit"):
+        for x in of(r, topic)[110:120]:
+            x["m"]["state"] = "HOLD"
+
+
+def stop_left_by_an_old_number(r):
+    next(x for x in of(r, "operator") if x["m"]["command"] == "run")["m"]["nonce"] = 5
+
+
+def guard_begins_in_hold(r):
+    for x in of(r, "guard")[25:]:
+        x["m"]["boot"], x["m"]["seq"] = 8, x["m"]["seq"] - 25
+
+
+def transitions_lost(r):
+    next(x for x in r if x["k"] == "recovered")["count"] = 59
+
+
+def a_gap_in_the_replay(r):
+    del next(x for x in r if x["k"] == "recovered")["rows"][10]
+
+
+def label(r, **kept):
+    r.append({"t": 1_500 * MS, "k": "bus", "topic": "label", "source": "console",
+              "m": {"boot": 7, "seq": 1, "t": 1_500 * MS, "press": 3, "tick": 70, "value": 1.0}})  # fmt: skip
+    next(x for x in r if x["k"] == "recovered").update(kept)
+
+
+def label_lost(r):
+    label(r, acked=[[7, 3]])
+
+
+def label_doubled(r):
+    label(r, labels=[[7, 3, 70, 1.0]] * 2)
+
+
+def label_moved(r):
+    label(r, labels=[[7, 3, 71, 1.0]])
+
+
+def reading_of_before(r):
+    of(r, "joints")[60]["m"]["position"] = of(r, "joints")[50]["m"]["position"]
+
+
+def pose_said_to_be_young(r):
+    of(r, "pose")[60]["m"]["t"] += 130 * MS
+
+
+def pose_twice(r):
+    of(r, "pose")[60]["m"]["position"] = of(r, "pose")[59]["m"]["position"]
+
+
+def attitude_of_before(r):
+    r[:] = [x for x in r if not (x.get("wire") == "imu" and 1_000 * MS < x["t"] < 1_200 * MS)]
+
+
+def files_without_end(r):
+    r.append({"t": 2_500 * MS, "k": "weight", "name": "guard", "pid": 102, "kb": 50_000, "fds": 500, "port": 0})
+
+
+def memory_without_end(r):
+    for s in (16, 60):
+        r.append({"t": s * 1000 * MS, "k": "weight", "name": "guard", "pid": 102, "kb": 5_000 * s, "fds": 30, "port": 0})
+
+
+def stop_without_a_cause(r):
+    for x in of(r, "guard"):
+        x["m"]["causes"], x["m"]["trigger"] = [], ""
+
+
+def stop_not_in_the_log(r):
+    lines = next(x for x in r if x["k"] == "log")["lines"]
+    lines[:] = [line for line in lines if "servo_fault" not in line]
+
+
+def said_to_be_off(r):
+    of(r, "drive")[60]["m"]["powered_off_confirmed"] = True
+
+
+def ended_well_with_torque(r):
+    r.append({"t": 2_997 * MS, "k": "modes", "wire": "servos", "v": [0, 10]})
+
+
+DOCTORED = {
+    "I1": (goal_after_the_end,),
+    "I2": (goal_out_of_range, goal_that_leaps, goal_beyond_the_lead, goal_that_stretches_a_leg, goal_that_is_no_number),
+    "I3": (action_twice, action_of_an_old_lease, action_too_old),
+    "I4": (two_drivers, a_stranger_on_the_line, port_open_elsewhere),
+    "I5": (moves_after_the_stop, policy_moves_on, servo_runs_on),
+    "I6": (stop_left_by_nobody, stop_left_by_an_old_number, guard_begins_in_hold),
+    "I7": (transitions_lost, a_gap_in_the_replay),
+    "I8": (label_lost, label_doubled, label_moved),
+    "I9": (reading_of_before, pose_said_to_be_young, pose_twice, attitude_of_before),
+    "I10": (files_without_end, memory_without_end),
+    "I11": (stop_without_a_cause, stop_not_in_the_log),
+    "I12": (said_to_be_off, ended_well_with_torque),
+}
+
+
+def test_a_sound_history_breaks_nothing(checker, sound):
+    assert checker(sound) == set()
+
+
+@pytest.mark.parametrize(("invariant", "doctor"), [(i, d) for i, doctors in DOCTORED.items() for d in doctors])
+def test_a_doctored_one_is_found(checker, sound, invariant, doctor):
+    records = copy.deepcopy(sound)
+    doctor(records)
+    assert invariant in checker(records)
+
+
+def test_a_schedule_is_its_seeds_alone_and_json(checker):
+    one = checker.draw(5, 8.0, 40)
+    assert one == checker.draw(5, 8.0, 40) == json.loads(json.dumps(one)) and one != checker.draw(6, 8.0, 40)
+    assert {deed["do"] for deed in one} >= {"kill", "stop", "wire", "full", "clock"}
+
+
+def test_a_failing_schedule_shrinks_to_what_it_takes(checker, monkeypatch):
+    needed, played = {2, 5}, []
+
+    def one(folder, skew, deeds):
+        played.append(deeds)
+        broken = needed <= {deed["at"] for deed in deeds}
+        return ([checker.nemesis.Violation("I5", 0, "")] if broken else []), None
+
+    monkeypatch.setattr(checker.nemesis, "one", one)
+    deeds = [{"at": n, "do": "kill", "name": "policy"} for n in range(7)]
+    assert checker.nemesis.shrunk(Path(), None, deeds, "I5") == ([deeds[2], deeds[5]], len(played))
+    needed = {99}  # it does not happen again
+    assert checker.nemesis.shrunk(Path(), None, deeds, "I5") == (deeds, 1)
+
+
+def test_twenty_schedules_break_nothing(tmp_path):
+    out = tmp_path / "out.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "robotrl", "bench", "nemesis", "--schedules", "20", "--seconds", "1.0", "--deeds", "3",
+         "--wait", "0.3", "--no-shrink", "--keep", str(tmp_path / "keep"), "--out", str(out)],
+        cwd=ROOT, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(out.read_text())
+    assert result["schedules"] == 20 and result["violations"] == {} and sum(result["deeds"].values()) == 60
