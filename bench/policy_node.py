@@ -1,7 +1,7 @@
-"""The policy's own process, started as the manager starts it, with a robot made of messages: for bench/policy.py.
+"""The policy's own process, and the recorder's, started as the manager starts them, with a robot made of messages.
 
-A stand-in publishes what servos, IMU, tracker and guard would, 50 times a second, on the run's bus; the node answers each cycle,
-fills the run's replay and takes the weights that a real `Student` publishes.
+A stand-in publishes what servos, IMU, tracker and guard would, 50 times a second, on the run's bus; the policy answers each cycle
+and takes the weights that a real `Student` publishes, the recorder fills the run's log and replay. For policy.py and kills.py.
 """
 
 from __future__ import annotations
@@ -46,16 +46,24 @@ class PolicyNode:
         sources = {"joints": "servos", "applied": "servos", "imu": "imu", "pose": "tracker", "permit": "guard"}
         self._out = {topic: self._buses[source].publisher(topic) for topic, source in sources.items()}
         self._episode, self._action = (self._buses["guard"].subscriber(topic) for topic in ("episode", "action"))
+        self.recorder = self.start("recorder")
+        acks = self._buses["guard"].subscriber("ack")
+        while acks.latest() is None:
+            self._buses["guard"].wait([acks], 0.1)
         began = time.monotonic()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "robotrl.nodes.policy", str(self.directory)],
-            stdin=subprocess.PIPE,
-            env=os.environ | ONE_THREAD,
-        )
+        self.process = self.start("policy")
         self._due = self.clock.now()
         while self._episode.latest() is None:  # it has opened its replay and gone round once
             self.cycle()
         self.start_s = time.monotonic() - began
+
+    def start(self, name: str) -> subprocess.Popen[bytes]:
+        """A node of this run, which ends with us."""
+        return subprocess.Popen(
+            [sys.executable, "-m", f"robotrl.nodes.{name}", str(self.directory)],
+            stdin=subprocess.PIPE,
+            env=os.environ | ONE_THREAD,
+        )
 
     def cycle(self) -> int:
         """One control period: what the robot would say, and how long the answer took; returns the version acted with."""
@@ -132,8 +140,9 @@ class PolicyNode:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait()
+        for process in (self.process, self.recorder):
+            process.terminate()
+            process.wait()
         for bus in self._buses.values():
             bus.close()
         shutil.rmtree(self.sockets, ignore_errors=True)

@@ -210,6 +210,41 @@ class Label(Message, frozen=True, kw_only=True, gc=False):
     press: int
     value: float
     tick: int
+    giver: int = 0  # the console it comes from, for the life of that process
+    number: int = 0  # of the giver's labels, from 1: one that is sent again keeps it
+    oldest: int = 0  # before this number all are acknowledged
+
+
+class Transition(Message, frozen=True, kw_only=True, gc=False):
+    """One step as it is learned from: little-endian float32 in bytes, shapes as in `replay.Batch`. From policy to recorder.
+
+    `number` counts those of one life of the policy from 1, and stays when it is sent again; before `oldest` all are acknowledged.
+    """
+
+    number: int
+    observation: bytes  # (observation_size,)
+    action: bytes  # (action_size,) what was really applied
+    reward: float
+    next_observation: bytes
+    terminated: bool
+    truncated: bool
+    episode: int
+    step: int
+    tick: int
+    policy_version: int
+    oldest: int = 0
+
+
+class Ack(Message, frozen=True, kw_only=True, gc=False):
+    """From the recorder: what survives kill -9 and a power cut, and need be kept by nobody else.
+
+    `kept`: the last number of each (kind of record, source, life of it), the newest at the end. `trouble`: why nothing more is.
+    """
+
+    kept: tuple[tuple[int, str, int, int], ...]
+    durable: int  # sequence in the log
+    transitions: int  # in the log, durable or not: as many will be in the replay
+    trouble: str = ""
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):

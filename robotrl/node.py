@@ -162,4 +162,4 @@ class Node:
         self.bus.close()
 
 
-_BEATERS = frozenset(("policy", "learner", "reset", "imu", "tracker"))
+_BEATERS = frozenset(("policy", "learner", "reset", "imu", "tracker", "recorder"))

@@ -1,13 +1,25 @@
-"""`robotrl replay check RUN_DIR`: what the replay holds, counted and verified."""
+"""`robotrl replay check RUN_DIR`: what the replay holds, counted, verified, and held against the log.
+
+`robotrl replay rebuild RUN_DIR` makes the replay anew from the log; the old one stays beside it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
+import struct
 import sys
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from robotrl.replay import Replay
+from robotrl import rundir, transitions
+from robotrl.logformat import Kind
+from robotrl.logread import LogError, free, read, sync
+from robotrl.messages import Transition
+from robotrl.replay import Replay, ReplayError
 
 CORRUPT = ("doubles", "non_finite", "both_ends", "damaged")  # a gap is a step whose reward never came: told, and harmless
 
@@ -32,20 +44,96 @@ def told(counts: dict[str, int]) -> str:
     return f"replay  {counts['transitions']} transitions in {counts['episodes']} episodes: {verdict}"
 
 
+def logged(directory: Path, said: list[str]) -> Iterator[Transition | int]:
+    """The log's transitions in order; a number n where the run went back: of those so far only the first n count."""
+    if not (directory / "log").is_dir():
+        raise LogError(f"{directory}: has no log; runs made before there was one cannot be rebuilt, keep the replay")
+    for record in read(directory / "log", said):
+        if record.kind is Kind.TRANSITION:
+            yield transitions.decoded(record.payload)
+        elif record.kind is Kind.CUT:
+            yield int(json.loads(record.payload)["transitions"])
+
+
+def compared(directory: Path, said: list[str]) -> dict[str, int]:
+    """How many transitions the log has, and in how many rows the replay differs from them."""
+    sums: list[int] = []
+    for found in logged(directory, said):
+        if isinstance(found, int):
+            del sums[found:]
+            continue
+        t = found
+        row = b"".join((
+            t.observation, t.action, struct.pack("<f", t.reward), t.next_observation,
+            struct.pack("<BBqqqq", t.terminated, t.truncated, t.episode, t.step, t.tick, t.policy_version),
+        ))  # fmt: skip
+        sums.append(zlib.crc32(row))
+    replay = Replay.open(directory / "replay")
+    rows = replay.columns["crc"][: replay.count].tolist()
+    replay.close()
+    differ = sum(a != b for a, b in zip(sums, rows, strict=False)) + abs(len(sums) - len(rows))
+    return {"logged": len(sums), "differ": differ}
+
+
+def rebuild(directory: Path, said: list[str]) -> int:
+    """Make the replay anew from the log; the old one stays as replay.old. How many rows it has.
+
+    RunError when the run is alive; LogError or ReplayError, and nothing changed, when there is no log to make it from.
+    """
+    held = rundir.hold(directory)
+    try:
+        aside, path = directory / "replay.new", directory / "replay"
+        shutil.rmtree(aside, ignore_errors=True)  # of a rebuilding that was cut off
+        replay: Replay | None = None
+        for found in logged(directory, said):
+            if isinstance(found, int):
+                if replay is not None:
+                    replay.cut(min(found, replay.count))
+                continue
+            if replay is None:
+                sizes = len(found.observation) // 4, len(found.action) // 4
+                replay = Replay.create(aside, *sizes, rundir.load(directory).agent.capacity)
+            transitions.add(replay, found)
+        if replay is None:
+            raise ReplayError(f"{directory}/log: holds no transition; there is nothing to rebuild")
+        rows = replay.count
+        replay.close()
+        sync(aside)
+        if path.exists():
+            os.rename(path, free(directory / "replay.old"))
+        os.rename(aside, path)
+        sync(directory)
+        return rows
+    finally:
+        os.close(held)
+
+
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="robotrl replay", description=__doc__)
-    parser.add_argument("verb", choices=["check"])
+    parser.add_argument("verb", choices=["check", "rebuild"])
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
     args = parser.parse_args(argv)
+    lines: list[str] = []
+    if args.verb == "rebuild":
+        print(f"replay  {rebuild(args.run_dir, lines)} transitions rebuilt from the log; the old replay is kept beside it")
     counts = counted(args.run_dir)
     corrupt = any(counts[k] for k in CORRUPT)
     if corrupt:
-        print(
-            f"robotrl replay: {args.run_dir}/replay: {told(counts)}; restore it from a copy, do not train on it", file=sys.stderr
-        )
+        cure = f"robotrl replay rebuild {args.run_dir}" if (args.run_dir / "log").is_dir() else "restore it from a copy"
+        print(f"robotrl replay: {args.run_dir}/replay: {told(counts)}; {cure}, do not train on it", file=sys.stderr)
     else:
         print(told(counts))
+    if (args.run_dir / "log").is_dir():
+        lines.clear()
+        counts |= compared(args.run_dir, lines)
+        print(f"log     {counts['logged']} transitions, {counts['differ']} of them otherwise in the replay")
+    for line in lines:
+        print(f"robotrl replay: {line}", file=sys.stderr)
     if args.json:
         print(json.dumps(counts))
-    return 2 if corrupt else 0
+    return 2 if corrupt or lines or counts.get("differ") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

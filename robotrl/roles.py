@@ -21,7 +21,7 @@ MOTION = ("enable", "run", "reset")
 COMMANDS = ("stop", "clear", "pause", "disable", "good", "bad", "beat", *MOTION)
 READ = (
     "joints", "applied", "drive", "imu", "pose", "permit", "guard", "cause", "episode", "episode_end", "learner", "reset",
-    "process", "beat",
+    "process", "beat", "ack",
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """A run is a directory: its configuration, what it was built from, metrics, replay, weights, pictures.
 
 runs/20261120-131500-walk/
-    run.json  metrics.jsonl  replay/  weights/  checkpoint/  sessions/  traces.npz  timing.npz  plot.png  walk.mp4
+    run.json  metrics.jsonl  log/  replay/  weights/  checkpoint/  sessions/  traces.npz  timing.npz  plot.png  walk.mp4
 """
 
 from __future__ import annotations

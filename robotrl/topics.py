@@ -46,5 +46,7 @@ TOPICS: dict[str, Topic] = {
     "process": Topic(m.Process, ("manager",), 0, False, True),
     "wire": Topic(m.Exchange, ("servos", "imu", "tracker"), 50, False, True, TAPE),
     "thought": Topic(m.Thought, ("policy",), 50, False, True),
-    "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker"), 10, True, True),
+    "transition": Topic(m.Transition, ("policy",), 50, False, False, TAPE),  # the log has them
+    "ack": Topic(m.Ack, ("recorder",), 20, True, False),
+    "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker", "recorder"), 10, True, True),
 }

@@ -142,6 +142,8 @@ class Inputs:
     manager_gone: bool = False  # who would start again what dies
     run_over: bool = False  # the manager ends the run
     learner_gone: bool = False
+    recorder_gone: bool = False  # for longer than it takes to start it again
+    unkept: bool = False  # the recorder cannot keep what it is sent
     crash_loop: bool = False  # the manager gave a process up
     console_age_s: float = math.inf
     human_age_s: float = math.inf  # since the last key a person pressed
@@ -201,12 +203,14 @@ def catalogue(
         Cause("guard_late", 35, "permit_lapsed", 0, hold, auto, "the guard came too late: see the load", 0, 0, MOVING, hiccup),
         Cause("rescue_gone", 0, "rescue_gone", 0, Severity.WARN, auto, "no rescue: the servos' watchdog alone would stop them"),
         Cause("driver_silent", 36, "drive_age_s", 0.06, pstop, operator, "the servo driver is silent"),
+        Cause("recorder_gone", 37, "recorder_gone", 0, hold, auto, "nothing is recorded: see its log", 0, 0, RUN | HELD),
         Cause("console_silent", 38, "console_age_s", 0.5, stopping, operator, "no console: attach one", 0, 0, POWERED),
         Cause("console_dead", 38, "console_dead", 0, stopping, operator, "the console ended: attach one", 0, 0, POWERED),
         Cause("manager_gone", 39, "manager_gone", 0, pstop, operator, "the manager died: start the run again"),
         Cause("run_over", 0, "run_over", 0, relax, operator, "the run is over"),
         Cause("overrun", 41, "overruns_in_row", 2, hold, auto, "the servo loop is late", 0, 0, MOVING, hiccup),
         Cause("crash_loop", 43, "crash_loop", 0, pstop, operator, "a process died too often: read its log"),
+        Cause("disk_full", 44, "unkept", 0, hold, auto, "the disk keeps nothing more: free space", 0, 0, RUN | HELD),
         Cause("runaway", 49, "runaway_s", 0.1, pstop, operator, "a joint runs away: see sign and zero", 0, 0, DRIVEN),
         Cause("nan_action", 51, "nan_action", 0, stopping, operator, "the policy sends no numbers", 0, 0, MOVING),
         Cause("clamped", 52, "clamped_share", 0.2, Severity.WARN, auto, "the policy asks for too much", 0, 1.0, RUN),

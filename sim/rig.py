@@ -18,7 +18,7 @@ from robotrl.drivers.chain import Chain
 from robotrl.drivers.imu import WitImu
 from robotrl.drivers.port import DeviceError, PortError
 from robotrl.drivers.tracker import PoseStream
-from robotrl.messages import Action, Applied, Beat, Drive, Episode, Guard, Imu, Joints, Operator, Permit
+from robotrl.messages import Action, Applied, Beat, Drive, Episode, Guard, Imu, Joints, Operator, Permit, Transition
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.reset import Resetter
@@ -36,8 +36,10 @@ class Rig:
     """One robot, its program and its operator. Everything random comes from `seed`."""
 
     def __init__(
-        self, run: Run, seed: int, replay: Replay | None = None, deterministic: bool = False, twin: type[Twin] = Twin
-    ) -> None:
+        self, run: Run, seed: int, replay: Replay | None = None, deterministic: bool = False, twin: type[Twin] = Twin,
+        keep: Callable[[Transition], object] | None = None,
+    ) -> None:  # fmt: skip
+        """`keep` takes the pilot's transitions; the replay does without it."""
         self.run = run
         self.clock = LockstepClock()
         self.twin = twin(run, seed, self.clock)
@@ -52,7 +54,7 @@ class Rig:
         limits = replace(run.robot.limits, falls=run.twin.falls)
         self.sentry = Sentry(replace(run, robot=replace(run.robot, limits=limits)), self._next_epoch, self._next_nonce)
         self.resetter = Resetter(run)
-        self.pilot = Pilot(run, replay, seed, deterministic)
+        self.pilot = Pilot(run, replay, seed, deterministic, keep)
         self.rng = np.random.default_rng([seed, 2])
         self.imu: Imu | None = None
         self.joints: Joints | None = None

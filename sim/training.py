@@ -20,14 +20,17 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from rich.console import Console
 
-from robotrl import config, rundir
+from robotrl import config, rundir, transitions
 from robotrl.agents.actor import Actor
 from robotrl.checkpoint import Checkpoint
 from robotrl.complaint import Complaint
-from robotrl.messages import Episode
+from robotrl.log import Log, Took
+from robotrl.logformat import Kind
+from robotrl.messages import Episode, Transition
 from robotrl.replay import Replay
 from robotrl.sim.course import Course
 from robotrl.sim.rig import Rig
@@ -41,6 +44,8 @@ class RehearsalError(Complaint):
 # Chunks of `publish_every` steps between the data and the weights learnt from it: each side may be so far ahead before it waits
 # for the other. More would hide a reset behind updates; on the small task of the tests it cost what was learned in 1,000 steps.
 LAG = 1
+
+SYNC_S = 0.5  # between two syncs of the log: nobody waits for an acknowledgement here but a checkpoint
 
 # What a checkpoint keeps of the rehearsal itself.
 TALLY = ("falls", "stuck", "episodes", "updates", "keep_every", "metrics_bytes", "robot_s", "wall_s")
@@ -110,6 +115,12 @@ class Training:
             self.replay = Replay.create(directory / "replay", size, ACTIONS, run.agent.capacity)
         else:
             self.replay = _gone_back(directory, (size, ACTIONS), kept)
+        self._log, self._boot, self._made = Log.open(directory / "log", SYNC_S), int.from_bytes(os.urandom(6), "big"), 0
+        for line in self._log.said:
+            console.print(line, markup=False)
+        if kept is not None:  # what came after it is in the log, and counts no more
+            payload = json.dumps({"transitions": kept.transitions}).encode()
+            self._log.append(Kind.CUT, "rehearsal", self._boot, 1, payload)
         self.metrics = rundir.Metrics(directory)
         self.learner = LearnerProcess(directory)
         self.falls, self.stuck, self.episodes, self.updates = (tally[k] for k in ("falls", "stuck", "episodes", "updates"))
@@ -128,11 +139,20 @@ class Training:
         """The robot, switched on: seeded by run and transitions alone, acting with the newest weights."""
         count = self.replay.count
         seed = int(np.random.SeedSequence([self.run.seed, count]).generate_state(1)[0]) if count else self.run.seed
-        rig = Rig(self.run, seed, replay=self.replay)
+        rig = Rig(self.run, seed, replay=self.replay, keep=self._keep_transition)
         if self._weights is not None:
             rig.pilot.take(*self._weights, rig.clock.now())
         self._due = count + self.run.checkpoint_every
         return rig
+
+    def _keep_transition(self, made: Transition) -> None:
+        """Into the log, as the recorder does, and at once into the replay: here a disk may be waited for."""
+        self._made += 1
+        made = msgspec.structs.replace(made, source="rehearsal", boot=self._boot, number=self._made)
+        payload = transitions.encoded(made)
+        while self._log.append(Kind.TRANSITION, "rehearsal", self._boot, self._made, payload) is Took.REFUSED:
+            self._log.sync()
+        transitions.add(self.replay, made)
 
     def train(self, course: Course) -> None:
         """Run until the replay holds `run.steps` transitions; every `publish_every` of them is one exchange with the learner."""
@@ -159,6 +179,7 @@ class Training:
 
     def _checkpoint(self) -> None:
         """Let the learner finish what it is asked for, and keep all that a run needs to go on from here."""
+        self._log.sync()
         self.replay.flush()
         self.learner.ask(self.replay.count)
         while self.learner.pending:
@@ -250,6 +271,7 @@ class Training:
         self.learner.close()
         self.metrics.close()
         self.replay.close()
+        self._log.close()
         self.rig.close()
 
 

@@ -25,8 +25,9 @@ LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
     **dict.fromkeys(TOP, "top"),
     **dict.fromkeys(("keyring", "door", "remote"), "bus"),  # the bus's door to other machines
-    "session": "log",
-    **{name: name for name in ("bus", "replay", "log", "node")},
+    **dict.fromkeys(("log", "logformat", "logread", "session"), "log"),
+    "transitions": "replay",
+    **{name: name for name in ("bus", "replay", "node")},
 }
 EVERYTHING = {"core", "bus", "replay", "log", "node", "top", *FOLDERS}
 # layer: the layers it may import, beside itself
@@ -39,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "safety": {"core"},
     "calibration": {"core", "drivers"},
     # The rehearsal is the nodes' work in one process, so it holds what they hold. Nothing imports it.
-    "sim": {"core", "replay", "node", "drivers", "calibration", "safety", "nodes", "tasks", "agents"},
+    "sim": {"core", "replay", "log", "node", "drivers", "calibration", "safety", "nodes", "tasks", "agents"},
     "agents": {"core", "replay"},
     "rewards": {"core", "calibration"},
     "tasks": {"core"},

@@ -26,6 +26,7 @@ from robotrl import checkpoint, cli, config, rundir
 from robotrl.agents.sac import Sac
 from robotrl.nodes.learner import Student
 from robotrl.replay import Batch, Replay
+from robotrl.replaycheck import compared
 from robotrl.sim.course import Course
 from robotrl.sim.rig import Rig
 from robotrl.sim.training import Training
@@ -218,6 +219,9 @@ def test_a_killed_rehearsal_goes_on_to_the_same_bits(tmp_path):
         kept = checkpoint.newest(killed)
     train(run, killed, kept)
     assert files_of(killed) == files_of(whole)
+    assert compared(killed, []) == compared(whole, []) == {"logged": run.steps, "differ": 0}, (
+        "the log knows what was gone back on"
+    )
     episodes = [(d / "metrics.jsonl").read_text().count('"episode"') for d in (whole, killed)]
     assert episodes[0] == episodes[1] > 0
 

@@ -21,6 +21,7 @@ NODES = {
         name: ROOT / "robotrl" / "nodes" / f"{name}.py"
         for name in ("servos", "policy", "learner", "reset", "imu", "tracker", "gateway")
     },
+    "recorder": ROOT / "robotrl" / "nodes" / "keeper.py",
     "guard": ROOT / "robotrl" / "nodes" / "vigil.py",
     "console": ROOT / "robotrl" / "nodes" / "console.py",
     "manager": ROOT / "robotrl" / "processes.py",

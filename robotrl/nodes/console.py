@@ -26,8 +26,10 @@ from robotrl.bus import Bus, BusError, Subscriber
 from robotrl.clock import WallClock
 from robotrl.complaint import Complaint
 from robotrl.keyring import read
-from robotrl.messages import Joints, Label, Operator
+from robotrl.logformat import Kind
+from robotrl.messages import Ack, Joints, Label, Operator
 from robotrl.nodes.keys import KeyParser, Terminal
+from robotrl.nodes.outbox import Outbox
 from robotrl.nodes.screen import draw
 from robotrl.nodes.view import SECOND, STOPPED, View
 from robotrl.remote import Remote, RemoteSubscriber
@@ -38,7 +40,7 @@ GUARD_WAIT = 5 * SECOND  # a live run's guard speaks 20 times a second
 LEAVE_WITHIN = 2 * SECOND
 TOPICS_SHOWN = (
     "joints", "applied", "drive", "imu", "pose", "action", "permit", "guard", "cause", "episode",
-    "episode_end", "learner", "reset", "process", "beat",
+    "episode_end", "learner", "reset", "process", "beat", "ack",
 )  # fmt: skip
 COMMANDS = {
     "e": "enable", "r": "run", " ": "stop", "\x03": "stop", "\x1c": "stop", "c": "clear", "p": "pause",
@@ -94,7 +96,9 @@ class Link:
     def __init__(self, bus: Bus | Remote) -> None:
         self.bus, self.clock = bus, bus.clock
         try:
-            self.operator, self.label = bus.publisher("operator"), bus.publisher("label")
+            self.operator, labels = bus.publisher("operator"), bus.publisher("label")
+            self.giver = int.from_bytes(os.urandom(6), "big") | 1
+            self.labels: Outbox[Label] = Outbox(labels, self.clock, Kind.LABEL, "console", self.giver)
             self.subscribers: list[Subscriber | RemoteSubscriber] = [bus.subscriber(topic) for topic in TOPICS_SHOWN]
             self.guard = next(s for s in self.subscribers if s.topic == "guard")
         except BusError:
@@ -105,6 +109,8 @@ class Link:
         """Bring `view` up to date; never waits."""
         for subscriber in self.subscribers:
             self._take(subscriber, view)
+        self.labels.tend(view.get("ack", Ack), self.clock.now())
+        view.labels = (self.labels.given, self.labels.acked)
 
     def listen(self, view: View) -> None:
         """The guard's newest word alone: its nonce and its answer to a key."""
@@ -120,7 +126,8 @@ class Link:
         if command is not None:
             self.operator.send(command)
             if (reward := label(command)) is not None:
-                self.label.send(reward)
+                self.labels.keep(msgspec.structs.replace(reward, giver=self.giver))
+                view.labels = (self.labels.given, self.labels.acked)
 
     def guard_speaks(self, view: View, within_ns: int) -> bool:
         """Wait for the guard's first word, at most `within_ns`."""

@@ -29,7 +29,7 @@ CONFIRM_NS = 500_000_000  # for the motors to read back as off once they should 
 PATIENCE_NS = 5_000_000_000  # the same while the driver is silent or without its port: who starts it again needs time
 BEGIN_NS = 30_000_000_000  # for a learner to speak for the first time: it imports torch
 LISTEN_NS = 1_000_000_000  # for a guard that was started again to hear the others before it judges
-GONE_NS = 5_000_000_000  # a learner that has not beaten for so long is gone
+GONE_NS = 5_000_000_000  # a learner or a recorder that has not beaten for so long is gone
 SILENT_S = 0.06  # a driver not heard for so long cannot say whether torque is on
 LATE_FRAME_S = 1.0  # over which bad frames are counted
 READ_NS = 2_000_000_000  # how long a refused key's reason stays on the operator's screen
@@ -52,6 +52,7 @@ class Sentry:
         self._imu: m.Imu | None = None
         self._used_action: int = NEVER
         self._nan_action = False
+        self._unkept = ""  # why the recorder can keep nothing more
         self._overruns_in_row = 0
         self._errors: deque[tuple[int, int]] = deque()  # when, and bad frames until then
         self._stale_imu = 0
@@ -79,6 +80,8 @@ class Sentry:
         match message:
             case m.Beat():  # the commonest: that it came is all it says
                 self._heard[message.source] = now
+                if message.source == "recorder":
+                    self._unkept = message.note
                 return
             case m.Joints():
                 self._joints = message
@@ -212,6 +215,8 @@ class Sentry:
             console_dead="console" in self._down,
             manager_gone="manager" in self._down,
             run_over=self._over,
+            recorder_gone=now - self._heard.get("recorder", now) > GONE_NS,  # a policy keeps more than it says in that time
+            unkept=bool(self._unkept),
             learner_gone="learner" in self._down or now - self._heard.get("learner", self._began + BEGIN_NS) > GONE_NS,
             crash_loop=bool(self._crash_loop),
             console_age_s=self._age("Operator", now),

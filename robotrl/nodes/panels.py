@@ -35,6 +35,9 @@ def finite(value: float, form: str) -> str:
 def facts(view: View) -> list[Text]:
     """The right half: episode, policy, learner, servos, loop, posture, disk."""
     rows = [*episode_lines(view), *learner_lines(view)]
+    given, kept = view.labels
+    if given:
+        rows.append(fact("rewards", flag(f"{kept} of {given} kept", kept < given, WARN)))
     if (joints := view.get("joints", Joints)) is not None:
         rows += servo_lines(joints, view.temp_limit_c)
     if drive := view.get("drive", Drive):

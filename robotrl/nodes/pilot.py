@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
+from robotrl import transitions
 from robotrl.agents.actor import Actor
 from robotrl.agents.noise import ColoredNoise, uniform
 from robotrl.config import Run
 from robotrl.drivers.legged import Minitaur
-from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose
+from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Transition
 from robotrl.observe import History, Track
 from robotrl.replay import Replay
 from robotrl.tasks.walk import ACTIONS, SENSORS, Walk
@@ -61,8 +64,13 @@ class Tally:
 class Pilot:
     """Acts while the guard's lease says policy. One call a servo cycle; pure of bus, port and wall time."""
 
-    def __init__(self, run: Run, replay: Replay | None, seed: int, deterministic: bool = False) -> None:
+    def __init__(
+        self, run: Run, replay: Replay | None, seed: int, deterministic: bool = False,
+        keep: Callable[[Transition], object] | None = None,
+    ) -> None:  # fmt: skip
+        """`keep` takes each transition that is complete; without it the replay does. Nobody does where there is none."""
         self.run, self.replay, self.deterministic = run, replay, deterministic
+        self._keep = keep if keep is not None or replay is None else partial(transitions.add, replay)
         self.task = Walk(run.task)
         self.robot = Minitaur(run.robot.limits)
         self.history = History(SENSORS, ACTIONS, run.task.history)
@@ -234,11 +242,12 @@ class Pilot:
         tally = self._tallies[p.episode]
         tally.settled += 1
         tally.total += reward
-        if self.replay is not None:
-            self.replay.add(
+        if self._keep is not None:
+            made = transitions.make(
                 p.observation, p.action, reward, p.next_observation, terminated=p.terminated, truncated=p.truncated,
                 episode=p.episode, step=p.step, tick=p.tick, policy_version=p.version,
             )  # fmt: skip
+            self._keep(made)
 
     def _close_tallies(self) -> None:
         for tally in self._tallies.values():

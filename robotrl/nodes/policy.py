@@ -1,4 +1,4 @@
-"""The policy's node: answer every servo cycle by the pilot (`robotrl/nodes/pilot.py`), and keep what the gate made of it on disk.
+"""The policy's node: answer every servo cycle by the pilot (`robotrl/nodes/pilot.py`); the recorder keeps what came of it.
 
 It never waits for the learner: new weights are taken when they are there, and only when they check out.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,19 +17,20 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from robotrl import rundir
+from robotrl import rundir, transitions
 from robotrl.agents.actor import UNREADABLE, Actor
 from robotrl.agents.weights import WeightsError, metadata
 from robotrl.bus import Subscriber
 from robotrl.config import Run
-from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Thought
+from robotrl.logformat import Kind
+from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Thought, Transition
 from robotrl.node import Node
+from robotrl.nodes.outbox import Outbox
 from robotrl.nodes.pilot import Pilot
-from robotrl.observe import History
 from robotrl.replay import Replay, ReplayError
-from robotrl.tasks.walk import ACTIONS, SENSORS
 
-FLUSH_EVERY_S = 5.0  # so much experience a power cut may cost
+JOIN_NS = 20_000_000  # between two looks at whether the recorder is there
+SETTLE_NS = 2_000_000_000  # at the end, for the last acknowledgements
 LARGEST = (1 << 63) - 1  # a number that a message and a column of the replay can hold
 EARLY_NS, LATE_NS = 300_000, 1_000_000  # around the moment at which the next servo cycle is expected
 
@@ -57,32 +58,6 @@ class Readiness:
             came = wait([self._cycles], 0.0)
         if came or wait([self._cycles], 0.1):
             self._due = clock.now() + self._period
-
-
-class Flusher:
-    """Puts the replay's new rows on the disk every few seconds, beside the loop that adds them.
-
-    Not more often: a row that is added while its page is being written may wait some ms for it.
-    """
-
-    def __init__(self, replay: Replay, say: Callable[[str], None], every_s: float = FLUSH_EVERY_S) -> None:
-        self._replay, self._say, self._every_s = replay, say, every_s
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        try:
-            while not self._ended.wait(self._every_s):
-                if self._replay.durable < self._replay.count:
-                    self._replay.flush()
-        except ReplayError as error:
-            self._say(str(error))
-
-    def close(self) -> None:
-        """Return once no flush is under way."""
-        self._ended.set()
-        self._thread.join()
 
 
 class Weights:
@@ -170,8 +145,12 @@ def main(argv: list[str]) -> int:
 
 def serve(node: Node) -> None:
     """Answer every servo cycle, and keep what the gate made of the answers, until told to stop."""
-    replay = open_replay(node.directory, node.run)
-    pilot = resumed(node.run, replay)
+    acks = node.bus.subscriber("ack")
+    replay = joined(node, acks)
+    if replay is None:
+        return
+    outbox: Outbox[Transition] = Outbox(node.bus.publisher("transition"), node.clock, Kind.TRANSITION, node.source, node.bus.boot)
+    pilot = resumed(node.run, replay, partial(hand_over, outbox, replay))
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)
     streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit")}
     actions, episodes, ends, thoughts = (node.bus.publisher(t) for t in ("action", "episode", "episode_end", "thought"))
@@ -179,7 +158,6 @@ def serve(node: Node) -> None:
     node.hurry(9)  # without locked memory: the replay's files are mapped into it, whole
     readings: dict[int, Joints] = {}
     readiness = Readiness(node, pilot, streams["applied"])
-    flusher = Flusher(replay, node.say)
     try:
         while not node.stopping and not node.orphaned():
             readiness.wait()
@@ -205,26 +183,48 @@ def serve(node: Node) -> None:
             pilot.finished.clear()
             episodes.send(pilot.report(node.clock.now()))
             readings = {t: j for t, j in readings.items() if not arrived or t > arrived[-1].tick - 50}
+            outbox.tend(acks.latest(), node.clock.now())
             node.beat(weights.refused)
+        settle(node, outbox, acks)
     finally:
-        metrics.write("policy", transitions=replay.count, dropped=pilot.dropped)
-        flusher.close()
+        metrics.write("policy", transitions=replay.count + outbox.unacked, dropped=pilot.dropped + outbox.lost)
         replay.close()
         metrics.close()
 
 
-def resumed(run: Run, replay: Replay) -> Pilot:
+def joined(node: Node, acks: Subscriber) -> Replay | None:
+    """The replay, to read, once the recorder has in it all that an earlier life of ours has sent; None when told to end first."""
+    began = node.clock.now()
+    for _ in node.every(JOIN_NS):
+        ack = acks.latest()
+        if ack is not None and ack.t >= began:
+            replay = Replay.open(node.directory / "replay")
+            if replay.count >= ack.transitions:
+                return replay
+            replay.close()
+    return None
+
+
+def hand_over(outbox: Outbox[Transition], replay: Replay, made: Transition) -> None:
+    """Into the outbox; ReplayError, for the pilot is not right, where nobody could learn from it."""
+    if why := transitions.fits(replay, made):
+        raise ReplayError(f"transition of episode {made.episode} step {made.step}: {why}; not kept")
+    outbox.keep(made)
+
+
+def settle(node: Node, outbox: Outbox[Transition], acks: Subscriber) -> None:
+    """Wait for the last acknowledgements, a while: nobody acts any more."""
+    until = node.clock.now() + SETTLE_NS
+    while outbox.unacked and node.clock.now() < until:
+        node.bus.wait([acks], 0.02)
+        outbox.tend(acks.latest(), node.clock.now())
+    if outbox.unacked:
+        node.say(f"{outbox.unacked} transitions were not acknowledged by the recorder, and are lost; see logs/recorder.log")
+
+
+def resumed(run: Run, replay: Replay, keep: Callable[[Transition], object] | None = None) -> Pilot:
     """A pilot that goes on where the replay ends; no random number is drawn twice."""
-    return Pilot(run, replay, run.seed + 7919 * replay.count)
-
-
-def open_replay(directory: Path, run: Run) -> Replay:
-    """The run's replay, made if it is not there yet: a policy that was started again goes on with it."""
-    path = directory / "replay"
-    if path.exists():
-        return Replay.open(path, write=True)
-    history = History(SENSORS, ACTIONS, run.task.history)
-    return Replay.create(path, history.size, ACTIONS, run.agent.capacity)
+    return Pilot(run, replay, run.seed + 7919 * replay.count, keep=keep)
 
 
 def thought(

@@ -1,6 +1,6 @@
-"""The recorder: writes everything that is said on the recorded topics into the run's sessions (`robotrl/session.py`).
+"""The recorder: what must not be lost into the run's log (`keeper.py`), everything else that is said into its sessions.
 
-Nothing waits for it, and no trouble of the disk's ends it: who is not heard loses his record and nothing else.
+Nothing waits for it. Without it the policy keeps what is not acknowledged, and sends it again; a session loses what is not heard.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 from robotrl.bus import Subscriber
+from robotrl.complaint import Complaint
 from robotrl.config import to_dict
 from robotrl.node import Node
+from robotrl.nodes.keeper import Keeper
 from robotrl.session import Sessions
 from robotrl.topics import TOPICS
 
-PERIOD_NS = 50_000_000
+PERIOD_NS = 50_000_000  # of what nobody waits for
+POLL_S = 0.01
 TEND_NS = 1_000_000_000  # a chunk's length
 WEIGHTS_NS = 10_000_000_000  # between two versions of the policy's weights that are kept: each has 400 kB
 LINGER_NS = 2_000_000_000  # after the manager's death: the others are still bringing the robot to rest
@@ -26,18 +29,32 @@ class Recorder:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.keeper = Keeper(node)
         self.heard: list[Subscriber] = [node.bus.subscriber(t, whole=True) for t, e in TOPICS.items() if e.recorded]
         about = {"run": node.directory.resolve().name, "config": json.dumps(to_dict(node.run))}
         self.sessions = Sessions(node.directory / "sessions", about)
         self._said = ""
         self._lost = 0
-        self._tend = self._weights = 0
+        self._due = self._tend = self._weights = 0
+
+    def wait(self) -> None:
+        """Return when something that must be acknowledged has come, or soon."""
+        self.node.bus.wait(self.keeper.streams, POLL_S)
 
     def cycle(self) -> None:
+        """Keep and acknowledge; now and then, write what has arrived besides."""
+        self.keeper.cycle()
+        self.node.beat(self.keeper.trouble)
+        if (now := self.node.clock.now()) >= self._due:
+            self._due = now + PERIOD_NS
+            self.write()
+
+    def write(self) -> None:
         """What has arrived, written; once a second the chunk is ended, and said what is wrong."""
         for subscriber in self.heard:
             for message in subscriber.drain():
                 self.sessions.write(subscriber.topic, message)
+                self.keeper.note(subscriber.topic, message)
         now = self.node.clock.now()
         if now >= self._tend:
             self._tend = now + TEND_NS
@@ -67,22 +84,37 @@ class Recorder:
         self._lost = lost
 
     def close(self) -> None:
-        self.cycle()
+        self.write()
         self.sessions.close()
+        self.keeper.close()
 
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "recorder")
-    recorder = Recorder(node)
-    for _ in node.every(PERIOD_NS):
-        recorder.cycle()
-    if node.orphaned():
-        until = node.clock.now() + LINGER_NS
-        for _ in node.every(PERIOD_NS, lambda: node.clock.now() > until):
-            recorder.cycle()
-    recorder.close()
-    node.close()
+    try:
+        recorder = Recorder(node)
+    except Complaint as error:
+        return node.refuse(error)
+    try:
+        serve(node, recorder)
+        recorder.close()
+    except Complaint as error:
+        node.say(error)
+        return 3
+    finally:
+        node.close()
     return 0
+
+
+def serve(node: Node, recorder: Recorder) -> None:
+    """Until told to end; without a manager a while longer."""
+    while not node.over():
+        recorder.wait()
+        recorder.cycle()
+    until = node.clock.now() + LINGER_NS
+    while node.orphaned() and node.clock.now() < until:
+        recorder.wait()
+        recorder.cycle()
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ POWER says CONFIRMED only when every servo was read back with its torque off.
 Keys that come in a burst (a paste, a slow line) are refused; SPACE never is.
 LATE: nothing for three periods. SLOW: under 80 % of its rate. idle: not needed
 now. STUCK: it speaks, but its loop stands still."""
+UNSHOWN = ("operator", "beat", "wire", "thought", "transition", "ack")  # what is said to no person
 NEEDED_IN = {"action": ("RUN", "RESET"), "episode": ("RUN",), "reset": ("RESET",)}  # all others: always
 ANSWERED_NS = SECOND // 4  # a note that comes so soon after a key is the answer to it
 REPLY_NS = 4 * SECOND  # how long it is shown
@@ -138,7 +139,7 @@ def streams(view: View, now: int) -> list[Text]:
     rows = [line((f" {'stream':<8}{'Hz':>5}{'of':>5}{'age':>9}", DIM))]
     guard = view.guard()
     for topic, entry in TOPICS.items():
-        if entry.rate_hz == 0 or topic in ("operator", "beat"):
+        if entry.rate_hz == 0 or topic in UNSHOWN:
             continue
         stream, age = view.stream(topic), view.age(topic, now)
         needed = guard is None or guard.state in NEEDED_IN.get(topic, (guard.state,))

@@ -50,6 +50,7 @@ class View:
     judged: Guard | None = None  # the guard's last word on a state or a cause that changed
     last: Episode | None = None  # the episode that ended last
     falls: int = 0  # since this console came up
+    labels: tuple[int, int] = (0, 0)  # given here, and kept: acknowledged by the recorder
     disk_free: int | None = None  # bytes
     last_human: int = 0
     last_press: int = 0

@@ -1,4 +1,4 @@
-"""What is read from a disk: calibration and commissioning records, checkpoints, replays, weights.
+"""What is read from a disk: calibration and commissioning records, checkpoints, logs, replays, weights.
 
 For any bytes in the place of a file there is what was written or one line of complaint. Where a hash or check sum stands in the
 file, bytes that say something else than what was written are never taken for whole.
@@ -12,16 +12,19 @@ import math
 import random
 import struct
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from robotrl import checkpoint, config
+from robotrl import checkpoint, config, logread
 from robotrl.agents.actor import Actor
 from robotrl.agents.weights import packed
 from robotrl.calibration import store
 from robotrl.complaint import Complaint
+from robotrl.log import Log
+from robotrl.logformat import Kind
 from robotrl.nodes.policy import Weights
 from robotrl.replay import Replay
 from tests.fuzz.engine import Broken
@@ -250,4 +253,45 @@ class Networks(OnDisk):
             raise Broken("weights that are no numbers")
 
 
-TARGETS = (Calibrations, Commissionings, Manifests, Header, Columns, Networks)
+class Segments(OnDisk):
+    """`logread.read` and `recover`: the middle one of three segments of a run's log."""
+
+    name = "log segment"
+    words = (b"robotlog", b"sealed\r\n", b"\x01\x00\xfe\xff", b"\x02\x00\xfd\xff", b"\x00" * 34, b"\xff" * 8, *JSON)
+
+    def prepare(self) -> bytes:
+        log = Log.open(self.path / "log", group_s=0.0, segment=400)
+        for number in range(1, 31):
+            log.append(Kind.LABEL, "me", 5, number, b"%d" % number)
+            log.sync()
+        log.close()
+        self.files = sorted((self.path / "log").iterdir())[:3]
+        self.whole = {file: file.read_bytes() for file in self.files}
+        assert len(self.files) == 3
+        self.said = [(record.number, record.payload) for record in logread.read(self.path / "log", [])]
+        return self.whole[self.files[1]]
+
+    def check(self, data: bytes) -> None:
+        for file in (self.path / "log").iterdir():
+            file.unlink()
+        for file, was in self.whole.items():
+            file.write_bytes(data if file == self.files[1] else was)
+        lines: list[str] = []
+        try:
+            seen = list(logread.read(self.path / "log", lines))
+            if zlib.crc32(data) % 8 == 0:  # it syncs, which takes its time
+                logread.recover(self.path / "log", lines)
+            again = list(logread.read(self.path / "log", []))
+        except Complaint as error:
+            complaint(error)
+            return
+        for line in lines:
+            complaint(Complaint(line))
+        for records in (seen, again):
+            if not all((record.number, record.payload) in self.said for record in records):
+                raise Broken("a record that was never written")
+        if seen != again or (data != self.sound and not lines):
+            raise Broken(f"lost in silence: {len(seen)} records, then {len(again)}")
+
+
+TARGETS = (Calibrations, Commissionings, Manifests, Header, Columns, Networks, Segments)

@@ -17,7 +17,15 @@ from tests.fuzz.engine import BLOCK, Broken, Target, campaign, mutated, numbered
 WIRE_COUNT = 40_000
 SERVO_COUNT = 1_000
 CODEC_COUNT = 8_000  # of the byte-framed ones, whose oracle sums every packet again
-FILE_COUNT = {"replay columns": 600, "replay header": 1000, "run file": 600, "robot file": 600, "--set": 600, "run.json": 600}
+FILE_COUNT = {
+    "replay columns": 600,
+    "replay header": 1000,
+    "log segment": 400,
+    "run file": 600,
+    "robot file": 600,
+    "--set": 600,
+    "run.json": 600,
+}
 EVERY = (*wires.TARGETS, *codecs.TARGETS, *sensors.TARGETS, *ends.TARGETS)
 
 

@@ -553,6 +553,30 @@ def test_too_many_words_are_one_line(capsys, monkeypatch, words):
     assert "arguments" in refused(capsys, *words)
 
 
+def test_a_reward_is_shown_as_kept_only_when_the_recorder_has_it(tmp_path):
+    (tmp_path / "ipc").mkdir(mode=0o700)
+    clock = WallClock()
+    recorder = Bus(tmp_path / "ipc", "recorder", clock)
+    acks, labels = recorder.publisher("ack"), recorder.subscriber("label")
+    link, v = console.Link(Bus(tmp_path / "ipc", "console", clock)), view(guard())
+    try:
+        for _ in range(2):
+            link.obey("+", v)
+        assert row(v, "rewards") == "rewards 0 of 2 kept"
+        end = time.monotonic() + 60.0
+        heard = set()
+        while v.labels != (2, 1) and time.monotonic() < end:
+            heard |= {(label.giver, label.number) for label in labels.drain()}  # sent again until they are acknowledged
+            if (link.giver, 1) in heard:
+                acks.send(m.Ack(kept=((2, "console", link.giver, 1), (2, "console", 5, 9)), durable=1, transitions=0))
+            link.read(v)
+            time.sleep(0.005)
+        assert row(v, "rewards") == "rewards 1 of 2 kept"
+    finally:
+        link.close()
+        recorder.close()
+
+
 def test_a_console_afar_without_its_key_is_one_line(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(console, "has_screen", lambda: True)
     assert "no such key" in refused(capsys, "tcp://127.0.0.1:1", str(tmp_path / "none"))

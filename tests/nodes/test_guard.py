@@ -246,6 +246,25 @@ def test_a_learner_has_time_to_come_up_and_is_then_missed():
     assert "learner_gone" in world.shown.causes
 
 
+def test_a_recorder_that_is_gone_or_keeps_nothing_stops_a_robot_that_learns():
+    world = World().run()
+    beat = m.Beat(source="recorder", progress=1)
+
+    def steps(count: int, note: str = "") -> str:
+        for _ in range(count):
+            world.hear(m.msgspec.structs.replace(beat, note=note))
+            world.step()
+        return world.shown.state
+
+    assert steps(10) == "RUN" and world.step(240) == "RUN", "it is started again within seconds, and nothing is lost till then"
+    assert world.step(20) == "HOLD" and "recorder_gone" in world.shown.causes
+    assert steps(2) in ("HOLD", "RUN") and not world.shown.causes, "it is back"
+    world = World().run()
+    assert steps(10) == "RUN" and steps(2, "disk full") == "HOLD" and world.shown.causes == ("disk_full",)
+    steps(2)
+    assert not world.shown.causes
+
+
 @pytest.mark.parametrize(("asleep", "state"), [(59_999_999, "RUN"), (60_000_000, "RUN"), (60_000_001, "HOLD")])
 def test_a_guard_later_than_its_permit_was_valid_does_not_go_on_in_run(asleep, state):
     """The gate had shut by itself; the session goes on by a reset, under another lease."""

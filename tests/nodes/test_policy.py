@@ -17,9 +17,10 @@ from robotrl.agents import nets
 from robotrl.agents.actor import Actor
 from robotrl.agents.weights import WeightsError, packed
 from robotrl.config import Run
+from robotrl.nodes.keeper import Flusher, open_replay
 from robotrl.nodes.learner import Student
 from robotrl.nodes.pilot import Pilot
-from robotrl.nodes.policy import EARLY_NS, LATE_NS, Flusher, Readiness, Weights, note_episode, open_replay, resumed
+from robotrl.nodes.policy import EARLY_NS, LATE_NS, Readiness, Weights, note_episode, resumed
 from robotrl.replay import Replay, ReplayError
 
 RUN = Run()

@@ -59,6 +59,8 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "reset_silent": ({"action_age_s": 0.6}, "HOLD", "RESET"),
     "tracker_dead": ({"tracker_dead": True}, "HOLD", "HOLD RUN"),
     "learner_gone": ({"learner_gone": True}, "WARN", ALL),
+    "recorder_gone": ({"recorder_gone": True}, "HOLD", "HOLD RUN"),
+    "disk_full": ({"unkept": True}, "HOLD", "HOLD RUN"),
     "rescue_gone": ({"rescue_gone": True}, "WARN", ALL),
     "policy_dead": ({"policy_dead": True}, "HOLD", "HOLD RUN"),
     "reset_dead": ({"reset_dead": True}, "HOLD", "HOLD RESET"),
@@ -81,7 +83,7 @@ OWN = {"guard_restart", "session_over", "pstop_long", "reset_failed"}  # each ha
 BY_BUDGET = {"tilt", "episode_fall", "stalled", "action_stale", "overrun", "guard_late", "tracker_jump"}
 AUTO = {"frame_errors", "tracker_gone", "action_stale", "reset_silent", "policy_dead", "reset_dead", "overrun"}
 AUTO |= {"guard_late", "attitude", "tracker_frozen", "tracker_jump", "clamped"}
-AUTO |= {"tracker_dead", "operator_absent", "temp_warning", "learner_gone", "rescue_gone"}
+AUTO |= {"tracker_dead", "operator_absent", "temp_warning", "learner_gone", "rescue_gone", "recorder_gone", "disk_full"}
 ORDER = ["NONE", "WARN", "HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"]
 
 

@@ -1,0 +1,180 @@
+"""The recorder's safe hand: what must not be lost goes into the run's log, is acknowledged once durable, and then learned from.
+
+The replay is an index over the log that the learner can map into memory: what it lacks after a power cut is added to it again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from robotrl import messages as m
+from robotrl import transitions
+from robotrl.complaint import command
+from robotrl.config import Run
+from robotrl.log import Log, Took
+from robotrl.logformat import Kind
+from robotrl.logread import read, survey
+from robotrl.node import Node
+from robotrl.observe import History
+from robotrl.replay import Replay, ReplayError
+from robotrl.tasks.walk import ACTIONS, SENSORS
+
+FLUSH_EVERY_S = 5.0  # so much of the replay must be added to it again after a power cut
+ACK_NS = 50_000_000  # between two acknowledgements when nothing has changed
+TIMING_NS = 1_000_000_000  # between two records of how the loop kept time
+ACKS = 16  # lives that are told of
+SIMPLE = {"cause": Kind.CAUSE, "episode_end": Kind.EPISODE, "process": Kind.SESSION}  # every message of these topics
+
+
+class Flusher:
+    """Puts the replay's new rows on the disk every few seconds, beside the loop that adds them."""
+
+    def __init__(self, replay: Replay, say: Callable[[str], None], every_s: float = FLUSH_EVERY_S) -> None:
+        self._replay, self._say, self._every_s = replay, say, every_s
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            while not self._ended.wait(self._every_s):
+                if self._replay.durable < self._replay.count:
+                    self._replay.flush()
+        except ReplayError as error:
+            self._say(str(error))
+
+    def close(self) -> None:
+        """Return once no flush is under way."""
+        self._ended.set()
+        self._thread.join()
+
+
+class Keeper:
+    """Log and replay of a run, and the acknowledgements. One `cycle` whenever something has come, and often besides."""
+
+    def __init__(self, node: Node) -> None:
+        """LogError or ReplayError where the run cannot be kept."""
+        self.node = node
+        self.log = Log.open(node.directory / "log")
+        for line in self.log.said:
+            node.say(line)
+        try:
+            self.replay = open_replay(node.directory, node.run)
+            if added := top_up(node.directory / "log", self.replay, self.log.counts().get(Kind.TRANSITION, 0)):
+                node.say(f"{added} transitions of the log were not in the replay yet")
+        except BaseException:
+            self.log.close()
+            raise
+        self._flusher = Flusher(self.replay, node.say)
+        self._waiting: deque[tuple[int, m.Transition]] = deque()  # taken, and not durable yet
+        self.streams = [node.bus.subscriber("transition"), node.bus.subscriber("label")]
+        self._acks = node.bus.publisher("ack")
+        self._due = self._told = self._timing = self._notes = 0
+        self._reset, self._version, self._said = ("", ""), 0, ""
+        self.note("session", m.Process(source="recorder", name="run", pid=0, event="started"))
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing more is kept; "" when all is well."""
+        return self.log.trouble
+
+    def cycle(self) -> None:
+        """What has come into the log; what is durable into the replay, and told. ReplayError when that is full or fails."""
+        for stream in self.streams:
+            for message in stream.drain():
+                self._take(message)
+        durable = self.log.durable
+        while self._waiting and self._waiting[0][0] <= durable:
+            transitions.add(self.replay, self._waiting.popleft()[1])
+        now = self.node.clock.now()
+        if durable != self._told or self.trouble != self._said or now >= self._due:
+            self._tell(durable, now)
+
+    def note(self, topic: str, message: m.Message) -> None:
+        """One message of another recorded topic: what tells of the run is kept too, though nobody would send it again."""
+        now = self.node.clock.now()
+        kind = SIMPLE.get(topic)
+        match message:
+            case m.Reset() if (message.stage, message.outcome) != self._reset:
+                kind, self._reset = Kind.RESET, (message.stage, message.outcome)
+            case m.Operator() if topic == "operator" and message.command != "beat":
+                kind = Kind.OPERATOR
+            case m.Learner() if message.version != self._version:
+                kind, self._version = Kind.WEIGHTS, message.version
+            case m.Drive() if now >= self._timing:
+                kind, self._timing = Kind.TIMING, now + TIMING_NS
+            case m.Process() if topic == "session":
+                kind, self._notes = Kind.SESSION, self._notes + 1
+                message = msgspec.structs.replace(message, boot=self.node.bus.boot, seq=self._notes, t=now)
+        if kind is not None:
+            self.log.append(kind, message.source, message.boot, message.seq, msgspec.msgpack.encode(message))
+
+    def _take(self, message: m.Transition | m.Label) -> None:
+        if isinstance(message, m.Label):
+            if message.giver > 0 and message.number > 0:  # a console of an older version asks for no acknowledgement
+                payload = msgspec.msgpack.encode(message)
+                self.log.append(Kind.LABEL, "console", message.giver, message.number, payload, message.oldest)
+        elif why := transitions.fits(self.replay, message):
+            self.node.say(f"transition {message.number} of the policy's is refused: {why}")
+        else:
+            payload, oldest = transitions.encoded(message), message.oldest
+            took = self.log.append(Kind.TRANSITION, message.source, message.boot, message.number, payload, oldest)
+            if took is Took.STORED:
+                self._waiting.append((self.log.sequence, message))
+
+    def _tell(self, durable: int, now: int) -> None:
+        if self.trouble != self._said:
+            self.node.say(self.trouble or "there is room again: what was not acknowledged is kept now")
+        self._told, self._said, self._due = durable, self.trouble, now + ACK_NS
+        kept = tuple((*mark, number) for mark, number in self.log.acks().items() if mark[0] in (Kind.TRANSITION, Kind.LABEL))
+        rows = self.replay.count + len(self._waiting)
+        self._acks.send(m.Ack(kept=kept[-ACKS:], durable=durable, transitions=rows, trouble=self.trouble))
+
+    def close(self) -> None:
+        """Keep what has come; LogError for what could not be."""
+        self.note("session", m.Process(source="recorder", name="run", pid=0, event="ended"))
+        try:
+            self.cycle()
+            self.log.sync()
+            self.cycle()
+        finally:
+            self._flusher.close()
+            self.replay.close()
+            self.log.close()
+
+
+def open_replay(directory: Path, run: Run) -> Replay:
+    """The run's replay, to write; made if it is not there yet."""
+    path = directory / "replay"
+    if path.exists():
+        try:
+            return Replay.open(path, write=True)
+        except ReplayError as error:
+            if not (directory / "log").is_dir():
+                raise
+            raise ReplayError(f"{error}, or make it anew from the log: {command(f'replay rebuild {directory}')}") from None
+    history = History(SENSORS, ACTIONS, run.task.history)
+    return Replay.create(path, history.size, ACTIONS, run.agent.capacity)
+
+
+def top_up(log: Path, replay: Replay, logged: int) -> int:
+    """Add what the log has behind the replay's last row; how many rows that were. `logged`: transitions in the log.
+
+    Episodes, and steps in an episode, only ever rise on the wall clock: so behind is what is later by these.
+    """
+    count = replay.count
+    if logged == count:
+        return 0
+    last = (int(replay.columns["episode"][count - 1]), int(replay.columns["step"][count - 1])) if count else (-1, -1)
+    begins = [s.header.state for s in survey(log)[0] if s.header.state.counts.get(Kind.TRANSITION, 0) <= count]
+    for record in read(log, [], after=begins[-1].sequence if begins else 0):
+        if record.kind is Kind.TRANSITION:
+            t = transitions.decoded(record.payload)
+            if (t.episode, t.step) > last and not transitions.fits(replay, t):
+                transitions.add(replay, t)
+    return replay.count - count

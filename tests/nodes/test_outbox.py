@@ -1,0 +1,329 @@
+"""Policy, console and recorder on one bus: what is acknowledged is in log and replay, once, in order, whoever was away."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robotrl import log as log_module
+from robotrl import replaycheck, rundir, transitions
+from robotrl.bus import Bus
+from robotrl.clock import WallClock
+from robotrl.config import Agent, Run, to_dict
+from robotrl.log import Took
+from robotrl.logformat import Kind
+from robotrl.messages import Ack, Guard, Label, Operator
+from robotrl.nodes import outbox as outbox_module
+from robotrl.nodes.keeper import Keeper
+from robotrl.nodes.outbox import Outbox
+from robotrl.nodes.policy import hand_over
+from robotrl.replay import Replay, ReplayError
+from robotrl.replaycheck import compared, rebuild
+from tests import logwitness
+
+SIZE, ACTIONS = 112, 8
+
+
+class World:
+    """A run directory and its bus; the recorder in it can be ended, killed, and begun again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run, self.clock, self.directory = (
+            Run(steps=400, agent=Agent(capacity=2000, random_steps=10, learn_after=10)),
+            WallClock(),
+            folder / "run",
+        )
+        self.directory.mkdir()
+        (self.directory / "run.json").write_text(json.dumps({"config": to_dict(self.run)}))
+        self.sockets = folder / "ipc"
+        self.sockets.mkdir(mode=0o700)
+        self.said: list[str] = []
+        self.policy, self.console = (Bus(self.sockets, name, self.clock) for name in ("policy", "console"))
+        self.acks = self.policy.subscriber("ack")
+        self.box: Outbox = Outbox(self.policy.publisher("transition"), self.clock, Kind.TRANSITION, "policy", self.policy.boot)
+        self.labels: Outbox = Outbox(self.console.publisher("label"), self.clock, Kind.LABEL, "console", 99)
+        self.keeper: Keeper | None = None
+        self.begin()
+
+    def say(self, what: object) -> None:
+        self.said.append(str(what))
+
+    def begin(self) -> None:
+        self.bus = Bus(self.sockets, "recorder", self.clock)
+        self.keeper = Keeper(self)  # type: ignore[arg-type]  # of a node it takes these alone
+
+    def end(self) -> None:
+        assert self.keeper is not None
+        self.keeper.close()
+        self.bus.close()
+        self.keeper = None
+
+    def kill(self) -> None:
+        """As kill -9 leaves it: nothing is sealed, synced or told; the locks are free."""
+        assert self.keeper is not None
+        log = self.keeper.log
+        with log._change:
+            log._waiting.clear()
+            log._closing = True
+            log._change.notify_all()
+        log._thread.join()
+        for handle in (log._fd, log._lock_fd):
+            os.close(handle)
+        self.keeper._flusher.close()
+        self.keeper.replay._release()
+        self.bus.close()
+        self.keeper = None
+
+    def act(self, number: int) -> None:
+        """The policy's transition of this number; its values tell which."""
+        o = np.full(SIZE, number, np.float32)
+        self.box.keep(
+            transitions.make(o, np.zeros(ACTIONS), number / 4, o + 1, terminated=number % 10 == 9, truncated=False,
+                             episode=number // 10, step=number % 10, tick=number, policy_version=1)
+        )  # fmt: skip
+
+    def turn(self) -> None:
+        if self.keeper is not None:
+            self.keeper.cycle()
+        ack, now = self.acks.latest(), self.clock.now()
+        self.box.tend(ack, now)
+        self.labels.tend(ack, now)
+        time.sleep(0.001)
+
+    def until(self, true, seconds: float = 60.0) -> None:
+        end = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < end
+            self.turn()
+
+    def kept(self) -> None:
+        """All that was given is acknowledged, and is in the log and in the replay as it was given."""
+        self.until(lambda: not self.box.unacked and not self.labels.unacked)
+        seen = logwitness.records(self.directory / "log")
+        assert logwitness.faults(seen) == {"lost": 0, "doubled": 0, "reordered": 0}
+        assert sum(r.kind == Kind.TRANSITION for r in seen) == self.box.given == self.box.acked
+        assert sum(r.kind == Kind.LABEL for r in seen) == self.labels.given == self.labels.acked
+        self.until(lambda: Replay.open(self.directory / "replay").count == self.box.given)
+        replay = Replay.open(self.directory / "replay")
+        assert replay.columns["tick"][: replay.count].tolist() == list(range(self.box.given))
+        assert replay.columns["observation"][: replay.count, 5].tolist() == list(range(self.box.given))
+        assert compared(self.directory, []) == {"logged": self.box.given, "differ": 0}
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.setattr(outbox_module, "STALL_NS", 50_000_000)
+    made = World(tmp_path)
+    yield made
+    if made.keeper is not None:
+        made.kill()
+    for bus in (made.policy, made.console):
+        bus.close()
+
+
+def test_what_is_given_is_acknowledged_and_in_the_replay_in_order(world):
+    for number in range(100):
+        world.act(number)
+        world.turn()
+        if number % 7 == 0:
+            world.labels.keep(Label(press=number, value=1.0, tick=number, giver=99))
+    world.kept()
+    world.end()
+    assert all(logwitness.segment(p.read_bytes())[1] for p in (world.directory / "log").glob("*.log")) and not world.said
+
+
+def test_a_recorder_that_dies_again_and_again_loses_nothing_that_was_acknowledged_and_nothing_else(world):
+    promised = 0
+    for number in range(300):
+        world.act(number)
+        if number % 3 == 0:
+            world.labels.keep(Label(press=number, value=-1.0, tick=number, giver=99))
+        world.turn()
+        if number % 37 == 20:
+            promised = world.box.acked
+            world.kill()
+        if number % 37 == 30:
+            world.begin()
+            assert world.keeper.log.acked(Kind.TRANSITION, "policy", world.policy.boot) >= promised
+    if world.keeper is None:
+        world.begin()
+    world.kept()
+
+
+def test_a_recorder_that_is_another_gets_at_once_what_the_last_one_did_not_acknowledge(world, monkeypatch):
+    world.act(0)
+    world.kept()
+    monkeypatch.setattr(outbox_module, "STALL_NS", 10**18)
+    world.kill()
+    for number in range(1, 40):
+        world.act(number)
+    world.begin()
+    end = time.monotonic() + 60.0
+    while not world.keeper.streams[0].count:  # a fresh subscriber misses the first ones, whatever they are
+        assert time.monotonic() < end
+        world.act(world.box.given)
+        world.keeper.cycle()
+        time.sleep(0.01)
+    assert world.keeper.log.acked(Kind.TRANSITION, "policy", world.policy.boot) == 1, "the others wait for their forerunners"
+    world.kept()
+
+
+def test_what_was_lost_on_the_way_is_sent_again_and_nothing_is_taken_before_it(world):
+    world.act(0)
+    world.kept()
+    world.act(1)
+    world.bus.wait(world.keeper.streams, 10.0)
+    assert len(world.keeper.streams[0].drain()) == 1, "it is gone"
+    for number in range(2, 20):
+        world.act(number)
+    world.keeper.cycle()
+    assert world.keeper.log.sequence == 2, "the session's begin and the first transition"
+    world.kept()
+
+
+def test_another_life_of_the_policy_goes_on_behind_the_last_one(world):
+    for number in range(30):
+        world.act(number)
+    world.kept()
+    world.policy.close()
+    world.policy = Bus(world.sockets, "policy", world.clock)
+    world.acks = world.policy.subscriber("ack")
+    world.box = Outbox(world.policy.publisher("transition"), world.clock, Kind.TRANSITION, "policy", world.policy.boot)
+    world.until(lambda: (ack := world.acks.latest()) is not None and ack.transitions == 30)
+    for number in range(30, 50):
+        world.act(number)
+    world.until(lambda: not world.box.unacked)
+    assert Replay.open(world.directory / "replay").count == 50
+    assert compared(world.directory, []) == {"logged": 50, "differ": 0}
+
+
+def test_on_a_full_disk_nothing_is_acknowledged_and_it_is_said_until_there_is_room(world, monkeypatch):
+    full, real = [True], os.posix_fallocate
+
+    def fallocate(fd, at, size):
+        if full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(fd, at, size)
+
+    monkeypatch.setattr(log_module, "RETRY_S", 0.01)
+    world.keeper.log._size = 30_000  # so much more goes into this segment
+    for number in range(10):
+        world.act(number)
+    world.kept()
+    monkeypatch.setattr(log_module.os, "posix_fallocate", fallocate)
+    for number in range(10, 200):
+        world.act(number)
+    world.until(lambda: "disk full" in (world.acks.latest() or Ack(kept=(), durable=0, transitions=0)).trouble)
+    assert world.keeper.trouble and "disk full" in world.said[-1] and 0 < world.box.unacked < 191
+    full[0] = False
+    world.kept()
+    assert not world.keeper.trouble and "there is room again" in world.said[-1] and len(world.said) == 2
+
+
+def test_on_a_disk_that_fails_nothing_is_acknowledged_any_more(world, monkeypatch):
+    world.act(0)
+    world.kept()
+
+    def fails(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log_module.os, "fdatasync", fails)
+        world.act(1)
+        world.until(lambda: world.keeper.log.failed)
+    for number in range(2, 20):
+        world.act(number)
+    for _ in range(100):
+        world.turn()
+    assert world.box.unacked == 19 and "the disk failed" in world.acks.latest().trouble
+    world.kill()
+    world.begin()  # on a disk that is well
+    world.kept()
+
+
+def test_what_the_replay_lacks_is_added_from_the_log(world, monkeypatch):
+    for number in range(40):
+        world.act(number)
+    world.kept()
+    world.kill()
+    replay = Replay.open(world.directory / "replay", write=True)
+    replay.cut(17)  # as after a power cut
+    replay.close()
+    world.begin()
+    assert world.said == ["23 transitions of the log were not in the replay yet"]
+    world.kept()
+
+
+def test_the_replay_is_made_anew_from_the_log_byte_by_byte(world):
+    for number in range(40):
+        world.act(number)
+    world.kept()
+    world.end()
+    before = {p.name: p.read_bytes() for p in (world.directory / "replay").iterdir()}
+    with open(world.directory / "replay" / "reward.f32", "r+b") as file:
+        file.write(b"rot!")
+    assert compared(world.directory, [])["differ"] == 0, "the check sum is that of the row as it was"
+    assert Replay.open(world.directory / "replay").check()["damaged"] == 1
+    assert rebuild(world.directory, []) == 40
+    assert {p.name: p.read_bytes() for p in (world.directory / "replay").iterdir()} == before
+    assert (world.directory / "replay.old" / "reward.f32").read_bytes()[:4] == b"rot!"
+
+
+def test_the_commands_say_what_the_log_and_the_replay_hold(world, capsys):
+    for number in range(25):
+        world.act(number)
+    world.kept()
+    world.end()
+    assert replaycheck.main(["check", str(world.directory), "--json"]) == 0
+    *said, told = capsys.readouterr().out.splitlines()
+    assert said == [
+        "replay  25 transitions in 3 episodes: none lost, none doubled",
+        "log     25 transitions, 0 of them otherwise in the replay",
+    ]
+    assert json.loads(told)["logged"] == 25
+    replay = Replay.open(world.directory / "replay", write=True)
+    replay.cut(20)
+    replay.close()
+    assert replaycheck.main(["check", str(world.directory)]) == 2 and "5 of them otherwise" in capsys.readouterr().out
+    assert replaycheck.main(["rebuild", str(world.directory)]) == 0
+    assert capsys.readouterr().out.startswith("replay  25 transitions rebuilt from the log")
+    held = rundir.hold(world.directory)
+    with pytest.raises(rundir.RunError, match="this run is alive"):
+        replaycheck.main(["rebuild", str(world.directory)])
+    os.close(held)
+
+
+def test_one_that_nobody_could_learn_from_is_not_given_away(world):
+    replay = Replay.open(world.directory / "replay")
+    o = np.zeros(SIZE, np.float32)
+    rest = dict(terminated=False, truncated=False, episode=0, step=0, tick=0, policy_version=0)
+    for wrong in (transitions.make(o, np.full(ACTIONS, np.nan), 0.0, o, **rest), transitions.make(o[1:], o[:8], 0.0, o, **rest)):
+        with pytest.raises(ReplayError, match="episode 0 step 0"):
+            hand_over(world.box, replay, wrong)
+    assert not world.box.given
+
+
+def test_more_than_may_be_kept_is_counted_as_lost(world, monkeypatch):
+    monkeypatch.setattr(outbox_module, "MOST", 5)
+    world.kill()
+    for number in range(8):
+        world.act(number)
+    assert (world.box.given, world.box.unacked, world.box.lost) == (5, 5, 3)
+
+
+def test_what_happened_is_kept_too_and_beats_are_not(world):
+    shown = dict(state="PSTOP", causes=("tilt",), last_cause="tilt", session=False, epoch=1, holder="", nonce=1)
+    world.keeper.note("cause", Guard(source="guard", boot=4, seq=1, **shown))
+    world.keeper.note("guard", Guard(source="guard", boot=4, seq=2, **shown))
+    for seq, command in enumerate(("beat", "stop", "good"), 1):
+        world.keeper.note("operator", Operator(source="console", boot=5, seq=seq, command=command, press=seq))
+    assert world.keeper.log.append(Kind.CAUSE, "guard", 4, 1, b"") is Took.DUPLICATE
+    world.end()
+    kinds = [r.kind for r in logwitness.records(world.directory / "log")]
+    assert kinds == [Kind.SESSION, Kind.CAUSE, Kind.OPERATOR, Kind.OPERATOR, Kind.SESSION]
