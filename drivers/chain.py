@@ -11,13 +11,12 @@ import math
 import struct
 from collections.abc import Sequence
 
-from robotrl.drivers.easing import Easing
-
 from robotrl import config
 from robotrl.clock import Clock
 from robotrl.drivers import moteus
 from robotrl.drivers.commands import HOSTS, Commands
 from robotrl.drivers.diagnostic import Diagnostic, same
+from robotrl.drivers.easing import Easing
 from robotrl.drivers.port import DeviceError, Lines, Port
 from robotrl.drivers.tables import Mode
 from robotrl.messages import Joints

@@ -10,11 +10,11 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from robotrl.drivers.easing import Easing
 
 from robotrl import config
 from robotrl.clock import LockstepClock, WallClock
 from robotrl.drivers.chain import Chain
+from robotrl.drivers.easing import Easing
 from robotrl.drivers.port import DeviceError, MemoryPort, PortError, SerialPort
 
 N = 8
