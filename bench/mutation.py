@@ -73,7 +73,14 @@ GROUPS = {
             "drivers/handshake.py": (),
             "drivers/imu.py": (),
             "drivers/tracker.py": (),
-            "drivers/chain.py": ("Chain._take", "Chain._sort", "Chain._telemetry", "_senders"),
+            "drivers/chain.py": (
+                "Chain._take",
+                "Chain._take_other",
+                "Chain._take_late",
+                "Chain._sort",
+                "Chain._telemetry",
+                "_senders",
+            ),
         },
         ("tests/drivers",),
         "not test_port and not test_legged and not pty and not fuzzed and not anything and not flipped and not write_round_trip"

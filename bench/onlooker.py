@@ -20,6 +20,7 @@ import zmq
 LOOK_NS = 50_000_000  # how often processes and sockets are looked for
 WEIGH_NS = 1_000_000_000  # how often the memory of each process is
 LATE_NS = 10_000_000  # of the loop; it waits 5 ms at most
+RAW = {"wire", "thought", "transition"}  # bytes, and many: what they say is heard on the wires and in the log
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -84,6 +85,8 @@ class Onlooker(threading.Thread):
                 message = msgspec.msgpack.decode(frames[0])
             except msgspec.DecodeError:
                 message = {}
+            if topic in RAW:
+                continue
             if topic == "permit":
                 self.state = message.get("state", "")
             self.write("bus", topic=topic, source=source, m=message)

@@ -148,6 +148,8 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
         network = (GATEWAY,) if run.network.listen else ()
         for spec in (*NODES, *network, OPERATOR) if scripted else (*NODES, *network):
             manager.start(spec)
+            if spec.name == "recorder":
+                manager.wait_for(spec.name)
         print(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else
               f"now attach the operator's terminal: bash launch/supervise.sh {directory}"), flush=True)  # fmt: skip
         notify.ready()

@@ -19,6 +19,7 @@ from robotrl.clock import WallClock
 from robotrl.messages import Drive, Guard, Process
 
 RESTARTS, WITHIN_S = 3, 60.0  # Erlang's restart intensity: more often, and it stays down
+READY_S = 10.0  # for the recorder to listen, before the others begin: chosen for a busy machine, of which a quiet one takes 0.5
 END_S = 10.0  # for a node that was told to end; then it is killed
 OFF_S = 4.0  # for the motors to be damped, switched off, and read back as off, when the run ends
 
@@ -98,6 +99,12 @@ class Manager:
             )  # fmt: skip
         self.children[spec.name] = Child(spec, process, os.pidfd_open(process.pid), path, deaths or [], read, read)
         self.say(spec.name, process.pid, "started", restarts=len(deaths or []))
+
+    def wait_for(self, name: str) -> None:
+        """Return when this node lives, or has died, or has had READY_S for it: without a recorder the robot works too."""
+        child, beats, until = self.children[name], self.bus.subscriber("beat"), time.monotonic() + READY_S
+        while beats.latest(name) is None and child.process.poll() is None and time.monotonic() < until:
+            self.bus.wait([beats], 0.05)
 
     def say(self, name: str, pid: int, event: str, detail: str = "", restarts: int = 0) -> None:
         self.events.send(Process(name=name, pid=pid, event=event, detail=detail, restarts=restarts))

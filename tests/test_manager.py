@@ -13,9 +13,11 @@ import msgspec
 import pytest
 
 from robotrl import processes
+from robotrl.bus import Bus
+from robotrl.clock import WallClock
 from robotrl.config import Run
 from robotrl.manager import with_ports
-from robotrl.messages import Guard
+from robotrl.messages import Beat, Guard
 from robotrl.processes import GaveUp, Manager, Spec, last_line
 from robotrl.watch import Watch, standing
 
@@ -79,6 +81,31 @@ def test_what_a_node_complains_of_at_its_start_is_what_is_said(manager):
     with pytest.raises(GaveUp, match=r"^complains: sign has 1 entry, not 8; correct it$") as raised:
         manager.watch(10.0)
     assert raised.value.code == 2
+
+
+def test_the_others_wait_until_the_recorder_lives_or_has_died_or_takes_too_long(manager, monkeypatch):
+    manager.start(Spec("recorder", "pretend_stays"))
+    recorder = Bus(manager.bus.directory, "recorder", WallClock())
+    beats, said = recorder.publisher("beat"), []
+
+    def speak(*_):
+        time.sleep(0.01)
+        said.append(beats.send(Beat(progress=1)))
+
+    monkeypatch.setattr(processes, "READY_S", 60.0)
+    began = time.monotonic()
+    with monkeypatch.context() as patch:
+        patch.setattr(manager.bus, "wait", speak)
+        manager.wait_for("recorder")
+    assert said and time.monotonic() - began < 50, "it has spoken"
+    recorder.close()
+    monkeypatch.setattr(processes, "READY_S", 0.2)
+    manager.wait_for("recorder")
+    assert time.monotonic() - began >= 0.2, "it is silent, and lives"
+    monkeypatch.setattr(processes, "READY_S", 60.0)
+    manager.children["recorder"].process.kill()
+    manager.wait_for("recorder")
+    assert time.monotonic() - began < 50, "it has died"
 
 
 def test_who_does_not_end_is_killed_and_nobody_is_left(manager, monkeypatch):

@@ -29,10 +29,12 @@ class Recorder:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        self.keeper = Keeper(node)
+        # First: the others begin meanwhile, and what their drivers did at the handshake is told once.
         self.heard: list[Subscriber] = [node.bus.subscriber(t, whole=True) for t, e in TOPICS.items() if e.recorded]
+        self.keeper = Keeper(node)
         about = {"run": node.directory.resolve().name, "config": json.dumps(to_dict(node.run))}
         self.sessions = Sessions(node.directory / "sessions", about)
+        self.sessions.tend()  # a file for what has been heard already
         self._said = ""
         self._lost = 0
         self._due = self._tend = self._weights = 0

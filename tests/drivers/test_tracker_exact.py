@@ -149,3 +149,27 @@ def test_a_wire_that_never_ends_does_not_hold_the_reader(first, reads):
 
 def test_words_are_parted_by_any_space():
     assert parse_line(line("pose\t1 2  1 2 3\t4 5 6")) == (1, 2, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+
+
+@pytest.mark.parametrize(("passed", "reads"), [(60_000_000, 64), (60_000_001, 128), (10**9, 128)])
+def test_nor_while_what_waited_is_thrown_away(passed, reads):
+    port, clock = Endless(), LockstepClock()
+    stream = PoseStream(port, clock)
+    clock.advance(passed)
+    assert stream.read() == [] and len(port.reads) == reads
+
+
+@pytest.mark.parametrize(("count", "passed", "taken"), [(8, 0, 8), (9, 99_999_999, 0), (9, 100_000_000, 1)])
+def test_more_poses_at_once_than_a_sender_has_ready_are_none_and_for_a_tenth_of_a_second_none_are(count, passed, taken):
+    far, clock = Far(), LockstepClock()
+    clock.advance(10**9)
+    stream = PoseStream(MemoryPort(far, "cam"), clock)
+    far.data = b"".join(pose(k) + b"\n" for k in range(count))
+    assert len(stream.read()) == (8 if count == 8 else 0)
+    while passed:
+        clock.advance(step := min(passed, 50_000_000))
+        passed -= step
+        if passed:
+            assert stream.read() == []
+    far.data = pose(20) + b"\n"
+    assert len(stream.read()) == (1 if count == 8 else taken)

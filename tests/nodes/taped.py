@@ -33,6 +33,7 @@ from robotrl.sim.twin import Twin
 ROOT = Path(__file__).resolve().parent.parent.parent
 BOOTS = {"servos": 11, "imu": 12, "tracker": 13, "policy": 14, "guard": 15, "reset": 16, "console": 17, "learner": 18}
 PERIOD_S = 0.02
+BEGAN_NS = 1_000_000_000
 CHUNK = 425  # messages: half a second
 
 
@@ -45,13 +46,20 @@ def actor(version: int, seed: int = 1) -> bytes:
     return packed(weights, {"version": str(version), "published_ns": "0"})
 
 
+class Later(LockstepClock):
+    """The twin's time, but not from 0: nothing is captured at 0, which to the bus means that it is still to be stamped."""
+
+    def now(self) -> int:
+        return super().now() + BEGAN_NS
+
+
 class Taped:
     """`cycle` is one period of the whole program; `said` everything on the bus, in order, with its topic."""
 
     def __init__(self, seed: int = 3, **limits: float) -> None:
         run = config.load(ROOT / "launch" / "walk.toml", ["agent.random_steps=60"])
         self.run = replace(run, robot=replace(run.robot, limits=replace(run.robot.limits, falls=1000, **limits)))
-        self.clock = LockstepClock()
+        self.clock = Later()
         self.twin = Twin(self.run, seed, self.clock)
         self.ports = self.twin.ports()
         self.said: list[tuple[str, Message]] = []
@@ -94,16 +102,18 @@ class Taped:
     def say(self, topic: str, source: str, message: Message, hear: bool = True) -> Message:
         """Publish: numbered as the bus would number it, and heard by the guard."""
         self.numbers[topic, source] += 1
-        t = message.t if message.t or topic == "wire" else self.clock.now()  # the first tape begins at 0
-        message = msgspec.structs.replace(message, source=source, boot=BOOTS[source], seq=self.numbers[topic, source], t=t)
+        number, t = self.numbers[topic, source], message.t or self.clock.now()
+        message = msgspec.structs.replace(message, source=source, boot=BOOTS[source], seq=number, t=t)
         self.said.append((topic, message))
         if hear:
             self.sentry.hear(message, self.clock.now())
         return message
 
-    def cycle(self) -> None:
+    def cycle(self, look: bool = True) -> None:
+        """One period; without `look` nobody reads the sensors in it."""
         self.twin.advance(PERIOD_S)
-        self._sense()
+        if look:
+            self._sense()
         tape = self.tapes["servos"]
         tape.call("cycle", self.permit, self.action)
         joints, applied, drive = self.servos.cycle(self.permit, self.action)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 
@@ -11,7 +12,7 @@ import pytest
 
 from robotrl import play
 from robotrl.drivers import imu as imu_driver
-from robotrl.messages import Action, Applied, Drive, Exchange, Guard, Imu, Joints, Permit, Thought
+from robotrl.messages import Action, Applied, Drive, Exchange, Guard, Imu, Joints, Permit, Pose, Thought
 from robotrl.nodes.player import Player
 from robotrl.session import Reading, SessionError
 from tests.nodes.taped import Taped, actor
@@ -51,7 +52,7 @@ def test_the_same_bytes_give_the_same_messages_observations_and_commands(told, t
     counts |= {"bytes to the servos": counts["joints"] + 1, "observations": acted, "commands": acted}  # and the handshake
     assert {name: result["rows"][name]["equal"] for name in counts} == counts and acted > 100
     assert result["rows"]["imu"]["equal"] > 150 and result["rows"]["poses"]["equal"] > 150
-    assert sum(row["unknown"] for row in result["rows"].values()) <= 1  # a pose of time 0, which a publisher stamps anew
+    assert sum(row["unknown"] for row in result["rows"].values()) == 0
 
 
 def a_reply(topic, message):
@@ -229,3 +230,18 @@ def test_the_tapes_hold_what_the_messages_say(told):
             assert len(message.data) == sum(kind != "c" for kind in message.kinds)
             assert list(message.at) == sorted(message.at)
     assert {type(m) for _, m in told.said} >= {Action, Permit, Drive}
+
+
+def test_who_looked_late_and_threw_away_what_had_waited_does_so_again(tmp_path):
+    """Nobody looks at the sensors for 0.12 s: then for a while none of the poses is believed, and the filter begins anew."""
+    taped = Taped(seed=5)
+    try:
+        for cycle in range(60):
+            taped.cycle(look=not 30 <= cycle < 36)
+        poses = [m.t for _, m in taped.said if isinstance(m, Pose)]
+        assert max(b - a for a, b in itertools.pairwise(poses)) > 200_000_000, "the pause and what was thrown away"
+        rows = played(taped, tmp_path)["rows"]
+    finally:
+        taped.close()
+    assert not any(row["differ"] or row["unknown"] for row in rows.values()), rows
+    assert rows["imu"]["equal"] >= 45 and rows["poses"]["equal"] == len(poses)

@@ -131,7 +131,7 @@ ROWS = (
         clear="AUTO"),
     Row(20, "tracker unplugged", on("tracker", lambda s: Unplugged()), ("tracker_gone",), "HOLD", 3000, ("RUN",),
         clear="AUTO"),
-    Row(22, "the machine is suspended", asleep, ("servo_timeout",), "PSTOP", 760, POWERED, check=awake, lasts=False,
+    Row(22, "the machine is suspended", asleep, ("imu_frozen", "servo_timeout"), "RELAX", 800, check=awake, lasts=False,
         heals=False),
     Row(23, "actions 80 ms late", instead(lambda s, a: a and msgspec.structs.replace(a, t=a.t - 80000000)),
         ("action_stale",), "HOLD", 120, ("RUN",), ("RUN",), "AUTO", executed),
