@@ -330,7 +330,8 @@ def test_a_late_reply_whose_end_comes_after_the_question_is_not_taken_for_fresh(
     for k in range(3):  # the next question has the number of the one that it answers
         chain.read(2 + k)
     bus.out = held[0][:cut]
-    bus.spoil = lambda servo, line: held[0][cut:] + line if servo == 1 else b"" if servo == 2 else line
+    rest = [held[0][cut:]]  # comes before all that is said to the question
+    bus.spoil = lambda servo, line: b"" if servo == 2 else rest.pop() + line if rest else line
     joints = chain.read(5)
     assert joints.missed == (0, 5, *[0] * (N - 2))
     bus.spoil = lambda servo, line: line
