@@ -202,7 +202,7 @@ class Chain:
         return f"servo {servo} on {self._port.name}"
 
     def _settle(self) -> None:
-        """Take off the line what came before the question, and so is no answer to it.
+        """Take off the line what came before the question, and so is no answer to it, nor is a line that had begun by then.
 
         Of what comes later the host's number tells, but where it is as many cycles late as there are numbers.
         """
@@ -210,10 +210,12 @@ class Chain:
         for _ in range(SETTLE_READS):
             data = self._port.read(self._clock.now())
             if not data:
-                return
+                break
             for line in self._lines.feed(data):
                 if line not in _OK:
                     self._take_late(line)
+        if self._lines.pending:
+            self._lines = Lines()
 
     def _take_late(self, line: bytes) -> None:
         got = moteus.parse_line(line)

@@ -319,6 +319,26 @@ def test_a_reply_that_is_cycles_late_is_not_taken_for_fresh(cycles):
     assert joints.position[1] == pytest.approx(SIGN[1] * (TAU * 0.25 - OFFSET[1]))
 
 
+@pytest.mark.parametrize("cut", [1, 4, 9, 30, -1])
+def test_a_late_reply_whose_end_comes_after_the_question_is_not_taken_for_fresh(cut):
+    bus, chain = rig()
+    chain.read(0)
+    held = []
+    bus.spoil = lambda servo, line: (held.append(line), b"")[1] if servo == 2 else line
+    chain.read(1)
+    bus.spoil = lambda servo, line: b"" if servo == 2 else line
+    for k in range(3):  # the next question has the number of the one that it answers
+        chain.read(2 + k)
+    bus.out = held[0][:cut]
+    rest = [held[0][cut:]]  # comes before all that is said to the question
+    bus.spoil = lambda servo, line: b"" if servo == 2 else rest.pop() + line if rest else line
+    joints = chain.read(5)
+    assert joints.missed == (0, 5, *[0] * (N - 2))
+    bus.spoil = lambda servo, line: line
+    bus.out = held[0][:cut]  # whose end never comes
+    assert chain.read(6).missed == (0,) * N
+
+
 def test_stop_clear_and_reading_back():
     bus, chain = rig()
     chain.write([1.0] * N)

@@ -6,26 +6,43 @@ import math
 import random
 import re
 import struct
+import zlib
+
+import msgspec
 
 from robotrl import config
 from robotrl.clock import LockstepClock
 from robotrl.drivers.imu import WitImu
 from robotrl.drivers.port import MemoryPort
 from robotrl.drivers.tracker import PoseStream
-from robotrl.messages import Imu
+from robotrl.messages import Imu, Pose
 from tests.fuzz.engine import Broken, held, torn
 from tests.fuzz.wires import Far, checked, wild
 
+AWAY_MAX = 0.15 + 1e-9  # rad, of a filtered angle from the measured one
+IMU_LATE_NS, IMU_DEAF_NS, POSE_LATE_NS, POSE_DEAF_NS = 60_000_000, 30_000_000, 61_000_000, 100_000_000
+WHOLE = 65_536  # bytes taken off a line in one look
+
+
+def is_late(data: bytes) -> bool:
+    """Whether nobody has looked for long when these bytes are read: with one input of sixteen."""
+    return zlib.crc32(data) & 15 == 0 and len(data) < WHOLE
+
 
 class WitMotion:
-    """`drivers/imu.py`: torn and merged bytes give the same sample, and each one stands in the bytes as three checked frames."""
+    """`drivers/imu.py`: torn and merged bytes give the same sample, and each one stands in the bytes as three checked frames.
+
+    So it is without the filter of the angles. With it all else is the same, and the angles are not far from the measured ones.
+    What waited for a late look is not read, nor is what comes soon after.
+    """
 
     name = "imu stream"
     words = (b"\x55", b"\x55\x51", b"\x55\x52", b"\x55\x53", b"\x55\x5f", b"\xff\x7f", b"\x00\x80", b"\x55" * 12)
 
     def __init__(self) -> None:
-        self._far, self._clock, self._number = (Far(), Far()), LockstepClock(), 0
-        self._imus = [WitImu(MemoryPort(far), config.ImuPort(), self._clock) for far in self._far]
+        self._far, self._clock, self._number = [Far() for _ in range(4)], LockstepClock(), 0
+        wirings = [config.ImuPort(smoothing_s=smoothing_s) for smoothing_s in (0.0, 0.0, 0.1, 0.1)]
+        self._imus = [WitImu(MemoryPort(far), wiring, self._clock) for far, wiring in zip(self._far, wirings, strict=True)]
         self._tail = b""
 
     def example(self, rng: random.Random) -> bytes:
@@ -37,15 +54,20 @@ class WitMotion:
         return out
 
     def check(self, data: bytes) -> None:
-        merged, pieced = self._read(data)
-        if merged != pieced or self._imus[0].errors != self._imus[1].errors or self._imus[0].refused != self._imus[1].refused:
-            raise Broken(f"torn bytes read {pieced}, merged ones {merged}")
-        if merged is not None and merged.t == self._clock.now():
+        if late := is_late(data):
+            cut = 1 + len(data) % (len(TORN_SAMPLE) - 1)
+            self._read(TORN_SAMPLE[:cut], 5_000_000)
+        merged = self._read(data, IMU_LATE_NS if late else 5_000_000)
+        if late:
+            self._deaf(merged)
+            self._deaf(self._read(data, IMU_DEAF_NS - 5_000_000))
+            self._deaf(self._read(TORN_SAMPLE[cut:], 5_000_000))
+        elif merged is not None and merged.t == self._clock.now():
             self._sound(merged, self._tail + data)
-        for _ in range(2):  # the first may have been begun by a false head
+        for _ in range(1 if late else 2):  # the first may have been begun by a false head, of which a late look leaves nothing
             self._number = self._number % 30 + 1  # no byte of it is 0x55
             good = [wit(kind, [self._number] * 4) for kind in (0x51, 0x52, 0x53)]
-            merged, _ = self._read(b"".join(good))
+            merged = self._read(b"".join(good), 5_000_000)
         if (
             merged is None
             or merged.stale
@@ -55,10 +77,28 @@ class WitMotion:
             raise Broken(f"after two good samples it says {merged}")
         self._tail = b"".join(good)
 
-    def _read(self, data: bytes) -> tuple[Imu | None, Imu | None]:
-        self._clock.advance(5_000_000)
-        self._far[0].pieces, self._far[1].pieces = [data], torn(data)
-        return self._imus[0].read(), self._imus[1].read()
+    def _deaf(self, sample: Imu | None) -> None:
+        if sample is not None and (sample.t > self._clock.now() - IMU_LATE_NS or not sample.stale):
+            raise Broken(f"has waited nobody knows how long and passes for new: {sample}")
+
+    def _read(self, data: bytes, after_ns: int) -> Imu | None:
+        """The sample of all four, without the filter."""
+        self._clock.advance(after_ns)
+        for k, far in enumerate(self._far):
+            far.pieces = torn(data) if k & 1 else [data]
+        plain, pieced, smooth, smooth_pieced = [imu.read() for imu in self._imus]
+        if plain != pieced or smooth != smooth_pieced or len({(imu.errors, imu.refused) for imu in self._imus}) > 1:
+            raise Broken(f"torn bytes read {pieced} or {smooth_pieced}, merged ones {plain} or {smooth}")
+        if plain is None or smooth is None:
+            if plain is not smooth:
+                raise Broken(f"with the filter {smooth}, without it {plain}")
+            return None
+        if msgspec.structs.replace(smooth, roll=plain.roll, pitch=plain.pitch) != plain:
+            raise Broken(f"the filter changes what it should not: {plain} to {smooth}")
+        away = abs(math.remainder(smooth.roll - plain.roll, math.tau)), abs(smooth.pitch - plain.pitch)
+        if not max(away) <= AWAY_MAX or abs(smooth.roll) > math.pi or abs(smooth.pitch) > math.pi / 2 + 0.02:
+            raise Broken(f"the filter leads away: {plain} to {smooth}")
+        return plain
 
     def _sound(self, sample: Imu, data: bytes) -> None:
         for kind, numbers, full in (
@@ -80,6 +120,10 @@ def wit(kind: int, numbers: list[int]) -> bytes:
     return body + bytes((sum(body) & 0xFF,))
 
 
+TORN_SAMPLE = b"".join(wit(kind, [31] * 4) for kind in (0x51, 0x52, 0x53))
+TORN_POSE = checked(b"pose 1 1000 1 2 3 0.1 0.2 0.3") + b"\n"
+
+
 def _places(part: bytes, data: bytes) -> list[int]:
     found, at = [], data.find(part)
     while at >= 0:
@@ -89,19 +133,22 @@ def _places(part: bytes, data: bytes) -> list[int]:
 
 
 class Poses:
-    """`drivers/tracker.py`: torn and merged lines give the same poses, and each one is a checked line."""
+    """`drivers/tracker.py`: torn and merged lines give the same poses, and each one is a checked line.
+
+    What waited for a late look, or came in a burst, is not read, nor is what comes soon after.
+    """
 
     name = "pose lines"
     words = (b"pose ", b" *", b"\n", b"\r\n", b" nan", b" inf", b" 1e9", b" -", b"_", b" 0x10", b"9" * 30)
 
     def __init__(self) -> None:
         self._far, self._clock, self._seq = (Far(), Far()), LockstepClock(), 10**12
-        self._streams = [PoseStream(MemoryPort(far), self._clock) for far in self._far]
         self._clock.advance(10**12)
+        self._streams = [PoseStream(MemoryPort(far), self._clock) for far in self._far]
 
     def example(self, rng: random.Random) -> bytes:
         out, seq = b"", rng.randrange(10**6)
-        for _ in range(rng.randint(1, 3)):
+        for _ in range(rng.randint(1, 3) if rng.random() < 0.95 else rng.randint(7, 11)):
             seq += rng.choice((1, 1, 1, 2, 0, -5))
             numbers = [rng.uniform(-3, 3) if rng.random() < 0.9 else wild(rng) for _ in range(6)]
             age = rng.choice((33_000, 0, -1, 5_000_001, 10**20)) if rng.random() < 0.2 else 33_000
@@ -109,25 +156,33 @@ class Poses:
         return out
 
     def check(self, data: bytes) -> None:
-        one, many = self._streams
-        self._far[0].pieces, self._far[1].pieces = [data], torn(data)
-        merged, pieced = one.read(), many.read()
-        if merged != pieced or (one.bad_lines, one.lost, one.repeats) != (many.bad_lines, many.lost, many.repeats):
-            raise Broken(f"torn bytes are other poses than merged ones: {pieced}, {merged}")
+        cut = 1 + len(data) % (len(TORN_POSE) - 1) if (late := is_late(data)) else 0
+        self._read(TORN_POSE[:cut], 0)
+        merged = self._read(data, POSE_LATE_NS if late else 20_000_000)
         sound = [n for n in re.split(rb"\n", data) if re.search(rb"\*[0-9A-F]{2}\s*$", n)]
-        if len(merged) > len(sound):
-            raise Broken(f"{len(merged)} poses of {len(sound)} lines with a check sum")
+        if len(merged) > min(len(sound), 0 if late else 8):
+            raise Broken(f"{len(merged)} poses of {len(sound)} lines with a check sum{', looked at late' * late}")
         for pose in merged:
             if not all(abs(n) <= 1000 for n in (*pose.position, *pose.rpy)) or not 0 <= self._clock.now() - pose.t <= 5 * 10**9:
                 raise Broken(f"out of range and passes for good: {pose}")
+        if late or (len(sound) > 8 and not merged):  # it may have been a burst
+            if self._read(data if late else b"", POSE_DEAF_NS // 2):
+                raise Broken("what comes soon after a late look passes for new")
+            if self._read(TORN_POSE[cut:] if late else b"", POSE_DEAF_NS // 2):
+                raise Broken("a line that began before a late look passes for new")
         self._seq += 2
-        good = checked(b"pose %d 1000 1 2 3 0.1 0.2 0.3" % self._seq) + b"\n"
-        for far in self._far:
-            far.pieces = [good]
-        for stream in self._streams:
-            poses = stream.read()
-            if not poses or poses[-1].position != (1.0, 2.0, 3.0):
-                raise Broken("the good line after it is not understood")
+        poses = self._read(checked(b"pose %d 1000 1 2 3 0.1 0.2 0.3" % self._seq) + b"\n", 0)
+        if not poses or poses[-1].position != (1.0, 2.0, 3.0):
+            raise Broken("the good line after it is not understood")
+
+    def _read(self, data: bytes, after_ns: int) -> list[Pose]:
+        self._clock.advance(after_ns)
+        self._far[0].pieces, self._far[1].pieces = [data], torn(data)
+        one, many = self._streams
+        merged, pieced = one.read(), many.read()
+        if merged != pieced or (one.bad_lines, one.lost, one.repeats) != (many.bad_lines, many.lost, many.repeats):
+            raise Broken(f"torn bytes are other poses than merged ones: {pieced}, {merged}")
+        return merged
 
     def held(self) -> int:
         return held(*[stream._lines for stream in self._streams])
