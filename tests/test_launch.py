@@ -85,7 +85,21 @@ def test_the_first_command_sets_up_torch_first_and_the_second_does_not(checkout)
     assert first.endswith("torch==9.9.9") and "--constraint" in first
     assert second.endswith(f"--editable {checkout.root}[dev]")
     assert len(said) == 4 and all(line.startswith("set-up: ") for line in said)
-    assert checkout.run() == (0, [str(checkout.root), "-m", "pytest"], [])
+    assert checkout.run("test.sh", "-x") == (0, [str(checkout.root), "-m", "pytest", "-x"], [])
+
+
+def test_all_tests_run_in_two_halves_and_either_that_fails_fails_them(checkout):
+    checkout.run()
+    code, out, _ = checkout.run()
+    at = out.index(str(checkout.root), 1)
+    live, computing = (set(half) for half in (out[:at], out[at:]))
+    folders = {word for word in computing if word.startswith("tests/")}
+    assert code == 0 and "tests" in live and len(folders) > 1
+    assert {f"--ignore={folder}" for folder in folders} == {word for word in live if word.startswith("--ignore")}
+    assert all((ROOT / folder).is_dir() for folder in folders)
+    for half in ("-p no:cacheprovider", "tests --ignore"):
+        checkout.python.write_text(PYTHON.replace('case "$*" in', f'case "$*" in "-m pytest {half}"*) exit 3 ;;'))
+        assert checkout.run()[0] == 3, half
     assert len(checkout.installs()) == 2
 
 
@@ -242,7 +256,7 @@ def test_another_projects_python_path_stays_out(checkout):
 
 def test_without_standard_input_the_program_still_has_one(checkout):
     checkout.run()
-    script = f'"{BASH}" "{checkout.root}/launch/test.sh" <&-'
+    script = f'"{BASH}" "{checkout.root}/launch/test.sh" -x <&-'
     checkout.python.write_text(PYTHON.replace("*) printf", "*) readlink /proc/self/fd/0;; +) printf"))
     done = subprocess.run([BASH, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "/dev/null", done.stderr

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.safety.tale import CONFIG, IDS, MS, Tale, goal, reply
+from tests.bench.tale import CONFIG, IDS, MS, Tale, goal, reply
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = str(ROOT / "bench")
