@@ -11,13 +11,13 @@ import math
 import secrets
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robotrl import messages as m
 from robotrl.config import Run
 from robotrl.node import Node
-from robotrl.nodes.epoch import EpochFile
+from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.nodes.evidence import Evidence
 from robotrl.nodes.vigil import NEVER, Vigil
 from robotrl.safety.causes import Command, Inputs, catalogue
@@ -39,11 +39,17 @@ class Sentry:
     """Streams in, permit out. `next_epoch` persists a lease's number before it is granted."""
 
     def __init__(
-        self, run: Run, next_epoch: Callable[[], int], nonce: Callable[[], int], restarted: bool = False, epoch: int = 0
+        self,
+        run: Run,
+        next_epoch: Callable[[], int],
+        nonce: Callable[[], int],
+        restarted: bool = False,
+        epoch: int = 0,
+        kept: Sequence[str] = (),
     ) -> None:
         limits = run.robot.limits
         rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=limits.falls)
-        self.guard = Guard(rows, nonce, damp_s=run.robot.stop_damp_s, restarted=restarted)
+        self.guard = Guard(rows, nonce, damp_s=run.robot.stop_damp_s, restarted=restarted, kept=kept)
         self.run, self._next_epoch, self._epoch = run, next_epoch, epoch
         self._evidence = Evidence(run.robot)
         self._heard: dict[str, int] = {}  # stream -> arrival of its newest message, ns
@@ -260,10 +266,13 @@ class Sentry:
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "guard")
     epochs = EpochFile(node.directory / "epoch")
+    lockout = LockoutFile(node.directory / "lockout")
     restarted = "--restarted" in argv
-    sentry = Sentry(node.run, epochs.next, lambda: secrets.randbits(48), restarted, epochs.value)
+    if not restarted:
+        lockout.forget()
+    sentry = Sentry(node.run, epochs.next, lambda: secrets.randbits(48), restarted, epochs.value, lockout.causes())
     node.pace(19)
-    awake = Vigil(node, sentry, LISTEN_NS if restarted else 0).serve()
+    awake = Vigil(node, sentry, lockout, LISTEN_NS if restarted else 0).serve()
     if not awake:
         node.say("was stopped for longer than its permits hold; it begins anew")
     if node.orphaned():
