@@ -205,7 +205,7 @@ class Sentry:
             missed_in_row=max(joints.missed) if joints else 0,
             bus_missed_in_row=min(joints.missed) if joints else 0,
             frame_error_rate=self._frame_error_rate(),
-            temp_c=max(joints.temp_c) if joints else math.nan,
+            temp_c=_hottest(joints) if joints else math.nan,
             servo_fault=joints is not None and (any(joints.fault) or 1 in joints.mode),
             servo_timeout=joints is not None and 11 in joints.mode,
             imu_age_s=self._age("Imu", now),
@@ -261,6 +261,12 @@ class Sentry:
     def _age(self, stream: str, now: int) -> float:
         heard = self._heard.get(stream)
         return math.inf if heard is None else (now - heard) * 1e-9
+
+
+def _hottest(joints: m.Joints) -> float:
+    """deg C; nan where a servo that answers says no number. One that a driver has not heard yet is missed, and no more."""
+    temps = [t for t, missed in zip(joints.temp_c, joints.missed, strict=True) if t == t or not missed]
+    return math.nan if any([t != t for t in temps]) else max(temps, default=-math.inf)
 
 
 def main(argv: list[str]) -> int:
