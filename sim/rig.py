@@ -195,7 +195,7 @@ class Rig:
         if self.guard is not None and needs_a_hand(command, self.guard):
             self.twin.world.place("stand")
         nonce = self.guard.nonce if self.guard is not None else 0
-        self.sentry.hear(Operator(source="console", command=command or "beat", press=self._press, nonce=nonce), now)
+        self.sentry.hear(Operator(source="console", t=now, command=command or "beat", press=self._press, nonce=nonce), now)
 
     def _on_state(self, state: str) -> None:
         if state == "RESET" and self.run.twin.randomise:
