@@ -21,7 +21,7 @@ from robotrl.messages import Action, Applied, Drive, Joints, Permit
 from robotrl.node import Node
 from robotrl.nodes.tether import Tether
 from robotrl.nodes.wire import Wire
-from robotrl.safety.gate import Gate, Verdict
+from robotrl.safety.gate import PERMIT_VALID_NS, Gate, Verdict
 from robotrl.safety.limits import legged_limits
 
 STOPPED = 0
@@ -51,6 +51,7 @@ class ServoLoop:
         self.unrescued = False
         self._unconfirmed = 0  # stops in a row that were not read back
         self._answered = 0  # cycles in a row in which no servo was missed: who does not answer has not heard us either
+        self._heard = clock.now()  # when permits were last looked for
         self._shown: tuple[str, int, int] | None = None
         self._last: tuple[Joints, Drive] | None = None
         self._on = False
@@ -65,7 +66,8 @@ class ServoLoop:
         began = self.clock.now()
         joints = self.chain.read(self.tick)
         self._answered = 0 if any(joints.missed) else self._answered + 1
-        self.gate.lapse(began)  # who slept through the end of a permit begins anew, where the joints are (row 22)
+        if not self._unbroken(permit, began):
+            self.gate.lapse(began)  # who slept through the end of a permit begins anew, where the joints are (row 22)
         if self._dropped_out(joints, began):
             self._armed = False
             self.gate.shut()
@@ -104,7 +106,13 @@ class ServoLoop:
         driven = self._on and now - self._on_at > STARTING_NS
         return driven and any(mode == STOPPED and not missed for mode, missed in zip(joints.mode, joints.missed, strict=True))
 
+    def _unbroken(self, permit: Permit | None, now: int) -> bool:
+        """Was this permit made while the one before it held, and has it only waited for a cycle that came a little late?"""
+        until = self.gate.open_until
+        return permit is not None and until is not None and permit.t <= until and now - self._heard <= PERMIT_VALID_NS
+
     def _hear(self, permit: Permit | None, now: int) -> None:
+        self._heard = now
         if permit is not None:
             self._armed = self._armed or not permit.torque
         if permit is not None and self._armed:
