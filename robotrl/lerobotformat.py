@@ -129,7 +129,12 @@ class Writer:
         })  # fmt: skip
         sha256 = {str(path.relative_to(self.root)): digest(path) for path in files(self.root)}
         _write_json(self.root / "meta/robotrl.json", {"format": FORMAT, **about, "sha256": sha256})
-        for path in (*files(self.root), *(p for p in self.root.rglob("*") if p.is_dir()), self.root):
+        for path in (
+            *files(self.root),
+            self.root / "meta/robotrl.json",
+            *(p for p in self.root.rglob("*") if p.is_dir()),
+            self.root,
+        ):
             _sync(path)
 
 
@@ -183,8 +188,9 @@ def _tasks(tasks: Mapping[str, int]) -> Any:
 
 
 def files(root: Path) -> list[Path]:
-    """All files of a dataset but the one that has their check sums."""
-    return sorted(p for p in root.rglob("*") if p.is_file() and p != root / "meta/robotrl.json")
+    """All files that are read of a dataset, but the one that has their check sums."""
+    kinds = (".parquet", ".json")
+    return sorted(p for p in root.rglob("*") if p.suffix in kinds and p.is_file() and p != root / "meta/robotrl.json")
 
 
 def digest(path: Path) -> str:

@@ -65,7 +65,7 @@ def planned(dataset: Dataset, interventions: bool) -> Plan:
     features, root = dataset.features, dataset.root
     for name in (STATE, ACTION):
         shape = features.get(name, {}).get("shape")
-        if shape is None or len(shape) != 1 or features[name].get("dtype") in ("video", "image", "string"):
+        if not isinstance(shape, list) or [type(size) for size in shape] != [int] or shape[0] < 1:
             raise ImportFailed(f"{root}: has no {name} of numbers, but {', '.join(features)}; nothing can be learned from it")
     plan = Plan(STATE, ACTION, ours=dataset.ours is not None)
     plan.reward = next((name for name in (REWARD, SUCCESS) if name in features), "")
@@ -138,13 +138,17 @@ def rows_of(columns: dict[str, NDArray[Any]], plan: Plan, episode: int, last: ND
 def episodes(dataset: Dataset, plan: Plan) -> Iterator[Rows]:
     """All of them; those of a further run of ours are numbered on. ImportFailed for numbers that nobody can learn from."""
     offset, run, highest = 0, 0, -1
-    sizes = [dataset.features[name]["shape"][0] for name in (plan.state, plan.action)]
+    sizes = {name: dataset.features[name]["shape"][0] for name in (plan.state, plan.action)}
     for episode, columns in enumerate(dataset.episodes(plan.columns)):
         last = dataset.last[episode]
         known = None if last is None else np.asarray(last, np.float32)
-        for name, size in zip((plan.state, plan.action), sizes, strict=True):
-            if columns[name].shape[1:] != (size,) or (name == plan.state and known is not None and known.shape != (size,)):
+        for name in columns:  # one number a frame may be a list of one
+            size = sizes.get(name, 1)
+            if columns[name].size != len(columns[name]) * size or (
+                name == plan.state and known is not None and known.size != size
+            ):
                 raise ImportFailed(f"{dataset.root}: {name} of episode {episode} has not {size} numbers; restore it from a copy")
+            columns[name] = columns[name].reshape(-1, size) if name in sizes else columns[name].reshape(-1)
         rows = rows_of(columns, plan, episode, known)
         for name in ("observation", "action", "reward", "next_observation"):
             if not np.isfinite(getattr(rows, name)).all():

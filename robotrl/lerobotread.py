@@ -128,15 +128,16 @@ def _unreadable(path: Path, error: Exception) -> DatasetError:
 
 def _array(column: Any, path: Path, name: str) -> NDArray[Any]:
     """(n,) or (n, k) of a column of numbers or of lists of numbers, all equally long."""
-    column = column.combine_chunks()
-    n, width = len(column), 0
+    column, n = column.combine_chunks(), len(column)
     try:
-        if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
+        gaps, width = column.null_count, 0
+        if not pa.types.is_primitive(column.type):
+            lengths = set(column.value_lengths().to_pylist())
             column = column.flatten()
-            width = len(column) // max(1, n)
-        if column.null_count:
-            raise ValueError("has gaps")
+            width = lengths.pop() if len(lengths) == 1 else -1
         flat = column.to_numpy(zero_copy_only=False)
+        if gaps or column.null_count or width < 0 or flat.dtype.kind not in "biuf":
+            raise ValueError("gaps, lists of unequal lengths, or no numbers")
         return np.asarray(flat.reshape(n, width) if width else flat)
     except (pa.ArrowException, ValueError, AttributeError) as error:
         raise DatasetError(f"{path}: {name} is no column of numbers: {error}; {COPY}") from None

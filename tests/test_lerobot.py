@@ -43,18 +43,19 @@ COLUMNS = (
 )
 
 
-def steps(seed: int, episodes: int = 6) -> list[dict]:
+def steps(seed: int, episodes: int = 6, k: int = K, a: int = A) -> list[dict]:
     """Episodes of random numbers in which each observation is the next one of the step before; all ways to end, and gaps."""
     rng, rows, tick = np.random.default_rng(seed), [], 100
     for episode in range(episodes):
-        observation, tick = rng.standard_normal(K).astype(np.float32), tick + 50
+        observation, tick = rng.standard_normal(k).astype(np.float32), tick + 50
         length = int(rng.integers(1, 30)) if episode else 25
         for step in range(length):
-            new, last = rng.standard_normal(K).astype(np.float32), step == length - 1
+            new, last = rng.standard_normal(k).astype(np.float32), step == length - 1
             rows.append({
-                "observation": observation, "action": rng.uniform(-1, 1, A).astype(np.float32), "next_observation": new,
+                "observation": observation, "next_observation": new, "action": rng.uniform(-1, 1, a).astype(np.float32),
                 "reward": float(rng.standard_normal()), "terminated": last and episode % 3 == 0,
-                "truncated": last and episode % 3 == 1, "episode": episode, "step": step, "tick": tick, "policy_version": episode - 1,
+                "truncated": last and episode % 3 == 1, "episode": episode, "step": step, "tick": tick,
+                "policy_version": episode - 1,
             })  # fmt: skip
             observation, tick = new, tick + 1
     del rows[10], rows[15]  # of the first episode: their rewards never came
@@ -182,6 +183,29 @@ def test_two_runs_are_one_dataset_with_episodes_of_its_own(exported, tmp_path):
     assert replay.columns["episode"].tolist() == [r["episode"] for r in rows] + [6 + r["episode"] for r in more]
     found = replay.check()
     assert (found["episodes"], found["doubles"]) == (8, 0)
+
+
+def test_states_and_actions_of_one_number(tmp_path):
+    """The format keeps a single number as such, not as a list of one."""
+    rows = steps(2, 3, k=1, a=1)
+    run = recorded(tmp_path / "run", rows)
+    assert cli.main(["export", "--lerobot", str(tmp_path / "dataset"), str(run)]) == 0
+    assert pq.read_schema(tmp_path / "dataset/data/chunk-000/file-000.parquet").field("action").type == pa.float32()
+    assert cli.main(["import", "--lerobot", str(tmp_path / "dataset"), "--out", str(tmp_path / "out")]) == 0
+    replay, wanted = Replay.open(tmp_path / "out"), arrays(rows)
+    assert all(np.array_equal(replay.columns[name], wanted[name]) for name in COLUMNS)
+
+
+def test_of_a_damaged_log_what_is_whole_is_exported_and_the_rest_said(tmp_path, capsys):
+    rows = steps(4)
+    run = recorded(tmp_path / "run", rows)
+    segment = run / "log/00000001.log"
+    whole = segment.read_bytes()
+    segment.write_bytes(whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 4]) + whole[len(whole) // 2 + 1 :])
+    assert cli.main(["export", "--lerobot", str(tmp_path / "dataset"), str(run)]) == 0
+    assert f"robotrl export: {segment}: its bytes are not those that were sealed" in capsys.readouterr().err
+    seen = frames(tmp_path / "dataset")["next.reward"]
+    assert 0 < len(seen) < len(rows) and np.array_equal(seen, arrays(rows)["reward"][: len(seen)])
 
 
 def refused(capsys, *words: object) -> str:
