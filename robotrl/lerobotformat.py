@@ -85,7 +85,7 @@ class Writer:
         }  # fmt: skip
         arrays = {name: np.asarray({**columns, **mine}[name], f.dtype) for name, f in self.features.items()}
         table = pa.table([_arrow(arrays[name], f) for name, f in self.features.items()], schema=self._schema)
-        if self._open is None or self._bytes + table.nbytes > FILE_MB << 20:
+        if self._open is None or self._bytes + table.nbytes > FILE_MB * 2**20:
             self._next_file()
         assert self._open is not None
         self._open.write_table(table)

@@ -26,6 +26,7 @@ from robotrl.replay import Replay
 
 pa = pytest.importorskip("pyarrow", reason="the extra [lerobot] is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
+lerobotformat = pytest.importorskip("robotrl.lerobotformat")
 
 ROOT = Path(__file__).resolve().parent.parent
 K, A = 112, 8
@@ -185,6 +186,29 @@ def test_two_runs_are_one_dataset_with_episodes_of_its_own(exported, tmp_path):
     assert (found["episodes"], found["doubles"]) == (8, 0)
 
 
+@pytest.fixture
+def in_many_files(exported, tmp_path, monkeypatch):
+    """The same export in files of an episode or two, three to a folder."""
+    monkeypatch.setattr(lerobotformat, "FILE_MB", 0.01)
+    monkeypatch.setattr(lerobotformat, "FILES_A_CHUNK", 3)
+    run, _, rows = exported
+    assert cli.main(["export", "--lerobot", str(tmp_path / "many"), str(run)]) == 0
+    assert len(list((tmp_path / "many").glob("data/chunk-000/*"))) == 3 and list((tmp_path / "many").glob("data/chunk-001/*"))
+    return tmp_path / "many", rows
+
+
+def test_many_files_are_one_dataset(in_many_files, tmp_path):
+    dataset, rows = in_many_files
+    info = json.loads((dataset / "meta/info.json").read_text())
+    for episode in pq.read_table(dataset / "meta/episodes/chunk-000/file-000.parquet").to_pylist():
+        places = {f"{name}_index": episode[f"data/{name}_index"] for name in ("chunk", "file")}
+        indices = pq.read_table(dataset / info["data_path"].format(**places))["index"].to_pylist()
+        assert set(range(episode["dataset_from_index"], episode["dataset_to_index"])) <= set(indices)
+    assert cli.main(["import", "--lerobot", str(dataset), "--out", str(tmp_path / "out")]) == 0
+    replay, wanted = Replay.open(tmp_path / "out"), arrays(rows)
+    assert all(np.array_equal(replay.columns[name], wanted[name]) for name in COLUMNS)
+
+
 def test_states_and_actions_of_one_number(tmp_path):
     """The format keeps a single number as such, not as a list of one."""
     rows = steps(2, 3, k=1, a=1)
@@ -210,6 +234,7 @@ def test_of_a_damaged_log_what_is_whole_is_exported_and_the_rest_said(tmp_path, 
 
 def refused(capsys, *words: object) -> str:
     """The one line of a command that is refused."""
+    capsys.readouterr()  # of those before
     assert cli.main([str(word) for word in words]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and said.startswith(f"robotrl {words[0]}: "), said
@@ -309,6 +334,61 @@ def test_anothers_dataset_that_is_not_as_it_says_is_one_line(exported, tmp_path,
     assert not list((tmp_path / "out").iterdir())
 
 
+def without(dataset: Path, columns: tuple[str, ...], more: dict[str, list] | None = None) -> Path:
+    """A foreign dataset that lacks `columns` and knows no next observation of a last frame; `more`: columns that it has."""
+    data, meta = dataset / "data/chunk-000/file-000.parquet", dataset / "meta/episodes/chunk-000/file-000.parquet"
+    table, info = pq.read_table(data), json.loads((dataset / "meta/info.json").read_text())
+    gone = [c for c in table.column_names if c in columns or c.startswith("complementary_info.")]
+    table = table.drop_columns(gone)
+    for name, values in (more or {}).items():
+        table = table.append_column(name, pa.array(values))
+        info["features"][name] = {"dtype": "bool", "shape": [1], "names": None}
+    pq.write_table(table, data)
+    pq.write_table(pq.read_table(meta).drop_columns([lerobotformat.LAST]), meta)
+    info["features"] = {k: v for k, v in info["features"].items() if k not in gone}
+    info["features"]["observation.images.top"] = {"dtype": "video", "shape": [3, 8, 8], "names": None}
+    (dataset / "meta/info.json").write_text(json.dumps(info))
+    return dataset
+
+
+def test_what_another_does_not_say_is_told(exported, tmp_path, capsys):
+    """Done alone, then neither end nor reward, then success alone and who intervened."""
+    _, dataset, rows = exported
+    given = arrays(rows)
+    done, last = given["terminated"] | given["truncated"], np.append(np.diff(given["piece"]) != 0, True)
+    one = without(foreign(dataset, tmp_path / "one"), ("next.truncated",))
+    assert cli.main(["import", "--lerobot", str(one), "--out", str(tmp_path / "a")]) == 0
+    said = capsys.readouterr().err
+    assert all(word in said for word in ("no next.truncated", "no images", "last frames of episodes"))
+    keep, replay = ~last | done, Replay.open(tmp_path / "a")
+    n = replay.count
+    before_lost = np.append((last & ~done)[1:], False) & ~last
+    for name, value in (
+        ("reward", given["reward"]),
+        ("terminated", done),
+        ("truncated", before_lost),
+        ("episode", given["piece"]),
+    ):
+        assert np.array_equal(replay.columns[name][:n], value[keep]), name
+    seen = np.where(done[:, None], given["observation"], given["next_observation"])[keep]
+    assert np.array_equal(replay.columns["next_observation"][:n], seen)
+    bare = without(foreign(dataset, tmp_path / "bare"), ("next.truncated", "next.done", "next.reward"))
+    assert cli.main(["import", "--lerobot", str(bare), "--out", str(tmp_path / "b")]) == 0
+    said = capsys.readouterr().err
+    assert "no next.reward: every reward is 0" in said and "no next.done" in said
+    replay = Replay.open(tmp_path / "b")
+    assert replay.count == (~last).sum() and not replay.columns["reward"].any() and not replay.columns["terminated"].any()
+    assert np.array_equal(replay.columns["truncated"][: replay.count], np.append(last[1:], True)[~last])
+    more = {"next.success": done.tolist(), "is_intervention": (np.arange(len(rows)) % 3 == 0).tolist()}
+    some = without(foreign(dataset, tmp_path / "some"), ("next.truncated", "next.reward"), more)
+    assert cli.main(["import", "--interventions", "--lerobot", str(some), "--out", str(tmp_path / "c")]) == 0
+    keep &= np.array(more["is_intervention"])
+    replay = Replay.open(tmp_path / "c")
+    assert np.array_equal(replay.columns["reward"][: replay.count], done[keep])
+    assert np.array_equal(replay.columns["action"][: replay.count], given["action"][keep])
+    assert "leave out --interventions" in refused(capsys, "import", "--interventions", "--lerobot", bare, "--out", tmp_path / "d")
+
+
 def test_a_newer_export_of_ours_is_refused(exported, tmp_path, capsys):
     _, dataset, _ = exported
     shutil.copytree(dataset, tmp_path / "copy")
@@ -351,6 +431,12 @@ def test_the_lerobot_package_reads_what_the_log_says(exported, tmp_path):
     found = asked("reads", dataset, arrays(rows), tmp_path / "arrays.npz")
     assert (found["frames"], found["episodes"]) == (len(rows), 8), found
     assert hashes(dataset) == before
+
+
+@package
+def test_the_lerobot_package_reads_many_files(in_many_files, tmp_path):
+    dataset, rows = in_many_files
+    assert asked("reads", dataset, arrays(rows), tmp_path / "arrays.npz")["frames"] == len(rows)
 
 
 @package
