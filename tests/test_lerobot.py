@@ -379,12 +379,12 @@ def test_what_another_does_not_say_is_told(exported, tmp_path, capsys):
     replay = Replay.open(tmp_path / "b")
     assert replay.count == (~last).sum() and not replay.columns["reward"].any() and not replay.columns["terminated"].any()
     assert np.array_equal(replay.columns["truncated"][: replay.count], np.append(last[1:], True)[~last])
-    more = {"next.success": done.tolist(), "is_intervention": (np.arange(len(rows)) % 3 == 0).tolist()}
+    more = {"next.success": done.tolist(), "is_intervention": (done | (np.arange(len(rows)) % 3 == 0)).tolist()}
     some = without(foreign(dataset, tmp_path / "some"), ("next.truncated", "next.reward"), more)
     assert cli.main(["import", "--interventions", "--lerobot", str(some), "--out", str(tmp_path / "c")]) == 0
     keep &= np.array(more["is_intervention"])
     replay = Replay.open(tmp_path / "c")
-    assert np.array_equal(replay.columns["reward"][: replay.count], done[keep])
+    assert done[keep].any() and not keep.all() and np.array_equal(replay.columns["reward"][: replay.count], done[keep])
     assert np.array_equal(replay.columns["action"][: replay.count], given["action"][keep])
     assert "leave out --interventions" in refused(capsys, "import", "--interventions", "--lerobot", bare, "--out", tmp_path / "d")
 
