@@ -19,7 +19,8 @@ CORE = (
 )  # fmt: skip
 TOP = (
     "manager", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches",
-    "keytool", "installed", "notify", "play", "timing", "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
+    "keytool", "installed", "notify", "play", "timing", "picture",
+    "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
