@@ -165,7 +165,8 @@ class Agent:
     actor_value: Literal["min", "mean"] = "min"  # of the critics in the actor's loss: the paper's, or REDQ's, DroQ's, RLPD's
     mirror: bool = True  # half of the rows are learnt from with left and right exchanged (Abdolhosseini et al. 2019, DUP)
     n_step: int = within(1, 1, 100)  # rewards summed before the bootstrap (Sutton and Barto, ch. 7); uncorrected: biased
-    demonstrations: str = ""  # a run directory whose transitions are half of every batch: RLPD (Ball et al. 2023)
+    demonstrations: str = ""  # a run directory, or what `robotrl import` made, whose transitions are a part of every batch
+    demonstrations_share: float = within(0.5, 0, 1)  # that part; half and half: RLPD (Ball et al. 2023)
     layer_norm: bool = False  # normalise the critics' hidden layers: DroQ (Hiraoka et al. 2022), Walk in the Park
     dropout: float = within(0.0, 0, 0.99)  # rate in the critics' hidden layers, before normalisation and ReLU; DroQ: 0.01
     updates_per_step: float = within(1.0, 0.001, 1000)  # UTD: the learner is paced by data

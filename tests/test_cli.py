@@ -44,7 +44,7 @@ def one_line(text: str) -> str:
 HELP = {
     "rehearse": "--seed", "run": "--sim", "eval": "--terrain", "console": "RUN_DIR", "twin": "--robot", "doctor": "missing",
     "find-port": "port", "calibrate": "zero", "commission": "record", "plot": "RUN_DIR", "replay": "check",
-    "bench": "FIGURE", "keys": "reach",
+    "bench": "FIGURE", "keys": "reach", "export": "LeRobotDataset", "import": "demonstrations",
 }  # fmt: skip
 
 

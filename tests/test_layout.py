@@ -20,6 +20,7 @@ CORE = (
 TOP = (
     "manager", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches",
     "keytool", "installed", "notify", "play", "timing", "picture",
+    "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
@@ -58,6 +59,7 @@ ONLY_IN = {
     "pybullet_data": ("robotrl.sim",),
     "pyrealsense2": ("robotrl.drivers.realsense",),
     "mcap": ("robotrl.session",),
+    "pyarrow": ("robotrl.lerobotformat", "robotrl.lerobotread"),
 }
 STDLIB_ONLY = ("robotrl.safety",)
 # Thinking that a rehearsal drives without processes: neither bus nor node, not even late.

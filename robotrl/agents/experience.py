@@ -1,4 +1,4 @@
-"""What an agent learns from: rows of its own replay, several steps at a time or half of them demonstrations where asked for.
+"""What an agent learns from: rows of its own replay, several steps at a time or a part of them demonstrations where asked for.
 
 rows = experience(config.agent, replay, demonstrations)  # the replay itself where neither is asked for
 agent = make_agent(config.agent, 112, 8, seed, rows)
@@ -30,7 +30,8 @@ def experience(agent: config.Agent, own: Replay, demonstrations: Replay | None) 
     """What a run learns from. Rows of `own` keep their numbers; those of `demonstrations` begin at `own.capacity`."""
     if demonstrations is None:
         return _steps(agent, own)
-    return Symmetric(_steps(agent, own), own.capacity, _steps(agent, demonstrations), demonstrations.count)
+    given = demonstrations.count
+    return Shared(_steps(agent, own), own.capacity, _steps(agent, demonstrations), given, agent.demonstrations_share)
 
 
 def _steps(agent: config.Agent, replay: Replay) -> Experience:
@@ -77,20 +78,20 @@ class NStep:
         )
 
 
-class Symmetric:
-    """Half of every batch from each of two sources, the larger half of an odd one from the first: symmetric sampling.
+class Shared:
+    """A set share of every batch from the second of two sources, rounded down to rows, the rest from the first.
 
-    RLPD, Ball et al. 2023, arXiv 2302.02948, section 4.1. Rows of the second are numbered from `offset` on; its first
-    `given` rows are drawn from, however many there are later.
+    With a share of a half: symmetric sampling, RLPD, Ball et al. 2023, arXiv 2302.02948, section 4.1. Rows of the second are
+    numbered from `offset` on; its first `given` rows are drawn from, however many there are later.
     """
 
-    def __init__(self, own: Experience, offset: int, others: Experience, given: int) -> None:
-        self.own, self.offset, self.others, self.given = own, offset, others, given
+    def __init__(self, own: Experience, offset: int, others: Experience, given: int, share: float) -> None:
+        self.own, self.offset, self.others, self.given, self.share = own, offset, others, given, share
 
     def sample(self, rng: np.random.Generator, batch: int, count: int) -> NDArray[np.int64]:
         """The own rows first; `count` is theirs."""
-        half = batch // 2
-        own, others = self.own.sample(rng, batch - half, count), self.others.sample(rng, half, self.given)
+        theirs = int(batch * self.share + 1e-9)  # 100 rows at 0.29 are 28.999999999999996
+        own, others = self.own.sample(rng, batch - theirs, count), self.others.sample(rng, theirs, self.given)
         return np.concatenate([own, self.offset + others])
 
     def rows(self, indices: NDArray[np.int64]) -> Batch:

@@ -105,6 +105,18 @@ def test_but_looks_up_between_updates(directory, monkeypatch):
     assert kept.updates == puppet.step and kept.about["version"] == puppet.step // 50
 
 
+def test_each_batch_has_its_share_of_demonstrations(tmp_path, tmp_path_factory, monkeypatch):
+    given, drawn = tmp_path / "given", []
+    recorded(given / "replay", 1, rows=15).close()
+    asked = {"demonstrations": str(given), "demonstrations_share": 0.25, "batch": 8}
+    directory = made(tmp_path, tmp_path_factory.mktemp("bus"), **asked)
+    puppet = plays(monkeypatch, Puppet(then=end_at(60)))
+    monkeypatch.setattr(puppet, "update", lambda indices: drawn.append(indices) or Puppet.update(puppet, indices))
+    assert learner.wall_clock(directory) == 0
+    assert len(drawn) >= 60 and ((np.array(drawn) >= ROWS).sum(axis=1) == 2).all()
+    assert checkpoint.newest(directory).about["demonstrations"]["rows"] == 15
+
+
 def test_what_is_owed_beyond_the_backlog_is_dropped_counted_and_said(tmp_path, tmp_path_factory, monkeypatch, capsys):
     directory = made(tmp_path, tmp_path_factory.mktemp("bus"), max_backlog=100, updates_per_step=2.0)
     told, status = [], learner._status
