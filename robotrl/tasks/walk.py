@@ -19,6 +19,9 @@ from robotrl.messages import Imu, Joints
 from robotrl.observe import Mirror
 
 SENSORS, ACTIONS = 12, 8
+CAMERAS: tuple[
+    tuple[str, int, int, int], ...
+] = ()  # name, height, width, channels of each that the policy sees by; see replay.py
 FRONT = slice(0, 4, 2)  # front left, front right
 TURNING_MAX = 10.0  # rad/s that count; the IMU reads 35 at most; chosen
 RATE_SCALE = 0.2  # body rates reach +-5 rad/s in a gait: brings them to the size of the angles; chosen
