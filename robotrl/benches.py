@@ -24,6 +24,7 @@ FIGURES: dict[str, tuple[str, str]] = {
         "kills.py",
         "recorder, policy, learner, console killed with -9 a thousand times each: what of the kept is lost",
     ),
+    "outage": ("outage.py", "the learner away for ten minutes: what the robot walks on, and how soon it has caught up"),
     "twin": ("twin.py", "control steps a second of the lockstep clock, beside PyBullet alone"),
     "codecs": ("codecs.py", "processor time of a servo cycle's codecs beside dynamixel-sdk and feetech-servo-sdk"),
     "mutation": ("mutation.py", "whether the tests notice small faults in safety/ and the codecs, put in one at a time"),
