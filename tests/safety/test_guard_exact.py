@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 
@@ -37,7 +36,7 @@ class Desk:
 
     def at(self, now: int, *commands: Command, **shown: object) -> Outputs:
         self.now = now
-        self.out = self.guard.step(now, replace(WELL, epoch=self.epoch, commands=commands, **shown))
+        self.out = self.guard.step(now, WELL._replace(epoch=self.epoch, commands=commands, **shown))
         return self.out
 
     def after(self, ns: int, **shown: object) -> Outputs:
@@ -109,7 +108,7 @@ def test_nobody_is_granted_a_lease_in_a_state_that_has_no_holder(state):
 def test_a_guard_that_has_not_stepped_permits_nothing():
     guard = Desk().guard
     assert (guard.state, guard.session) == (State.BOOT, False)
-    out = guard.step(0, replace(WELL, epoch=3))
+    out = guard.step(0, WELL._replace(epoch=3))
     assert (out.state, out.torque, out.holder, out.stop, out.session, out.next_epoch) == ("CHECK", False, "", "off", False, False)
     assert (out.epoch, out.causes, out.last_cause, out.refused, out.trigger) == (3, (), "", (), "started")
 
@@ -453,6 +452,19 @@ def test_a_restarted_guard_keeps_what_the_driver_has(torque_on, stop, then):
     assert (out.speed_scale, out.holder, out.session, out.epoch) == (0.5, "", False, 7)
     assert desk.after(S, torque_on=torque_on).torque is torque_on
     assert desk.press("clear", torque_on=torque_on).state == then
+
+
+def test_a_guard_restarted_in_lockout_is_in_it_again_and_nothing_else_comes_back():
+    desk = Desk(restarted=True, kept=("operator_stop", "stop_unconfirmed", "servo_fault"))
+    out = desk.after(MS, torque_on=True)
+    assert (out.state, out.torque, out.stop) == ("LOCKOUT", False, "off")
+    assert set(out.causes) == {"stop_unconfirmed", "guard_restart"}
+    assert desk.press("clear", ns=5 * S).state == "LOCKOUT" and desk.after(60 * S).state == "LOCKOUT"
+
+
+def test_what_is_kept_is_of_a_restarted_guard_alone():
+    desk = Desk(kept=("stop_unconfirmed",))
+    assert desk.after(MS).state == "CHECK" and desk.after(MS).causes == ()
 
 
 def test_a_restarted_guard_counts_its_10_minutes_from_the_restart():
