@@ -27,7 +27,7 @@ LAYER_OF = {
     **dict.fromkeys(TOP, "top"),
     **dict.fromkeys(("keyring", "door", "remote"), "bus"),  # the bus's door to other machines
     **dict.fromkeys(("log", "logformat", "logread", "session"), "log"),
-    "transitions": "replay",
+    **dict.fromkeys(("replayfiles", "frames", "transitions"), "replay"),
     **{name: name for name in ("bus", "replay", "node")},
 }
 EVERYTHING = {"core", "bus", "replay", "log", "node", "top", *FOLDERS}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from robotrl import config
 from robotrl.agents.base import Rows
-from robotrl.replay import Batch, Replay, ReplayError
+from robotrl.replay import Batch, Images, Replay, ReplayError
 
 
 class Experience(Rows, Protocol):
@@ -61,11 +61,7 @@ class NStep:
         if len(indices) and not 0 <= indices.min() <= indices.max() < self.end:
             raise IndexError(f"{self.replay.path}: rows {indices.min()}..{indices.max()}, {self.end} count")
         columns = self.replay.columns
-        at = np.minimum(indices[:, None] + self._offsets, self.end - 1)  # the last row, again: its step does not follow
-        episode, step, tick = (np.diff(columns[name].take(at)) for name in ("episode", "step", "tick"))
-        ended = (columns["terminated"].take(at) | columns["truncated"].take(at))[:, :-1]
-        follows = (episode == 0) & (step == 1) & (tick == 1) & (ended == 0)
-        more = np.logical_and.accumulate(follows, axis=1).sum(axis=1)
+        at, more = self._follow(indices)
         used, last = self._offsets <= more[:, None], indices + more
         return Batch(
             observation=columns["observation"].take(indices, axis=0),
@@ -76,6 +72,19 @@ class NStep:
             next_observation=columns["next_observation"].take(last, axis=0),
             steps=1 + more,
         )
+
+    def images(self, indices: NDArray[np.int64], out: Images | None = None) -> Images:
+        """What the cameras saw at the observations and next observations of `rows`, which has looked at the indices."""
+        return self.replay.images(indices, indices + self._follow(indices)[1], out)
+
+    def _follow(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows (m, n) that may be used for each index, and how many of those after the first follow it, (m,)."""
+        columns = self.replay.columns
+        at = np.minimum(indices[:, None] + self._offsets, self.end - 1)  # the last row, again: its step does not follow
+        episode, step, tick = (np.diff(columns[name].take(at)) for name in ("episode", "step", "tick"))
+        ended = (columns["terminated"].take(at) | columns["truncated"].take(at))[:, :-1]
+        follows = (episode == 0) & (step == 1) & (tick == 1) & (ended == 0)
+        return at, np.logical_and.accumulate(follows, axis=1).sum(axis=1)
 
 
 class Shared:
