@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.abc
 import importlib.machinery
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -46,19 +47,43 @@ def module_name(path: str) -> str:
     return f"robotrl.{name}" if path.split("/")[0] in LINKED else name
 
 
+def rests_on(files: Iterable[Path], root: Path) -> tuple[Path, ...]:
+    """These files and those of the project that they import, themselves or by others."""
+    found = {file for file in files if file.is_file()}
+    new = set(found)
+    while new := {other for file in new for other in _imported(file, root)} - found:
+        found |= new
+    return tuple(sorted(found))
+
+
+@cache
+def _imported(file: Path, root: Path) -> frozenset[Path]:
+    modules = {name.rstrip(".") for name in said(file).splitlines()} if file.suffix == ".py" else set()
+    paths = {at.replace(".", "/") + ".py" for name in modules for at in (name, name.rpartition(".")[0]) if at}
+    return frozenset(root / path for path in paths if (root / path).is_file())
+
+
 def find_code(code: CodeType, where: str) -> CodeType:
     for name in where.split("."):
         code = next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name)
     return code
 
 
-def function_of(module: ModuleType, where: str) -> FunctionType:
+def function_of(module: ModuleType, where: str) -> tuple[FunctionType, str]:
+    """The function, by its name in the module. One within a function is made by it anew: so that one is given, the outer."""
     found: Any = module
-    for name in where.split("."):
+    names = where.split(".")
+    for k, name in enumerate(names):
         found = vars(found)[name]
-    if isinstance(found, property):
-        found = found.fget
-    return getattr(found, "__func__", found)
+        if isinstance(found, property):
+            found = found.fget
+        found = getattr(found, "__func__", found)
+        if hasattr(found, "cache_clear"):  # what it remembers is the original's
+            found.cache_clear()
+            found = found.__wrapped__
+        if isinstance(found, FunctionType):
+            return found, ".".join(names[: k + 1])
+    raise LookupError(f"{module.__name__}: {where} is no function")
 
 
 @cache

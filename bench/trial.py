@@ -74,7 +74,8 @@ class Trial:
                 for verdict in self._pool(mutants, lambda mutant, tell: self._exchanged(mutant, by_id, tell)):
                     tell(json.dumps(verdict))
 
-            collect(self.words, loop)
+            if not collect(self.words, loop):
+                raise Complaint(f"the tests cannot be collected; run pytest {' '.join(self.words)}")
 
         if not mutants:
             return
@@ -155,11 +156,10 @@ class Trial:
         guarded()
         path = self.root / mutant.path
         module = sys.modules.get(module_name(mutant.path))
-        tree = tree_of(mutant)
-        code = find_code(compile(tree, str(path), "exec", dont_inherit=True), mutant.where)
         if module is None:  # no test imports it
             return
-        function_of(module, mutant.where).__code__ = code
+        function, where = function_of(module, mutant.where)
+        function.__code__ = find_code(compile(tree_of(mutant), str(path), "exec", dont_inherit=True), where)
         for test in self._order(mutant):
             self._limit(tell, test)
             if not run(items[test]):
