@@ -48,7 +48,11 @@ def console(wire: Wire, checksum: bool = False) -> Diagnostic:
 def test_a_value_is_asked_for_and_read() -> None:
     wire = Wire([printed(b"")], [printed(b"4.25\r\n")])
     assert console(wire).get("servo.pid_position.kp") == 4.25
-    assert wire.sent == [POLL, b"can send 0007 40011f" + b"conf get servo.pid_position.kp\n".hex().encode() + b"50" * 14 + b"\n", POLL]
+    assert wire.sent == [
+        POLL,
+        b"can send 0007 40011f" + b"conf get servo.pid_position.kp\n".hex().encode() + b"50" * 14 + b"\n",
+        POLL,
+    ]
     assert wire.waits == [NOW + 10_000_000] * 2  # an answer that came is not waited for again, an empty one no less
 
 
@@ -58,7 +62,9 @@ def test_what_is_no_number_is_nan(says) -> None:
 
 
 def test_old_news_is_no_answer_and_only_the_first_line_is_one() -> None:
-    wire = Wire([printed(b"OK\r\n")], [printed(b"7\n8\n")], [printed(b"")], [printed(b" 1.5")], [printed(b"0 \r")], [printed(b"\n2\n3\n")])
+    wire = Wire(
+        [printed(b"OK\r\n")], [printed(b"7\n8\n")], [printed(b"")], [printed(b" 1.5")], [printed(b"0 \r")], [printed(b"\n2\n3\n")]
+    )
     assert console(wire).ask("conf get a") == "1.50"
     assert wire.sent.count(POLL) == 6 and wire.sent[:3] == [POLL] * 3 and not wire.sent[3].startswith(b"can send 8")
 

@@ -1,4 +1,4 @@
-"""Every keyframe of the Minitaur, written down once more: eight motor angles, time, tolerance, tilt, in the order they are reached."""
+"""Every keyframe of the Minitaur, written down once more: eight motor angles, time, tolerance, tilt, in their order."""
 
 import math
 
@@ -72,7 +72,9 @@ def test_what_is_allowed_of_each_leg(leg, legs, good) -> None:
     assert type(answer) is bool and answer is good
 
 
-@pytest.mark.parametrize(("legs", "good"), [((0.2, 0.11), True), ((0.2, 0.09), False), ((-0.1, 0.39), False), ((-0.1, 0.41), True)])
+@pytest.mark.parametrize(
+    ("legs", "good"), [((0.2, 0.11), True), ((0.2, 0.09), False), ((-0.1, 0.39), False), ((-0.1, 0.41), True)]
+)
 def test_a_leg_folded_up_too_far_is_not_allowed(legs, good) -> None:
     robot = Minitaur(config.Limits(position_min=-2.2, position_max=5.7, gap_min=0.3))
     assert robot.allowed([2.0] * 4 + [*legs] + [2.0] * 2) is good
@@ -85,5 +87,7 @@ def test_leg_space_of_many_poses_at_once() -> None:
     for pose in range(3):
         for leg in range(4):
             turn = swing[pose, leg] * (1 if leg < 2 else -1)
-            assert motors[pose, 2 * leg : 2 * leg + 2] == pytest.approx([extension[pose, leg] - turn, extension[pose, leg] + turn])
+            assert motors[pose, 2 * leg : 2 * leg + 2] == pytest.approx(
+                [extension[pose, leg] - turn, extension[pose, leg] + turn]
+            )
     np.testing.assert_allclose(robot.to_leg(motors), (swing, extension))
