@@ -12,6 +12,7 @@ from robotrl.drivers.block import Block, Layout, Rows
 from robotrl.drivers.dynamixel_x import XM430
 from robotrl.drivers.feetech_sts import STS3215
 from robotrl.drivers.sync import DynamixelRead, DynamixelWrite, FeetechRead, FeetechWrite
+from robotrl.drivers.tables import Item
 from tests.drivers.test_dynamixel import crc, packet
 from tests.drivers.test_dynamixel import status as dxl
 from tests.drivers.test_feetech import status as sts
@@ -264,6 +265,20 @@ def test_registers_apart_are_read_in_one_piece():
             block.values(unnamed)
     with pytest.raises(ValueError, match="no register named"):
         Layout(())
+
+
+@pytest.mark.parametrize(("size", "sign"), [(1, 0), (1, 3), (1, 7), (2, 0), (2, 11), (2, 15)])
+def test_every_number_whose_sign_is_a_bit_is_read(size, sign):
+    """By its digits: the sign's own is taken out of the row."""
+    count = 1 << 8 * size
+    item = Item(9, size, "nine", "rad", 0.5, sign, top=count // 2 - 1)
+    block = Block(range(count), (item,))
+    block.take(np.zeros(count, np.uint8), np.arange(count, dtype=f"<u{size}").view(np.uint8).reshape(count, size))
+    digits = [f"{number:0{8 * size}b}" for number in range(count)]
+    at = 8 * size - 1 - sign
+    wanted = [int(row[:at] + row[at + 1 :], 2) * (-1 if row[at] == "1" else 1) for row in digits]
+    assert block.steps(item).tolist() == wanted
+    assert block.values(item).tolist() == [steps / 2 for steps in wanted]
 
 
 @pytest.mark.parametrize("ids", [(), (1, 1), (2, 3, 2)])
