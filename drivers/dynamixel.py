@@ -262,8 +262,8 @@ class Parser:
         """
         if buffer[at + 4 : at + 5] != b"\xfe":
             return max(buffer.find(HEADER, at + len(HEADER), end - 1), 0)
-        while end > len(buffer) and (at := buffer.find(HEADER, at + len(HEADER))) > 0:
-            if (inner := self._end(buffer, at)) and inner <= len(buffer) and _sound(buffer, at, inner):
+        while end > len(buffer) and (at := buffer.find(HEADER, at + len(HEADER))) != -1:
+            if (inner := self._end(buffer, at)) and _sound(buffer, at, inner):
                 return at
         return 0
 
