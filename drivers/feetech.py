@@ -158,7 +158,7 @@ class Parser:
                 out.append(Status(buffer[at + 2], buffer[at + 4], buffer[at + 5 : end - 1]))
                 at, waits = end - 1, len(buffer)  # a lost last byte may have been made up for by the next header's first
             else:
-                self.errors += end > 0
+                self.errors += bool(end)
                 at += 1
         self.pending = buffer[waits:] or (HEADER[:1] if buffer.endswith(HEADER[:1]) else b"")
         return out

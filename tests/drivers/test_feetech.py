@@ -159,6 +159,14 @@ def test_a_frame_has_an_error_byte_at_least():
     assert Parser().feed(bytes.fromhex("ffff90016e") + status(2)) == [Status(2, 0)]
 
 
+def test_the_next_header_may_begin_with_the_sum_and_no_earlier():
+    """A lost sum of FF is the next header's first byte; parameter and sum are no header for what follows without one."""
+    one = bytes.fromhex("ffff010400fcffff")
+    assert one == status(1, b"\xfc\xff")
+    assert Parser().feed(one[:-1] + status(2)) == [Status(1, 0, b"\xfc\xff"), Status(2, 0)]
+    assert Parser().feed(one + status(2)[2:]) == [Status(1, 0, b"\xfc\xff")]
+
+
 def test_an_error_byte_has_seven_bits():
     assert Parser().feed(status(1, b"", 0x7F)) == [Status(1, 0x7F)]
     assert Parser().feed(status(1, b"", 0x80) + frame(BROADCAST, bytes.fromhex("83280101010201")) + status(2)) == [Status(2, 0)]
