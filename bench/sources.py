@@ -69,12 +69,12 @@ def find_code(code: CodeType, where: str) -> CodeType:
     return code
 
 
-def function_of(module: ModuleType, where: str) -> tuple[FunctionType, str]:
-    """The function, by its name in the module. One within a function is made by it anew: so that one is given, the outer."""
-    found: Any = module
+def function_of(module: ModuleType, where: str) -> tuple[Any, str, FunctionType]:
+    """What holds the function, its whole name and itself. One within a function is made by it anew: so the outer is given."""
+    holder: Any = module
     names = where.split(".")
     for k, name in enumerate(names):
-        found = vars(found)[name]
+        found = vars(holder)[name]
         if isinstance(found, property):
             found = found.fget
         found = getattr(found, "__func__", found)
@@ -82,8 +82,24 @@ def function_of(module: ModuleType, where: str) -> tuple[FunctionType, str]:
             found.cache_clear()
             found = found.__wrapped__
         if isinstance(found, FunctionType):
-            return found, ".".join(names[: k + 1])
+            return holder, ".".join(names[: k + 1]), found
+        holder = found
     raise LookupError(f"{module.__name__}: {where} is no function")
+
+
+def exchange(module: ModuleType, where: str, whole: CodeType) -> None:
+    """Give a function the code that it has in `whole`, the module's."""
+    holder, name, function = function_of(module, where)
+    code = find_code(whole, name)
+    if code.co_freevars == function.__code__.co_freevars:
+        function.__code__ = code
+        return
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))  # as without its super()
+    other = FunctionType(code, function.__globals__, closure=tuple(cells[free] for free in code.co_freevars))
+    other.__defaults__, other.__kwdefaults__ = function.__defaults__, function.__kwdefaults__
+    if vars(holder)[function.__name__] is not function:
+        raise LookupError(f"{module.__name__}: {where} is decorated and has lost a name of the scope around it")
+    setattr(holder, function.__name__, other)
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 from forked import Record, collect, drain, forked, guarded, judgement, run, settle, ticks
 from mutants import Mutant
-from sources import Instead, extent, find_code, function_of, independent, module_name, said, tree_of
+from sources import Instead, exchange, extent, independent, module_name, said, tree_of
 
 from robotrl.complaint import Complaint
 
@@ -158,8 +158,7 @@ class Trial:
         module = sys.modules.get(module_name(mutant.path))
         if module is None:  # no test imports it
             return
-        function, where = function_of(module, mutant.where)
-        function.__code__ = find_code(compile(tree_of(mutant), str(path), "exec", dont_inherit=True), where)
+        exchange(module, mutant.where, compile(tree_of(mutant), str(path), "exec", dont_inherit=True))
         for test in self._order(mutant):
             self._limit(tell, test)
             if not run(items[test]):

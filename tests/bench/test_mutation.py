@@ -126,16 +126,19 @@ def test_the_function_that_is_exchanged_is_the_one_that_runs(mutants):
         "from functools import cache\n@cache\ndef twice(a):\n    return a * 2\n"
         "class C:\n    @property\n    def p(self):\n        def inner(a):\n            return a * 2\n        return inner(7)\n"
         "    @staticmethod\n    def s(a):\n        return a * 2\n"
+        "class D(C):\n    def t(self, a=7):\n        return super().s(a)\n"
     )
     module = __import__("types").ModuleType("made")
     exec(compile(source, "made.py", "exec"), vars(module))
     assert (module.twice(7), module.C().p, module.C.s(7)) == (14, 14, 14)
     sources, halved = __import__("sources"), compile(source.replace("*", "/"), "made.py", "exec")
-    for where, outer in (("twice", "twice"), ("C.p.inner", "C.p"), ("C.s", "C.s")):
-        function, name = sources.function_of(module, where)
-        assert name == outer
-        function.__code__ = sources.find_code(halved, name)
-    assert (module.twice(7), module.C().p, module.C.s(7)) == (3.5, 3.5, 3.5)
+    for where in ("twice", "C.p.inner", "C.s"):
+        sources.exchange(module, where, halved)
+    assert (module.twice(7), module.C().p, module.C.s(7), module.D().t()) == (3.5, 3.5, 3.5, 3.5)
+    sources.exchange(module, "D.t", compile(source.replace("super().s(a)", "a"), "made.py", "exec"))
+    assert module.D().t() == 7
+    with pytest.raises(LookupError, match="no function"):
+        sources.exchange(module, "C", halved)
 
 
 def test_a_mutant_that_cannot_be_tried_is_told_and_not_left_out(mutants, tmp_path):

@@ -134,6 +134,39 @@ def test_nobody_is_heard_before_and_after_beginning_anew(case):
     assert state(read) == nothing and kept[1].tolist() == [1, 2, 3] and kept[2].all(), "what was handed out stays as it was"
 
 
+def test_a_new_block_has_heard_nobody():
+    block = Block((5, 6), STATE)
+    assert state(block) == ([[0] * 10] * 2, [0, 0], [False, False]) and block.strangers == 0 and not block.complete
+
+
+@pytest.mark.parametrize("family", ["dynamixel", "feetech"])
+def test_a_cycle_that_ended_early_leaves_nothing_to_the_next(family):
+    make, answer = CASES[family]
+    read, size = make(), len(answer()) // 3
+    read.begin()
+    assert not read.feed(answer()[: size + 7]) and not read.finish() and not read.finish()
+    assert read.heard.tolist() == [True, False, False] and read.strangers == 0, "what came is taken once"
+    assert not read.feed(answer()[size + 7 : 2 * size]) and read.heard.tolist() == [True, True, False]
+    read.put(9, 0, b"")
+    assert read.strangers == 1
+    read.begin()
+    assert read.strangers == 0 and not read.feed(answer()[: size + 7]) and not read.finish()
+    read.begin()
+    assert not read.feed(answer()[size + 7 : 2 * size]) and not read.finish() and not read.heard.any()
+
+
+@pytest.mark.parametrize(
+    ("family", "more", "strangers"),
+    [("dynamixel", dxl(9, bytes(10)), 1), ("feetech", sts(9, bytes(6)), 0), ("feetech", sts(3, bytes(6)), 1)],
+    ids=["dynamixel", "another's", "twice"],
+)
+def test_a_whole_answer_with_more_behind_it_is_taken_without_that(family, more, strangers):
+    make, answer = CASES[family]
+    read, whole = make(), make()
+    assert whole.feed(answer()) and read.feed(answer() + more)
+    assert state(read) == state(whole) and read.strangers == strangers
+
+
 @pytest.mark.parametrize("silent", [0, 1, 2])
 def test_a_silent_servo_reads_nan_and_the_others_as_they_are(silent):
     for make, answers, item in (
