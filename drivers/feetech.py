@@ -9,6 +9,7 @@ from an answer; adapters that echo must be kept from it. Source: Feetech, "Servo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable
 from enum import IntEnum
 from typing import NamedTuple
@@ -164,11 +165,11 @@ class Parser:
         return out
 
     def _end(self, buffer: bytes, at: int) -> int:
-        """Where the frame at `at` ends, 0 if none begins so; as long as its length is unknown, beyond the buffer."""
+        """Where the frame at `at` ends, 0 if none begins so; as long as its length is unknown, beyond any buffer."""
         head = buffer[at + 2 : at + 5]
         if (head and head[0] not in self._servos) or (len(head) == 3 and head[2] > ERROR_MAX):
             return 0
         if len(head) < 2:
-            return len(buffer) + 1
+            return sys.maxsize
         size = 4 + head[1]
         return at + size if size in self._sizes else 0

@@ -72,12 +72,12 @@ class DynamixelRead(SyncRead):
         self.size = 8 + n * (length + 4) if fast else n * (length + 11)
         longest = self.size if fast else 11 + length + (length + 1) // 3  # stuffing: a byte more for every three
         self._parser = dynamixel.Parser(longest, fast)
-        end = (length + 4).to_bytes(2, "little") + bytes((dynamixel.STATUS,))
+        end = (length + 4).to_bytes(2, "little") + bytes((dynamixel.STATUS,))  # a fast reply begins otherwise, and is parsed
         self._heads = [b"%b%c%b" % (dynamixel.HEADER, servo, end) for servo in self.ids]
         self.begin()
 
     def _at_once(self, answer: bytes) -> bool:
-        if self._fast or b"\xff\xff\xfd\xfd" in answer:
+        if b"\xff\xff\xfd\xfd" in answer:
             return False
         at, size = 0, self.layout.length + 11
         for head in self._heads:

@@ -155,6 +155,14 @@ def test_errors_counts_frames_that_were_not_sound():
     assert parser.errors == 2
 
 
+def test_a_length_that_no_frame_has_is_not_waited_for():
+    parser = Parser((1, 2), longest=8)
+    for length, waits in ((0, False), (1, False), (2, True), (4, True), (5, False), (255, False)):
+        parser.reset()
+        assert parser.feed(bytes((0xFF, 0xFF, 1, length))) == []
+        assert parser.pending == (bytes((0xFF, 0xFF, 1, length)) if waits else b"\xff" if length == 255 else b""), length
+
+
 def test_a_frame_has_an_error_byte_at_least():
     assert Parser().feed(bytes.fromhex("ffff90016e") + status(2)) == [Status(2, 0)]
 

@@ -251,6 +251,22 @@ def test_answers_come_in_any_order_and_each_once():
         assert read.data[:, 0].tolist() == [1, 4, 0] and read.strangers == 1
 
 
+def test_three_whole_answers_in_another_order_are_each_their_servos():
+    for make, one in ((CASES["dynamixel"][0], dxl), (CASES["feetech"][0], sts)):
+        read = make()
+        rows = [bytes([k]) * read.layout.length for k in range(3)]
+        assert read.feed(one(4, rows[0]) + one(7, rows[1]) + one(3, rows[2])) and len(read.data) == 3
+        assert read.data[:, 0].tolist() == [2, 1, 0] and read.strangers == 0
+
+
+@pytest.mark.parametrize(("size", "begun"), [(24, 1), (25, 0)])
+def test_a_length_that_no_answer_has_begins_no_packet(size, begun):
+    """11 bytes about ten of data, which stuffing makes thirteen at most: one more for three, of which an error may be the first."""
+    read = DynamixelRead(IDS, STATE)
+    assert read.feed(b"\xff\xff\xfd\x00\x03" + (size - 7).to_bytes(2, "little") + b"\x55" + dynamixel_answer())
+    assert read.errors == begun and read.strangers == 0
+
+
 def test_an_answer_of_another_servo_or_size_is_a_stranger():
     read = DynamixelRead(IDS, STATE)
     read.feed(dxl(9, bytes(10)) + dxl(3, bytes(9)) + dxl(3, ROWS[0]) + dxl(7, ROWS[1]))
