@@ -85,7 +85,7 @@ class DynamixelRead(SyncRead):
             if not packet.startswith(head) or dynamixel.crc16(packet).to_bytes(2, "little") != sent:
                 return False
             at += size
-        rows = np.frombuffer(answer, np.uint8).reshape(-1, size)
+        rows = np.frombuffer(answer, np.uint8).reshape(len(self.ids), size)
         self.take(rows[:, 8], rows[:, 9:-2])
         return True
 
@@ -126,7 +126,7 @@ class FeetechRead(SyncRead):
             if not frame.startswith(head) or frame[4] > feetech.ERROR_MAX or sum(frame[2:]) & 0xFF != 0xFF:
                 return False
             at += size
-        rows = np.frombuffer(answer, np.uint8).reshape(-1, size)
+        rows = np.frombuffer(answer, np.uint8).reshape(len(self.ids), size)
         self.take(rows[:, 4], rows[:, 5:-1])
         return True
 

@@ -61,6 +61,7 @@ def test_what_is_as_it_must_be_is_not_spoken_of():
         (X.HARDWARE_ERROR_STATUS, 36,
          "Hardware Error Status(70): 36, overheating, overload; find the cause, then reboot the servo"),
         (X.HARDWARE_ERROR_STATUS, 64, "Hardware Error Status(70): 64, unknown; find the cause, then reboot the servo"),
+        (X.HARDWARE_ERROR_STATUS, 16, "Hardware Error Status(70): 16, electrical shock; find the cause, then reboot the servo"),
         (X.BUS_WATCHDOG, 0, f"Bus Watchdog(98): 0, 5 is asked for; {REARM}"),
         (X.BUS_WATCHDOG, -1, f"Bus Watchdog(98): -1, it has tripped, 5 is asked for; {REARM}"),
         (X.MIN_POSITION_LIMIT, 0, "Min Position Limit(52): 0, the robot file says 800; write 800 with torque off"),
@@ -187,6 +188,27 @@ def test_servos_of_one_model_in_each_others_places(first, second, swap):
     says += "their ids are swapped: change them back, or calibrate anew"
     assert swapped(TWINS, {1: first, 2: second}) == [says] * swap
     assert swapped(TWINS, {1: first}) == []
+
+
+def test_a_servo_that_is_like_its_own_as_well_is_not_swapped():
+    """What both were promised it reads; then the other one is wrong and nobody is in another's place."""
+    reads, narrow = LOW, {X.MIN_POSITION_LIMIT: 0}
+    left, right = Wanted(1, "left", 1020, exact=narrow), Wanted(2, "right", 1020, exact=LOW)
+    assert swapped([left, right], {1: reads, 2: {X.MIN_POSITION_LIMIT: 0, X.MAX_POSITION_LIMIT: 99}}) == []
+    assert swapped([right, left], {1: reads, 2: {X.MIN_POSITION_LIMIT: 0, X.MAX_POSITION_LIMIT: 99}}) == []
+    assert swapped([left, dataclasses.replace(right, exact=HIGH)], {1: HIGH, 2: LOW})[0].startswith("servo 1 (left) and")
+    assert swapped([dataclasses.replace(left, exact={}), right], {1: reads, 2: {}}) == []
+
+
+def test_torque_is_off_for_what_outlives_power_and_no_more():
+    """The first register that does not is the torque's own: at 64, and at 40."""
+    for judge, wanted, reads, items in (
+        (handshake.dynamixel, KNEE, KNEE_READS, (X.ID, X.TORQUE_ENABLE)),
+        (handshake.feetech, JAW, JAW_READS, (S.VELOCITY_I_COEFFICIENT, S.TORQUE_ENABLE)),
+    ):
+        exact = dataclasses.replace(wanted, exact=dict.fromkeys(items, 1))
+        first, second = judge(exact, reads | dict.fromkeys(items, 0))
+        assert first.endswith("write 1 with torque off") and second.endswith("write 1")
 
 
 def test_servos_that_nothing_tells_apart_are_not_swapped():

@@ -106,6 +106,7 @@ def test_whole_torn_and_parsed_answers_are_the_same(case):
         read.begin()
         done = [read.feed(answer((0, 1, 32))[at : at + size]) for at in range(0, len(answer()), size)]
         assert done[-1] and not any(done[:-1]) and state(read) == whole
+        assert read.finish() and state(read) == whole and read.strangers == 0
     read.begin()
     read.feed(b"\x00noise")
     assert read.feed(answer((0, 1, 32))) and state(read) == whole and read.strangers == 0 == read.errors
@@ -116,7 +117,7 @@ def test_an_undisturbed_answer_needs_no_parser(family, monkeypatch):
     make, answer = CASES[family]
     read = make()
     monkeypatch.setattr(read, "_parse", lambda data: pytest.fail("parsed"))
-    assert read.feed(answer((0, 1, 32))) and read.finish() is True and read.strangers == 0
+    assert read.feed(answer((0, 0x7F, 32))) and read.finish() is True and read.strangers == 0
 
 
 def test_nobody_is_heard_before_and_after_beginning_anew(case):
@@ -196,6 +197,16 @@ def test_a_fast_reply_damaged_in_the_middle_is_read_up_to_there():
     assert read.heard.tolist() == [True, False, False] and read.errors == 1
 
 
+def test_a_fast_reply_that_was_not_asked_for_is_not_taken():
+    read = DynamixelRead(IDS, STATE)
+    assert not read.feed(fast_answer()[:30]) and not read.finish() and not read.heard.any()
+
+
+def test_a_feetech_answer_of_another_size_is_none():
+    read = FeetechRead(IDS, FELT)
+    assert read.feed(sts(3, bytes(5)) + sts(7, bytes(7)) + feetech_answer()) and read.strangers == 0 == read.errors
+
+
 def test_every_changed_bit_costs_one_servo_at_most():
     for make, answer, size in ((*CASES["dynamixel"], 21), (*CASES["feetech"], 12)):
         read = make()
@@ -261,7 +272,7 @@ def test_three_whole_answers_in_another_order_are_each_their_servos():
 
 @pytest.mark.parametrize(("size", "begun"), [(24, 1), (25, 0)])
 def test_a_length_that_no_answer_has_begins_no_packet(size, begun):
-    """11 bytes about ten of data, which stuffing makes thirteen at most: one more for three, of which an error may be the first."""
+    """11 bytes about ten of data, which stuffing makes thirteen at most: one more for three, the error byte among them."""
     read = DynamixelRead(IDS, STATE)
     assert read.feed(b"\xff\xff\xfd\x00\x03" + (size - 7).to_bytes(2, "little") + b"\x55" + dynamixel_answer())
     assert read.errors == begun and read.strangers == 0
