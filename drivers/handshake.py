@@ -208,7 +208,8 @@ def feetech(wanted: Wanted, read: Steps) -> list[str]:
     """Complaints about one Feetech STS servo; `read` are steps. It has no watchdog, so it must be in position mode."""
     S, judge = STS3215, _Judge(wanted, read, feetech_sts.EPROM.stop)
     judge.ask(S.MODEL_NUMBER, lambda is_: is_ == wanted.model, f", not {_model(wanted.model)}", "fit the right one")
-    major, needs = read.get(S.FIRMWARE_MAJOR, 0), divmod(wanted.firmware, 256)
+    needs = divmod(wanted.firmware, 256)
+    major = read.get(S.FIRMWARE_MAJOR, needs[0])  # one that was not read is spoken of, the minor one is judged beside the needed
     judge.ask(S.FIRMWARE_MAJOR, lambda is_: is_ >= needs[0], f", version {needs[0]}.{needs[1]} is needed", "update it")
     judge.ask(S.FIRMWARE_MINOR, lambda is_: (major, is_) >= needs, f", version {needs[0]}.{needs[1]} is needed", "update it")
     judge.must_be(S.BYTE_ORDER, 0, "numbers come high byte first")

@@ -25,7 +25,9 @@ def test_it_takes_the_peak_time_on_end_and_one_reading_below_ends_it() -> None:
     assert got == [()] * 20 + [(0, 2)] * 2 + [(2,)] * 3  # the first reading counts no time: 20 steps of 20 ms are 0.40 s
 
 
-@pytest.mark.parametrize(("nm", "strains"), [(1.96, True), (-1.96, True), (1.94, False), (-1.94, False), (1e9, True)])
+@pytest.mark.parametrize(
+    ("nm", "strains"), [(1.951, True), (-1.951, True), (1.95, False), (1.949, False), (-1.949, False), (1e9, True)]
+)
 def test_the_limit_as_it_reads_back_counts(nm, strains) -> None:
     """0.05 Nm below it."""
     assert bool(eased([k * STEP for k in range(30)], [(0.0, nm, 0.0)] * 30)[-1]) is strains

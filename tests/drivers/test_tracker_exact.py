@@ -147,13 +147,30 @@ def test_a_wire_that_never_ends_does_not_hold_the_reader(first, reads):
     assert PoseStream(port, clock).read() == [] and port.reads == [5] * reads  # until there were 65,536 bytes
 
 
+def test_what_is_there_at_the_beginning_of_time_is_read():
+    class Wire:
+        def __init__(self) -> None:
+            self.waiting = [b"", pose() + b"\n"]
+
+        def receive(self, data: bytes) -> None: ...
+
+        def transmit(self) -> bytes:
+            return self.waiting.pop()
+
+    clock = LockstepClock()
+    assert clock.now() == 0 and len(PoseStream(MemoryPort(Wire()), clock).read()) == 1
+
+
 def test_words_are_parted_by_any_space():
     assert parse_line(line("pose\t1 2  1 2 3\t4 5 6")) == (1, 2, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
 
 
-@pytest.mark.parametrize(("passed", "reads"), [(60_000_000, 64), (60_000_001, 128), (10**9, 128)])
-def test_nor_while_what_waited_is_thrown_away(passed, reads):
-    port, clock = Endless(), LockstepClock()
+@pytest.mark.parametrize(
+    ("passed", "first", "reads"),
+    [(60_000_000, (), 64), (60_000_001, (), 128), (10**9, (), 128), (10**9, (65_535,), 66), (10**9, (65_536,), 65)],
+)
+def test_nor_while_what_waited_is_thrown_away(passed, first, reads):
+    port, clock = Endless(*first), LockstepClock()
     stream = PoseStream(port, clock)
     clock.advance(passed)
     assert stream.read() == [] and len(port.reads) == reads
