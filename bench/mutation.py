@@ -73,6 +73,7 @@ GROUPS = {
             "drivers/sync.py": (),
             "drivers/handshake.py": (),
             "drivers/imu.py": (),
+            "drivers/witmotion.py": (),
             "drivers/tracker.py": (),
             "drivers/attitude.py": (),
             "drivers/diagnostic.py": (),
