@@ -21,6 +21,8 @@ def eased(times: list[int], torques: list[tuple[float, ...]]) -> list[tuple[int,
 
 def test_it_takes_the_peak_time_on_end_and_one_reading_below_ends_it() -> None:
     hard, rest = (3.0, 0.0, -3.0), (0.0, 3.0, -3.0)
+    got = eased([k * STEP for k in range(26)], [*[hard] * 5, (0.0,) * 3, *[hard] * 20])
+    assert got == [()] * 25 + [(0, 2)], "and then all of it once more"
     got = eased([k * STEP for k in range(25)], [*[hard] * 22, rest, hard, hard])
     assert got == [()] * 20 + [(0, 2)] * 2 + [(2,)] * 3  # the first reading counts no time: 20 steps of 20 ms are 0.40 s
 

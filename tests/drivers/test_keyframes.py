@@ -57,8 +57,9 @@ def test_the_way_over() -> None:
     ("legs", "good"),
     [
         # one leg's two motors; range 0.4 to 3.6; gap 2 pi - (L + R) in 0.3 to 2 pi - 0.3, so L + R in 0.3 to 2 pi - 0.3
-        ((0.4, 0.4), True), ((0.4 - 1e-10, 2.0), True), ((0.4 - 1e-8, 2.0), False), ((2.0, 0.4 - 1e-8), False),
-        ((3.6 + 1e-10, 2.0), True), ((3.6 + 1e-8, 2.0), False), ((2.0, 3.6 + 1e-8), False),
+        ((0.4, 0.4), True), ((0.4 - 0.95e-9, 2.0), True), ((0.4 - 1e-9, 2.0), True), ((0.4 - 1.05e-9, 2.0), False),
+        ((2.0, 0.4 - 1e-8), False), ((3.6 + 0.95e-9, 2.0), True), ((3.6 + 1e-9, 2.0), True), ((3.6 + 1.05e-9, 2.0), False),
+        ((2.0, 3.6 + 1e-8), False),
         ((3.0, 2 * math.pi - 0.3 - 3.0 - 1e-9), True), ((3.0, 2 * math.pi - 0.3 - 3.0 + 1e-6), False),
         ((3.1, 2.9), False), ((math.nan, 2.0), False), ((2.0, -math.inf), False),
     ],
@@ -78,6 +79,11 @@ def test_what_is_allowed_of_each_leg(leg, legs, good) -> None:
 def test_a_leg_folded_up_too_far_is_not_allowed(legs, good) -> None:
     robot = Minitaur(config.Limits(position_min=-2.2, position_max=5.7, gap_min=0.3))
     assert robot.allowed([2.0] * 4 + [*legs] + [2.0] * 2) is good
+
+
+@pytest.mark.parametrize(("extension", "gap_min"), [(2.0, 2 * math.pi - 4.0), (0.25, 0.5)])
+def test_the_least_gap_itself_is_allowed(extension, gap_min) -> None:
+    assert Minitaur(config.Limits(position_min=-2.2, position_max=5.7, gap_min=gap_min)).allowed([extension] * 8) is True
 
 
 def test_leg_space_of_many_poses_at_once() -> None:

@@ -148,17 +148,23 @@ def test_a_wire_that_never_ends_does_not_hold_the_reader(first, reads):
 
 
 def test_what_is_there_at_the_beginning_of_time_is_read():
-    class Wire:
-        def __init__(self) -> None:
-            self.waiting = [b"", pose() + b"\n"]
+    far, clock = Far(), LockstepClock()
+    stream, far.data = PoseStream(MemoryPort(far), clock), pose() + b"\n"
+    assert clock.now() == 0 and len(stream.read()) == 1
 
-        def receive(self, data: bytes) -> None: ...
 
-        def transmit(self) -> bytes:
-            return self.waiting.pop()
-
-    clock = LockstepClock()
-    assert clock.now() == 0 and len(PoseStream(MemoryPort(Wire()), clock).read()) == 1
+def test_half_a_line_from_before_a_late_look_is_forgotten():
+    far, clock = Far(), LockstepClock()
+    stream, whole = PoseStream(MemoryPort(far), clock), pose() + b"\n"
+    far.data = whole[:20]
+    assert stream.read() == []
+    clock.advance(10**9)
+    assert stream.read() == []
+    for _ in range(2):
+        clock.advance(50_000_000)
+        far.data = whole[20:]
+        assert stream.read() == []
+    assert stream.bad_lines == 1
 
 
 def test_words_are_parted_by_any_space():
