@@ -71,7 +71,7 @@ class ResetScript:
         self._attempt = 1
         self._began: int | None = None  # this stage, or the wait for the first reading
         self._target: tuple[float, ...] = ()  # none until the joints' angles are known
-        self._start = self._target  # the one when this stage began
+        self._start: tuple[float, ...] = self._target  # the one when this stage began
         self._good_since: int | None = None
         self._over_since: int | None = None
         self._outcome, self._reason = "running", ""
