@@ -1,0 +1,84 @@
+"""The IMU's driver where samples were lost, late or in parts: what is forgotten, what counts, and what is on tape."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from robotrl import config
+from robotrl.clock import LockstepClock
+from robotrl.drivers import imu
+from robotrl.drivers.imu import WitImu
+from robotrl.drivers.tape import Tape
+from tests.drivers.test_imu_exact import ANSWERS, MS, Rig, Wire, connecting, frame, sample
+
+STEP = math.pi / 32768  # rad
+LATE, HELD_BACK = 60 * MS, 30 * MS
+
+
+@pytest.mark.parametrize(("sizes", "reads"), [((65_536,), 1), ((65_535, 20), 2), ((1024,) * 64, 64)])
+def test_of_what_waited_no_more_than_64_kib_is_thrown_away_at_once(sizes, reads):
+    clock, wire = LockstepClock(), Wire(*(b"x" * size for size in sizes), b"")
+    device = WitImu(wire, config.ImuPort(), clock)
+    clock.advance(LATE)
+    assert device.read() is None and len(wire.deadlines) == reads + 1 and device.errors == 0
+
+
+def test_errors_of_before_a_late_look_still_count():
+    rig = Rig()
+    rig.read(b"junk" * 5)
+    assert rig.device.errors == 1
+    rig.later(LATE)
+    assert rig.device.errors == 1
+
+
+@pytest.mark.parametrize("cut", [5, 11, 15, 22, 25])
+def test_the_rest_of_what_a_late_look_threw_away_is_no_sample(cut):
+    rig = Rig()
+    assert rig.read(sample()[:cut]) is None and rig.later(LATE) is None
+    assert rig.later(HELD_BACK, sample()[cut:]) is None
+
+
+def test_after_a_late_look_the_angles_are_as_measured_however_new_the_last_ones_are():
+    """They came at the end of a look that took long."""
+    clock = LockstepClock()
+
+    class Slow(Wire):
+        def read(self, deadline: int, limit: int = 4096) -> bytes:
+            data = super().read(deadline)
+            if len(self.deadlines) == 1:
+                clock.advance(50 * MS)
+            return data
+
+    wire = Slow(sample(), b"", b"", sample(angles=(1000, 500, 0)), b"")
+    device = WitImu(wire, config.ImuPort(), clock)
+    first = device.read()
+    clock.advance(10 * MS)
+    second = device.read()
+    assert (first.roll, first.t) == (0.0, 50 * MS) and second.t == 60 * MS
+    assert (second.roll, second.pitch) == (1000 * STEP, 500 * STEP)
+
+
+def test_whole_samples_behind_a_torn_frame_count_and_so_does_the_tear():
+    rig = Rig()
+    assert rig.read(frame(0x51)[:5]) is None and rig.device.errors == 0
+    assert rig.read(sample(angles=(0, 0, 7))).yaw == 7 * STEP and rig.device.errors == 1
+
+
+def test_parts_of_an_earlier_sample_do_not_make_one_with_later_angles():
+    rig = Rig()
+    assert rig.read(frame(0x51, 0, 0, 2048) + frame(0x52)) is None
+    assert rig.read(sample(angles=(0, 0, 1)) + frame(0x53, 0, 0, 2)).yaw == STEP
+
+
+def test_what_a_sensor_says_while_it_is_set_up_is_on_tape(monkeypatch):
+    wire = Wire(*ANSWERS, b"")
+    _, clock, _, _ = connecting(monkeypatch, [wire])
+    tape = Tape(clock)
+    port, device = imu.connect(config.ImuPort(port="/dev/imu", rate_hz=50), clock, print, tape)
+    assert port is wire and device.read() is None
+    exchange = tape.take(0)
+    passed = exchange.kinds.replace("c", "")
+    written = [data for kind, data in zip(passed, exchange.data, strict=True) if kind == "w"]
+    assert written == wire.sent and passed.count("r") == len(wire.deadlines) and exchange.kinds.count("c") > 3
