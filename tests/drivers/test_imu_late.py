@@ -66,6 +66,46 @@ def test_whole_samples_behind_a_torn_frame_count_and_so_does_the_tear():
     assert rig.read(sample(angles=(0, 0, 7))).yaw == 7 * STEP and rig.device.errors == 1
 
 
+def test_each_run_that_is_skipped_is_an_error_of_its_own():
+    rig = Rig()
+    for n in (1, 2):
+        rig.read(b"x" * 20)
+        assert rig.device.errors == n and rig.read(sample(angles=(0, 0, n))).yaw == n * STEP
+
+
+def test_in_pieces_a_sample_holds_three_numbers_a_frame_and_is_used_once():
+    rig, stale = Rig(), []
+    for k in range(5):
+        whole = frame(0x51, 1, 2, 3, k) + frame(0x52, 0, 0, 0, k) + frame(0x53, 0, 0, 1, k) + frame(0x53, 0, 0, 2, k)
+        rig.later(MS, whole[:5])
+        got = rig.read(whole[5:])
+        assert got.yaw == STEP
+        stale.append(got.stale)
+    assert stale == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize(("passed", "anew"), [(59_999_999, False), (60 * MS, True)])
+def test_after_60_ms_without_a_sample_the_angles_are_as_measured(passed, anew):
+    rig = Rig()
+    rig.read(sample())
+    rig.later(HELD_BACK)
+    assert (rig.later(passed - HELD_BACK, sample(angles=(1000, 0, 0))).roll == 1000 * STEP) is anew
+
+
+@pytest.mark.parametrize(
+    ("axis", "rolled", "roll_by", "pitch_by"), [(0, 0, 1, 0), (1, 0, 0, 1), (2, 16384, 0, -1), (1, 16384, 0, 0), (2, 0, 0, 0)]
+)
+def test_each_axis_of_the_gyro_turns_its_angle(axis, rolled, roll_by, pitch_by):
+    """5 ms at 1000 steps of 2000/32768 degree/s; smoothed over 100 ms: the filter keeps 20 parts of 21."""
+    rig, rates = Rig(), tuple(1000 * (k == axis) for k in range(3))
+    rig.read(sample(angles=(rolled, 0, 0), rates=rates))
+    got = rig.later(5 * MS, sample(angles=(rolled, 0, 0), rates=rates))
+    turned = math.radians(2000) / 32768 * 1000 * 0.005 * 20 / 21
+    assert got.roll == pytest.approx(rolled * STEP + roll_by * turned, abs=3e-5)
+    assert got.pitch == pytest.approx(pitch_by * turned, abs=3e-5)
+    assert turned > 5e-3
+
+
 def test_parts_of_an_earlier_sample_do_not_make_one_with_later_angles():
     rig = Rig()
     assert rig.read(frame(0x51, 0, 0, 2048) + frame(0x52)) is None
