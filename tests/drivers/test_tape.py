@@ -194,6 +194,12 @@ def test_times_are_told_from_the_first_event_and_an_empty_tape_is_of_now():
         back.write(b"y")
         seen.append(back.now())
     assert seen == [6, 9, 9] and back.departed == "", "between two events it is the time of the next"
+    back = Playback("again")
+    back.load(exchange)
+    back.begin(0, 3)
+    for _ in times:
+        back.write(b"y")
+    assert back.now() == 9, "at the end it is the time of the last"
 
 
 def test_a_call_is_played_by_itself():
