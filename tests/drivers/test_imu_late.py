@@ -40,6 +40,20 @@ def test_the_rest_of_what_a_late_look_threw_away_is_no_sample(cut):
     assert rig.later(HELD_BACK, sample()[cut:]) is None
 
 
+def test_for_30_ms_after_a_late_look_what_comes_may_have_waited():
+    rig = Rig()
+    assert rig.later(LATE) is None and rig.later(HELD_BACK - 1, sample()) is None
+    assert rig.later(1, sample()) is not None
+
+
+@pytest.mark.parametrize("at", range(33))
+def test_of_a_whole_sample_no_byte_may_be_wrong(at):
+    rig, bad = Rig(), bytearray(sample())
+    bad[at] ^= 4
+    assert rig.read(bytes(bad)) is None
+    assert rig.read(sample(angles=(0, 0, 5))).yaw == 5 * STEP and rig.device.errors == 1
+
+
 def test_after_a_late_look_the_angles_are_as_measured_however_new_the_last_ones_are():
     """They came at the end of a look that took long."""
     clock = LockstepClock()
