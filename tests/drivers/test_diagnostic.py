@@ -69,6 +69,11 @@ def test_old_news_is_no_answer_and_only_the_first_line_is_one() -> None:
     assert wire.sent.count(POLL) == 6 and wire.sent[:3] == [POLL] * 3 and not wire.sent[3].startswith(b"can send 8")
 
 
+def test_what_is_no_text_is_still_an_answer_and_checksums_are_off_unless_asked_for() -> None:
+    wire, clock = Wire([], [printed(b"a\xffb\n")]), LockstepClock()
+    assert Diagnostic(wire, 7, clock).ask("conf get a") == "a\N{REPLACEMENT CHARACTER}b" and wire.sent[0] == POLL
+
+
 def test_a_long_command_goes_in_pieces_of_48_bytes() -> None:
     wire = Wire()
     text = b"conf set " + b"x" * 87  # and its end make 97

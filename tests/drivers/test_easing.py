@@ -50,6 +50,12 @@ def test_of_a_long_gap_a_tenth_of_a_second_counts() -> None:
     got = eased([k * second for k in range(6)], [(0.0, 0.0, 5.0)] * 6)
     assert got == [(), (), (), (), (2,), (2,)]
     assert eased([7 * second + k * second for k in range(6)], [(0.0, 0.0, 5.0)] * 6) == got  # whenever it began
+    capped = config.Servos(ids=(1,), sign=(1,), offset=(0.0,), peak_s=0.41, continuous_torque=1.0)
+    easing, held = Easing(capped), []
+    for k in range(6):  # gaps of 105 ms count 100: 0.40 s at the fifth reading, 0.50 s at the sixth
+        easing.read(k * 105_000_000, [2.0])
+        held.append(bool(easing.servos))
+    assert held == [False] * 5 + [True]
     close = config.Servos(ids=(1,), sign=(1,), offset=(0.0,), peak_s=0.45, continuous_torque=1.0)
     easing, held = Easing(close), []
     for k in range(6):  # gaps of 95 ms count in full: 0.475 s at the fifth
