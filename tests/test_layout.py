@@ -19,7 +19,7 @@ CORE = (
 )  # fmt: skip
 TOP = (
     "manager", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches",
-    "keytool", "installed", "notify", "play", "timing",
+    "keytool", "installed", "notify", "play", "timing", "picture",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),

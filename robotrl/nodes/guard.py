@@ -11,13 +11,13 @@ import math
 import secrets
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robotrl import messages as m
 from robotrl.config import Run
 from robotrl.node import Node
-from robotrl.nodes.epoch import EpochFile
+from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.nodes.evidence import Evidence
 from robotrl.nodes.vigil import NEVER, Vigil
 from robotrl.safety.causes import Command, Inputs, catalogue
@@ -32,6 +32,8 @@ LISTEN_NS = 1_000_000_000  # for a guard that was started again to hear the othe
 GONE_NS = 5_000_000_000  # a learner or a recorder that has not beaten for so long is gone
 SILENT_S = 0.06  # a driver not heard for so long cannot say whether torque is on
 LATE_FRAME_S = 1.0  # over which bad frames are counted
+KEY_NS = 500_000_000  # from a press until its key asks for nothing any more but to stop or to pause
+UNANSWERED = -1  # no nonce that was ever shown
 READ_NS = 2_000_000_000  # how long a refused key's reason stays on the operator's screen
 
 
@@ -39,11 +41,17 @@ class Sentry:
     """Streams in, permit out. `next_epoch` persists a lease's number before it is granted."""
 
     def __init__(
-        self, run: Run, next_epoch: Callable[[], int], nonce: Callable[[], int], restarted: bool = False, epoch: int = 0
+        self,
+        run: Run,
+        next_epoch: Callable[[], int],
+        nonce: Callable[[], int],
+        restarted: bool = False,
+        epoch: int = 0,
+        kept: Sequence[str] = (),
     ) -> None:
         limits = run.robot.limits
         rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=limits.falls)
-        self.guard = Guard(rows, nonce, damp_s=run.robot.stop_damp_s, restarted=restarted)
+        self.guard = Guard(rows, nonce, damp_s=run.robot.stop_damp_s, restarted=restarted, kept=kept)
         self.run, self._next_epoch, self._epoch = run, next_epoch, epoch
         self._evidence = Evidence(run.robot)
         self._heard: dict[str, int] = {}  # stream -> arrival of its newest message, ns
@@ -146,7 +154,8 @@ class Sentry:
     def _take_operator(self, key: m.Operator, now: int) -> None:
         role = key.role if key.source == "gateway" else key.source  # the gateway knows its peers by their keys
         if key.command not in ("good", "bad", "beat"):
-            self._commands.append(Command(key.command, role, key.nonce))
+            late = now - key.t > KEY_NS  # it waited while this process slept: who pressed it may stand elsewhere now
+            self._commands.append(Command(key.command, role, UNANSWERED if late else key.nonce))
         if role != "console":  # nobody's word but a console's says that somebody supervises
             return
         self._heard["Operator"] = now
@@ -199,7 +208,7 @@ class Sentry:
             missed_in_row=max(joints.missed) if joints else 0,
             bus_missed_in_row=min(joints.missed) if joints else 0,
             frame_error_rate=self._frame_error_rate(),
-            temp_c=max(joints.temp_c) if joints else math.nan,
+            temp_c=_hottest(joints) if joints else math.nan,
             servo_fault=joints is not None and (any(joints.fault) or 1 in joints.mode),
             servo_timeout=joints is not None and 11 in joints.mode,
             imu_age_s=self._age("Imu", now),
@@ -257,13 +266,22 @@ class Sentry:
         return math.inf if heard is None else (now - heard) * 1e-9
 
 
+def _hottest(joints: m.Joints) -> float:
+    """deg C; nan where a servo that answers says no number. One that a driver has not heard yet is missed, and no more."""
+    temps = [t for t, missed in zip(joints.temp_c, joints.missed, strict=True) if t == t or not missed]
+    return math.nan if any([t != t for t in temps]) else max(temps, default=-math.inf)
+
+
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "guard")
     epochs = EpochFile(node.directory / "epoch")
+    lockout = LockoutFile(node.directory / "lockout")
     restarted = "--restarted" in argv
-    sentry = Sentry(node.run, epochs.next, lambda: secrets.randbits(48), restarted, epochs.value)
+    if not restarted:
+        lockout.forget()
+    sentry = Sentry(node.run, epochs.next, lambda: secrets.randbits(48), restarted, epochs.value, lockout.causes())
     node.pace(19)
-    awake = Vigil(node, sentry, LISTEN_NS if restarted else 0).serve()
+    awake = Vigil(node, sentry, lockout, LISTEN_NS if restarted else 0).serve()
     if not awake:
         node.say("was stopped for longer than its permits hold; it begins anew")
     if node.orphaned():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -30,18 +31,20 @@ class World:
         self.sentry = Sentry(Run(), lambda: next(epochs), lambda: next(nonces), **options)
         self.now, self.boot, self.silent = 10**12, dict.fromkeys(UP, 1), set()
         self.drive: dict[str, object] = {}
+        self.joints: dict[str, object] = {}
         self.permit = self.shown = None
 
     def hear(self, message: m.Message) -> None:
-        self.sentry.hear(message, self.now)
+        """Now said, where the message does not say when."""
+        self.sentry.hear(m.msgspec.structs.replace(message, t=message.t or self.now), self.now)
 
     def speak(self) -> None:
         n, torque = 8, bool(self.permit and self.permit.torque)
         zeros, noise = (0.0,) * n, (self.now // T % 2 * 1e-4,) * n  # a live sensor never says the same twice
+        joints = dict(temp_c=(30.0,) * n, mode=(10 * torque,) * n, fault=(0,) * n, missed=(0,) * n) | self.joints
         drive = dict(frame_errors=0, gate_open=torque, torque_on=torque, powered_off_confirmed=not torque) | self.drive
         for source, message in (
-            ("servos", m.Joints(tick=0, t=self.now, position=noise, velocity=zeros, torque=zeros,
-                                temp_c=(30.0,) * n, voltage=zeros, mode=(10 * torque,) * n, fault=(0,) * n, missed=(0,) * n)),
+            ("servos", m.Joints(tick=0, t=self.now, position=noise, velocity=zeros, torque=zeros, voltage=zeros, **joints)),
             ("servos", m.Drive(tick=0, late_us=0, cycle_us=0, overruns=0, stop="", **drive)),
             ("servos", m.Applied(tick=0, writer=self.permit.holder if self.permit else "", epoch=0, target=zeros, clamped=())),
             ("imu", m.Imu(roll=0, pitch=0, yaw=0, rates=zeros[:3], accel=zeros[:3])),
@@ -300,6 +303,18 @@ def test_epochs_survive_the_process(tmp_path):
     assert EpochFile(tmp_path / "epoch").next() == 3
 
 
+@pytest.mark.parametrize("servo", [0, 3, 7])
+@pytest.mark.parametrize(("missed", "named"), [(0, True), (1, False)])
+def test_a_temperature_that_is_no_number_counts_whichever_servo_says_it_but_not_if_none_was_read(servo, missed, named):
+    world = World().run()
+    world.joints = {
+        "temp_c": tuple(math.nan if i == servo else 30.0 for i in range(8)),
+        "missed": tuple(missed if i == servo else 0 for i in range(8)),
+    }
+    world.step(100)
+    assert ("temp_over" in world.shown.causes) is named
+
+
 def test_bad_frames_count_for_a_second():
     world = World().run()
     for k in range(120):
@@ -331,6 +346,25 @@ def test_a_refusal_is_not_shown_once_the_key_was_obeyed():
     assert world.step() == "READY" and "press again" in world.shown.note
     assert "press again" in (world.step(5) and world.shown.note), "a person needs time to read it"
     assert world.press("enable") == "HOLD" and world.shown.note == ""
+
+
+@pytest.mark.parametrize(("late_ms", "obeyed"), [(499, True), (501, False)])
+def test_a_key_that_waited_half_a_second_asks_for_nothing(late_ms, obeyed):
+    """A guard that was suspended finds it when it wakes: the robot must not come on seconds after the press."""
+    world = World()
+    world.step(30)
+    said = world.now - late_ms * 1_000_000
+    world.hear(m.Operator(source="console", t=said, boot=1, command="enable", press=1, nonce=world.shown.nonce))
+    assert (world.step() == "HOLD") is obeyed and ("press again" in world.shown.note) is not obeyed
+
+
+@pytest.mark.parametrize(("command", "state"), [("pause", "HOLD"), ("stop", "STOPPING")])
+def test_a_stop_and_a_pause_are_obeyed_however_late(command, state):
+    world = World().run()
+    world.hear(
+        m.Operator(source="console", t=world.now - 3_000_000_000, boot=1, command=command, press=1, nonce=world.shown.nonce)
+    )
+    assert world.step() in (state, "PSTOP")
 
 
 def afar(world, command, role, **more):
