@@ -90,8 +90,8 @@ GROUPS = {
             ),
         },
         ("tests/drivers",),
-        "not test_port and not on_the_twin and not on_a_pty and not fuzzed and not anything and not flipped and not write_round_trip"
-        " and not oracle_sdk",
+        "not test_port and not on_the_twin and not on_a_pty and not fuzzed and not anything and not flipped"
+        " and not write_round_trip and not oracle_sdk",
     ),
 }
 
