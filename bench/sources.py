@@ -31,6 +31,7 @@ def independent(names: list[str], mutated: set[str], root: Path) -> list[str]:
     return [name for name in imports if name not in tainted]
 
 
+@cache
 def said(file: Path) -> str:
     """The imports of a file, each as one dotted name a line."""
     names = []

@@ -127,10 +127,11 @@ class Trial:
             able = [test for test in record.passes if lines & set(record.passes[test][file])]
         lately = self._lately.get((mutant.path, mutant.where), [])
         hint, stem = self.hints.get(mutant.key, "").removeprefix("time "), Path(mutant.path).stem
+        naming = self._naming(mutant.path)
 
-        def rank(test: str) -> tuple[bool, int, bool, float]:
-            near = lately.index(test) if test in lately else len(lately)
-            return test != hint, near, stem not in test.split("::")[0], record.seconds[test]
+        def rank(test: str) -> tuple[bool, int, bool, bool, float]:
+            near, file = lately.index(test) if test in lately else len(lately), test.split("::")[0]
+            return test != hint, near, stem not in file, file not in naming, record.seconds[test]
 
         return sorted(able, key=rank)
 
@@ -140,11 +141,14 @@ class Trial:
         for _ in self.files:
             near |= {file for file, text in self.files.items() if any(f"{module_name(other)}." in text for other in near)}
         real = [os.path.realpath(self.root / file) for file in near]
-        naming = {
-            test for test in {t.split("::")[0] for t in self.record.passes} if f"{module_name(path)}." in said(self.root / test)
-        }
+        naming = self._naming(path)
         passes = self.record.passes.items()
         return [test for test, lines in passes if test.split("::")[0] in naming or any(lines[file] for file in real)]
+
+    def _naming(self, path: str) -> set[str]:
+        """Files of tests that import it themselves."""
+        files = {test.split("::")[0] for test in self.record.passes}
+        return {file for file in files if f"{module_name(path)}." in said(self.root / file)}
 
     def _limit(self, tell: Callable[[str], None], test: str) -> None:
         """Tell which test begins, and end this process when it takes far longer than it did without a mutant."""
