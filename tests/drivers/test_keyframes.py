@@ -51,6 +51,7 @@ def test_three_ways_up() -> None:
 
 def test_the_way_over() -> None:
     alike(Minitaur(WIDE).self_right(), [(*frame, *NEVER) for frame in RIGHTS])
+    assert Minitaur(config.Limits(position_min=-2.2, position_max=5.5)).self_right() == (), "the roll needs 5.6 rad"
 
 
 @pytest.mark.parametrize(
