@@ -85,6 +85,9 @@ def test_a_dynamixel_register_that_is_not(item, steps, says):
         (S.PHASE, 12, "2.2, 18: 12, speeds are in 0.732 rpm; clear bit 2 with torque off"),
         (S.PHASE, 16, "2.2, 18: 16, positions count turns; clear bit 4 with torque off"),
         (S.UNLOADING_CONDITION, 4, "2.2, 19: 4 does not let go on overcurrent, overload; write 44 with torque off"),
+        (S.UNLOADING_CONDITION, 40, "2.2, 19: 40 does not let go on overheating; write 44 with torque off"),
+        (S.UNLOADING_CONDITION, 36, "2.2, 19: 36 does not let go on overcurrent; write 44 with torque off"),
+        (S.UNLOADING_CONDITION, 12, "2.2, 19: 12 does not let go on overload; write 44 with torque off"),
         (S.PROTECTION_CURRENT, 0, "2.2, 28: 0, no current is too high; write 511, or less, with torque off"),
         (S.RETURN_DELAY_TIME, 250, "2.2, 7: 250, every answer waits so many times 2 us; write 0 with torque off"),
         (S.STATUS_RETURN_LEVEL, 0, "2.2, 8: 0, writes are not answered; write 1 with torque off"),
@@ -135,6 +138,11 @@ def test_a_model_that_is_not_known_keeps_the_usual_mask():
 def test_an_xl330_asks_for_its_own_mask():
     wanted = dataclasses.replace(KNEE, model=1200, most={X330.CURRENT_LIMIT: 1750})
     assert "does not let go on voltage; write 53" in handshake.dynamixel(wanted, KNEE_READS | {X.MODEL_NUMBER: 1200})[0]
+
+
+def test_who_asks_for_no_version_takes_any():
+    assert Wanted(1, "a", 1020).firmware == 0 == Present(1, 1020).firmware
+    assert handshake.dynamixel(dataclasses.replace(KNEE, firmware=0), KNEE_READS | {X.FIRMWARE_VERSION: 0}) == []
 
 
 def test_a_joint_that_is_to_be_reversed():
