@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -172,12 +171,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=1.0, help="virtual hours of each of the two runs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=("faults", "none"), help="one of the two runs, here")
     parser.add_argument("--out", type=Path, help="write the result there too, with machine and commit")
     args = parser.parse_args()
-    with ProcessPoolExecutor(min(2, os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
-        runs = list(pool.map(soak, (args.hours,) * 2, (args.seed,) * 2, (True, False), (True, False)))
-    for run in runs:
-        print(json.dumps(run))
+    if args.only:
+        print(json.dumps(soak(args.hours, args.seed, args.only == "faults", aloud=args.only == "faults")))
+        return 0
+    words = [sys.executable, __file__, "--hours", str(args.hours), "--seed", str(args.seed), "--only"]
+    both = [subprocess.Popen([*words, which], stdout=subprocess.PIPE, text=True) for which in ("faults", "none")]
+    said = [run.communicate()[0].splitlines()[-1] for run in both]
+    print("\n".join(said))
+    runs = [json.loads(line) for line in said]
     if args.out is not None:
         rundir.write_json(args.out, {"built_from": rundir.provenance(), "load": os.getloadavg(), "runs": runs})
     calm = [id for id in runs[1]["causes"] if id not in ("temp_warning", "learner_gone", "clamped")]
