@@ -121,7 +121,7 @@ class WitImu:
         self._registers: tuple[int, ...] = ()
         self._raw: tuple[int, ...] = ()
         self._filter = ComplementaryFilter(1.0 / wiring.rate_hz, wiring.smoothing_s)
-        self._attitude = (0.0, 0.0)  # roll, pitch as filtered, of the sample in `_raw`
+        self._attitude: tuple[float, float]  # roll, pitch as filtered, of the sample in `_raw`
         self._arrived = 0  # when that one did
         self._same = 1
         self._fresh: int | None = None  # when the sample in `_raw` arrived, if no message was made of it yet
@@ -182,7 +182,6 @@ class WitImu:
         errors, self._parser = self._parser.errors, Parser()
         self._parser.errors = errors
         self._accel = self._rates = None
-        self._filter.restart()
 
     def configure(self) -> None:
         """Set what is sent, how often, and fusion without magnetometer; save.

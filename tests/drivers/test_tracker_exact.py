@@ -148,16 +148,37 @@ def test_a_wire_that_never_ends_does_not_hold_the_reader(first, reads):
     assert PoseStream(port, clock).read() == [] and port.reads == [5] * reads  # until there were 65,536 bytes
 
 
+def test_what_is_there_at_the_beginning_of_time_is_read():
+    far, clock = Far(), LockstepClock()
+    stream, far.data = PoseStream(MemoryPort(far), clock), pose() + b"\n"
+    assert clock.now() == 0 and len(stream.read()) == 1
+
+
+def test_half_a_line_from_before_a_late_look_is_forgotten():
+    far, clock = Far(), LockstepClock()
+    stream, whole = PoseStream(MemoryPort(far), clock), pose() + b"\n"
+    far.data = whole[:20]
+    assert stream.read() == []
+    clock.advance(10**9)
+    assert stream.read() == []
+    for _ in range(2):
+        clock.advance(50_000_000)
+        far.data = whole[20:]
+        assert stream.read() == []
+    assert stream.bad_lines == 1
+
+
 def test_words_are_parted_by_any_space():
     assert parse_line(line("pose\t1 2  1 2 3\t4 5 6")) == (1, 2, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
 
 
 @pytest.mark.parametrize("passed", [60_000_000, 60_000_001, 10**9])
-def test_nor_while_what_waited_is_thrown_away(passed):
-    port, clock = Endless(), LockstepClock()
+@pytest.mark.parametrize(("first", "reads"), [((), 64), ((65_535,), 2), ((65_536,), 1)])
+def test_nor_while_what_waited_is_thrown_away(passed, first, reads):
+    port, clock = Endless(*first), LockstepClock()
     stream = PoseStream(port, clock)
     clock.advance(passed)
-    assert stream.read() == [] and len(port.reads) == 64
+    assert stream.read() == [] and len(port.reads) == reads
 
 
 @pytest.mark.parametrize(("count", "passed", "taken"), [(8, 0, 8), (9, 99_999_999, 0), (9, 100_000_000, 1)])
