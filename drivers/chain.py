@@ -54,6 +54,7 @@ class Chain:
         self.frame_errors = 0
         self.late_replies = 0
         self.round_trip_ns = 0
+        self.rebooted: tuple[int, ...] = ()  # a moteus that lost its settings is told by its mode
         self.checksum = checksum
         self._port, self._servos, self._clock = port, servos, clock
         self._commands = Commands(servos, checksum)
