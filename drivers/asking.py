@@ -34,7 +34,7 @@ class Status(Protocol):
 
 
 class Asking:
-    """`family` is "dynamixel" or "feetech". `garbled` counts frames that began and were not sound. PortError when the port is lost."""
+    """`family` is "dynamixel" or "feetech". `garbled` counts frames that were not sound. PortError when the port is lost."""
 
     def __init__(self, port: Port, clock: Clock, family: str, patience_ns: int = PATIENCE_NS) -> None:
         self.garbled = 0

@@ -9,7 +9,6 @@ from robotrl import config
 from robotrl.clock import Clock
 from robotrl.drivers import chain
 from robotrl.drivers.port import Port
-from robotrl.drivers.servo_chain import ServoChain
 from robotrl.messages import Joints
 
 USB_BAUD = 115200  # a moteus adapter has no baud rate; something must be said
@@ -35,9 +34,14 @@ class Chain(Protocol):
     def check(self) -> list[str]: ...
 
 
-def chain_of(port: Port, servos: config.Servos, clock: Clock, checksum: bool = False) -> Chain:
-    """ValueError for wiring that cannot be. `checksum` is a moteus adapter's."""
-    return chain.Chain(port, servos, clock, checksum) if servos.protocol == "moteus" else ServoChain(port, servos, clock)
+def chain_of(port: Port, servos: config.Servos, clock: Clock, checksum: bool = False, starts: bool = True) -> Chain:
+    """ValueError for wiring that cannot be. `checksum` is a moteus adapter's; without `starts` no bus servo that is off is
+    switched on: for who stops a robot."""
+    if servos.protocol == "moteus":
+        return chain.Chain(port, servos, clock, checksum)
+    from robotrl.drivers.servo_chain import ServoChain  # late: it needs NumPy, and the rescue of a Minitaur does not
+
+    return ServoChain(port, servos, clock, starts)
 
 
 def baud_of(servos: config.Servos) -> int:

@@ -31,7 +31,8 @@ class Wanted:
     """One servo as the robot's configuration has it; registers in steps.
 
     `exact` must read just so (position limits, homing offset: what tells two servos apart), `most` no more than so (temperature,
-    voltage, current and speed limits), `least` no less (the far end of a joint's range). `firmware` is the least version; of a Feetech servo major * 256 + minor.
+    voltage, current and speed limits), `least` no less (the far end of a joint's range). `firmware` is the least version; of a
+    Feetech servo major * 256 + minor.
     """
 
     id: int

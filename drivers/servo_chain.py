@@ -32,6 +32,7 @@ UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three miss
 TURNS_MAX, SPEED_MAX, AMPS_MAX = 256.0, 40.0, 20.0  # rev, rad/s, A: no servo of these families goes beyond
 ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
 TRIPS = 5
+STARTING_NS = 200_000_000  # for every servo to have heard that it is switched on; chosen
 BITS = 10  # of a byte on the line
 TWICE_READS = 4  # of one servo's block: two servos of one number differ in it, and what they say at once is unsound
 EVERY_ID = range(253)
@@ -46,7 +47,8 @@ class ServoChain:
 
     checksum = False  # the line has none to be turned on
 
-    def __init__(self, port: Port, servos: config.Servos, clock: Clock) -> None:
+    def __init__(self, port: Port, servos: config.Servos, clock: Clock, starts: bool = True) -> None:
+        """`starts`: a write after a stop switches torque on."""
         n = len(servos.ids)
         self.frame_errors = self.late_replies = self.round_trip_ns = 0
         self.rebooted: tuple[int, ...] = ()
@@ -61,6 +63,8 @@ class ServoChain:
         self._turn = 0
         self._order = tuple(range(n))  # in which they are asked: the silent last
         self._easing = Easing(servos)
+        self._starts = starts
+        self._starting: int | None = None  # since when; None: the last that was sent is a stop
         self._asking = Asking(port, clock, servos.protocol)
 
     # ---- a cycle
@@ -90,8 +94,9 @@ class ServoChain:
     def write(self, targets: Sequence[float]) -> tuple[float, ...]:
         """Send each servo its goal; `targets` (n,) rad. Returns the targets the sent bytes hold: whole ticks.
 
-        Servos that were last read without torque are switched on, their goal before and after it: which of the two
-        a servo goes by depends on its firmware. ValueError, and not one byte sent, for a wrong count or no number.
+        For STARTING_NS after a stop, servos without torque are switched on, their goal before and after it: which of the two
+        a servo goes by depends on its firmware. Whose torque goes later stays off. ValueError, and not one byte sent, for a
+        wrong count or no number.
         """
         wanted = np.asarray(targets, float)
         if wanted.shape != self._sign.shape:
@@ -99,8 +104,11 @@ class ServoChain:
         eased = np.isin(np.arange(len(wanted)), self._easing.servos)
         power = np.where(eased, self._servos.power * self._servos.continuous_torque / self._servos.max_torque, self._servos.power)
         packet, held = self.line.goals(self._sign * wanted * self._gear + self._offset, power)
+        now = self._clock.now()
+        if self._starting is None and self._starts:
+            self._starting = now
         limp = [servo for servo, mode in zip(self._servos.ids, self._mode, strict=True) if mode == Mode.STOPPED]
-        if limp:
+        if limp and self._starting is not None and now - self._starting < STARTING_NS:
             packet += self.line.switch_on(limp) + packet
         self._port.write(packet)
         return tuple(self._joint(held).tolist())
@@ -111,10 +119,12 @@ class ServoChain:
 
     def stop(self) -> None:
         """Torque off for all. Sent is not done: see `confirmed_off`."""
+        self._starting = None
         self._port.write(self.line.stopping)
 
     def stop_all(self) -> None:
         """Torque off for every servo on the bus, whatever its id: what is left where `stop` was not obeyed (row 63)."""
+        self._starting = None
         self._port.write(self.line.stopping_all)
 
     def confirmed_off(self, patience_ns: int = 0) -> bool:
@@ -251,4 +261,3 @@ class ServoChain:
             self._exchange(read, sent, 0)
             got = self.line.reading(read)
             self._take(np.array([i]), got._replace(set_up=read.heard), read.heard)
-

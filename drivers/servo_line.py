@@ -3,9 +3,10 @@
 Angles here are the horn's, rad from the encoder's zero; `servo_chain.py` gives them the robot's order, signs and zeros.
 
 Every cycle's question is as many bytes longer than the last as tells them apart (`TURNS` in turn): an answer that comes a
-cycle late has another length than was asked for and is never taken for fresh. For that and to have in one piece what the
+cycle late has another length than was asked for and is never taken for fresh. For that, and to have in one piece what the
 tables scatter, a Dynamixel's indirect registers are set up at the start. Status Return Level is among them, which the handshake
-makes sure is 2: one that was switched off and on, whose registers point nowhere again, shows 0 there and is known at once. Of a Feetech all of 40 to 70 is read.
+makes sure is 2: one that was switched off and on, whose registers point nowhere again, shows 0 there and is known at once. Of a
+Feetech all of 40 to 70 is read.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from robotrl import config
 from robotrl.drivers import dynamixel, feetech, handshake
-from robotrl.drivers.dynamixel_x import INDIRECT_SLOTS, MODELS, X, XM430
+from robotrl.drivers.dynamixel_x import INDIRECT_SLOTS, MODELS, XM430, X
 from robotrl.drivers.feetech_sts import STS3215
 from robotrl.drivers.handshake import Wanted
 from robotrl.drivers.sync import DynamixelRead, DynamixelWrite, FeetechRead, FeetechWrite, SyncRead
@@ -163,7 +164,9 @@ class DynamixelLine:
         return self._reads.get((ids, turn), lambda: DynamixelRead(ids, self._turns[turn]))
 
     def plain(self, servo: int) -> SyncRead | None:
-        return self._reads.get(((servo,), -1), lambda: DynamixelRead((servo,), [i for i in _FEEDBACK if i is not X.STATUS_RETURN_LEVEL]))
+        return self._reads.get(
+            ((servo,), -1), lambda: DynamixelRead((servo,), [i for i in _FEEDBACK if i is not X.STATUS_RETURN_LEVEL])
+        )
 
     def reading(self, read: SyncRead) -> Reading:
         n = len(read.ids)
@@ -240,7 +243,7 @@ _GOAL = (_S.GOAL_POSITION, _S.GOAL_PWM, _S.GOAL_SPEED, _S.TORQUE_LIMIT)
 
 
 class FeetechLine:
-    """STS3215. No watchdog: each goal leads by a little and carries its speed, and where the host falls silent that is the end."""
+    """STS3215. No watchdog: each goal leads by a little and carries its speed; where the host falls silent that is the end."""
 
     def __init__(self, servos: config.Servos) -> None:
         self.servos, self._reads = servos, _Reads()
@@ -261,7 +264,7 @@ class FeetechLine:
         return Reading(
             angle=read.values(_S.PRESENT_POSITION),
             speed=read.values(_S.PRESENT_SPEED),
-            amps=read.steps(_S.PRESENT_CURRENT) * _S.PRESENT_CURRENT.scale,
+            amps=np.nan_to_num(read.values(_S.PRESENT_CURRENT)),
             temp_c=read.values(_S.PRESENT_TEMPERATURE),
             volts=read.values(_S.PRESENT_VOLTAGE),
             on=read.steps(_S.TORQUE_ENABLE) != 0,

@@ -124,7 +124,7 @@ def check(robot: Robot, rate_hz: float, where: Sources) -> None:
             servos.watchdog_s, where, "task.rate_hz")  # fmt: skip
     if servos.protocol == "moteus":
         most = max(servos.ids)
-        require(1 <= min(servos.ids) and most <= ADAPTER_IDS, "robot.servos.ids", f"1 to {ADAPTER_IDS}", list(servos.ids), where)
+        require(min(servos.ids) >= 1 and most <= ADAPTER_IDS, "robot.servos.ids", f"1 to {ADAPTER_IDS}", list(servos.ids), where)
     else:
         _check_bus_servos(robot, where)
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from robotrl import config
-from robotrl.drivers.chain import Chain
+from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.commands import HOSTS
 from robotrl.drivers.imu import Silent, WitImu
 from robotrl.drivers.port import PortError
@@ -199,7 +199,7 @@ class Servos:
     def _connect(self) -> None:
         self._forget()
         try:
-            chain = Chain(self.playback, self.robot.servos, self.playback)
+            chain = chain_of(self.playback, self.robot.servos, self.playback)
             prepare(chain, self._tick, lambda _: None)
             self._loop = ServoLoop(self.robot, chain, self.playback, self.period_s)
         except (PortError, ValueError):
@@ -264,7 +264,7 @@ class Servos:
     def _turned(self, turned: int, call: Call, end: int) -> Chain:
         """A chain that has asked so often before, with this call at hand."""
         self.playback.begin(0, 0)
-        chain = Chain(self.playback, self.robot.servos, self.playback)
+        chain = chain_of(self.playback, self.robot.servos, self.playback)
         for _ in range(turned):
             chain.read(-1)
         self.playback.begin(call.event, end)
