@@ -180,6 +180,7 @@ class Driver:
         self.off = False
         self.tick = -1
         self.cycles_us: list[float] = []
+        self._lost_servos: tuple[int, ...] = ()
         self.wire = Wire(node, self.connect)
 
     def connect(self) -> tuple[SerialPort, ServoLoop]:
@@ -228,10 +229,18 @@ class Driver:
         if self.tether is not None:
             self.tether.beat(drive.torque_on)
         self.tick, self.off = loop.tick, drive.powered_off_confirmed
+        self._name_the_silent(joints)
         first = self.joints.send(joints).seq
         self.applied.send(applied)
         self.drive.send(drive)
         self.exchanges.send(self.tape.take(first))
+
+    def _name_the_silent(self, joints: Joints) -> None:
+        """Which servo a chain stalls on: the cause that the guard sees has no name."""
+        lost = tuple(servo for servo, n in zip(self.node.run.robot.servos.ids, joints.missed, strict=True) if n >= UNREAD_MAX)
+        if lost and lost != self._lost_servos:
+            self.node.say(f"servo {', '.join(map(str, lost))} does not answer; look at its cable and power")
+        self._lost_servos = lost
 
     def watch(self) -> None:
         """Until the next period: should the permit run out before it begins, be awake then, and shut the gate."""
