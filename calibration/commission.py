@@ -77,15 +77,15 @@ def main(argv: list[str]) -> int:
         motor = f"Motor {i + 1} (servo {robot.servos.ids[i]})"
         return ask is not None and ask(f"{motor}: did its upper link turn towards the feet and back?")
 
-    from robotrl.drivers.chain import Chain
+    from robotrl.drivers.chains import baud_of, chain_of
     from robotrl.drivers.port import SerialPort
 
     clock = WallClock()
-    port = SerialPort(robot.servos.port, tool.BAUD, clock)
+    port = SerialPort(robot.servos.port, baud_of(robot.servos), clock)
     try:
         servos = identify(port, robot.servos.ids, clock)
         record = commission(
-            Chain(port, robot.servos, clock),
+            chain_of(port, robot, clock),
             robot,
             clock,
             servos,

@@ -79,14 +79,16 @@ def main(argv: list[str]) -> int:
     robot = tool.robot_of(args)
     path = store.path_of(Calibration, robot, args.calibration)
     tool.require(f"Is every motor of {robot.name} {robot.serial} at {args.angle:.4f} rad, held by the jig?", args.yes)
-    from robotrl.drivers.chain import Chain
+    from robotrl.drivers.chains import baud_of, chain_of
     from robotrl.drivers.port import SerialPort
 
     clock = WallClock()
     plain = dataclasses.replace(robot.servos, offset=(0.0,) * len(robot.servos.ids))
-    port = SerialPort(plain.port, tool.BAUD, clock)
+    port = SerialPort(plain.port, baud_of(plain), clock)
     try:
-        record = measure(Chain(port, plain, clock), robot, (args.angle,) * len(plain.ids), clock)
+        record = measure(
+            chain_of(port, dataclasses.replace(robot, servos=plain), clock), robot, (args.angle,) * len(plain.ids), clock
+        )
     finally:
         port.close()
     store.write(record, path)

@@ -34,14 +34,14 @@ class Chain(Protocol):
     def check(self) -> list[str]: ...
 
 
-def chain_of(port: Port, servos: config.Servos, clock: Clock, checksum: bool = False, starts: bool = True) -> Chain:
+def chain_of(port: Port, robot: config.Robot, clock: Clock, checksum: bool = False, starts: bool = True) -> Chain:
     """ValueError for wiring that cannot be. `checksum` is a moteus adapter's; without `starts` no bus servo that is off is
     switched on: for who stops a robot."""
-    if servos.protocol == "moteus":
-        return chain.Chain(port, servos, clock, checksum)
+    if robot.servos.protocol == "moteus":
+        return chain.Chain(port, robot.servos, clock, checksum)
     from robotrl.drivers.servo_chain import ServoChain  # late: it needs NumPy, and the rescue of a Minitaur does not
 
-    return ServoChain(port, servos, clock, starts)
+    return ServoChain(port, robot, clock, starts)
 
 
 def baud_of(servos: config.Servos) -> int:

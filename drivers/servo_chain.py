@@ -15,7 +15,7 @@ import numpy as np
 from robotrl import config
 from robotrl.clock import Clock
 from robotrl.drivers import handshake
-from robotrl.drivers.asking import Asking
+from robotrl.drivers.asking import PATIENCE_NS, Asking
 from robotrl.drivers.easing import Easing
 from robotrl.drivers.port import DeviceError, Port
 from robotrl.drivers.servo_line import TURNS, Floats, Reading, line_of
@@ -39,7 +39,7 @@ EVERY_ID = range(253)
 
 
 class ServoChain:
-    """All servos of `servos` on `port`. ValueError for wiring that cannot be, PortError when the port is lost.
+    """All servos of `robot` on `port`. ValueError for wiring that cannot be, PortError when the port is lost.
 
     `frame_errors` counts damaged and implausible answers, `late_replies` sound ones that nobody was waiting for;
     `round_trip_ns` is the last read's; `rebooted` are the numbers of those that lost what the start had set up.
@@ -47,12 +47,13 @@ class ServoChain:
 
     checksum = False  # the line has none to be turned on
 
-    def __init__(self, port: Port, servos: config.Servos, clock: Clock, starts: bool = True) -> None:
+    def __init__(self, port: Port, robot: config.Robot, clock: Clock, starts: bool = True) -> None:
         """`starts`: a write after a stop switches torque on."""
+        servos = robot.servos
         n = len(servos.ids)
         self.frame_errors = self.late_replies = self.round_trip_ns = 0
         self.rebooted: tuple[int, ...] = ()
-        self.line = line_of(servos)
+        self.line = line_of(robot)
         self._port, self._servos, self._clock = port, servos, clock
         self._sign, self._offset = np.asarray(servos.sign, float), np.asarray(servos.offset)
         self._gear = np.asarray(servos.gear or (1.0,) * n)
@@ -173,10 +174,10 @@ class ServoChain:
 
     def _garbles(self, servo: int) -> bool:
         """Are a servo's answers unsound more often than not? Then two of them speak at once."""
-        read, unheard = self.line.asked((servo,), 0), 0
+        read, unheard = self.line.plain(servo) or self.line.asked((servo,), 0), 0
         for _ in range(TWICE_READS):
             self._settle()
-            self._exchange(read, self._clock.now(), 0)
+            self._exchange(read, self._clock.now(), PATIENCE_NS)
             unheard += not read.complete
         return unheard * 2 > TWICE_READS
 

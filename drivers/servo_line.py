@@ -11,6 +11,7 @@ Feetech all of 40 to 70 is read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -95,9 +96,19 @@ class Line(Protocol):
     def complaints(self, wanted: Wanted, read: dict[Item, int]) -> list[str]: ...
 
 
-def line_of(servos: config.Servos) -> Line:
+def line_of(robot: config.Robot) -> Line:
     """ValueError for a model this cannot speak to."""
-    return FeetechLine(servos) if servos.protocol == "feetech" else DynamixelLine(servos)
+    return FeetechLine(robot) if robot.servos.protocol == "feetech" else DynamixelLine(robot)
+
+
+def spans(robot: config.Robot, tick: float) -> list[tuple[int, int]]:
+    """First and last tick that each servo has to be able to go to: its joint's range."""
+    servos, out = robot.servos, []
+    gears = servos.gear or (1.0,) * len(servos.ids)
+    for low, high, sign, gear, offset in zip(robot.lowest, robot.highest, servos.sign, gears, servos.offset, strict=True):
+        ends = sorted((sign * at * gear + offset) / tick for at in (low, high))
+        out.append((math.ceil(ends[0]), math.floor(ends[1])))
+    return out
 
 
 class _Reads:
@@ -134,12 +145,13 @@ def _mapped(items: Sequence[Item], at: int) -> tuple[dict[Item, Item], int]:
 class DynamixelLine:
     """X series with room for all of it: 28 indirect registers. The 330s have 20."""
 
-    def __init__(self, servos: config.Servos) -> None:
+    def __init__(self, robot: config.Robot) -> None:
+        servos = robot.servos
         model = MODELS.get(servos.model)
         if model is None or model.table.INDIRECT_DATA_1 != X.INDIRECT_DATA_1:
             known = ", ".join(f"{n} ({m.name})" for n, m in MODELS.items() if m.table.INDIRECT_DATA_1 == X.INDIRECT_DATA_1)
             raise ValueError(f"servos: no chain for Dynamixel model {servos.model}; it knows {known}")
-        self.servos, self._reads = servos, _Reads()
+        self.servos, self._reads, self._spans = servos, _Reads(), spans(robot, X.GOAL_POSITION.scale)
         base = X.INDIRECT_DATA_1.address
         current = getattr(model.table, "PRESENT_CURRENT", None)
         self._amps = current.scale if current is not None else 0.0  # the XL430 shows a load there
@@ -216,9 +228,10 @@ class DynamixelLine:
         servos = self.servos
         exact = {X.HOMING_OFFSET: 0}  # offsets are kept on the host: one in the servo would be lost with it
         return [
-            Wanted(i, joint, servos.model, servos.firmware, baud=servos.baud, watchdog=self._watchdog, exact=exact)
-            for i, joint in zip(servos.ids, servos.joints, strict=True)
-        ]
+            Wanted(i, joint, servos.model, servos.firmware, baud=servos.baud, watchdog=self._watchdog, exact=exact,
+                   most={X.MIN_POSITION_LIMIT: low}, least={X.MAX_POSITION_LIMIT: high})
+            for i, joint, (low, high) in zip(servos.ids, servos.joints, self._spans, strict=True)
+        ]  # fmt: skip
 
     def items(self, wanted: Wanted) -> tuple[Item, ...]:
         return handshake.dynamixel_items(wanted)
@@ -245,8 +258,9 @@ _GOAL = (_S.GOAL_POSITION, _S.GOAL_PWM, _S.GOAL_SPEED, _S.TORQUE_LIMIT)
 class FeetechLine:
     """STS3215. No watchdog: each goal leads by a little and carries its speed; where the host falls silent that is the end."""
 
-    def __init__(self, servos: config.Servos) -> None:
-        self.servos, self._reads = servos, _Reads()
+    def __init__(self, robot: config.Robot) -> None:
+        servos = robot.servos
+        self.servos, self._reads, self._spans = servos, _Reads(), spans(robot, _S.GOAL_POSITION.scale)
         self._write = FeetechWrite(servos.ids, _GOAL)
         speed = min(_S.GOAL_SPEED.most, round(servos.velocity_limit / _S.GOAL_SPEED.scale))
         self._write.fill(_S.GOAL_SPEED, [speed] * len(servos.ids))
@@ -295,9 +309,10 @@ class FeetechLine:
         gains = ((_S.P_COEFFICIENT, servos.position_p), (_S.D_COEFFICIENT, servos.position_d))
         exact = {item: steps for item, steps in gains if steps >= 0}
         return [
-            Wanted(i, joint, servos.model, servos.firmware, mode=0, baud=servos.baud, exact=exact)
-            for i, joint in zip(servos.ids, servos.joints, strict=True)
-        ]
+            Wanted(i, joint, servos.model, servos.firmware, mode=0, baud=servos.baud, exact=exact,
+                   most={_S.MIN_POSITION_LIMIT: low}, least={_S.MAX_POSITION_LIMIT: high})
+            for i, joint, (low, high) in zip(servos.ids, servos.joints, self._spans, strict=True)
+        ]  # fmt: skip
 
     def items(self, wanted: Wanted) -> tuple[Item, ...]:
         return handshake.feetech_items(wanted)

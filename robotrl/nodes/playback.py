@@ -199,7 +199,7 @@ class Servos:
     def _connect(self) -> None:
         self._forget()
         try:
-            chain = chain_of(self.playback, self.robot.servos, self.playback)
+            chain = chain_of(self.playback, self.robot, self.playback)
             prepare(chain, self._tick, lambda _: None)
             self._loop = ServoLoop(self.robot, chain, self.playback, self.period_s)
         except (PortError, ValueError):
@@ -264,7 +264,7 @@ class Servos:
     def _turned(self, turned: int, call: Call, end: int) -> Chain:
         """A chain that has asked so often before, with this call at hand."""
         self.playback.begin(0, 0)
-        chain = chain_of(self.playback, self.robot.servos, self.playback)
+        chain = chain_of(self.playback, self.robot, self.playback)
         for _ in range(turned):
             chain.read(-1)
         self.playback.begin(call.event, end)

@@ -141,7 +141,7 @@ class Ward:
         os.set_blocking(port, False)
         self._fd, self.pidfd = port, pidfd
         self.port = OpenPort(self._robot.servos.port, port, self._clock)
-        self.chain = chain_of(self.port, self._robot.servos, self._clock, checked, starts=False)
+        self.chain = chain_of(self.port, self._robot, self._clock, checked, starts=False)
 
     def _drop(self) -> None:
         """Let go of the port: the driver, which is alive, takes its lock off by itself."""

@@ -189,7 +189,7 @@ class Driver:
         port = SerialPort(robot.servos.port, baud_of(robot.servos), self.node.clock)
         self.tape.call("connect")
         try:
-            chain = chain_of(self.tape.around(port), robot.servos, self.tape.clock)
+            chain = chain_of(self.tape.around(port), robot, self.tape.clock)
             prepare(chain, self.tick, self.node.say)
             loop = ServoLoop(robot, chain, self.tape.clock, self.period_s)
         except (PortError, ValueError):

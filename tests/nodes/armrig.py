@@ -1,4 +1,4 @@
-"""An arm or D'Kitty in one process and in virtual time: twin's line, chain, servo loop with its gate, guard, reset script, keys."""
+"""An arm or D'Kitty in one process and in virtual time: line, chain, servo loop with its gate, guard, reset script, keys."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ArmRig:
         return self.loop.chain
 
     def connect(self) -> ServoLoop:
-        chain = chain_of(self.twin.ports()["servos"], self.run.robot.servos, self.clock)
+        chain = chain_of(self.twin.ports()["servos"], self.run.robot, self.clock)
         prepare(chain, -1, self.said.append)
         return ServoLoop(self.run.robot, chain, self.clock, PERIOD_S)
 

@@ -1,0 +1,172 @@
+"""Arms and D'Kitty end to end in virtual time, both protocols: the emulated line, chain, gate, guard, stop profile."""
+
+from __future__ import annotations
+
+import pytest
+
+from robotrl.drivers.port import DeviceError
+from robotrl.safety.gate import RANGE
+from tests.nodes.armrig import PERIOD_S, ArmRig
+
+ROBOTS = ("so101", "omx", "dkitty")
+ARMS = ("so101", "omx")
+MUTE = {"so101": 3, "omx": 13, "dkitty": 20}  # in the middle of the line: those behind it wait for it
+
+
+@pytest.fixture(params=ROBOTS)
+def rig(request, tmp_path):
+    return ArmRig(request.param, tmp_path)
+
+
+@pytest.fixture(params=ARMS)
+def arm(request, tmp_path):
+    return ArmRig(request.param, tmp_path)
+
+
+def wires_goals(rig: ArmRig) -> list[list[float]]:
+    """Where the servos themselves believe that they are sent, rad, as their own registers have it: no code of the chain."""
+    servos = rig.run.robot.servos
+    return [
+        s * (servo.registers.get("goal_position") * 2 * 3.14159265358979 / 4096 - o)
+        for servo, s, o in zip(rig.twin.bus.servos, servos.sign, servos.offset, strict=True)
+    ]
+
+
+def torques(rig: ArmRig) -> list[int]:
+    return [servo.registers.get("torque") for servo in rig.twin.bus.servos]
+
+
+def test_it_comes_to_ready_holds_moves_stops_on_a_key_and_is_off(rig):
+    rig.ready()
+    assert not any(torques(rig))
+    rig.running()
+    at, robot = rig.joints.position, rig.run.robot
+    ends = zip(robot.lowest, robot.highest, strict=True)
+    rig.wish = tuple(max(low + 0.05, min(high - 0.05, p + 0.3)) for p, (low, high) in zip(at, ends, strict=True))
+    rig.until(lambda: all(abs(p - w) < 0.06 for p, w in zip(rig.joints.position, rig.wish, strict=True)))
+    assert all(torques(rig)) and rig.applied.writer == "policy"
+    rig.reach("PSTOP", "stop")
+    rig.wish = tuple(p - 0.3 for p in rig.wish)
+    for _ in range(10):
+        rig.step()
+    assert all(torques(rig)) and rig.applied.writer == "hold"
+    rig.reach("RELAX", "disable").until(lambda: rig.drive.powered_off_confirmed)
+    assert not any(torques(rig)) and not rig.drive.torque_on
+
+
+def test_goals_on_the_wire_keep_to_range_slew_and_lead(rig):
+    rig.running()
+    robot = rig.run.robot
+    slew, tick = robot.limits.slew_rad_s * PERIOD_S, 2 * 3.1416 / 4096
+    rig.wish = tuple(high + 1.0 for high in robot.highest)
+    before = wires_goals(rig)
+    bits = 0
+    for n in range(120):
+        rig.step()
+        goals = wires_goals(rig)
+        for i, (goal, last) in enumerate(zip(goals, before, strict=True)):
+            assert abs(goal - last) <= slew + 1e-6, (n, i)
+            assert robot.lowest[i] - 1e-6 <= goal <= robot.highest[i] + 1e-6, (n, i)
+            assert abs(goal - rig.joints.position[i]) <= robot.limits.lead_rad + tick, (n, i)
+        before = goals
+        bits |= rig.applied.clamped[0]
+    assert bits & RANGE and rig.applied.target == pytest.approx(before, abs=1e-4)
+
+
+def test_an_arm_lowers_itself_before_it_lets_go(arm):
+    arm.running().reach("PSTOP", "stop").step("disable")
+    seen = []
+    while not arm.drive.powered_off_confirmed:
+        arm.step()
+        seen.append((arm.drive.stop, arm.joints.position, torques(arm)))
+        assert len(seen) < 400
+    stowing = [entry for entry in seen if entry[0] == "stow"]
+    assert len(stowing) > 50 and all(all(on) for _, _, on in stowing)
+    assert stowing[-1][1] == pytest.approx(arm.run.robot.stow, abs=0.12)
+
+
+def test_a_silent_servo_is_the_only_one_missed_and_stops_the_robot(rig):
+    rig.running()
+    who = MUTE[rig.run.robot.name]
+    rig.twin.command({"fault": "mute", "servo": who})
+    for n in range(1, 4):
+        rig.step()
+        missed = dict(zip(rig.run.robot.servos.ids, rig.joints.missed, strict=True))
+        assert missed.pop(who) == n and not any(missed.values())
+    rig.reach("PSTOP", seconds=0.1)
+    assert "servo_lost" in rig.guard.causes
+
+
+def test_no_servo_answering_is_said_as_such(rig):
+    rig.running()
+    rig.twin.command({"fault": "silence", "wire": "servos"})
+    rig.reach("PSTOP", seconds=0.2)
+    assert "bus_silent" in rig.guard.causes and min(rig.joints.missed) >= 3
+
+
+@pytest.mark.parametrize("robot, bits", [("omx", 32), ("dkitty", 4), ("so101", 8), ("so101", 4)])
+def test_a_hardware_error_stops_it_with_its_bits(robot, bits, tmp_path):
+    rig = ArmRig(robot, tmp_path).running()
+    who = MUTE[robot]
+    rig.twin.command({"fault": "trip", "servo": who, "bits": bits})
+    rig.until(lambda: rig.guard.state != "RUN", seconds=0.2)
+    assert dict(zip(rig.run.robot.servos.ids, rig.joints.fault, strict=True))[who] == bits
+    assert "servo_fault" in rig.guard.causes and rig.guard.state == "PSTOP"
+
+
+def test_a_servo_that_reboots_is_noticed_gets_no_torque_and_is_set_up_anew(rig):
+    rig.running()
+    who = MUTE[rig.run.robot.name]
+    i = rig.run.robot.servos.ids.index(who)
+    rig.twin.command({"fault": "reboot", "servo": who})
+    with pytest.raises(DeviceError, match=rf"servo {who}: was off and on again") if rig.chain.line.ram(who) else _nothing():
+        rig.until(lambda: rig.drive.powered_off_confirmed, seconds=8)
+        assert rig.guard.state in ("PSTOP", "RELAX")
+    assert torques(rig)[i] == 0 and rig.states[3] == "RUN" and rig.states[4] in ("PSTOP", "RELAX")
+    rig.loop = rig.connect()
+    rig.step()
+    assert not any(rig.joints.missed) and rig.chain.rebooted == () and not any(torques(rig))
+
+
+class _nothing:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return False
+
+
+def test_heat_stops_it_before_the_servo_lets_go(rig):
+    rig.running()
+    who = MUTE[rig.run.robot.name]
+    rig.twin.command({"fault": "heat", "servo": who, "celsius": rig.run.robot.limits.temp_c - 2})
+    rig.until(lambda: "temp_high" in rig.guard.causes, seconds=0.5)
+    assert rig.guard.state in ("STOPPING", "HOLD", "PSTOP") and all(torques(rig))
+    rig.twin.command({"fault": "heat", "servo": who, "celsius": rig.run.robot.limits.temp_c + 2})
+    rig.reach("RELAX", seconds=0.5)
+    rig.until(lambda: rig.drive.powered_off_confirmed)
+
+
+def test_a_host_that_falls_silent_leaves_a_dynamixel_stopped_and_a_feetech_at_its_last_goal(rig):
+    """The first by its watchdog, read back as such; the second has none: its travel is what the gate let its goal lead."""
+    rig.running()
+    rig.wish = tuple(high for high in rig.run.robot.highest)
+    for _ in range(10):
+        rig.step()
+    before = rig.joints.position
+    rig.twin.advance(1.0)
+    rig.step()
+    lead = rig.run.robot.limits.lead_rad
+    assert all(abs(p - b) <= lead + 0.02 for p, b in zip(rig.joints.position, before, strict=True))
+    if rig.run.robot.servos.protocol == "dynamixel":
+        assert set(rig.joints.mode) == {11}
+        rig.until(lambda: "servo_timeout" in rig.guard.causes, seconds=0.5)
+    else:
+        assert set(rig.joints.mode) == {10}
+
+
+def test_a_servo_that_does_not_obey_the_stop_is_told_of(arm):
+    arm.running()
+    arm.twin.command({"fault": "deaf", "servo": MUTE[arm.run.robot.name]})
+    arm.reach("PSTOP", "stop").reach("LOCKOUT", "disable", seconds=10)
+    assert "CUT POWER" in arm.guard.note
