@@ -72,6 +72,7 @@ GROUPS = {
             "drivers/sync.py": (),
             "drivers/handshake.py": (),
             "drivers/imu.py": (),
+            "drivers/witmotion.py": (),
             "drivers/tracker.py": (),
             "drivers/chain.py": (
                 "Chain._take",

@@ -34,23 +34,24 @@ class ComplementaryFilter:
         if last is None or self._share >= 1.0 or abs(pitch) > STEEP:
             self._last = (roll, pitch, *_euler_rates(roll, pitch, rates))
             return roll, pitch
-        roll_rate, pitch_rate = _euler_rates(last[0] + self._period * last[2], last[1] + self._period * last[3], rates)
-        half = 0.5 * self._period
-        ahead = last[0] + half * (last[2] + roll_rate), last[1] + half * (last[3] + pitch_rate)
-        away_roll, away_pitch = _away(ahead[0] - roll, self._share), _away(ahead[1] - pitch, self._share)
+        was_roll, was_pitch, was_roll_rate, was_pitch_rate = last
+        period, kept = self._period, 1.0 - self._share
+        roll_rate, pitch_rate = _euler_rates(was_roll + period * was_roll_rate, was_pitch + period * was_pitch_rate, rates)
+        half = 0.5 * period
+        away_roll = kept * _turn(was_roll + half * (was_roll_rate + roll_rate) - roll)
+        away_pitch = kept * _turn(was_pitch + half * (was_pitch_rate + pitch_rate) - pitch)
+        if not -AWAY_MAX <= away_roll <= AWAY_MAX:
+            away_roll = math.copysign(AWAY_MAX, away_roll)
+        if not -AWAY_MAX <= away_pitch <= AWAY_MAX:
+            away_pitch = math.copysign(AWAY_MAX, away_pitch)
         roll, pitch = _turn(roll + away_roll), pitch + away_pitch
         self._last = (roll, pitch, roll_rate, pitch_rate)
         return roll, pitch
 
 
-def _away(away: float, share: float) -> float:
-    """How far the filtered angle stays from the measured one."""
-    return min(max((1.0 - share) * _turn(away), -AWAY_MAX), AWAY_MAX)
-
-
 def _turn(angle: float) -> float:
     """The same direction in [-pi, pi]."""
-    return math.remainder(angle, 2 * math.pi)
+    return angle if -math.pi <= angle <= math.pi else math.remainder(angle, 2 * math.pi)
 
 
 def _euler_rates(roll: float, pitch: float, rates: tuple[float, float, float]) -> tuple[float, float]:
@@ -58,5 +59,5 @@ def _euler_rates(roll: float, pitch: float, rates: tuple[float, float, float]) -
     if abs(pitch) > STEEP:
         return 0.0, 0.0
     p, q, r = rates
-    across = q * math.sin(roll) + r * math.cos(roll)
-    return p + across * math.tan(pitch), q * math.cos(roll) - r * math.sin(roll)
+    sin, cos = math.sin(roll), math.cos(roll)
+    return p + (q * sin + r * cos) * math.tan(pitch), q * cos - r * sin

@@ -7,6 +7,7 @@ known as such and never taken for fresh. Every command, damping too, carries the
 
 from __future__ import annotations
 
+import binascii
 import math
 import struct
 from collections.abc import Sequence
@@ -251,7 +252,7 @@ class Chain:
         if len(parts) > 2 and parts[0] == b"rcv" and not self.checksum and b"*" not in line:
             i = self._senders[self._cycle].get(parts[1])
             try:
-                if i is not None and self._telemetry(i, bytes.fromhex(parts[2].decode())):
+                if i is not None and self._telemetry(i, binascii.unhexlify(parts[2])):
                     return
             except ValueError:
                 pass  # not hex: the careful way below counts it

@@ -1,27 +1,35 @@
 """WitMotion IMU (WT901 and its kin) on a serial line: attitude, body rates, specific force.
 
-A frame is 55, a type, eight bytes, and the sum of these ten. A sample is the run acceleration (51), rates
-(52), angles (53) of one burst; nothing is mixed across a lost frame. Source: WitMotion standard protocol.
+A sample is the run acceleration, rates, angles of one burst (`witmotion.py`); nothing is mixed across a lost frame.
 Every sample goes through the filter of `attitude.py`, also those that nobody reads.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable
-from typing import NamedTuple
 
 from robotrl import config
 from robotrl.clock import Clock
 from robotrl.drivers.attitude import ComplementaryFilter
 from robotrl.drivers.port import DeviceError, Port, PortError, SerialPort
 from robotrl.drivers.tape import Tape
+from robotrl.drivers.witmotion import (
+    ACCEL,
+    ANGLES,
+    FRAME,
+    RATES,
+    REGISTERS,
+    SAVE,
+    UNLOCK,
+    Parser,
+    Three,
+    make_get,
+    make_set,
+    whole_samples,
+)
 from robotrl.messages import Imu
 
-FRAME = 11  # bytes
-ACCEL, RATES, ANGLES, REGISTERS = 0x51, 0x52, 0x53, 0x5F
-TYPES = range(0x50, 0x60)
 ACCEL_SCALE = 16 * 9.80665 / 32768  # m/s^2 a step
 RATE_SCALE = math.radians(2000) / 32768  # rad/s a step
 ANGLE_SCALE = math.pi / 32768  # rad a step
@@ -38,63 +46,13 @@ RATE_CODES = {10: 0x06, 20: 0x07, 50: 0x08, 100: 0x09, 200: 0x0B}
 FACTORY_BAUD = 9600  # at which a new sensor says 10 samples a second
 BAUD_CODES = {9600: 0x02, 19200: 0x03, 38400: 0x04, 57600: 0x05, 115200: 0x06, 230400: 0x07}
 LISTEN_NS = 500_000_000  # for frames at that rate
-UNLOCK = bytes.fromhex("ffaa6988b5")
-SAVE = bytes.fromhex("ffaa000000")
 TRIES = 3
 ANSWER_NS = 200_000_000  # for a register's value to come back
 SETTLE_NS = 200_000_000  # for a new baud rate to be taken
 
-_NUMBERS = struct.Struct("<4h")
-
 
 class Silent(DeviceError):
     """The sensor does not answer at this baud rate."""
-
-
-class Frame(NamedTuple):
-    kind: int  # 0x50 to 0x5F
-    numbers: tuple[int, int, int, int]  # raw int16
-
-
-def make_set(register: int, value: int) -> bytes:
-    """Command that writes a register; needs UNLOCK before it."""
-    return struct.pack("<BBBH", 0xFF, 0xAA, register, value)
-
-
-def make_get(register: int) -> bytes:
-    """Command that asks for `register` and the three after it; answered by a frame of type 5F."""
-    return struct.pack("<BBBH", 0xFF, 0xAA, 0x27, register)
-
-
-class Parser:
-    """Finds frames in any bytes, torn, merged or mad; never raises. `errors` counts the runs skipped."""
-
-    def __init__(self) -> None:
-        self._pending = b""
-        self._astray = False
-        self.errors = 0
-
-    def feed(self, data: bytes) -> list[Frame | None]:
-        """Frames in order; None where bytes had to be skipped before the next one."""
-        data = self._pending + data
-        found: list[Frame | None] = []
-        at = 0
-        last = len(data) - FRAME  # where the last whole frame can begin
-        while at <= last:
-            kind = data[at + 1]
-            if data[at] == 0x55 and kind in TYPES and sum(data[at : at + 10]) & 0xFF == data[at + 10]:
-                found.append(Frame(kind, _NUMBERS.unpack_from(data, at + 2)))
-                self._astray = False
-                at += FRAME
-                continue
-            if not self._astray:
-                self._astray = True
-                self.errors += 1
-                found.append(None)
-            start = data.find(b"\x55", at + 1)
-            at = start if start >= 0 else len(data)
-        self._pending = data[at:]
-        return found
 
 
 def connect(wiring: config.ImuPort, clock: Clock, say: Callable[[str], None], tape: Tape | None = None) -> tuple[Port, WitImu]:
@@ -158,8 +116,8 @@ class WitImu:
         self._longest, self._longest_at = 0, 0  # such row of late, and when it was so long
         self._port, self._wiring, self._clock = port, wiring, clock
         self._parser = Parser()
-        self._accel: tuple[int, ...] = ()
-        self._rates: tuple[int, ...] = ()
+        self._accel: Three | None = None
+        self._rates: Three | None = None
         self._registers: tuple[int, ...] = ()
         self._raw: tuple[int, ...] = ()
         self._filter = ComplementaryFilter(1.0 / wiring.rate_hz, wiring.smoothing_s)
@@ -220,7 +178,7 @@ class WitImu:
             total += len(data)
         errors, self._parser = self._parser.errors, Parser()
         self._parser.errors = errors
-        self._accel = self._rates = ()
+        self._accel = self._rates = None
         self._filter.restart()
 
     def configure(self) -> None:
@@ -261,25 +219,34 @@ class WitImu:
         return self._registers[0] & 0xFFFF if self._registers else None
 
     def _parse(self, data: bytes) -> None:
+        if self._parser.clear:
+            samples, end = whole_samples(data)
+            for sample in samples:
+                self._complete(*sample)
+            if samples:
+                self._accel = self._rates = None
+                data = data[end:]
         for frame in self._parser.feed(data):
             if frame is None:
-                self._accel = self._rates = ()
+                self._accel = self._rates = None
                 self._filter.restart()
             elif frame.kind == ACCEL:
-                self._accel, self._rates = frame.numbers[:3], ()
+                self._accel, self._rates = frame.numbers[:3], None
             elif frame.kind == RATES:
-                self._rates = frame.numbers[:3] if self._accel else ()
+                self._rates = frame.numbers[:3] if self._accel else None
             elif frame.kind == ANGLES:
                 if self._accel and self._rates:
                     self._complete(self._accel, self._rates, frame.numbers[:3])
                 else:
                     self._filter.restart()
-                self._accel = self._rates = ()
+                self._accel = self._rates = None
             elif frame.kind == REGISTERS:
                 self._registers = frame.numbers
 
-    def _complete(self, accel: tuple[int, ...], rates: tuple[int, ...], angles: tuple[int, ...]) -> None:
-        if max(map(abs, (*accel, *rates))) >= FULL or abs(angles[1] * ANGLE_SCALE) > PITCH_MAX:
+    def _complete(self, accel: Three, rates: Three, angles: Three) -> None:
+        raw = (*accel, *rates, *angles)
+        six = raw[:6]
+        if max(six) >= FULL or min(six) <= -FULL or abs(angles[1] * ANGLE_SCALE) > PITCH_MAX:
             self.refused += 1
             self._row += 1
             if self._row >= self._longest:
@@ -287,7 +254,6 @@ class WitImu:
             self._filter.restart()
             return
         self._row = 0
-        raw = (*accel, *rates, *angles)
         self._same = self._same + 1 if raw == self._raw else 1
         self._raw = raw
         now = self._clock.now()

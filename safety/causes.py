@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 
 class State(StrEnum):
@@ -95,8 +96,7 @@ class Command:
     nonce: int = 0
 
 
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(NamedTuple):
     """What a node works out from its topics, once a step. Ages in s since the newest message; never: inf.
 
     The defaults of measured values are unhealthy: a field that nobody fills keeps the robot in CHECK.

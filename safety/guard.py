@@ -11,7 +11,7 @@ key; any cause that no budget forgives, a pause, and four hours end it. Without 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from robotrl.safety.causes import Cause, Command, Inputs, Severity, State
 from robotrl.safety.ledger import Ledger
@@ -131,7 +131,7 @@ class Guard:
         if before is State.RESET and self._granted and inputs.reset_outcome == "running":
             self._reset_began = True
         if not self._reset_began and inputs.reset_outcome in ("done", "failed"):  # still of the reset before this one
-            inputs = replace(inputs, reset_outcome="")
+            inputs = inputs._replace(reset_outcome="")
         self.session = self.ledger.judge(now, before, self._entered, self.session, inputs, raised)
         self._trigger = ""
         self._enter(now, AFTER_CAUSE[before][self.ledger.worst()], self._cause(inputs))

@@ -30,6 +30,7 @@ class Goal(NamedTuple):
     servo: int
     at: int  # where in the write its digits begin
     row: list[float]  # the command but for its position
+    rest: list[float]  # of that, what follows position and velocity
 
 
 class Blocks:
@@ -86,7 +87,8 @@ class Blocks:
         plan, values, streams = self._plan(frame)
         if streams is not None or plan.goal_at < 0 or plan.actions or values[plan.mode] != fw.POSITION:
             return None
-        return Goal(servos[0], at + len(line) - len(words[3]) + 2 * plan.goal_at, row_of(plan, values))
+        row = row_of(plan, values)
+        return Goal(servos[0], at + len(line) - len(words[3]) + 2 * plan.goal_at, row, row[fw.FF :])
 
     def _keep_goals(self, data: bytes, goals: list[Goal]) -> None:
         """Keep this write by what stands around its goals' digits."""
@@ -98,8 +100,8 @@ class Blocks:
             self._floats = struct.Struct(f"<{len(digits)}f")
         self._goals[self._around(data)] = goals
 
-    def goals(self, data: bytes) -> list[tuple[int, list[float]]] | None:
-        """Servo and row of each command in this write; None where it has another layout than one remembered."""
+    def goals(self, data: bytes) -> list[tuple[Goal, float]] | None:
+        """Each command in this write, and its position; None where it has another layout than one remembered."""
         known = self._goals.get(self._around(data)) if self._goals else None
         if known is None:
             return None
@@ -107,12 +109,8 @@ class Blocks:
             values = self._floats.unpack(bytes.fromhex(b"".join([data[cut] for cut in self._digits]).decode()))
         except (ValueError, struct.error):  # digits that are none
             return None
-        out = []
-        for goal, value in zip(known, values, strict=True):
-            row = goal.row.copy()
-            row[fw.P] = value if value == value else math.nan  # one NaN object: lists of it compare equal
-            out.append((goal.servo, row))
-        return out
+        # one NaN object: lists of it compare equal
+        return [(goal, value if value == value else math.nan) for goal, value in zip(known, values, strict=True)]
 
     def _around(self, data: bytes) -> bytes:
         return b"".join([data[part] for part in self._between])

@@ -273,6 +273,12 @@ void robotrl_record(Plant* p, int64_t step) {
   std::memcpy(row + TORSO, p->answer + 2 * N, (ROW - TORSO) * sizeof(double));
 }
 
+// Both: record step number `step`, and say what the motors do in the next one.
+int robotrl_turn(Plant* p, int64_t step) {
+  robotrl_record(p, step);
+  return robotrl_demand(p, step);
+}
+
 // ServoBank.warm, without the trips: `board` (N,) deg C. `share` of the way to where a temperature settles has passed.
 // 1 when a motor shut off or a board is too hot: `ServoBank.trip_hot` has something to do.
 int robotrl_warm(Plant* p, const Thermal* t, double share, double* motor_c, double* board) {

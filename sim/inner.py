@@ -80,6 +80,7 @@ def _library() -> ctypes.CDLL | NoLibrary:
     step, pointer = ctypes.c_int64, ctypes.c_void_p
     found.robotrl_demand.argtypes, found.robotrl_demand.restype = [pointer, step], ctypes.c_int
     found.robotrl_record.argtypes, found.robotrl_record.restype = [pointer, step], None
+    found.robotrl_turn.argtypes, found.robotrl_turn.restype = [pointer, step], ctypes.c_int
     found.robotrl_torso.argtypes, found.robotrl_torso.restype = [pointer, step, ctypes.c_double, pointer], None
     found.robotrl_imu.argtypes = [pointer, step, ctypes.c_int32, pointer, pointer, pointer, pointer, pointer]
     found.robotrl_imu.restype = ctypes.c_int
@@ -193,7 +194,7 @@ class NativeLoop:
         if not isinstance(world.history, NativeHistory) or bank.count != len(model.DIRECTION):
             raise NoLibrary("the twin's inner loop is made for eight servos and a native history")
         self._world, self._bank, self.history = world, bank, world.history
-        self._demand, self._record = library().robotrl_demand, library().robotrl_record
+        self._demand, self._record, self._turn = library().robotrl_demand, library().robotrl_record, library().robotrl_turn
         self._buffers = {"demand": np.zeros(8), "forces": np.zeros(8), "answer": np.zeros(_ANSWER.size // 8)}
         self.plant = _Plant()
         self.at = ctypes.addressof(self.plant)
@@ -203,25 +204,36 @@ class NativeLoop:
     def advance(self, seconds: float) -> None:
         """Move on by whole physics steps; the rest is carried. ValueError for a current that is not a number."""
         world, bank, history = self._world, self._bank, self.history
-        at, demand, record, simulate, pack = self.at, self._demand, self._record, world.simulate, _ANSWER.pack_into
+        at, turn, simulate, pack = self.at, self._turn, world.simulate, _ANSWER.pack_into
         forces, answer = self._buffers["forces"].tolist, self._buffers["answer"].data
         self._lend()
-        for _ in range(world.steps_due(seconds)):
-            if history.step * history.dt >= bank.next_event:
-                bank.tick()
-            if bank.stale or bank.bounded:
-                self._take_back()
-                world.step(bank.drive)
-                self._lend()
-                continue
-            if demand(at, history.step):
-                world.motors.step(self._buffers["demand"], history.newest[8:16], history.dt)  # says what is wrong
+        last, ready = history.step + world.steps_due(seconds), False  # whether the forces of the next step are known
+        while history.step < last:
+            if not ready:
+                if history.step * history.dt >= bank.next_event:
+                    bank.tick()
+                if bank.stale or bank.bounded:
+                    self._take_back()
+                    world.step(bank.drive)
+                    self._lend()
+                    continue
+                if self._demand(at, history.step):
+                    self._refuse()
             (position, orientation), (velocity, spin), states = simulate(forces())
             angles, speeds, _, _ = zip(*states, strict=True)
             pack(answer, 0, *angles, *speeds, *position, *orientation, *velocity, *spin)
             history.step += 1
-            record(at, history.step)
+            ready = history.step < last and history.step * history.dt < bank.next_event
+            if not ready:
+                self._record(at, history.step)
+            elif turn(at, history.step):
+                self._refuse()
         self._take_back()
+
+    def _refuse(self) -> None:
+        """Say what is wrong with what the motors were asked for."""
+        history = self.history
+        self._world.motors.step(self._buffers["demand"], history.newest[8:16], history.dt)
 
     def _describe(self) -> None:
         """Fill in what never changes: where the arrays are, and the motors' constants."""

@@ -17,9 +17,10 @@ from robotrl.clock import Clock
 from robotrl.sim.blocks import CACHE, Blocks, Spoken, row_of
 from robotrl.sim.diagnostic import Diagnostic
 from robotrl.sim.fdcanusb import OK, USB_NS, Adapter
-from robotrl.sim.firmware import NM_PER_A, POSITION, TURN
+from robotrl.sim.firmware import NM_PER_A, TURN
 from robotrl.sim.layouts import Chorus, Plan, Reply
 from robotrl.sim.liars import Lies
+from robotrl.sim.noise import Normals
 from robotrl.sim.registers import (
     COMMAND,
     IDENTITY,
@@ -60,7 +61,7 @@ class MoteusBus(Adapter):
         self.lies = Lies()
         self.ids = {can: i for i, can in enumerate(servos.ids)}
         self._canid = list(servos.ids)
-        self._noise, self._rng = twin.joint_noise_rad, rng
+        self._noise, self._normals = twin.joint_noise_rad, Normals(rng)
         self._consoles = [Diagnostic(self.bank, i) for i in range(self.bank.count)]
         self._plans: dict[tuple[int, bytes], list[Plan]] = {}
         self._addresses: dict[bytes, Address] = {}
@@ -103,8 +104,8 @@ class MoteusBus(Adapter):
         commands = self._blocks.goals(data)
         if commands is None:
             return False
-        for servo, row in commands:
-            self.bank.obey(servo, POSITION, row)
+        for goal, position in commands:
+            self.bank.aim(goal.servo, position, goal.row, goal.rest)
         self._out.append(OK * len(commands))
         return True
 
@@ -233,7 +234,7 @@ class MoteusBus(Adapter):
         seen = (self.world.time, self.bank.changes)
         if seen == self._seen:
             return
-        noise = self._rng.standard_normal(self.bank.count) * self._noise
+        noise = self._normals.take(self.bank.count) * self._noise
         self._telemetry = self.lies.over(self.bank.telemetry(noise))
         self._seen = (self.world.time, self.bank.changes)
         self._answers.clear()

@@ -15,6 +15,7 @@ import numpy as np
 
 from robotrl import config
 from robotrl.sim.domain import Domain
+from robotrl.sim.noise import Normals
 
 FRAME = 11  # bytes: 0x55, type, four int16, sum
 ACCELERATION, RATES, ATTITUDE, REGISTERS = 0x51, 0x52, 0x53, 0x5F
@@ -53,7 +54,7 @@ class ImuSensor:
 
     def __init__(self, world: Any, twin: config.Twin, rng: np.random.Generator, quick: Quick | None = None) -> None:
         """`quick` makes the frames of samples faster than `_sample`, and the same."""
-        self._world, self._twin, self._rng, self._quick = world, twin, rng, quick
+        self._world, self._twin, self._normals, self._quick = world, twin, Normals(rng), quick
         rate = min((r for r, hz in HZ.items() if hz >= twin.imu_rate_hz), default=11)
         baud = 2 if HZ[rate] <= 20 else 6
         self._saved = {MASK: ALL, RATE: rate, BAUD: baud, AXIS6: 0}
@@ -85,7 +86,7 @@ class ImuSensor:
             del self._out[: len(self._out) - WAITING_MAX]
 
     def _samples(self, delays: list[float]) -> bytes:
-        noise = self._rng.standard_normal((len(delays), 8))
+        noise = self._normals.take(8 * len(delays)).reshape(-1, 8)
         quick = self._quick if self.registers[MASK] == ALL else None
         if quick is not None and (frames := quick(delays, noise, self._world.domain)):
             return frames
@@ -150,7 +151,7 @@ class TrackerSensor:
     """Pose tracker: a picture every 1/rate, its pose on the wire `tracker_delay_s` later as a line that says how old it is."""
 
     def __init__(self, world: Any, twin: config.Twin, rng: np.random.Generator) -> None:
-        self._world, self._twin, self._rng = world, twin, rng
+        self._world, self._twin, self._normals = world, twin, Normals(rng)
         self._period = 1.0 / twin.tracker_rate_hz
         self._next = world.time
         self._seq = 0
@@ -163,7 +164,7 @@ class TrackerSensor:
             self._next = now
         while self._next <= now + 1e-9:
             seen = self._world.torso(max(0.0, now - self._next))
-            noise = self._rng.standard_normal(6).tolist()
+            noise = self._normals.take(6).tolist()
             pose = [p + self._twin.tracker_noise_m * e for p, e in zip(seen.position, noise[:3], strict=True)]
             pose += [_wrap(a + self._twin.tracker_noise_rad * e) for a, e in zip(seen.rpy, noise[3:], strict=True)]
             self._seen.append((self._next, self._seq, pose))

@@ -87,7 +87,7 @@ class ServoBank:
             return
         self.command[index] = row
         if present == mode == fw.POSITION and not self._fresh[index] and row[fw.FF :] == self._last[index]:
-            self._retarget(index, row, now)
+            self._retarget(index, row[fw.P], row[fw.V], now)
             return
         self._last[index] = row[fw.FF :]
         if mode in fw.STARTED and present in (fw.STOPPED, fw.CALIBRATING):
@@ -103,11 +103,18 @@ class ServoBank:
         self._deadline[index] = now + self._silence[index]
         self.next_event = 0.0  # unknown until the next tick
 
-    def _retarget(self, index: int, row: list[float], now: float) -> None:
-        """The everyday command: position mode goes on with a new goal, all else as in the last command."""
+    def aim(self, index: int, position: float, row: list[float], rest: list[float]) -> None:
+        """The everyday command: position mode goes on with a new goal, all else as in `row`; `rest`: that without its goal."""
+        if self.mode[index] != fw.POSITION or self._fresh[index] or rest != self._last[index]:
+            self.obey(index, fw.POSITION, [position, *row[fw.V :]])
+            return
+        self.command[index] = [position, *row[fw.V :]]
+        self._retarget(index, position, row[fw.V], self.world.time)
+
+    def _retarget(self, index: int, position: float, velocity: float, now: float) -> None:
         self._deadline[index] = now + self._silence[index]
         sign = self._signs[index]
-        self.ramp.retarget(index, sign * (row[fw.P] * fw.TURN - self.offset[index]), sign * row[fw.V] * fw.TURN)
+        self.ramp.retarget(index, sign * (position * fw.TURN - self.offset[index]), sign * velocity * fw.TURN)
         self.aimed = False
 
     def trip(self, index: int, code: int) -> None:

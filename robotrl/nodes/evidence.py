@@ -40,7 +40,7 @@ class Evidence:
         self._target: Sequence[float] = ()
         self._open_since: int | None = None  # torque on, by the driver's word
         self._wrong_mode = False
-        self._misses: deque[tuple[int, ...]] = deque(maxlen=WINDOW)
+        self._misses: deque[tuple[int, ...]] = deque(maxlen=WINDOW)  # in each cycle, who missed
         self._clamps: deque[bool] = deque(maxlen=WINDOW)
         self._same = [0] * n
         self._stalled: list[int | None] = [None] * n  # since when
@@ -74,8 +74,9 @@ class Evidence:
         """For `Inputs`; what holds for one step only is forgotten after it."""
         now = self._joints.t if self._joints is not None else 0
         jump, self._jump = self._jump, False
+        missed = [i for cycle in self._misses for i in cycle]
         return {
-            "missed_share": max(map(sum, zip(*self._misses, strict=True)), default=0) / WINDOW,
+            "missed_share": max(map(missed.count, set(missed)), default=0) / WINDOW,
             "wrong_mode": self._wrong_mode,
             "same_in_row": max(self._same),
             "stalled_s": _longest(self._stalled, now),
@@ -88,7 +89,7 @@ class Evidence:
 
     def _take_joints(self, joints: m.Joints) -> None:
         before, self._joints = self._joints, joints
-        self._misses.append(tuple([missed > 0 for missed in joints.missed]))
+        self._misses.append(tuple([i for i, missed in enumerate(joints.missed) if missed]) if any(joints.missed) else ())
         driven = self._open_since is not None and joints.t - self._open_since > STARTING_NS
         self._wrong_mode = driven and any(
             mode != POSITION_MODE and mode not in TOLD and not missed

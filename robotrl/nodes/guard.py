@@ -195,7 +195,7 @@ class Sentry:
             commands=tuple(self._commands),
             checks_passed=not note,
             check_note=note,
-            still=joints is not None and all(abs(v) < STILL_RAD_S for v in joints.velocity),
+            still=joints is not None and all([abs(v) < STILL_RAD_S for v in joints.velocity]),
             drive_age_s=self._age("Drive", now),
             torque_on=drive is not None and (drive.gate_open or not speaks),
             port_lost=drive is not None and not drive.present,

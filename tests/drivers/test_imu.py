@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from robotrl import config
 from robotrl.clock import LockstepClock
-from robotrl.drivers import imu
-from robotrl.drivers.imu import Parser, WitImu
+from robotrl.drivers import imu, witmotion
+from robotrl.drivers.imu import WitImu
 from robotrl.drivers.port import DeviceError, MemoryPort
+from robotrl.drivers.witmotion import Parser
 
 LINES = (Path(__file__).parents[1] / "golden" / "witmotion.txt").read_text().splitlines()
 GOLDEN = {name: bytes.fromhex(text) for name, text in (line.split() for line in LINES if line and line[0] != "#")}
@@ -68,11 +69,11 @@ def rig():
 
 
 def test_frames_of_the_manual():
-    assert GOLDEN["unlock"] == imu.UNLOCK
-    assert GOLDEN["save"] == imu.SAVE
-    assert imu.make_set(0x03, 0x0B) == GOLDEN["rate_200hz"]
-    assert imu.make_set(0x03, 0x03) == GOLDEN["rate_1hz"]
-    assert imu.make_get(0x05) == GOLDEN["read_05"]
+    assert GOLDEN["unlock"] == witmotion.UNLOCK
+    assert GOLDEN["save"] == witmotion.SAVE
+    assert witmotion.make_set(0x03, 0x0B) == GOLDEN["rate_200hz"]
+    assert witmotion.make_set(0x03, 0x03) == GOLDEN["rate_1hz"]
+    assert witmotion.make_get(0x05) == GOLDEN["read_05"]
     names = ("accel_1g_z", "accel_minus_1g_x", "rates", "angles_10_m20_90", "quaternion", "register_reply")
     stream = b"".join(GOLDEN[name] for name in names)
     found = Parser().feed(stream)
@@ -291,8 +292,8 @@ def test_anything_is_parsed_and_little_is_kept(chunks):
     parser = Parser()
     for chunk in chunks:
         for found in parser.feed(chunk):
-            assert found is None or found.kind in imu.TYPES
-        assert len(parser._pending) < imu.FRAME
+            assert found is None or found.kind in witmotion.TYPES
+        assert len(parser._pending) < witmotion.FRAME
 
 
 def test_fuzzed_streams_resynchronise_within_one_good_burst(rig):
@@ -331,3 +332,41 @@ def test_what_has_waited_while_nobody_looked_is_not_taken_for_new(rig):
     wire.out = burst(3)
     again = imu.read()
     assert not again.stale and again.t == clock.now()
+
+
+def slow_samples(parser: Parser, data: bytes) -> list[tuple[int, ...]]:
+    """The samples in `data` by whole frames: three of one burst in a row."""
+    kinds = [(f.kind, f.numbers[:3]) if f else None for f in parser.feed(data)]
+    runs = zip(kinds, kinds[1:], kinds[2:], strict=False)
+    return [sum((f[1] for f in run), ()) for run in runs if None not in run and [f[0] for f in run] == [0x51, 0x52, 0x53]]
+
+
+words = st.integers(-32768, 32767)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(words, min_size=9, max_size=9), max_size=4), st.binary(max_size=3), st.data())
+def test_whole_samples_are_what_the_frames_say(rows, tail, data):
+    stream = b"".join(frame(kind, *row[at : at + 3], 7) for row in rows for at, kind in ((0, 0x51), (3, 0x52), (6, 0x53)))
+    stream += tail
+    if stream:
+        at = data.draw(st.integers(0, len(stream) - 1))
+        stream = stream[:at] + bytes((stream[at] ^ data.draw(st.sampled_from([0, 0, 1, 0x80])),)) + stream[at + 1 :]
+    found, end = witmotion.whole_samples(stream)
+    assert [sum(sample, ()) for sample in found] == slow_samples(Parser(), stream[:end]) and end == 33 * len(found)
+    rest = stream[end:]
+    assert len(rest) < 33 or slow_samples(Parser(), rest[:33]) == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(1, 8), min_size=1, max_size=6), st.data())
+def test_however_bursts_are_cut_the_newest_is_read(counts, data):
+    sensor, clock = Sensor(), LockstepClock()
+    device = WitImu(MemoryPort(sensor, "imu0"), config.ImuPort(), clock)
+    stream = b"".join(burst(k) for k in range(1, 1 + sum(counts)))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))
+    for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        sensor.out = stream[begin:end]
+        sample = device.read()
+        assert (sample.yaw if sample else 0.0) == pytest.approx(end // 33 * math.pi / 32768)
+    assert device.errors == 0

@@ -9,9 +9,10 @@ import pytest
 
 from robotrl import config
 from robotrl.clock import LockstepClock
-from robotrl.drivers import imu
-from robotrl.drivers.imu import Frame, Parser, Silent, WitImu
+from robotrl.drivers import imu, witmotion
+from robotrl.drivers.imu import Silent, WitImu
 from robotrl.drivers.port import DeviceError, MemoryPort, PortError
+from robotrl.drivers.witmotion import Frame, Parser
 
 MS = 1_000_000
 G = 9.80665
@@ -59,8 +60,12 @@ class Rig:
 
 
 def test_commands_of_the_manual():
-    assert imu.make_set(0x02, 0x0E).hex() == "ffaa020e00" and imu.make_set(0x24, 0x0101).hex() == "ffaa240101"
-    assert imu.make_get(0x03).hex() == "ffaa270300" and imu.UNLOCK.hex() == "ffaa6988b5" and imu.SAVE.hex() == "ffaa000000"
+    assert witmotion.make_set(0x02, 0x0E).hex() == "ffaa020e00" and witmotion.make_set(0x24, 0x0101).hex() == "ffaa240101"
+    assert (
+        witmotion.make_get(0x03).hex() == "ffaa270300"
+        and witmotion.UNLOCK.hex() == "ffaa6988b5"
+        and witmotion.SAVE.hex() == "ffaa000000"
+    )
 
 
 @pytest.mark.parametrize("kind", range(0x40, 0x70))

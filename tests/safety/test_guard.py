@@ -113,7 +113,7 @@ class Bench:
         for _ in range(n):
             self.now += T
             before = self.guard.state
-            self.out = self.guard.step(self.now, replace(self.base, epoch=self.epoch, **changes))
+            self.out = self.guard.step(self.now, self.base._replace(epoch=self.epoch, **changes))
             self.epoch += self.out.next_epoch
             assert bool(self.out.trigger) is (self.out.state is not before)  # every change is explained, in its own step
         return self.out
@@ -143,7 +143,7 @@ def at(state: str, rows=QUICK, **options) -> Bench:
         bench.key({"RUN": "run", "RESET": "reset"}[state])
         bench.step(2)
     if state == "STOPPING":
-        bench.base = replace(bench.base, frame_error_rate=0.02, still=False)  # a cause that clears by itself
+        bench.base = bench.base._replace(frame_error_rate=0.02, still=False)  # a cause that clears by itself
         bench.step()
     if state == "PSTOP":
         bench.key("stop")
@@ -351,9 +351,9 @@ def test_check_names_what_fails_and_ready_falls_back():
 
 def test_start_is_refused_while_anything_stands():
     bench = at("HOLD")
-    bench.base = replace(bench.base, frame_error_rate=0.02)
+    bench.base = bench.base._replace(frame_error_rate=0.02)
     bench.step(2)
-    bench.base = replace(bench.base, frame_error_rate=0.0)
+    bench.base = bench.base._replace(frame_error_rate=0.0)
     bench.step()
     assert bench.state() == "HOLD"
     bench = at("RESET")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 
@@ -37,7 +36,7 @@ class Desk:
 
     def at(self, now: int, *commands: Command, **shown: object) -> Outputs:
         self.now = now
-        self.out = self.guard.step(now, replace(WELL, epoch=self.epoch, commands=commands, **shown))
+        self.out = self.guard.step(now, WELL._replace(epoch=self.epoch, commands=commands, **shown))
         return self.out
 
     def after(self, ns: int, **shown: object) -> Outputs:
@@ -109,7 +108,7 @@ def test_nobody_is_granted_a_lease_in_a_state_that_has_no_holder(state):
 def test_a_guard_that_has_not_stepped_permits_nothing():
     guard = Desk().guard
     assert (guard.state, guard.session) == (State.BOOT, False)
-    out = guard.step(0, replace(WELL, epoch=3))
+    out = guard.step(0, WELL._replace(epoch=3))
     assert (out.state, out.torque, out.holder, out.stop, out.session, out.next_epoch) == ("CHECK", False, "", "off", False, False)
     assert (out.epoch, out.causes, out.last_cause, out.refused, out.trigger) == (3, (), "", (), "started")
 

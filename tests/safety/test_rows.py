@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
@@ -107,7 +106,7 @@ def active(id: str, value: object, state: str = "", after_s: float = 100.0, seen
     """Whether the row is active, judged each 10 ms, the field at `value` since `seen_s`, the state entered `after_s` ago."""
     ledger, entered = Ledger(catalogue()), 7 * S
     now = entered + round(after_s * S)
-    inputs = dataclasses.replace(WELL, **{ROWS[id][1]: value})
+    inputs = WELL._replace(**{ROWS[id][1]: value})
     for t in (now - round(seen_s * S), now):
         ledger.judge(t, State(state or STATES.get(id, ALL).split()[-1]), entered, False, inputs, set())
     return id in ledger.active
@@ -173,16 +172,14 @@ def test_arguments_move_their_rows_alone():
 
 def test_what_nobody_fills_is_unhealthy():
     """Ages are those of what never came, measured values no numbers, counts and flags at rest: then a robot stays in CHECK."""
-    for field in dataclasses.fields(Inputs):
-        value = field.default
-        if field.name.endswith("_age_s"):
-            assert value == math.inf, field.name
-        elif field.name in ("temp_c", "tilt_rad"):
-            assert isinstance(value, float) and math.isnan(value), field.name
+    for name, value in Inputs._field_defaults.items():
+        if name.endswith("_age_s"):
+            assert value == math.inf, name
+        elif name in ("temp_c", "tilt_rad"):
+            assert isinstance(value, float) and math.isnan(value), name
         else:
-            assert value == {"commands": (), "check_note": "", "episode_ended": "", "reset_outcome": ""}.get(field.name, 0), (
-                field.name
-            )
+            assert value == {"commands": (), "check_note": "", "episode_ended": "", "reset_outcome": ""}.get(name, 0), name
+    assert set(Inputs._fields) == set(Inputs._field_defaults)
     assert Inputs().checks_passed is False and Inputs().still is False and Inputs().torque_on is False
 
 
