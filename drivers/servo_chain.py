@@ -2,7 +2,7 @@
 
 A cycle is one synchronous read and one synchronous write. Servos answer in turn, so one that is silent silences those asked
 after it: they are asked again at once without it, only it is missed, and from the next cycle on it is asked last. Silence
-costs QUIET_NS, not more. What the families do not share is in `servo_line.py`.
+costs QUIET_NS, not more. What the families do not share is behind `servo_line.Line`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from robotrl import config
 from robotrl.clock import Clock
 from robotrl.drivers import handshake
 from robotrl.drivers.asking import PATIENCE_NS, Asking
+from robotrl.drivers.dynamixel_line import DynamixelLine
 from robotrl.drivers.easing import Easing
+from robotrl.drivers.feetech_line import FeetechLine
 from robotrl.drivers.port import DeviceError, Port
-from robotrl.drivers.servo_line import TURNS, Floats, Reading, line_of
+from robotrl.drivers.servo_line import TURNS, Floats, Line, Reading
 from robotrl.drivers.sync import SyncRead
 from robotrl.drivers.tables import Mode
 from robotrl.messages import Joints
@@ -53,7 +55,7 @@ class ServoChain:
         n = len(servos.ids)
         self.frame_errors = self.late_replies = self.round_trip_ns = 0
         self.rebooted: tuple[int, ...] = ()
-        self.line = line_of(robot)
+        self.line: Line = FeetechLine(robot) if servos.protocol == "feetech" else DynamixelLine(robot)
         self._port, self._servos, self._clock = port, servos, clock
         self._sign, self._offset = np.asarray(servos.sign, float), np.asarray(servos.offset)
         self._gear = np.asarray(servos.gear or (1.0,) * n)

@@ -11,6 +11,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     # command     module                          what it does
     "rehearse": ("robotrl.sim.rehearsal", "train in lockstep on the twin: RUN.toml [--steps N] [--seed S] [--set a.b=c]"),
     "run": ("robotrl.manager", "the full process tree on the wall clock: RUN.toml [--sim]"),
+    "move": ("robotrl.move", "a robot's first motion, one joint after another: RUN.toml --robot so101|omx|dkitty [--sim]"),
     "resume": ("robotrl.resume", "goes on where a run stopped: RUN_DIR [--steps N]"),
     "eval": ("robotrl.sim.evaluation", "the deterministic policy on the twin: RUN_DIR [--episodes N] [--terrain ...]"),
     "console": ("robotrl.nodes.console", "the operator's terminal: [RUN_DIR]"),

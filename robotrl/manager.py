@@ -36,8 +36,8 @@ def with_ports(run: config.Run, ports: dict[str, str]) -> config.Run:
         run.robot,
         limits=dataclasses.replace(run.robot.limits, falls=run.twin.falls),
         servos=dataclasses.replace(run.robot.servos, port=ports["servos"]),
-        imu=dataclasses.replace(run.robot.imu, port=ports["imu"]),
-        tracker=dataclasses.replace(run.robot.tracker, port=ports["tracker"]),
+        imu=dataclasses.replace(run.robot.imu, port=ports.get("imu", "")),
+        tracker=dataclasses.replace(run.robot.tracker, port=ports.get("tracker", "")),
     )
     return dataclasses.replace(run, robot=robot)
 

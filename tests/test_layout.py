@@ -18,7 +18,7 @@ CORE = (
     "native", "roles", "realtime", "aloud",
 )  # fmt: skip
 TOP = (
-    "manager", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches",
+    "manager", "move", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches",
     "keytool", "installed", "notify", "play", "timing",
 )  # fmt: skip
 LAYER_OF = {
