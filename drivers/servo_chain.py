@@ -2,7 +2,7 @@
 
 A cycle is one synchronous read and one synchronous write. Servos answer in turn, so one that is silent silences those asked
 after it: they are asked again at once without it, only it is missed, and from the next cycle on it is asked last. Silence
-costs QUIET_NS, not more. What the families do not share is behind `servo_line.Line`.
+costs `servos.quiet_s` and the second question. What the families do not share is behind `servo_line.Line`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from robotrl.drivers.sync import SyncRead
 from robotrl.drivers.tables import Mode
 from robotrl.messages import Joints
 
-QUIET_NS = 2_500_000  # a line that says nothing for so long beyond a reply's bytes will say nothing more
-CYCLE_NS = 12_000_000  # whole read at most: leaves time to write within a 20 ms period; chosen
+CYCLE_NS = 12_000_000  # whole read at most, or quiet_s where that is longer: leaves time to write within 20 ms; chosen
 READS_MAX = 256  # a babbling far end ends the cycle even where the clock stands still
 SETTLE_READS = 4  # of what waits before a question
 JUMP_S = 0.05  # no joint gets farther than 1.5 x the velocity limit in this time (safety facts, row 4)
@@ -63,6 +62,7 @@ class ServoChain:
         self._mode, self._fault = np.full(n, -1), np.zeros(n, int)
         self._missed = np.full(n, UNKNOWN_AFTER)
         self._reach = 1.5 * servos.velocity_limit * JUMP_S / self._gear
+        self._quiet_ns = round(servos.quiet_s * 1e9)
         self._turn = 0
         self._order = tuple(range(n))  # in which they are asked: the silent last
         self._easing = Easing(servos)
@@ -162,7 +162,7 @@ class ServoChain:
         wanted, asking = self.line.wanted(), self._asking
         present = [p for w in wanted if (p := asking.ping(w.id)) is not None]
         if len(present) < len(wanted):  # who is there in their place?
-            quick = Asking(self._port, self._clock, self._servos.protocol, QUIET_NS)
+            quick = Asking(self._port, self._clock, self._servos.protocol, self._quiet_ns)
             present += [p for i in EVERY_ID if i not in self._servos.ids and (p := quick.ping(i, 1)) is not None]
         read = {p.id: asking.read(p.id, self.line.items(w)) for w in wanted for p in present if p.id == w.id}
         garbled = [p.id for p in present if p.id in read and self._garbles(p.id)]
@@ -217,9 +217,9 @@ class ServoChain:
         """Ask, and collect answers until all have come, the line is quiet, or the cycle's time is up."""
         request, errors = read.begin(), read.errors
         port, clock, byte_ns = self._port, self._clock, BITS * 1_000_000_000 // self._servos.baud
-        silence = QUIET_NS + read.size // len(read.ids) * byte_ns
+        silence = self._quiet_ns + read.size // len(read.ids) * byte_ns
         port.write(request)
-        end = sent + max(CYCLE_NS, patience_ns)
+        end = sent + max(CYCLE_NS, self._quiet_ns, patience_ns)
         deadline = clock.now() + len(request) * byte_ns + max(silence, patience_ns)
         for _ in range(READS_MAX):
             data = port.read(min(deadline, end))

@@ -33,6 +33,7 @@ class Servos:
     baud: int = within(1_000_000, 9_600, 4_500_000)  # bus servos: of the line
     model: int = within(0, 0, 65_535)  # bus servos: the number by which each must call itself
     firmware: int = within(0, 0, 65_535)  # bus servos: the least; Feetech: major * 256 + minor
+    quiet_s: float = within(0.0025, 0.0005, 0.1)  # bus servos: a line that is silent for so long will say nothing more; chosen
     nm_per_amp: float = within(1.0, 0.01, 100)  # bus servos: at the horn, of the current they report
     power: float = within(1.0, 0.05, 1)  # bus servos: the most of the supply that a motor may get
     position_p: int = within(-1, -1, 16_383)  # bus servos, register steps; -1: as it is. Dynamixel: set; Feetech: looked at
