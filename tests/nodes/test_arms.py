@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from robotrl.drivers.port import DeviceError
+from robotrl.calibration import homing
+from robotrl.drivers.chains import chain_of
+from robotrl.drivers.port import DeviceError, PortError
+from robotrl.nodes.mover import Mover
+from robotrl.nodes.rescue import stop_motors
 from robotrl.safety.gate import RANGE
 from tests.nodes.armrig import PERIOD_S, ArmRig
 
@@ -170,3 +176,71 @@ def test_a_servo_that_does_not_obey_the_stop_is_told_of(arm):
     arm.twin.command({"fault": "deaf", "servo": MUTE[arm.run.robot.name]})
     arm.reach("PSTOP", "stop").reach("LOCKOUT", "disable", seconds=10)
     assert "CUT POWER" in arm.guard.note
+
+
+def test_a_port_that_is_pulled_and_plugged_in_again_needs_a_person_before_torque(arm):
+    arm.running()
+    arm.twin.command({"fault": "close", "wire": "servos"})
+    with pytest.raises(PortError):
+        arm.step()
+    arm.twin.command({"fault": "clear"})
+    arm.loop = arm.connect()
+    for _ in range(20):
+        arm.step()
+    assert not any(torques(arm)) and not arm.drive.torque_on
+
+
+class TwinClock:
+    """Whoever sleeps lets the twin's physics pass."""
+
+    def __init__(self, rig: ArmRig) -> None:
+        self._rig = rig
+
+    def now(self) -> int:
+        return self._rig.clock.now()
+
+    def sleep_until(self, deadline: int) -> None:
+        self._rig.twin.advance(max(0, deadline - self.now()) * 1e-9)
+
+
+def test_the_rescue_of_an_arm_lowers_it_and_that_of_legs_damps_them(rig):
+    """The driver is gone; a chain of the rescue's own begins in the middle of everything."""
+    rig.running()
+    clock, robot = TwinClock(rig), rig.run.robot
+    chain = chain_of(rig.twin.ports()["servos"], robot, clock, starts=False)
+    began, told = clock.now(), []
+    outcome = stop_motors(robot, chain, clock, True, told.append)
+    assert outcome.confirmed and not any(torques(rig)) and not told
+    assert clock.now() - began <= (robot.stop_damp_s + 1.0) * 1e9
+    if robot.stop_profile == "stow":
+        assert chain.read(-1).position == pytest.approx(robot.stow, abs=0.15)
+
+
+def test_the_rescue_puts_no_torque_on_a_servo_that_has_none(arm):
+    arm.ready()
+    chain = chain_of(arm.twin.ports()["servos"], arm.run.robot, TwinClock(arm), starts=False)
+    assert stop_motors(arm.run.robot, chain, TwinClock(arm), True, print).confirmed and not any(torques(arm))
+
+
+def test_homing_finds_the_zeros_of_bus_servos(rig):
+    """Offsets of a robot whose horns stand otherwise on their splines than its file says."""
+    robot = rig.run.robot
+    plain = replace(robot, servos=replace(robot.servos, offset=(0.0,) * len(robot.servos.ids)))
+    chain = chain_of(rig.twin.ports()["servos"], plain, rig.clock)
+    rig.twin.command({"place": "stand"})
+    record = homing.measure(chain, robot, (0.2,) * len(robot.servos.ids), rig.clock)
+    expected = [o - s * 0.2 for o, s in zip(robot.servos.offset, robot.servos.sign, strict=True)]
+    assert record.offset == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_mover_sways_each_joint_within_its_limits_and_comes_back(arm):
+    arm.running()
+    mover, here = Mover(arm.run.robot), arm.joints.position
+    farthest = [0.0] * len(here)
+    while mover.moved < len(here):
+        action = mover.cycle(arm.joints, arm.permit)
+        arm.wish = action.target if action is not None else None
+        arm.step()
+        farthest = [max(f, abs(p - h)) for f, p, h in zip(farthest, arm.joints.position, here, strict=True)]
+        assert arm.guard.state == "RUN" and arm.loop.tick < 2000
+    assert all(0.1 < f < 0.25 for f in farthest) and arm.joints.position == pytest.approx(here, abs=0.05)
