@@ -67,9 +67,9 @@ class Asking:
         return out
 
     def write(self, servo: int, address: int, data: bytes) -> Status | None:
-        """The servo's answer; None where it gave none."""
-        answers = self._ask(self._codec.make_write(servo, address, data), servo, 0)
-        return answers[0] if answers else None
+        """The servo's answer; None where it gave none. What is written may be written twice."""
+        packet = self._codec.make_write(servo, address, data)
+        return next((answers[0] for _ in range(TRIES) if (answers := self._ask(packet, servo, 0))), None)
 
     def bytes_at(self, servo: int, address: int, length: int) -> bytes:
         """What stands there; nothing where it was not answered."""

@@ -150,7 +150,8 @@ class ServoChain:
             for address, data in self.line.ram(wanted.id):
                 status = self._asking.write(wanted.id, address, data)
                 if status is None:
-                    raise DeviceError(next(iter(self.check()), f"{self._port.name}: {wanted}: does not answer"))
+                    silent = [line for line in self.check() if "answer" in line]
+                    raise DeviceError(silent[0] if silent else f"{self._port.name}: {wanted}: does not answer; check its cable")
             for address, data in dict(self.line.ram(wanted.id)).items():
                 if (got := self._asking.bytes_at(wanted.id, address, len(data))) != data:
                     what = f"register {address} reads {got.hex() or 'nothing'} after writing {data.hex()}"

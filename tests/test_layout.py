@@ -18,8 +18,8 @@ CORE = (
     "native", "roles", "realtime", "aloud",
 )  # fmt: skip
 TOP = (
-    "manager", "move", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches",
-    "keytool", "installed", "notify", "play", "timing",
+    "manager", "move", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "setupservo", "replaycheck",
+    "resume", "benches", "keytool", "installed", "notify", "play", "timing", "picture",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
