@@ -53,6 +53,7 @@ class DynamixelLine:
         self._turns = [(*self._shown.values(), *list(spare.values())[:turn]) for turn in range(TURNS)]
         self._write = DynamixelWrite(servos.ids, tuple(self._told.values()))
         self._write.fill(self._told[X.BUS_WATCHDOG], [self._watchdog] * len(servos.ids))
+        self._power = b""
         self.stopping = self.clear(servos.ids)
         everybody = dynamixel.BROADCAST
         self.stopping_all = dynamixel.make_write(everybody, X.TORQUE_ENABLE.address, b"\0") + dynamixel.make_write(
@@ -91,7 +92,9 @@ class DynamixelLine:
     def goals(self, angles: Floats, power: Floats) -> tuple[bytes, Floats]:
         goal = self._told[X.GOAL_POSITION]
         self._write.fill_values(goal, angles)
-        self._write.fill(self._told[X.GOAL_PWM], np.rint(power * FULL_PWM).astype(int))
+        if (pwm := power.tobytes()) != self._power:  # it seldom changes
+            self._write.fill(self._told[X.GOAL_PWM], np.rint(power * FULL_PWM).astype(int))
+            self._power = pwm
         return self._write.packet(), np.rint(angles / goal.scale) * goal.scale
 
     def damp(self, angles: Floats) -> bytes:

@@ -34,6 +34,7 @@ class FeetechLine:
         self._write = FeetechWrite(servos.ids, _GOAL)
         speed = min(_S.GOAL_SPEED.most, round(servos.velocity_limit / _S.GOAL_SPEED.scale))
         self._write.fill(_S.GOAL_SPEED, [speed] * len(servos.ids))
+        self._power = b""
         self.stopping = self.clear(servos.ids)
         self.stopping_all = feetech.make_write(feetech.BROADCAST, _S.TORQUE_ENABLE.address, b"\0")
 
@@ -59,7 +60,9 @@ class FeetechLine:
 
     def goals(self, angles: Floats, power: Floats) -> tuple[bytes, Floats]:
         self._write.fill_values(_S.GOAL_POSITION, angles)
-        self._write.fill(_S.TORQUE_LIMIT, np.rint(power * FULL_TORQUE).astype(int))
+        if (limit := power.tobytes()) != self._power:  # it seldom changes
+            self._write.fill(_S.TORQUE_LIMIT, np.rint(power * FULL_TORQUE).astype(int))
+            self._power = limit
         return self._write.packet(), np.rint(angles / _S.GOAL_POSITION.scale) * _S.GOAL_POSITION.scale
 
     def damp(self, angles: Floats) -> bytes:

@@ -20,7 +20,7 @@ from robotrl.drivers.dynamixel_line import DynamixelLine
 from robotrl.drivers.easing import Easing
 from robotrl.drivers.feetech_line import FeetechLine
 from robotrl.drivers.port import DeviceError, Port
-from robotrl.drivers.servo_line import TURNS, Floats, Line, Reading
+from robotrl.drivers.servo_line import TURNS, Flags, Floats, Line, Reading
 from robotrl.drivers.sync import SyncRead
 from robotrl.drivers.tables import Mode
 from robotrl.messages import Joints
@@ -33,6 +33,7 @@ UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three miss
 TURNS_MAX, SPEED_MAX, AMPS_MAX = 256.0, 40.0, 20.0  # rev, rad/s, A: no servo of these families goes beyond
 ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
 TRIPS = 5
+STOPPED, POSITION, TIMEOUT = int(Mode.STOPPED), int(Mode.POSITION), int(Mode.TIMEOUT)
 STARTING_NS = 200_000_000  # for every servo to have heard that it is switched on; chosen
 BITS = 10  # of a byte on the line
 TWICE_READS = 4  # of one servo's block: two servos of one number differ in it, and what they say at once is unsound
@@ -58,13 +59,15 @@ class ServoChain:
         self._port, self._servos, self._clock = port, servos, clock
         self._sign, self._offset = np.asarray(servos.sign, float), np.asarray(servos.offset)
         self._gear = np.asarray(servos.gear or (1.0,) * n)
+        self._ratio = self._sign / self._gear  # of joint to horn
+        self._nm_per_amp = self._sign * self._gear * servos.nm_per_amp
         self._values = np.full((5, n), math.nan)  # position, velocity, torque, temperature, voltage
         self._mode, self._fault = np.full(n, -1), np.zeros(n, int)
         self._missed = np.full(n, UNKNOWN_AFTER)
         self._reach = 1.5 * servos.velocity_limit * JUMP_S / self._gear
         self._quiet_ns = round(servos.quiet_s * 1e9)
         self._turn = 0
-        self._order = tuple(range(n))  # in which they are asked: the silent last
+        self._order = self._all = tuple(range(n))  # in which they are asked: the silent last
         self._easing = Easing(servos)
         self._starts = starts
         self._starting: int | None = None  # since when; None: the last that was sent is a stop
@@ -84,9 +87,11 @@ class ServoChain:
         left = self._order
         while left:
             left = self._ask(left, sent, patience_ns)
-        self._look_after_the_rebooted(sent)
+        if self.rebooted:
+            self._look_after_the_rebooted(sent)
         self.round_trip_ns = self._clock.now() - sent
-        self._order = tuple(sorted(range(len(self._missed)), key=lambda i: self._missed[i] > 0))
+        silent = self._missed > 0
+        self._order = tuple(np.argsort(silent, kind="stable").tolist()) if silent.any() else self._all
         position, velocity, torque, temp_c, voltage = map(tuple, self._values.tolist())
         self._easing.read(sent, torque)
         return Joints(
@@ -104,15 +109,15 @@ class ServoChain:
         wanted = np.asarray(targets, float)
         if wanted.shape != self._sign.shape:
             raise ValueError(f"{len(targets)} targets for {len(self._sign)} servos; nothing was sent")
-        eased = np.isin(np.arange(len(wanted)), self._easing.servos)
-        power = np.where(eased, self._servos.power * self._servos.continuous_torque / self._servos.max_torque, self._servos.power)
+        power = np.full(len(wanted), self._servos.power)
+        power[list(self._easing.servos)] *= self._servos.continuous_torque / self._servos.max_torque
         packet, held = self.line.goals(self._sign * wanted * self._gear + self._offset, power)
         now = self._clock.now()
         if self._starting is None and self._starts:
             self._starting = now
-        limp = [servo for servo, mode in zip(self._servos.ids, self._mode, strict=True) if mode == Mode.STOPPED]
-        if limp and self._starting is not None and now - self._starting < STARTING_NS:
-            packet += self.line.switch_on(limp) + packet
+        limp = self._mode == STOPPED
+        if limp.any() and self._starting is not None and now - self._starting < STARTING_NS:
+            packet += self.line.switch_on([self._servos.ids[i] for i in np.flatnonzero(limp)]) + packet
         self._port.write(packet)
         return tuple(self._joint(held).tolist())
 
@@ -206,7 +211,7 @@ class ServoChain:
         """One synchronous read of servos by place; those that were silenced by the first silent one, to be asked again."""
         read = self.line.asked(tuple([self._servos.ids[i] for i in order]), self._turn)
         self._exchange(read, sent, patience_ns)
-        self._take(np.asarray(order), self.line.reading(read), read.heard)
+        self._take(order, self.line.reading(read), read.heard)
         if read.complete:
             return ()
         unheard = [i for i, heard in zip(order, read.heard, strict=True) if not heard]
@@ -236,24 +241,29 @@ class ServoChain:
         self.late_replies += read.strangers
 
     def _joint(self, horn: Floats) -> Floats:
-        return self._sign * (horn - self._offset) / self._gear
+        return self._ratio * (horn - self._offset)
 
-    def _take(self, order: np.ndarray, got: Reading, heard: np.ndarray) -> None:
+    def _take(self, order: Sequence[int], got: Reading, heard: Flags) -> None:
         """Keep what is plausible of what was heard, by place. One that has lost its registers says nothing yet."""
-        sign, gear = self._sign[order], self._gear[order]
-        angle = sign * (got.angle - self._offset[order]) / gear
+        at = slice(None) if order is self._all else np.asarray(order)
+        ratio = self._ratio[at]
+        angle = ratio * (got.angle - self._offset[at])
         sane = (np.abs(got.angle) <= TURNS_MAX * math.tau) & (np.abs(got.speed) <= SPEED_MAX) & (np.abs(got.amps) <= AMPS_MAX)
-        far = np.abs(angle - self._values[0, order]) > self._reach[order]
-        sane &= ~(far & (self._missed[order] <= UNKNOWN_AFTER))
-        self.rebooted = tuple(sorted({*self.rebooted, *(self._servos.ids[i] for i in order[heard & ~got.set_up])}))
-        self.frame_errors += int((heard & got.set_up & ~sane).sum())
+        far = np.abs(angle - self._values[0, at]) > self._reach[at]
+        sane &= ~(far & (self._missed[at] <= UNKNOWN_AFTER))
         good = heard & got.set_up & sane
-        at = order[good]
-        self._values[:, at] = np.stack((
-            angle, sign * got.speed / gear, sign * got.amps * self._servos.nm_per_amp * gear, got.temp_c, got.volts,
-        ))[:, good]  # fmt: skip
-        mode = np.where(got.on, np.where(got.tripped, Mode.TIMEOUT, Mode.POSITION), Mode.STOPPED)
-        self._mode[at], self._fault[at], self._missed[at] = mode[good], got.fault[good], 0
+        values = np.array((angle, ratio * got.speed, got.amps * self._nm_per_amp[at], got.temp_c, got.volts))
+        mode = np.where(got.on, np.where(got.tripped, TIMEOUT, POSITION), STOPPED)
+        if order is self._all and good.all():
+            self._values, self._mode, self._fault = values, mode, got.fault
+            self._missed[:] = 0
+            return
+        lost = heard & ~got.set_up
+        self.rebooted = tuple(sorted({*self.rebooted, *(self._servos.ids[order[k]] for k in np.flatnonzero(lost))}))
+        self.frame_errors += int((heard & got.set_up & ~sane).sum())
+        places = np.asarray(order)[good]
+        self._values[:, places] = values[:, good]
+        self._mode[places], self._fault[places], self._missed[places] = mode[good], got.fault[good], 0
 
     def _look_after_the_rebooted(self, sent: int) -> None:
         """Ask one that has lost its registers where they always are: what it says there, that its torque is off, is true."""
@@ -264,4 +274,4 @@ class ServoChain:
                 continue
             self._exchange(read, sent, 0)
             got = self.line.reading(read)
-            self._take(np.array([i]), got._replace(set_up=read.heard), read.heard)
+            self._take((i,), got._replace(set_up=read.heard), read.heard)
