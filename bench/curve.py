@@ -9,12 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-from robotrl.plots import BLUE, GREEN, ORANGE, QUIET, STYLE, thousands
+from robotrl.picture import BLUE, GREEN, ORANGE, QUIET, picture
+from robotrl.plots import thousands
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PICTURE = RESULTS.parent.parent / "docs" / "walk.png"
@@ -31,8 +27,7 @@ def curves() -> list[tuple[str, str, list[dict[str, Any]]]]:
 
 
 def main() -> None:
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
+    with picture(PICTURE, 1, 2, (11, 3.6), dpi=80) as axes:
         for axis, (key, title, mark) in zip(axes, PANELS, strict=True):
             for label, colour, points in curves():
                 axis.plot([p["steps"] for p in points], [p[key] for p in points], color=colour, linewidth=1.8, label=label)
@@ -40,7 +35,6 @@ def main() -> None:
             axis.set_title(title)
             thousands(axis)
         axes[1].legend(loc="lower right")
-        figure.savefig(PICTURE, dpi=80)
     print(PICTURE)
 
 

@@ -19,7 +19,8 @@ from robotrl.drivers.feetech_sts import STS3215, TICK
 
 # LeRobot's names, ours in the robot file's order, and the middle of each joint's travel in degrees (hardware facts 3.1).
 JOINTS = (
-    ("shoulder_pan", 0.0), ("shoulder_lift", 0.0), ("elbow_flex", 0.0), ("wrist_flex", 0.0), ("wrist_roll", 3.0), ("gripper", 45.0),
+    ("shoulder_pan", 0.0), ("shoulder_lift", 0.0), ("elbow_flex", 0.0), ("wrist_flex", 0.0), ("wrist_roll", 3.0),
+    ("gripper", 45.0),
 )  # fmt: skip
 FULL_TURN = ("wrist_roll",)  # LeRobot lets it turn all the way: its range is the encoder's, its middle where it was homed
 FIELDS = ("id", "drive_mode", "homing_offset", "range_min", "range_max")

@@ -7,7 +7,6 @@ panel that says so; a file that is corrupt is an error.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import zipfile
 from dataclasses import dataclass, field
@@ -17,23 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robotrl.picture import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RED, picture
 from robotrl.rundir import RunError
 from robotrl.session import SessionError
 
 Array = NDArray[np.float64]
 Record = dict[str, Any]
 Side = tuple[str, str, str]
-INK, QUIET, GRID = "#22262b", "#8a929c", "#e6e9ed"
-BLUE, ORANGE, GREEN, RED, PURPLE = "#2166ac", "#e08214", "#1b7837", "#c51b3a", "#7b5ea7"
-STYLE: Any = {
-    "font.size": 10, "font.family": "DejaVu Sans", "text.color": INK, "axes.labelcolor": INK,
-    "axes.edgecolor": QUIET,
-    "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "grid.color": GRID, "axes.axisbelow": True, "axes.titlesize": 11,
-    "axes.titleweight": "bold", "axes.titlelocation": "left", "legend.framealpha": 0.85,
-    "legend.edgecolor": "none", "legend.fontsize": 9, "figure.facecolor": "white",
-    "figure.constrained_layout.h_pad": 0.1, "figure.constrained_layout.w_pad": 0.1,
-}  # fmt: skip
 LEGS = ((0, "front left"), (6, "back right"))  # first motor of a diagonal pair: they meet in a trot
 WINDOW_S = 3.0  # of the joint traces: a few strides, wide enough to read
 SMOOTH = 10  # episodes in the running mean
@@ -115,14 +104,8 @@ def running_mean(values: Array, width: int = SMOOTH) -> Array:
 def plot_run(run_dir: Path) -> Path:
     """Draw the run in `run_dir` into run_dir/plot.png; returns its path. Raises RunError, one line."""
     data = read(run_dir)
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(4, 2, figsize=(13, 13.5), layout="constrained", gridspec_kw={"hspace": 0.06})
-        figure.suptitle(f"{data.name}\n{summary(data)}", x=0.012, ha="left", fontsize=14)
+    path = run_dir / "plot.png"
+    with picture(path, 4, 2, (13, 13.5), f"{data.name}\n{summary(data)}") as axes:
         draw_learning(axes[0, 0], data, "return", "return of an episode", BLUE)
         draw_learning(axes[0, 1], data, "speed", "forward speed, m/s", GREEN)
         for axis, (motor, leg) in zip(axes[1], LEGS, strict=True):
@@ -133,15 +116,6 @@ def plot_run(run_dir: Path) -> Path:
         two_sides(axes[2, 1], data, "exploration", *exploration)
         draw_pace(axes[3, 0], data)
         draw_timing(axes[3, 1], data)
-        path, aside = run_dir / "plot.png", run_dir / f".plot.{os.getpid()}.png"
-        try:
-            figure.savefig(aside, dpi=110)
-            aside.replace(path)
-        except OSError as error:
-            raise RunError(f"{path}: cannot be written: {error.strerror}; free space or make it writable") from None
-        finally:
-            aside.unlink(missing_ok=True)
-            plt.close(figure)
     return path
 
 
@@ -307,7 +281,7 @@ def drawn(path: Path) -> dict[str, Any]:
     if sessions:
         from robotrl import timing
 
-        picture = path.with_suffix(".png") if path in sessions else path / "sessions" / "timing.png"
-        told["kept"] = timing.draw(sessions, picture, f"{path.resolve().name}: how it kept time").row()
-        told["timing"] = str(picture)
+        drawing = path.with_suffix(".png") if path in sessions else path / "sessions" / "timing.png"
+        told["kept"] = timing.draw(sessions, drawing, f"{path.resolve().name}: how it kept time").row()
+        told["timing"] = str(drawing)
     return told

@@ -6,7 +6,6 @@ Read from the session's own messages (`joints`, `drive`, `thought`), so that eve
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from robotrl.messages import Drive, Joints, Thought
-from robotrl.session import Attached, Reading, SessionError
+from robotrl.picture import BLUE, GREEN, ORANGE, PURPLE, picture
+from robotrl.session import Attached, Reading
 
 
 @dataclass
@@ -81,34 +81,16 @@ def read(paths: Iterable[Path]) -> Timing:
     return timing
 
 
-def draw(paths: list[Path], picture: Path, title: str) -> Timing:
-    """Histograms of period, observation age and policy age into `picture`. SessionError when it cannot be written."""
+def draw(paths: list[Path], path: Path, title: str) -> Timing:
+    """Histograms of period, observation age and policy age into the picture `path`. RunError when it cannot be written."""
     timing = read(paths)
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    from robotrl.plots import BLUE, GREEN, ORANGE, PURPLE, STYLE
-
-    aside = picture.with_name(f".{picture.stem}.{os.getpid()}.png")
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, 2, figsize=(13, 8), layout="constrained", gridspec_kw={"hspace": 0.06})
-        head = f"{title}\n{len(timing.period):,} periods, {timing.overruns} overruns: each skipped, never caught up"
-        figure.suptitle(head, x=0.012, ha="left", fontsize=14)
+    head = f"{title}\n{len(timing.period):,} periods, {timing.overruns} overruns: each skipped, never caught up"
+    with picture(path, 2, 2, (13, 8), head) as axes:
         _histogram(axes[0, 0], "period of the servo loop, ms", [("", timing.period, BLUE)])
         _histogram(axes[0, 1], "lateness of a period, ms", [("", timing.late, BLUE)])
         ages = [("joints", timing.joints, BLUE), ("imu", timing.imu, ORANGE), ("pose", timing.pose, GREEN)]
         _histogram(axes[1, 0], "age of the observation when its answer had been sent, ms", ages)
         _histogram(axes[1, 1], "age of the policy acted with, s", [("", timing.policy_s, PURPLE)])
-        try:
-            figure.savefig(aside, dpi=110)
-            aside.replace(picture)
-        except OSError as error:
-            raise SessionError(f"{picture}: cannot be written: {error.strerror}; free space or make it writable") from None
-        finally:
-            aside.unlink(missing_ok=True)
-            plt.close(figure)
     return timing
 
 

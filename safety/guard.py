@@ -10,10 +10,10 @@ key; any cause that no budget forgives, a pause, and four hours end it. Without 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from robotrl.safety.causes import Cause, Command, Inputs, Severity, State
+from robotrl.safety.causes import Cause, Clear, Command, Inputs, Severity, State
 from robotrl.safety.ledger import Ledger
 
 NS = 1_000_000_000
@@ -98,7 +98,8 @@ class Guard:
     """One robot's guard. `new_nonce` gives a number nobody can guess; `damp_s` is the stop profile's damping.
 
     `restarted`: the process died and was started again. It begins in PSTOP, where it keeps torque on only if
-    the driver says that it is; `clear` then leads to HOLD, otherwise to READY.
+    the driver says that it is; `clear` then leads to HOLD, otherwise to READY. `kept`: causes that stood in its earlier life
+    and that only a person's restart of everything ends.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Guard:
         *,
         damp_s: float = 1.0,
         restarted: bool = False,
+        kept: Sequence[str] = (),
     ) -> None:
         self.ledger = Ledger(rows)
         self.state = State.PSTOP if restarted else State.BOOT
@@ -116,6 +118,7 @@ class Guard:
         self._nonces: dict[int, int] = {}  # each with the time it was made
         self._damp_ns = round(damp_s * NS)
         self._restarted = restarted
+        self._kept = {row.id for row in rows if row.id in kept and row.clear is Clear.RESTART}
         self._limp = False  # PSTOP without torque: the driver has switched it off, or was started again
         self._entered = self._opened = 0
         self._torque, self._stop = False, "off"
@@ -152,7 +155,7 @@ class Guard:
         if self._first:
             self._first, self._epoch, self._entered = False, inputs.epoch, now
             if self._restarted:
-                raised.add("guard_restart")
+                raised |= {"guard_restart"} | self._kept
                 self._limp = not inputs.torque_on
         if self.session and now - self._opened > SESSION_NS:
             raised.add("session_over")

@@ -11,13 +11,13 @@ import math
 import secrets
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robotrl import messages as m
 from robotrl.config import Robot, Run
 from robotrl.node import Node
-from robotrl.nodes.epoch import EpochFile
+from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.nodes.evidence import Evidence
 from robotrl.nodes.vigil import NEVER, Vigil
 from robotrl.safety.causes import Cause, Command, Inputs, catalogue, without
@@ -47,9 +47,15 @@ class Sentry:
     """Streams in, permit out. `next_epoch` persists a lease's number before it is granted."""
 
     def __init__(
-        self, run: Run, next_epoch: Callable[[], int], nonce: Callable[[], int], restarted: bool = False, epoch: int = 0
+        self,
+        run: Run,
+        next_epoch: Callable[[], int],
+        nonce: Callable[[], int],
+        restarted: bool = False,
+        epoch: int = 0,
+        kept: Sequence[str] = (),
     ) -> None:
-        self.guard = Guard(causes(run.robot), nonce, damp_s=run.robot.stop_damp_s, restarted=restarted)
+        self.guard = Guard(causes(run.robot), nonce, damp_s=run.robot.stop_damp_s, restarted=restarted, kept=kept)
         self.run, self._next_epoch, self._epoch = run, next_epoch, epoch
         self._evidence = Evidence(run.robot)
         self._heard: dict[str, int] = {}  # stream -> arrival of its newest message, ns
@@ -206,7 +212,7 @@ class Sentry:
             missed_in_row=max(joints.missed) if joints else 0,
             bus_missed_in_row=min(joints.missed) if joints else 0,
             frame_error_rate=self._frame_error_rate(),
-            temp_c=max(joints.temp_c) if joints else math.nan,
+            temp_c=_hottest(joints) if joints else math.nan,
             servo_fault=joints is not None and (any(joints.fault) or 1 in joints.mode),
             servo_timeout=joints is not None and 11 in joints.mode,
             imu_age_s=self._age("Imu", now),
@@ -265,13 +271,22 @@ class Sentry:
         return math.inf if heard is None else (now - heard) * 1e-9
 
 
+def _hottest(joints: m.Joints) -> float:
+    """deg C; nan where a servo that answers says no number. One that a driver has not heard yet is missed, and no more."""
+    temps = [t for t, missed in zip(joints.temp_c, joints.missed, strict=True) if t == t or not missed]
+    return math.nan if any([t != t for t in temps]) else max(temps, default=-math.inf)
+
+
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "guard")
     epochs = EpochFile(node.directory / "epoch")
+    lockout = LockoutFile(node.directory / "lockout")
     restarted = "--restarted" in argv
-    sentry = Sentry(node.run, epochs.next, lambda: secrets.randbits(48), restarted, epochs.value)
+    if not restarted:
+        lockout.forget()
+    sentry = Sentry(node.run, epochs.next, lambda: secrets.randbits(48), restarted, epochs.value, lockout.causes())
     node.pace(19)
-    awake = Vigil(node, sentry, LISTEN_NS if restarted else 0).serve()
+    awake = Vigil(node, sentry, lockout, LISTEN_NS if restarted else 0).serve()
     if not awake:
         node.say("was stopped for longer than its permits hold; it begins anew")
     if node.orphaned():

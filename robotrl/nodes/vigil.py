@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from robotrl import aloud
 from robotrl import messages as m
 from robotrl.bus import Subscriber
 from robotrl.node import Node
+from robotrl.nodes.epoch import LockoutFile
 from robotrl.nodes.lifeline import Lifeline
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ class Vigil:
     and the gate is shut. Without its manager it stops the robot, says so for a while, and falls silent: that shuts the gate too.
     """
 
-    def __init__(self, node: Node, sentry: Sentry, listen_ns: int) -> None:
-        self._node, self._sentry, self._clock = node, sentry, node.clock
+    def __init__(self, node: Node, sentry: Sentry, lockout: LockoutFile, listen_ns: int) -> None:
+        self._node, self._sentry, self._lockout, self._clock = node, sentry, lockout, node.clock
         self._streams = [node.bus.subscriber(topic) for topic in STREAMS]
         self._operator = self._streams[STREAMS.index("operator")]
         self._permits, self._shown, self._causes = (node.bus.publisher(topic) for topic in ("permit", "guard", "cause"))
@@ -86,6 +88,9 @@ class Vigil:
             self._last = (state.state, state.causes)
             self._causes.send(state)
             aloud.say(logged(state))
+            if state.state == "LOCKOUT":
+                with contextlib.suppress(OSError):  # no disk: as before, a restarted guard is in PSTOP
+                    self._lockout.keep(state.causes)
 
 
 def logged(state: m.Guard) -> str:

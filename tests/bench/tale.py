@@ -34,7 +34,9 @@ def reply(servo, host, angle, mode):
 class Tale:
     """A sound history of 3 s: checked, enabled, held, run, stopped by a fault, off. Two servos; `records` as in the file."""
 
-    def __init__(self):
+    def __init__(self, late=()):
+        """`late`: the periods in which guard and driver say nothing, a joint sinking meanwhile."""
+        self.late = late
         self.records = [{"t": 0, "k": "begin", "config": CONFIG}]
         self.seq = dict.fromkeys(("permit", "guard", "operator", "action"), 0)
         for n, name in enumerate(("manager", "twin", "guard", "rescue", "servos", "policy")):
@@ -71,6 +73,9 @@ class Tale:
             trigger = "servo_fault" if self.state == "PSTOP" else "checks passed"
         causes = ["servo_fault"] if self.state in ("PSTOP", "RELAX") else []
         torque, holder = self.state in ("HOLD", "RUN", "PSTOP"), "policy" if self.state == "RUN" else ""
+        if n in self.late:
+            self.position += 0.02
+            return
         self.say(ms, "permit", "guard", state=self.state, epoch=1 if n >= 40 else 0, holder=holder, torque=torque)
         self.say(ms, "guard", "guard", state=self.state, causes=causes, last_cause="", trigger=trigger, nonce=1000 + n,
                  session=self.state == "RUN")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ class World:
         self.sentry = Sentry(Run(), lambda: next(epochs), lambda: next(nonces), **options)
         self.now, self.boot, self.silent = 10**12, dict.fromkeys(UP, 1), set()
         self.drive: dict[str, object] = {}
+        self.joints: dict[str, object] = {}
         self.permit = self.shown = None
 
     def hear(self, message: m.Message) -> None:
@@ -38,10 +40,10 @@ class World:
     def speak(self) -> None:
         n, torque = 8, bool(self.permit and self.permit.torque)
         zeros, noise = (0.0,) * n, (self.now // T % 2 * 1e-4,) * n  # a live sensor never says the same twice
+        joints = dict(temp_c=(30.0,) * n, mode=(10 * torque,) * n, fault=(0,) * n, missed=(0,) * n) | self.joints
         drive = dict(frame_errors=0, gate_open=torque, torque_on=torque, powered_off_confirmed=not torque) | self.drive
         for source, message in (
-            ("servos", m.Joints(tick=0, t=self.now, position=noise, velocity=zeros, torque=zeros,
-                                temp_c=(30.0,) * n, voltage=zeros, mode=(10 * torque,) * n, fault=(0,) * n, missed=(0,) * n)),
+            ("servos", m.Joints(tick=0, t=self.now, position=noise, velocity=zeros, torque=zeros, voltage=zeros, **joints)),
             ("servos", m.Drive(tick=0, late_us=0, cycle_us=0, overruns=0, stop="", **drive)),
             ("servos", m.Applied(tick=0, writer=self.permit.holder if self.permit else "", epoch=0, target=zeros, clamped=())),
             ("imu", m.Imu(roll=0, pitch=0, yaw=0, rates=zeros[:3], accel=zeros[:3])),
@@ -298,6 +300,18 @@ def test_epochs_survive_the_process(tmp_path):
     first = EpochFile(tmp_path / "epoch")
     assert [first.next(), first.next()] == [1, 2]
     assert EpochFile(tmp_path / "epoch").next() == 3
+
+
+@pytest.mark.parametrize("servo", [0, 3, 7])
+@pytest.mark.parametrize(("missed", "named"), [(0, True), (1, False)])
+def test_a_temperature_that_is_no_number_counts_whichever_servo_says_it_but_not_if_none_was_read(servo, missed, named):
+    world = World().run()
+    world.joints = {
+        "temp_c": tuple(math.nan if i == servo else 30.0 for i in range(8)),
+        "missed": tuple(missed if i == servo else 0 for i in range(8)),
+    }
+    world.step(100)
+    assert ("temp_over" in world.shown.causes) is named
 
 
 def test_bad_frames_count_for_a_second():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from msgspec.structs import replace
 
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
 from robotrl.messages import Operator
+from robotrl.nodes.epoch import LockoutFile
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.vigil import PERIOD_NS, Vigil
 
@@ -61,7 +65,7 @@ def judged(*keys: tuple[int, str]) -> list[tuple[int, tuple[str, ...]]]:
     node = Here()
     operator = node.subscriber("operator")
     operator.due = [(int(ms * 1e6), Operator(source="console", command=key, press=i)) for i, (ms, key) in enumerate(keys)]
-    assert Vigil(node, Sentry(Run(), lambda: 1, lambda: 1), 0).serve()
+    assert Vigil(node, Sentry(Run(), lambda: 1, lambda: 1), LockoutFile(Path("/dev/null/none")), 0).serve()
     shown = [message for _, message in node.streams["guard"].sent]
     return [(t // 1_000_000, g.causes) for (t, _), g in zip(node.streams["permit"].sent, shown, strict=True)]
 
@@ -86,7 +90,7 @@ def test_a_guard_that_was_stopped_with_torque_on_says_no_more_word_once_it_goes_
     """Its silence has shut the gate; as after its death a new one begins, in PSTOP. With torque off it just goes on."""
     for torque, stopped_ms, permits in ((True, 150, 6), (True, 250, 3), (False, 250, 6)):
         node = Here(stopped_ms)
-        vigil = Vigil(node, sentry := Sentry(Run(), lambda: 1, lambda: 1), 0)
+        vigil = Vigil(node, sentry := Sentry(Run(), lambda: 1, lambda: 1), LockoutFile(Path("/dev/null/none")), 0)
         step = sentry.step
 
         def powered(now, step=step, torque=torque):
@@ -96,3 +100,19 @@ def test_a_guard_that_was_stopped_with_torque_on_says_no_more_word_once_it_goes_
         sentry.step = powered
         assert vigil.serve() is (permits == 6)
         assert len(node.streams["permit"].sent) == permits
+
+
+@pytest.mark.parametrize("file", ["lockout", "no/folder"])
+def test_a_lockout_outlives_the_guard_that_is_in_it(tmp_path, file):
+    """Where the disk takes nothing a restarted guard begins as ever, and the dying one goes on."""
+    node, kept = Here(), LockoutFile(tmp_path / file)
+    sentry = Sentry(Run(), lambda: 1, lambda: 1)
+    sentry.guard.ledger.latched.add("stop_unconfirmed")
+    assert Vigil(node, sentry, kept, 0).serve()
+    assert {state.state for _, state in node.streams["guard"].sent} == {"LOCKOUT"}
+    after = Sentry(Run(), lambda: 1, lambda: 1, True, 1, LockoutFile(tmp_path / file).causes())
+    permit, state = after.step(10**12)
+    assert not permit.torque and (state.state == "LOCKOUT") is (file == "lockout")
+    assert ("stop_unconfirmed" in state.causes) is (file == "lockout")
+    kept.forget()
+    assert kept.causes() == ()

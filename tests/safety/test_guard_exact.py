@@ -454,6 +454,19 @@ def test_a_restarted_guard_keeps_what_the_driver_has(torque_on, stop, then):
     assert desk.press("clear", torque_on=torque_on).state == then
 
 
+def test_a_guard_restarted_in_lockout_is_in_it_again_and_nothing_else_comes_back():
+    desk = Desk(restarted=True, kept=("operator_stop", "stop_unconfirmed", "servo_fault"))
+    out = desk.after(MS, torque_on=True)
+    assert (out.state, out.torque, out.stop) == ("LOCKOUT", False, "off")
+    assert set(out.causes) == {"stop_unconfirmed", "guard_restart"}
+    assert desk.press("clear", ns=5 * S).state == "LOCKOUT" and desk.after(60 * S).state == "LOCKOUT"
+
+
+def test_what_is_kept_is_of_a_restarted_guard_alone():
+    desk = Desk(kept=("stop_unconfirmed",))
+    assert desk.after(MS).state == "CHECK" and desk.after(MS).causes == ()
+
+
 def test_a_restarted_guard_counts_its_10_minutes_from_the_restart():
     desk = Desk(restarted=True)
     desk.after(MS)
