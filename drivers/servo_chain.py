@@ -259,7 +259,7 @@ class ServoChain:
             self._missed[:] = 0
             return
         lost = heard & ~got.set_up
-        self.rebooted = tuple(sorted({*self.rebooted, *(self._servos.ids[order[k]] for k in np.flatnonzero(lost))}))
+        self.rebooted = tuple(sorted({*self.rebooted, *(self._servos.ids[order[k]] for k in np.flatnonzero(lost).tolist())}))
         self.frame_errors += int((heard & got.set_up & ~sane).sum())
         places = np.asarray(order)[good]
         self._values[:, places] = values[:, good]
