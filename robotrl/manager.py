@@ -24,6 +24,7 @@ from robotrl.complaint import command
 from robotrl.notify import Notify
 from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess
 from robotrl.replaycheck import counted, told
+from robotrl.robot import require_task
 from robotrl.watch import Watch
 
 # What becomes of a period that began too late to be kept: `Node.every`, and the rows `overrun` and `driver_silent` of the causes.
@@ -65,6 +66,7 @@ def main(argv: list[str]) -> int:
     overrides += [f"steps={args.steps}"] if args.steps is not None else []
     overrides += [f"seed={args.seed}"] if args.seed is not None else []
     run = config.load(args.run, overrides)
+    require_task(run.robot, args.run)
     if run.network.listen:
         keyring.load(Path(run.network.keys).expanduser())  # a complaint comes before anything is started
     if not args.sim:

@@ -68,7 +68,7 @@ class ArmRig:
             sentry.hear(m.Beat(source=beat, progress=1), now)
         nonce = self.guard.nonce if self.guard is not None else 0
         self._seq += 1
-        sentry.hear(m.Operator(source="console", command=key or "beat", press=self._seq, nonce=nonce), now)
+        sentry.hear(m.Operator(source="console", t=now, command=key or "beat", press=self._seq, nonce=nonce), now)
         sentry.hear(self.resetter.state, now)
         self.permit, self.guard = sentry.step(now)
         if not self.states or self.states[-1] != self.permit.state:

@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import pytest
 
+from robotrl import manager, move
 from robotrl.calibration import homing
+from robotrl.configfile import ConfigError
 from robotrl.drivers.chains import chain_of
 from robotrl.drivers.port import DeviceError, PortError
 from robotrl.nodes.mover import Mover
 from robotrl.nodes.rescue import stop_motors
 from robotrl.safety.gate import RANGE
-from tests.nodes.armrig import PERIOD_S, ArmRig
+from robotrl.sim import rehearsal
+from tests.nodes.armrig import LAUNCH, PERIOD_S, ArmRig, run_of
 
 ROBOTS = ("so101", "omx", "dkitty")
 ARMS = ("so101", "omx")
@@ -237,8 +240,8 @@ def test_homing_finds_the_zeros_of_bus_servos(rig):
     assert record.offset == pytest.approx(expected, abs=2e-3)
 
 
-def test_the_mover_sways_each_joint_within_its_limits_and_comes_back(arm):
-    arm.running()
+def test_the_mover_sways_each_joint_within_its_limits_and_comes_back(tmp_path):
+    arm = ArmRig("omx", tmp_path).running()
     mover, here = Mover(arm.run.robot), arm.joints.position
     farthest = [0.0] * len(here)
     while mover.moved < len(here):
@@ -248,3 +251,14 @@ def test_the_mover_sways_each_joint_within_its_limits_and_comes_back(arm):
         farthest = [max(f, abs(p - h)) for f, p, h in zip(farthest, arm.joints.position, here, strict=True)]
         assert arm.guard.state == "RUN" and arm.loop.tick < 2000
     assert all(0.1 < f < 0.25 for f in farthest) and arm.joints.position == pytest.approx(here, abs=0.05)
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_what_only_a_minitaur_can_is_refused_in_a_line(robot, tmp_path):
+    run_of(robot, tmp_path)
+    for program in (manager.main, rehearsal.main):
+        with pytest.raises(ConfigError, match=rf"{robot} has no task yet; its first motion: .*move"):
+            program([str(tmp_path / "run.toml"), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="imu, tracker"):
+        move.main([str(LAUNCH / "walk.toml"), "--sim", "--out", str(tmp_path / "out")])
