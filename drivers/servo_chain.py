@@ -148,6 +148,12 @@ class ServoChain:
             self._port.write(self.line.clear(stuck))
         return stuck
 
+    def forgive(self) -> None:
+        """Forget the watchdog's stop of those last read so, torque as it is: goals are taken again."""
+        stuck = [s for s, mode in zip(self._servos.ids, self._mode, strict=True) if mode == Mode.TIMEOUT]
+        if stuck:
+            self._port.write(self.line.forgive(stuck))
+
     # ---- the start
 
     def configure(self) -> None:

@@ -15,11 +15,11 @@ import msgspec
 from robotrl.clock import Clock
 from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, baud_of, chain_of
-from robotrl.drivers.port import DeviceError, PortError, SerialPort
+from robotrl.drivers.port import DeviceError, Port, PortError, SerialPort
 from robotrl.drivers.tape import Tape
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
 from robotrl.node import Node
-from robotrl.nodes.powerdown import POWERED, TRIES, PowerDown, gate_limits, off
+from robotrl.nodes.powerdown import POWERED, TRIES, PowerDown, gate_limits, lower, off
 from robotrl.nodes.tether import Tether
 from robotrl.nodes.wire import Wire
 from robotrl.safety.gate import Gate, Verdict
@@ -166,6 +166,14 @@ def prepare(chain: Chain, tick: int, say: Callable[[str], None]) -> None:
         raise DeviceError(complaints[0] + (f" (and {len(complaints) - 1} more)" if complaints[1:] else ""))
 
 
+def connected(robot: Robot, port: Port, clock: Clock, tick: int, say: Callable[[str], None]) -> Chain:
+    """The chain on a port that was just opened: an arm that still holds is lowered, then `prepare`."""
+    lower(robot, port, clock)
+    chain = chain_of(port, robot, clock)
+    prepare(chain, tick, say)
+    return chain
+
+
 class Driver:
     """The servo loop on the bus and on its port. Without the port it goes on saying so: silence would tell the guard less."""
 
@@ -189,8 +197,7 @@ class Driver:
         port = SerialPort(robot.servos.port, baud_of(robot.servos), self.node.clock)
         self.tape.call("connect")
         try:
-            chain = chain_of(self.tape.around(port), robot, self.tape.clock)
-            prepare(chain, self.tick, self.node.say)
+            chain = connected(robot, self.tape.around(port), self.tape.clock, self.tick, self.node.say)
             loop = ServoLoop(robot, chain, self.tape.clock, self.period_s)
         except (PortError, ValueError):
             port.close()

@@ -15,7 +15,7 @@ from robotrl.nodes.mover import Mover
 from robotrl.nodes.rescue import stop_motors
 from robotrl.safety.gate import RANGE
 from robotrl.sim import rehearsal
-from tests.nodes.armrig import LAUNCH, PERIOD_S, ArmRig, run_of
+from tests.nodes.armrig import LAUNCH, PERIOD_S, ArmRig, TwinClock, run_of
 
 ROBOTS = ("so101", "omx", "dkitty")
 ARMS = ("so101", "omx")
@@ -187,25 +187,13 @@ def test_a_port_that_is_pulled_and_plugged_in_again_needs_a_person_before_torque
     with pytest.raises(PortError):
         arm.step()
     arm.twin.command({"fault": "clear"})
+    arm.twin.advance(1.0)
+    assert all(torques(arm))
     arm.loop = arm.connect()
+    assert arm.loop.chain.read(-1).position == pytest.approx(arm.run.robot.stow, abs=0.15)  # lowered, and not dropped
     for _ in range(20):
         arm.step()
     assert not any(torques(arm)) and not arm.drive.torque_on
-
-
-class TwinClock:
-    """Whoever sleeps lets the twin's physics pass. `powered`: whether any servo had torque meanwhile."""
-
-    def __init__(self, rig: ArmRig) -> None:
-        self._rig = rig
-        self.powered = False
-
-    def now(self) -> int:
-        return self._rig.clock.now()
-
-    def sleep_until(self, deadline: int) -> None:
-        self.powered = self.powered or any(torques(self._rig))
-        self._rig.twin.advance(max(0, deadline - self.now()) * 1e-9)
 
 
 def test_the_rescue_of_an_arm_lowers_it_and_that_of_legs_damps_them(rig):
