@@ -32,11 +32,11 @@ OVERRUN = "skipped, the servos hold; three in a row in motion: HOLD; a driver si
 
 
 def with_ports(run: config.Run, ports: dict[str, str]) -> config.Run:
-    """The run with the twin's ports in the place of the robot's, and its budget of falls: all that differs between the two."""
+    """The run with the twin's ports, budget of falls and slowness in place of the robot's: all that differs between the two."""
     robot = dataclasses.replace(
         run.robot,
         limits=dataclasses.replace(run.robot.limits, falls=run.twin.falls),
-        servos=dataclasses.replace(run.robot.servos, port=ports["servos"]),
+        servos=dataclasses.replace(run.robot.servos, port=ports["servos"], quiet_s=run.twin.quiet_s),
         imu=dataclasses.replace(run.robot.imu, port=ports.get("imu", "")),
         tracker=dataclasses.replace(run.robot.tracker, port=ports.get("tracker", "")),
     )
