@@ -68,6 +68,10 @@ def main(argv: list[str]) -> int:
     """`commission`: 0 when the record is written. Raises Calibration-, Config-, Port- and DeviceError."""
     args = tool.parser("commission", "The record a robot needs before its first run. It moves a little.").parse_args(argv)
     robot = tool.robot_of(args)
+    if (
+        robot.servos.protocol != "moteus"
+    ):  # reading feeds a Dynamixel's watchdog, Feetech has none, and an arm that is damped falls
+        raise CalibrationError(f"{args.run}: {robot.name} has bus servos, which nothing commissions yet; nothing was moved")
     path = store.path_of(Commissioning, robot, args.calibration)
     robot = store.calibrated(robot, args.calibration)
     tool.require(f"{robot.name} {robot.serial} will move. Is it on a stand, legs free, power switch at hand?", args.yes)
@@ -77,15 +81,15 @@ def main(argv: list[str]) -> int:
         motor = f"Motor {i + 1} (servo {robot.servos.ids[i]})"
         return ask is not None and ask(f"{motor}: did its upper link turn towards the feet and back?")
 
-    from robotrl.drivers.chain import Chain
+    from robotrl.drivers.chains import baud_of, chain_of
     from robotrl.drivers.port import SerialPort
 
     clock = WallClock()
-    port = SerialPort(robot.servos.port, tool.BAUD, clock)
+    port = SerialPort(robot.servos.port, baud_of(robot.servos), clock)
     try:
         servos = identify(port, robot.servos.ids, clock)
         record = commission(
-            Chain(port, robot.servos, clock),
+            chain_of(port, robot, clock),
             robot,
             clock,
             servos,

@@ -71,6 +71,7 @@ def main(argv: list[str]) -> int:
     """`calibrate homing`: 0 when the file is written. Raises CalibrationError, ConfigError, PortError."""
     parser = tool.parser("calibrate homing", "Where each motor's zero is. Nothing moves.")
     parser.add_argument("--angle", type=float, default=JIG_RAD, metavar="RAD", help="the jig's motor angle (pi/2)")
+    parser.add_argument("--lerobot", type=Path, metavar="FILE", help="an SO-101's calibration by LeRobot, in the place of a jig")
     args = parser.parse_args(argv[1:] if argv[:1] == ["homing"] else argv)
     if argv[:1] and not argv[0].startswith("-") and argv[0] != "homing" and not Path(argv[0]).exists():
         parser.error(f"no calibration {argv[0]!r}; known: homing")
@@ -78,15 +79,19 @@ def main(argv: list[str]) -> int:
         parser.error("--angle must be finite")
     robot = tool.robot_of(args)
     path = store.path_of(Calibration, robot, args.calibration)
+    if args.lerobot is not None:
+        return _from_lerobot(args.lerobot, robot, path)
     tool.require(f"Is every motor of {robot.name} {robot.serial} at {args.angle:.4f} rad, held by the jig?", args.yes)
-    from robotrl.drivers.chain import Chain
+    from robotrl.drivers.chains import baud_of, chain_of
     from robotrl.drivers.port import SerialPort
 
     clock = WallClock()
     plain = dataclasses.replace(robot.servos, offset=(0.0,) * len(robot.servos.ids))
-    port = SerialPort(plain.port, tool.BAUD, clock)
+    port = SerialPort(plain.port, baud_of(plain), clock)
     try:
-        record = measure(Chain(port, plain, clock), robot, (args.angle,) * len(plain.ids), clock)
+        record = measure(
+            chain_of(port, dataclasses.replace(robot, servos=plain), clock), robot, (args.angle,) * len(plain.ids), clock
+        )
     finally:
         port.close()
     store.write(record, path)
@@ -94,4 +99,15 @@ def main(argv: list[str]) -> int:
     print(f"next: {command('commission')}")
     if args.json:
         print(json.dumps({"wrote": str(path), "robot": robot.name, "serial": robot.serial, "offset_rad": list(record.offset)}))
+    return 0
+
+
+def _from_lerobot(file: Path, robot: config.Robot, path: Path) -> int:
+    """Take over what LeRobot has measured, and say what that is. Nothing moves, and the servos are not asked."""
+    from robotrl.calibration.lerobot import taken
+
+    record, says = taken(file, robot)
+    store.write(record, path)
+    print("\n".join(says))
+    print(f"wrote {path}; the servos must still hold LeRobot's homing offsets, and must not be homed by it again")
     return 0

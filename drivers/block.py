@@ -128,7 +128,8 @@ class Rows:
 
     def __init__(self, ids: Sequence[int], items: Sequence[Item]) -> None:
         self.block = Block(ids, items)
-        self._rows = bytearray(b"".join(bytes((servo, *bytes(self.block.layout.length))) for servo in ids))
+        self._bytes = np.zeros((len(self.block.ids), 1 + self.block.layout.length), np.uint8)
+        self._bytes[:, 0] = ids
 
     def fill(self, item: Item, steps: ArrayLike) -> None:
         wanted = np.asarray(steps)
@@ -142,16 +143,20 @@ class Rows:
     def _fill(self, item: Item, steps: NDArray[np.number]) -> None:
         if item not in self.block.layout.items:
             raise ValueError(f"{item.section} is not written here; name it among the registers")
-        n, size, at = len(self.block.ids), 1 + self.block.layout.length, 1 + item.address - self.block.layout.address
+        n, size, at = len(self.block.ids), item.size, 1 + item.address - self.block.layout.address
         if steps.shape != (n,):
             raise ValueError(f"{item.section}: {steps.shape}; give one number for each of {n} servos")
-        numbers, least, most = steps.tolist(), item.least, item.most
-        if not all([least <= number <= most for number in numbers]):  # nor is nan
-            raise ValueError(f"{item.section}: {numbers} steps; it holds {least} to {most}")
-        for number in numbers:
-            self._rows[at : at + item.size] = item.encode_held(int(number))
-            at += size
+        if not bool(((steps >= item.least) & (steps <= item.most)).all()):  # nor is nan
+            raise ValueError(f"{item.section}: {steps.tolist()} steps; it holds {item.least} to {item.most}")
+        if item.top:  # a magnitude that goes on above its sign
+            for row, number in zip(self._bytes[:, at : at + size], steps.tolist(), strict=True):
+                row[:] = np.frombuffer(item.encode_held(int(number)), np.uint8)
+            return
+        raw = steps.astype(np.int64)
+        if item.sign >= 0:
+            raw = np.abs(raw) | (raw < 0).astype(np.int64) << item.sign
+        self._bytes[:, at : at + size] = raw.astype("<i8").view(np.uint8).reshape(n, 8)[:, :size]
 
     def tobytes(self) -> bytes:
         """Id, registers, id, registers, ..."""
-        return bytes(self._rows)
+        return self._bytes.tobytes()

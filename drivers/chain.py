@@ -55,6 +55,7 @@ class Chain:
         self.frame_errors = 0
         self.late_replies = 0
         self.round_trip_ns = 0
+        self.rebooted: tuple[int, ...] = ()  # a moteus that lost its settings is told by its mode
         self.checksum = checksum
         self._port, self._servos, self._clock = port, servos, clock
         self._commands = Commands(servos, checksum)
@@ -133,6 +134,9 @@ class Chain:
         if stuck:
             self._port.write(self._commands.stop_of(stuck))
         return stuck
+
+    def forgive(self) -> None:
+        """Nothing: what a moteus watchdog has stopped, only `clear` lets go."""
 
     def settings(self) -> dict[str, float]:
         """What each servo must be set to, by its own names and units (gains per revolution)."""

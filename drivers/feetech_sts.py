@@ -44,7 +44,7 @@ class Phase(IntFlag):
     """Phase (18): the bits that change what numbers mean. The maker asks not to change them."""
 
     REVERSE = 1
-    SPEED_UNIT = 4
+    SPEED_UNIT = 4  # set, as it comes: a speed's step is 1 tick/s; clear: 0.732 rpm
     MULTI_TURN = 16
 
 
@@ -52,7 +52,7 @@ _VERSION, _EPROM, _CONTROL, _FEEDBACK, _FACTORY = (f"memory table 2.{n}" for n i
 
 
 class STS3215:
-    """Addresses 0 to 86. SPEED's step is 1 tick/s, or 0.732 rpm, by bit 2 of PHASE."""
+    """Addresses 0 to 86. SPEED's step is 1 tick/s, or 0.732 rpm without bit 2 of PHASE."""
 
     FIRMWARE_MAJOR = Item(0, 1, f"{_VERSION}, 0")
     FIRMWARE_MINOR = Item(1, 1, f"{_VERSION}, 1")

@@ -31,7 +31,8 @@ class Wanted:
     """One servo as the robot's configuration has it; registers in steps.
 
     `exact` must read just so (position limits, homing offset: what tells two servos apart), `most` no more than so (temperature,
-    voltage, current and speed limits). `firmware` is the least version; of a Feetech servo major * 256 + minor.
+    voltage, current and speed limits), `least` no less (the far end of a joint's range). `firmware` is the least version; of a
+    Feetech servo major * 256 + minor.
     """
 
     id: int
@@ -44,6 +45,7 @@ class Wanted:
     watchdog: int = 5  # x 20 ms
     exact: Steps = field(default_factory=dict)
     most: Steps = field(default_factory=dict)
+    least: Steps = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"servo {self.id} ({self.joint})"
@@ -131,6 +133,8 @@ class _Judge:
             self.must_be(item, steps, f"the robot file says {steps}")
         for item, most in self._wanted.most.items():
             self.ask(item, lambda is_, most=most: is_ <= most, f", {most} at most", self.write(item, most))  # type: ignore[misc]
+        for item, least in self._wanted.least.items():
+            self.ask(item, lambda is_, least=least: is_ >= least, f", {least} at least", self.write(item, least))  # type: ignore[misc]
 
     def no_bit(self, item: Item, bit: int, why: str) -> None:
         self.ask(item, lambda is_: not is_ & bit, f", {why}", f"clear bit {bit.bit_length() - 1} with torque off")
@@ -159,7 +163,7 @@ def dynamixel_items(wanted: Wanted) -> tuple[Item, ...]:
     return (
         X.MODEL_NUMBER, X.FIRMWARE_VERSION, X.BAUD_RATE, X.RETURN_DELAY_TIME, X.DRIVE_MODE, X.OPERATING_MODE, X.SECONDARY_ID,
         X.PROTOCOL_TYPE, X.STARTUP_CONFIGURATION, X.SHUTDOWN, X.STATUS_RETURN_LEVEL, X.HARDWARE_ERROR_STATUS, X.BUS_WATCHDOG,
-        *wanted.exact, *wanted.most,
+        *wanted.exact, *wanted.most, *wanted.least,
     )  # fmt: skip
 
 
@@ -201,6 +205,7 @@ def feetech_items(wanted: Wanted) -> tuple[Item, ...]:
     return (
         S.FIRMWARE_MAJOR, S.FIRMWARE_MINOR, S.BYTE_ORDER, S.MODEL_NUMBER, S.BAUD_RATE, S.RETURN_DELAY_TIME, S.STATUS_RETURN_LEVEL,
         S.PHASE, S.UNLOADING_CONDITION, S.PROTECTION_CURRENT, S.OPERATING_MODE, S.LOCK, S.STATUS, *wanted.exact, *wanted.most,
+        *wanted.least,
     )  # fmt: skip
 
 
@@ -216,7 +221,8 @@ def feetech(wanted: Wanted, read: Steps) -> list[str]:
     judge.must_be(S.OPERATING_MODE, Mode.POSITION, "nothing in the servo stops it when the host is gone")
     turned = "the joint turns the other way than the robot file says"
     judge.ask(S.PHASE, lambda is_: bool(is_ & Phase.REVERSE) == wanted.reverse, f", {turned}", "change bit 0 with torque off")
-    judge.no_bit(S.PHASE, Phase.SPEED_UNIT, "speeds are in 0.732 rpm")
+    coarse = ", speeds are in 0.732 rpm"
+    judge.ask(S.PHASE, lambda is_: bool(is_ & Phase.SPEED_UNIT), coarse, "set bit 2 with torque off")
     judge.no_bit(S.PHASE, Phase.MULTI_TURN, "positions count turns")
     judge.protects(S.UNLOADING_CONDITION, PROTECTIONS)
     judge.ask(S.PROTECTION_CURRENT, lambda is_: is_ > 0, ", no current is too high", "write 511, or less, with torque off")

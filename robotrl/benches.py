@@ -27,6 +27,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "outage": ("outage.py", "the learner away for ten minutes: what the robot walks on, and how soon it has caught up"),
     "twin": ("twin.py", "control steps a second of the lockstep clock, beside PyBullet alone"),
     "codecs": ("codecs.py", "processor time of a servo cycle's codecs beside dynamixel-sdk and feetech-servo-sdk"),
+    "chain": ("chain.py", "a cycle of 12 servos on a pty: processor and wall time beside dynamixel-sdk"),
     "mutation": ("mutation.py", "whether the tests notice small faults in safety/ and the codecs, put in one at a time"),
     "wall-clock": ("wall_clock.py", "lateness of the servo loop, and what the death of each process leads to"),
     "reaction": ("reaction.py", "onset of a fault to the stop's first byte on the wire, idle and beside a learner: six minutes"),

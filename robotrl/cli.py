@@ -11,12 +11,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     # command     module                          what it does
     "rehearse": ("robotrl.sim.rehearsal", "train in lockstep on the twin: RUN.toml [--steps N] [--seed S] [--set a.b=c]"),
     "run": ("robotrl.manager", "the full process tree on the wall clock: RUN.toml [--sim]"),
+    "move": ("robotrl.move", "a robot's first motion, one joint after another: RUN.toml --robot so101|omx|dkitty [--sim]"),
     "resume": ("robotrl.resume", "goes on where a run stopped: RUN_DIR [--steps N]"),
     "eval": ("robotrl.sim.evaluation", "the deterministic policy on the twin: RUN_DIR [--episodes N] [--terrain ...]"),
     "console": ("robotrl.nodes.console", "the operator's terminal: [RUN_DIR]"),
     "twin": ("robotrl.sim.twin", "the twin alone, on ptys, for any client of the real protocol: --robot NAME"),
     "doctor": ("robotrl.doctor", "what is missing before the first motion, and the line that fixes it"),
-    "find-port": ("robotrl.findport", "which serial port is which: unplug and see"),
+    "find-port": ("robotrl.findport", "which serial port is which: unplug and see; --ping asks for servos at every speed"),
+    "setup-servo": ("robotrl.setupservo", "a new servo's id and speed: --port P --family feetech|dynamixel --id N"),
     "calibrate": ("robotrl.calibration.homing", "homing: where each motor's zero is"),
     "commission": ("robotrl.calibration.commission", "the record a robot needs before its first run"),
     "keys": ("robotrl.keytool", "who may reach a run from another machine: new NAME --role console, list"),
@@ -30,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def usage() -> str:
-    rows = "\n".join(f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items())
+    rows = "\n".join(f"  {name:<11} {what}" for name, (_, what) in COMMANDS.items())
     return f"usage: robotrl COMMAND ...\n\n{rows}\n\nrobotrl COMMAND --help says more."
 
 

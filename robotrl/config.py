@@ -14,75 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from robotrl import robot as robots
 from robotrl.configfile import ConfigError, Source, Sources, build, check_whole_numbers, override, read, require, within
+from robotrl.robot import ImuPort as ImuPort
+from robotrl.robot import Limits as Limits
+from robotrl.robot import Robot as Robot
+from robotrl.robot import Servos as Servos
+from robotrl.robot import TrackerPort as TrackerPort
 
 MANY = 1_000_000_000  # a bound that nobody meets
-MOTORS = 8  # of a Minitaur
-
-
-@dataclass(frozen=True)
-class Servos:
-    """The servo bus."""
-
-    port: str = ""  # path of the fdcanusb adapter, a stable /dev/serial/by-id/... name
-    ids: tuple[int, ...] = within((1, 2, 3, 4, 5, 6, 7, 8), 1, 125)  # CAN ids in the robot's motor order
-    sign: tuple[Literal[1, -1], ...] = (1, 1, 1, 1, 1, 1, 1, 1)  # robot angle = sign * (servo angle - offset)
-    offset: tuple[float, ...] = within((0.0,) * 8, -1000, 1000)  # rad; from the calibration file when there is one
-    kp: float = within(8.0, 0.1, 1000)  # Nm/rad; PD variant of the identified robot (hardware facts 1.3)
-    kd: float = within(0.3, 0.001, 100)  # Nm s/rad; same source
-    max_torque: float = within(5.0, 0.1, 100)  # Nm as the servo counts it (0.1 Nm/A): 50 A, 3.25 Nm at the shaft (facts 1.3)
-    continuous_torque: float = within(2.8, 0.1, 100)  # Nm, same count: 28 A; 30 A for 1 s shut a motor off (same facts)
-    peak_s: float = within(0.4, 0.01, 10)  # s on end above continuous_torque; then a servo is held to that; chosen
-    velocity_limit: float = within(60.0, 0.5, 1000)  # rad/s, written to the servo; chosen
-    watchdog_s: float = within(0.1, 0.02, 1)  # moteus default: silence longer than this stops the motor
-
-
-@dataclass(frozen=True)
-class ImuPort:
-    """The IMU on its own serial port (WitMotion WT901)."""
-
-    port: str = ""  # path of its serial adapter
-    baud: int = within(115200, 4800, 4_000_000)  # carries 4 frames x 11 bytes x 200 Hz
-    rate_hz: Literal[50, 100, 200] = 200  # output rate asked for and read back
-    smoothing_s: float = within(0.1, 0, 1)  # roll and pitch: noise is averaged so long, the gyro followed at once; 0: as read
-
-
-@dataclass(frozen=True)
-class TrackerPort:
-    """The pose tracker's line stream: one pose a line, from a camera or motion-capture computer."""
-
-    port: str = ""  # path of its serial adapter
-    baud: int = within(921600, 4800, 4_000_000)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the gate lets through, for every writer. Same for all joints of a Minitaur."""
-
-    position_min: float = within(0.4, -12.6, 12.6)  # rad; PyBullet's class has 0.5..2.5; widened for the swing range; chosen
-    position_max: float = within(3.6, -12.6, 12.6)  # rad; chosen
-    slew_rad_s: float = within(45.0, 0.1, 200)  # fastest change of a target: the walking task's largest step is 0.85 rad; chosen
-    lead_rad: float = within(1.8, 0.01, 12.6)  # farthest target from the present angle: what 2 periods at slew_rad_s can travel
-    gap_min: float = within(0.1, 0, 3)  # rad, of a leg's motors: pi - 2(extension - pi/2) stays in [gap_min, 2 pi - gap_min]
-    temp_c: float = within(100.0, 40, 150)  # winding temperature that stops the run; motors of this class bear 120; chosen
-    tilt_rad: float = within(0.52, 0.05, 3.15)  # 30 degrees: a fall (safety facts, row 58)
-    tilt_s: float = within(0.1, 0, 10)  # for this long
-    falls: int = within(5, 0, MANY)  # in 10 minutes, inside a session, after which a person must look (safety facts, row 58)
-
-
-@dataclass(frozen=True)
-class Robot:
-    """A robot: how it is wired, what it may do."""
-
-    name: str = "minitaur"
-    kind: Literal["minitaur"] = "minitaur"  # which class in drivers/legged.py
-    serial: str = ""  # the robot's own id; calibration and commissioning records carry the same
-    stop_profile: Literal["damp"] = "damp"  # legs: damp, then off (safety facts 3.2)
-    stop_damp_s: float = within(0.5, 0, 10)  # how long damping lasts before torque goes off; chosen
-    servos: Servos = field(default_factory=Servos)
-    imu: ImuPort = field(default_factory=ImuPort)
-    tracker: TrackerPort = field(default_factory=TrackerPort)
-    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
@@ -106,6 +46,7 @@ class Twin:
     period_jitter: float = within(0.1, 0, 0.9)  # in lockstep a control period varies by up to this fraction, same; chosen
     randomise: bool = True  # domain randomisation at every reset; ranges in sim/domain.py with their source
     falls: int = within(400, 0, MANY)  # in the place of robot.limits.falls: it learns to walk, and nothing breaks; chosen
+    quiet_s: float = within(0.008, 0.0005, 0.1)  # in the place of robot.servos.quiet_s: its servos share our processor; chosen
     terrain: str = "flat"  # flat, slope:+5, blocks, stairs-down[:cm], stairs-up[:cm]
     push_n: float = within(0.0, 0, 10_000)  # N, horizontal; one push an episode has half to all of it, 0 for none
     push_down_n: float = within(0.0, 0, 10_000)  # N, downwards; a push has 0.6 to all of it: 500 for Tan et al.'s 300 to 500
@@ -236,25 +177,15 @@ def _made(data: dict[str, Any], where: Sources) -> Run:
 
 def _fitting(run: Run, where: Sources) -> None:
     """ConfigError for settings that do not fit each other: what no field's own bound can say."""
-    servos, limits, agent = run.robot.servos, run.robot.limits, run.agent
+    agent = run.agent
     plain = "letters, digits, '.', '_' and '-' alone: it names directories"
     require(bool(re.fullmatch(r"[\w-][\w.-]*", run.name, re.ASCII)), "name", plain, repr(run.name), where)
-    own = len(set(servos.ids)) == len(servos.ids) == MOTORS
-    require(own, "robot.servos.ids", f"{MOTORS} ids, no two alike", list(servos.ids), where)
-    for key, values in (("sign", servos.sign), ("offset", servos.offset)):
-        require(len(values) == MOTORS, f"robot.servos.{key}", f"{MOTORS} numbers, one a motor", list(values), where)
+    robots.check(run.robot, run.task.rate_hz, where)
     for key, low, other, high in (
-        ("robot.servos.continuous_torque", servos.continuous_torque, "robot.servos.max_torque", servos.max_torque),
         ("agent.target_subset", agent.target_subset, "agent.critics", agent.critics),
         ("steps", run.steps, "agent.capacity", agent.capacity),
     ):
         require(low <= high, key, f"at most {other}, {high:.10g}", low, where, other)
-    room = limits.position_max - limits.position_min > 0.001
-    require(room, "robot.limits.position_min", f"less than robot.limits.position_max, {limits.position_max:g}",
-            limits.position_min, where, "robot.limits.position_max")  # fmt: skip
-    quick = 2 / run.task.rate_hz  # one period may be late
-    require(servos.watchdog_s >= quick, "robot.servos.watchdog_s", f"{quick:g} or more, two periods of task.rate_hz",
-            servos.watchdog_s, where, "task.rate_hz")  # fmt: skip
     address = r"(tcp://(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]):\d+)?"
     require(bool(re.fullmatch(address, run.network.listen)), "network.listen", 'like "tcp://192.168.1.5:5555"',
             repr(run.network.listen), where)  # fmt: skip

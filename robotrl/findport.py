@@ -2,9 +2,10 @@
 
     robotrl find-port         the ports there are, then the one that is unplugged
     robotrl find-port --list  only the ports there are
+    robotrl find-port --ping  and which bus servos answer there, at which speed
 
 Also the judgement of one port that `doctor` and the hardware launch share. Standard library only, so that it
-works where nothing else does.
+works where nothing else does; but for --ping.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ PATTERNS = (
 SLOW_MS = 1  # an FTDI chip holds replies back for this long; its own default is 16 ms, most of a control period
 TIOCEXCL, TIOCNXCL = 0x540C, 0x540D
 COMMAND = command("find-port")
+PINGED = 46  # servo numbers from 0 on: those of all robots here
 
 
 @dataclass(frozen=True)
@@ -153,10 +155,28 @@ def wait_for_unplug(before: list[Port], timeout_s: float, dev: Path) -> list[Por
     return lost
 
 
+def answers(port: Port) -> bool:
+    """Say which bus servos answer there, at every speed of both families; whether any does. A port that is held is said so."""
+    from robotrl.clock import WallClock
+    from robotrl.drivers import newservo
+    from robotrl.drivers.port import PortError, SerialPort
+
+    clock, some = WallClock(), False
+    try:
+        for family in newservo.BAUDS:
+            for one in newservo.look(lambda baud: SerialPort(port.device, baud, clock), clock, family, range(PINGED)):
+                servo, some = one.servo, True
+                print(f"{port.name}: {family} id {servo.id} at {one.baud} baud: model {servo.model}, firmware {servo.firmware}")
+    except PortError as error:
+        print(error)
+    return some
+
+
 def main(argv: list[str]) -> int:
     """`find-port`; 0 when a port was found, 2 when not."""
     parser = argparse.ArgumentParser("robotrl find-port", description="Which serial port is which.")
     parser.add_argument("--list", action="store_true", help="only list the ports")
+    parser.add_argument("--ping", action="store_true", help="ask on every port, at every speed, who answers as a bus servo")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="how long to wait for the unplugging")
     parser.add_argument("--json", action="store_true", help="print one machine-readable object last")
     parser.add_argument("--dev", type=Path, default=Path("/dev"), help=argparse.SUPPRESS)
@@ -165,7 +185,9 @@ def main(argv: list[str]) -> int:
     for port in before:
         print(port.name if port.name == port.device else f"{port.name} -> {port.device}")
     found = before
-    if not before:
+    if args.ping:
+        found = [port for port in before if answers(port)]
+    elif not before:
         print("find-port: no serial port; plug the adapter in and run again", file=sys.stderr)
     elif not args.list:
         print(f"Unplug the adapter whose port you look for (waiting {args.timeout:g} s).", flush=True)
@@ -175,6 +197,6 @@ def main(argv: list[str]) -> int:
         if not found:
             print("find-port: nothing was unplugged; run again", file=sys.stderr)
     if args.json:
-        unplugged = [] if args.list else found
+        unplugged = [] if args.list or args.ping else found
         print(json.dumps({"ports": [asdict(p) for p in before], "unplugged": [asdict(p) for p in unplugged]}))
     return 0 if found else 2

@@ -160,10 +160,13 @@ class Manager:
                 lines += [line for line in whole.decode(errors="replace").splitlines() if line.startswith(f"{child.spec.name}: ")]
         return lines
 
-    def power_down(self) -> bool:
-        """Have the guard take torque off by the robot's stop profile; true once the motors have read back as off."""
+    def power_down(self, also_s: float = 0.0) -> bool:
+        """Have the guard take torque off by the robot's stop profile; true once the motors have read back as off.
+
+        `also_s`: what a longer profile takes beyond OFF_S.
+        """
         self.say("manager", os.getpid(), "stopping")
-        until = time.monotonic() + OFF_S
+        until = time.monotonic() + OFF_S + also_s
         while time.monotonic() < until and {"guard", "servos"} <= self.children.keys():
             drive, guard = self.drive.latest(), self.guard.latest()
             if (

@@ -8,6 +8,7 @@ A new fault is a new row, and a field of `Inputs` if there is none for it yet. R
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
@@ -229,6 +230,21 @@ def catalogue(
               "put it on its feet, stand clear, press reset", states=RESET, answer="reset"),
     )
     # fmt: on
+
+
+# What only a sense, or somebody who learns, can show.
+SHOWN_BY = {
+    "imu": ("imu_age_s", "imu_same_in_row", "imu_implausible_in_row", "attitude_gap_rad", "tilt_rad"),
+    "tracker": ("attitude_gap_rad", "pose_same_in_row", "pose_jump", "pose_age_s", "tracker_dead"),
+    "noise": ("same_in_row",),  # of readings: a servo that tells whole ticks says the same for ever where it stands still
+    "learner": ("learner_gone",),
+}
+
+
+def without(rows: tuple[Cause, ...], absent: Collection[str]) -> tuple[Cause, ...]:
+    """The table for a robot that lacks some of `SHOWN_BY`: nobody is missed who was never there."""
+    unseen = {signal for name in absent for signal in SHOWN_BY[name]}
+    return tuple(row for row in rows if row.signal not in unseen)
 
 
 def changed(rows: tuple[Cause, ...], id: str, **fields: object) -> tuple[Cause, ...]:

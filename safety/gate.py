@@ -12,7 +12,7 @@ all angles within the lead of the measured one:
   lead    If goal is in the band, so is target. If not (the joint was pushed away), target goes towards the
           band by as much as slew allows, except where range or pair forbids it.
 
-Each holds after the target was rounded to float32 revolutions (`limits.WIRE_MARGIN`); only where torque came on with a
+Each holds after the target was rounded to what the wire carries (`limits.margin`); only where torque came on with a
 joint within that margin of its limit, and it may not move, is the rounding itself (2e-6 rad) not kept.
 """
 
@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from robotrl.safety.limits import READING_MAX, WIRE_MARGIN, GateLimits, PairSum
+from robotrl.safety.limits import READING_MAX, GateLimits, PairSum
 
 PERMIT_VALID_NS = 60_000_000
 FUTURE_NS = 1_000_000  # clocks of one machine agree; a stamp farther ahead than this is wrong
@@ -91,10 +91,10 @@ class Gate:
     def __init__(self, limits: GateLimits) -> None:
         self.limits = limits
         self.counts: Counter[str] = Counter()
-        self._low = tuple(v + WIRE_MARGIN for v in limits.position_min)
-        self._high = tuple(v - WIRE_MARGIN for v in limits.position_max)
-        self._reach = tuple(v - WIRE_MARGIN for v in limits.lead)
-        self._pairs = tuple(replace(p, low=p.low + 2 * WIRE_MARGIN, high=p.high - 2 * WIRE_MARGIN) for p in limits.pairs)
+        self._low = tuple(v + limits.margin for v in limits.position_min)
+        self._high = tuple(v - limits.margin for v in limits.position_max)
+        self._reach = tuple(v - limits.margin for v in limits.lead)
+        self._pairs = tuple(replace(p, low=p.low + 2 * limits.margin, high=p.high - 2 * limits.margin) for p in limits.pairs)
         self._permit: PermitLike | None = None
         self._permit_until = 0
         self._highest_epoch = -1
@@ -228,7 +228,7 @@ class Gate:
         bits = [RANGE if a != b else 0 for a, b in zip(target, want, strict=True)]
         for i, slew in enumerate(self.limits.slew):
             slew = min(slew * speed_scale, self.limits.opening_rad) if opening else slew * speed_scale
-            target[i], more = self._limited_joint(i, goal[i], target[i], max(0.0, slew - WIRE_MARGIN))
+            target[i], more = self._limited_joint(i, goal[i], target[i], max(0.0, slew - self.limits.margin))
             bits[i] |= more
         for pair in self._pairs:
             _keep_pair(pair, goal, target, bits)

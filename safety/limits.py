@@ -6,6 +6,7 @@ The node builds them from `config.Limits`; `legged_limits` is the arithmetic for
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIRE_MARGIN = 1e-5
@@ -38,6 +39,7 @@ class GateLimits:
     valid_ns: int = 75_000_000  # an older action is dropped; a sender may ask for less, never for more
     opening_rad: float = 0.035  # 2 degrees: the first target after torque comes on is this near the present angle
     stale_cycles: int = 3  # a joint unread for longer keeps its goal: nobody knows where it is
+    margin: float = WIRE_MARGIN  # rad kept free inside every limit, for what the wire rounds a target to
 
     def __post_init__(self) -> None:
         n = self.joints
@@ -47,14 +49,14 @@ class GateLimits:
             low, high = self.position_min[i], self.position_max[i]
             if not all(-READING_MAX <= v <= READING_MAX for v in (low, high, self.slew[i], self.lead[i])):
                 raise ValueError(f"gate limits: joint {i} needs finite angles within {READING_MAX} rad")
-            if min(high - low, self.slew[i], self.lead[i]) <= 4 * WIRE_MARGIN:
+            if min(high - low, self.slew[i], self.lead[i]) <= 4 * self.margin:
                 raise ValueError(f"gate limits: joint {i} needs a range, a slew and a lead above zero")
         if not (0 < self.opening_rad <= READING_MAX and self.valid_ns > 0 and self.stale_cycles >= 0):
             raise ValueError("gate limits: opening_rad and valid_ns must be above zero, stale_cycles not below")
         used = [i for pair in self.pairs for i in (pair.first, pair.second)]
         if len(used) != len(set(used)) or not all(0 <= i < n for i in used):
             raise ValueError("gate limits: a pair names an unknown joint, or a joint is in two pairs")
-        if not all(8 * WIRE_MARGIN < pair.high - pair.low < math.inf for pair in self.pairs):
+        if not all(8 * self.margin < pair.high - pair.low < math.inf for pair in self.pairs):
             raise ValueError("gate limits: the sum of a pair needs room between its low and its high")
 
     @property
@@ -70,3 +72,9 @@ def legged_limits(joints: int, low: float, high: float, slew: float, lead: float
     """
     pairs = tuple(PairSum(i, i + 1, gap_min, 2 * math.pi - gap_min) for i in range(0, joints - 1, 2))
     return GateLimits((low,) * joints, (high,) * joints, (slew,) * joints, (lead,) * joints, pairs)
+
+
+def jointed_limits(low: Sequence[float], high: Sequence[float], slew: float, lead: float, margin: float) -> GateLimits:
+    """Limits of a robot whose joints stand alone, each with its own range; all rad, `slew` rad per period."""
+    n = len(low)
+    return GateLimits(tuple(low), tuple(high), (slew,) * n, (lead,) * n, margin=margin)

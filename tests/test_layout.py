@@ -14,12 +14,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "tasks", "nodes")  # a layer each
 CORE = (
-    "complaint", "messages", "topics", "clock", "config", "configfile", "rundir", "checkpoint", "kinematics", "observe", "native",
-    "roles", "realtime", "aloud",
+    "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
+    "native", "roles", "realtime", "aloud",
 )  # fmt: skip
 TOP = (
-    "manager", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "replaycheck", "resume", "benches",
-    "keytool", "installed", "notify", "play", "timing", "picture",
+    "manager", "move", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "setupservo", "replaycheck",
+    "resume", "benches", "keytool", "installed", "notify", "play", "timing", "picture",
     "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
 )  # fmt: skip
 LAYER_OF = {

@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robotrl import messages as m
-from robotrl.config import Run
+from robotrl.config import Robot, Run
 from robotrl.node import Node
 from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.nodes.evidence import Evidence
 from robotrl.nodes.vigil import NEVER, Vigil
-from robotrl.safety.causes import Command, Inputs, catalogue
+from robotrl.safety.causes import Cause, Command, Inputs, catalogue, without
 from robotrl.safety.gate import PERMIT_VALID_NS
 from robotrl.safety.guard import Guard, Outputs
 
@@ -37,6 +37,14 @@ UNANSWERED = -1  # no nonce that was ever shown
 READ_NS = 2_000_000_000  # how long a refused key's reason stays on the operator's screen
 
 
+def causes(robot: Robot) -> tuple[Cause, ...]:
+    """What can stop this robot."""
+    limits = robot.limits
+    rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=limits.falls)
+    absent = {sense for sense in ("imu", "tracker") if sense not in robot.senses}
+    return without(rows, absent | ({"noise", "learner"} if robot.servos.protocol != "moteus" else set()))
+
+
 class Sentry:
     """Streams in, permit out. `next_epoch` persists a lease's number before it is granted."""
 
@@ -49,9 +57,7 @@ class Sentry:
         epoch: int = 0,
         kept: Sequence[str] = (),
     ) -> None:
-        limits = run.robot.limits
-        rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=limits.falls)
-        self.guard = Guard(rows, nonce, damp_s=run.robot.stop_damp_s, restarted=restarted, kept=kept)
+        self.guard = Guard(causes(run.robot), nonce, damp_s=run.robot.stop_damp_s, restarted=restarted, kept=kept)
         self.run, self._next_epoch, self._epoch = run, next_epoch, epoch
         self._evidence = Evidence(run.robot)
         self._heard: dict[str, int] = {}  # stream -> arrival of its newest message, ns
@@ -115,7 +121,8 @@ class Sentry:
 
     def informed(self) -> bool:
         """Whoever says what a judgement needs has spoken."""
-        return {"Drive", "Joints", "Imu", "Operator"} <= self._heard.keys()
+        needed = {"Drive", "Joints", "Operator"} | ({"Imu"} if "imu" in self.run.robot.senses else set())
+        return needed <= self._heard.keys()
 
     def step(self, now: int) -> tuple[m.Permit, m.Guard]:
         """One judgement; the permit to send and the state to show."""
@@ -241,15 +248,16 @@ class Sentry:
         if drive is None or joints is None:
             return "waiting for the servo driver"
         if any(joints.missed):
-            silent = [str(i + 1) for i, n in enumerate(joints.missed) if n]
+            names = self.run.robot.servos.joints or [str(i + 1) for i in range(len(joints.missed))]
+            silent = [name for name, n in zip(names, joints.missed, strict=True) if n]
             return f"motor {', '.join(silent)} does not answer: look at its cable and power"
         if any(joints.fault):
             return f"a servo reports fault {max(joints.fault)}: read its code in the manual"
         if drive.unrescued:
             return "waiting for the rescue: nobody would stop the motors should the servo driver die"
-        if self._imu is None:
+        if self._imu is None and "imu" in self.run.robot.senses:
             return "waiting for the IMU"
-        if "Pose" not in self._heard:
+        if "Pose" not in self._heard and "tracker" in self.run.robot.senses:
             return "waiting for the tracker"
         if "policy" not in self._heard or "reset" not in self._heard:
             return "waiting for policy and reset"

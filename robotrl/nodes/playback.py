@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from robotrl import config
-from robotrl.drivers.chain import Chain
+from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.commands import HOSTS
 from robotrl.drivers.imu import Silent, WitImu
 from robotrl.drivers.port import PortError
 from robotrl.drivers.tape import Playback
 from robotrl.drivers.tracker import PoseStream
 from robotrl.messages import Action, Applied, Call, Drive, Exchange, Joints, Message, Permit
-from robotrl.nodes.servos import ServoLoop, prepare
+from robotrl.nodes.servos import ServoLoop, connected
 
 SETTLE = 25  # messages in a row that may come out otherwise where the driver's memory is not known: half a second of the servos'
 Reading = TypeVar("Reading", Joints, Applied)
@@ -199,8 +199,7 @@ class Servos:
     def _connect(self) -> None:
         self._forget()
         try:
-            chain = Chain(self.playback, self.robot.servos, self.playback)
-            prepare(chain, self._tick, lambda _: None)
+            chain = connected(self.robot, self.playback, self.playback, self._tick, lambda _: None)
             self._loop = ServoLoop(self.robot, chain, self.playback, self.period_s)
         except (PortError, ValueError):
             return
@@ -264,7 +263,7 @@ class Servos:
     def _turned(self, turned: int, call: Call, end: int) -> Chain:
         """A chain that has asked so often before, with this call at hand."""
         self.playback.begin(0, 0)
-        chain = Chain(self.playback, self.robot.servos, self.playback)
+        chain = chain_of(self.playback, self.robot, self.playback)
         for _ in range(turned):
             chain.read(-1)
         self.playback.begin(call.event, end)

@@ -9,6 +9,7 @@ A driver that is silent for twice the servos' own watchdog is killed: by then th
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -23,8 +24,9 @@ from pathlib import Path
 from robotrl import aloud, rundir
 from robotrl.clock import Clock, WallClock
 from robotrl.config import Robot
-from robotrl.drivers.chain import Chain
+from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.port import OpenPort, PortError
+from robotrl.nodes.powerdown import STOW, Profile
 from robotrl.nodes.tether import CHECKED, DONE, DROP, HELD, NAME, OFF, ON, PORT, READY
 from robotrl.realtime import real_time
 
@@ -35,7 +37,8 @@ TRIES = 3  # stops that are not read back; then all servos at once are told, and
 INSIST_S = 1.0  # for which it goes on telling them
 PATIENCE_NS = 100_000_000  # then, for each answer: on a machine without a free core they come late, and late is not never
 DIE_S = 1.0  # for a driver that was killed to be gone: then it hangs in the kernel
-CUT_OFF = b"!\n"  # ends what the driver was writing when it died: no number, so the adapter refuses the line
+CUT_OFF = b"!\n"  # ends what the driver was writing when it died: no number, so a moteus adapter refuses the line
+CUT_OFF_NS = 20_000_000  # ends it for bus servos: a packet that stands still for so long is over
 CUT_POWER = "CUT POWER: the motors did not confirm that they are off"
 
 
@@ -53,7 +56,7 @@ class Outcome:
 
 
 def stop_motors(robot: Robot, chain: Chain, clock: Clock, torque_on: bool, tell: Callable[[str], None]) -> Outcome:
-    """The stop profile on a bus that is ours: damped for `stop_damp_s` if torque was on, then off until it is read back.
+    """The stop profile on a bus that is ours: damp or stow for `stop_damp_s` if torque was on, then off until it is read back.
 
     After TRIES stops without that every servo on the bus is told at once, `tell` gets the call to cut the power, and it goes on
     for INSIST_S.
@@ -70,9 +73,10 @@ def stop_motors(robot: Robot, chain: Chain, clock: Clock, torque_on: bool, tell:
         clock.sleep_until(due)
 
     try:
-        while torque_on and passed() < robot.stop_damp_s:
-            chain.damp()
-            chain.read(-1)  # it takes the adapter's answers off the line
+        profile = Profile(robot, chain, STEP_S, began)
+        joints = chain.read(-1) if torque_on and robot.stop_profile == STOW else None  # damping waits for no answer
+        while torque_on and profile.step(clock.now(), joints):
+            joints = chain.read(-1)  # it takes the adapter's answers off the line
             step()
         off, tries = clock.now(), 0
         while tries <= TRIES or clock.now() - off < INSIST_S * 1e9:
@@ -137,7 +141,7 @@ class Ward:
         os.set_blocking(port, False)
         self._fd, self.pidfd = port, pidfd
         self.port = OpenPort(self._robot.servos.port, port, self._clock)
-        self.chain = Chain(self.port, self._robot.servos, self._clock, checked)
+        self.chain = chain_of(self.port, self._robot, self._clock, checked, starts=False)
 
     def _drop(self) -> None:
         """Let go of the port: the driver, which is alive, takes its lock off by itself."""
@@ -221,10 +225,11 @@ class Rescue:
         assert ward.port is not None and ward.chain is not None
         began = time.monotonic_ns()
         ward.port.forget()
-        try:
-            ward.port.write(CUT_OFF)
-        except PortError:
-            pass  # the next write says it
+        if self._robot.servos.protocol == "moteus":
+            with contextlib.suppress(PortError):  # the next write says it
+                ward.port.write(CUT_OFF)
+        else:
+            self._clock.sleep_until(self._clock.now() + CUT_OFF_NS)
         outcome = stop_motors(self._robot, ward.chain, self._clock, ward.torque_on, say)
         how = "read back as off" if outcome.confirmed else f"not confirmed to be off: {outcome.why}"
         was = "on" if ward.torque_on else "off"

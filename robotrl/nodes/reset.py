@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robotrl.config import Run
+from robotrl.drivers.arm import Arm
 from robotrl.drivers.legged import Keyframe, Minitaur
 from robotrl.messages import Action, Imu, Joints, Permit, Reset
 from robotrl.node import Node
 from robotrl.safety.reset import ResetScript, Stage
 
 ACTION_VALID_NS = 50_000_000
+LEVEL = Imu(roll=0.0, pitch=0.0, yaw=0.0, rates=(0.0, 0.0, 0.0), accel=(0.0, 0.0, 9.81))  # of what stands on a table
 
 
 def stages(frames: Sequence[Keyframe]) -> tuple[Stage, ...]:
@@ -24,7 +26,7 @@ class Resetter:
     """One script a lease. Pure of bus and port; one call a servo cycle."""
 
     def __init__(self, run: Run) -> None:
-        robot = Minitaur(run.robot.limits)
+        robot = Minitaur(run.robot.limits) if run.robot.kind == "minitaur" else Arm(run.robot)
         self._stand, self._self_right = stages(robot.stand()), stages(robot.self_right())
         self._get_up = tuple(stages(way) for way in robot.get_up())
         self._script: ResetScript | None = None
@@ -58,11 +60,12 @@ def main(argv: list[str]) -> int:
     resetter = Resetter(node.run)
     joints, imu, permits = (node.bus.subscriber(topic) for topic in ("joints", "imu", "permit"))
     actions, states = node.bus.publisher("action"), node.bus.publisher("reset")
+    level = None if "imu" in node.run.robot.senses else LEVEL
     node.hurry(9)
     while not node.stopping and not node.orphaned():
         node.bus.wait([joints], 0.1)
         for reading in joints.drain()[-1:]:
-            attitude = imu.latest()
+            attitude = imu.latest() or level
             if attitude is None:
                 continue
             action = resetter.cycle(reading, attitude, permits.latest())

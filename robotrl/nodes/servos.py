@@ -14,42 +14,36 @@ import msgspec
 
 from robotrl.clock import Clock
 from robotrl.config import Robot
-from robotrl.drivers.chain import Chain
-from robotrl.drivers.port import DeviceError, PortError, SerialPort
+from robotrl.drivers.chains import Chain, baud_of, chain_of
+from robotrl.drivers.port import DeviceError, Port, PortError, SerialPort
 from robotrl.drivers.tape import Tape
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
 from robotrl.node import Node
+from robotrl.nodes.powerdown import POWERED, TRIES, PowerDown, gate_limits, lower, off
 from robotrl.nodes.tether import Tether
 from robotrl.nodes.wire import Wire
 from robotrl.safety.gate import PERMIT_VALID_NS, Gate, Verdict
-from robotrl.safety.limits import legged_limits
 
 STOPPED = 0
 WATCHDOG_MODE, FAULT_MODE = LATCHED_MODES = (11, 1)  # moteus: watchdog time-out and fault leave only by a stop
 POWER_DOWN_NS = 1_000_000_000  # beside the damping, for the motors to read back as off
 UNREAD_MAX = 3  # cycles (safety facts, row 1)
-TRIES = 3  # stops in a row that were not read back; then all servos on the bus are told at once (safety facts, row 63)
 RESCUE_S = 2.0  # for the rescue to be there; one that still stops the motors after our last life takes stop_damp_s longer
 STARTING_NS = 200_000_000  # from the first target on, for every servo to have heard it and to leave mode 0
-OFF_EVERY = 5  # cycles between repeated stops while the motors are off: a servo that rebooted hears one soon
-USB_BAUD = 115200  # a USB adapter has no baud rate; something must be said
 
 
 class ServoLoop:
-    """One robot's servo cycle: `cycle` once a period. What the stop profile of a legged robot says: damp, then off."""
+    """One robot's servo cycle: `cycle` once a period. Without a permit it stops the robot by its stop profile (powerdown.py)."""
 
     def __init__(self, robot: Robot, chain: Chain, clock: Clock, period_s: float) -> None:
         self.robot, self.chain, self.clock = robot, chain, clock
-        limits = robot.limits
-        n = len(robot.servos.ids)
-        slew = limits.slew_rad_s * period_s
-        self.gate = Gate(legged_limits(n, limits.position_min, limits.position_max, slew, limits.lead_rad, limits.gap_min))
+        self.gate = Gate(gate_limits(robot, period_s))
         self.tick = -1
         self.overruns = 0
         self.late_us = 0.0
         self.cycles_us: list[float] = []
         self.unrescued = False
-        self._unconfirmed = 0  # stops in a row that were not read back
+        self._down = PowerDown(robot, chain, period_s)
         self._answered = 0  # cycles in a row in which no servo was missed: who does not answer has not heard us either
         self._heard = clock.now()  # when permits were last looked for
         self._shown: tuple[str, int, int] | None = None
@@ -57,8 +51,6 @@ class ServoLoop:
         self._on = False
         self._on_at = 0
         self._armed = False  # torque comes on only by a permit that says so after one that did not: never by a restart
-        self._damp_until: int | None = None
-        self._nothing = (0,) * n
 
     def cycle(self, permit: Permit | None, action: Action | None) -> tuple[Joints, Applied, Drive]:
         """Read all servos, let the gate judge the newest action, write. Raises PortError when the port is lost."""
@@ -98,7 +90,7 @@ class ServoLoop:
             return None
         joints, drive = self._last
         stage = self._power_down(now, joints)
-        return msgspec.structs.replace(drive, t=now, gate_open=False, torque_on=stage == "damp", stop=stage)
+        return msgspec.structs.replace(drive, t=now, gate_open=False, torque_on=stage in POWERED, stop=stage)
 
     def _dropped_out(self, joints: Joints, now: int) -> bool:
         """Does a servo that was driven say that it is stopped? Its power was gone. The next target would start it again, from a
@@ -130,30 +122,19 @@ class ServoLoop:
             self.chain.clear()
         if not self._on:
             self._on_at = joints.t
-        self._on, self._damp_until, self._unconfirmed = True, None, 0
+        self._on = True
+        self._down.driven()
         return self.chain.write(target)
 
     def _power_down(self, now: int, joints: Joints) -> str:
-        """The stop profile, one step a cycle; returns its stage, empty once the motors read back as off."""
-        if self._on:
-            self._on = False
-            self._damp_until = now + int(self.robot.stop_damp_s * 1e9)
-        if self._damp_until is not None and now < self._damp_until:
-            self.chain.damp()
-            return "damp"
-        self._damp_until = None
-        if self._off(joints):
-            self._unconfirmed = 0
-            if self.tick % OFF_EVERY == 0:
-                self.chain.stop()
-            return ""
-        self.chain.stop() if self._unconfirmed < TRIES else self.chain.stop_all()
-        self._unconfirmed += 1
-        return "off"
-
-    def _off(self, joints: Joints) -> bool:
-        """Every servo answered in this cycle that it is stopped."""
-        return not any(joints.missed) and not any(joints.mode)
+        """One step of the stop profile; its stage, empty once the motors read back as off. DeviceError for a servo that has been
+        off since the start: it is to be set up anew, which nothing hinders now."""
+        self._on = False
+        stage = self._down.step(now, self.tick, joints)
+        if not stage and self.chain.rebooted:
+            who = ", ".join(map(str, self.chain.rebooted))
+            raise DeviceError(f"servo {who}: was off and on again, or its power was; all are set up anew")
+        return stage
 
     def _applied(self, verdict: Verdict, sent: tuple[float, ...], used: Action | None) -> Applied:
         applied = Applied(
@@ -170,11 +151,11 @@ class ServoLoop:
     def _drive(self, joints: Joints, stage: str, began: int) -> Drive:
         self.cycles_us.append((self.clock.now() - began) * 1e-3)
         return Drive(
-            source="servos", t=joints.t, tick=self.tick, gate_open=self._on, torque_on=self._on or stage == "damp",
-            powered_off_confirmed=self._off(joints), late_us=self.late_us,
+            source="servos", t=joints.t, tick=self.tick, gate_open=self._on, torque_on=self._on or stage in POWERED,
+            powered_off_confirmed=off(joints), late_us=self.late_us,
             cycle_us=self.cycles_us[-1], overruns=self.overruns,
             frame_errors=self.chain.frame_errors, stop=stage, unrescued=self.unrescued,
-            disobeyed=min(self._unconfirmed, self._answered) > TRIES + 1,
+            disobeyed=min(self._down.unconfirmed, self._answered) > TRIES + 1,
         )  # fmt: skip
 
 
@@ -193,6 +174,14 @@ def prepare(chain: Chain, tick: int, say: Callable[[str], None]) -> None:
         raise DeviceError(complaints[0] + (f" (and {len(complaints) - 1} more)" if complaints[1:] else ""))
 
 
+def connected(robot: Robot, port: Port, clock: Clock, tick: int, say: Callable[[str], None]) -> Chain:
+    """The chain on a port that was just opened: an arm that still holds is lowered, then `prepare`."""
+    lower(robot, port, clock)
+    chain = chain_of(port, robot, clock)
+    prepare(chain, tick, say)
+    return chain
+
+
 class Driver:
     """The servo loop on the bus and on its port. Without the port it goes on saying so: silence would tell the guard less."""
 
@@ -207,16 +196,16 @@ class Driver:
         self.off = False
         self.tick = -1
         self.cycles_us: list[float] = []
+        self._lost_servos: tuple[int, ...] = ()
         self.wire = Wire(node, self.connect)
 
     def connect(self) -> tuple[SerialPort, ServoLoop]:
         """Open the port, stop every servo, configure it, check it. PortError, ValueError: nothing has moved, nothing will."""
         robot = self.node.run.robot
-        port = SerialPort(robot.servos.port, USB_BAUD, self.node.clock)
+        port = SerialPort(robot.servos.port, baud_of(robot.servos), self.node.clock)
         self.tape.call("connect")
         try:
-            chain = Chain(self.tape.around(port), robot.servos, self.tape.clock)
-            prepare(chain, self.tick, self.node.say)
+            chain = connected(robot, self.tape.around(port), self.tape.clock, self.tick, self.node.say)
             loop = ServoLoop(robot, chain, self.tape.clock, self.period_s)
         except (PortError, ValueError):
             port.close()
@@ -255,10 +244,18 @@ class Driver:
         if self.tether is not None:
             self.tether.beat(drive.torque_on)
         self.tick, self.off = loop.tick, drive.powered_off_confirmed
+        self._name_the_silent(joints)
         first = self.joints.send(joints).seq
         self.applied.send(applied)
         self.drive.send(drive)
         self.exchanges.send(self.tape.take(first))
+
+    def _name_the_silent(self, joints: Joints) -> None:
+        """Which servo a chain stalls on: the cause that the guard sees has no name."""
+        lost = tuple(servo for servo, n in zip(self.node.run.robot.servos.ids, joints.missed, strict=True) if n >= UNREAD_MAX)
+        if lost and lost != self._lost_servos:
+            self.node.say(f"servo {', '.join(map(str, lost))} does not answer; look at its cable and power")
+        self._lost_servos = lost
 
     def watch(self) -> None:
         """Until the next period: should the permit run out before it begins, be awake then, and shut the gate."""

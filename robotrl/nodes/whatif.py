@@ -13,11 +13,11 @@ from typing import Any
 
 from robotrl import config, configfile
 from robotrl import messages as m
-from robotrl.nodes.guard import Sentry
+from robotrl.nodes.guard import Sentry, causes
 from robotrl.nodes.playback import Score, Sensor, Servos
 from robotrl.nodes.player import Feed
 from robotrl.nodes.vigil import STREAMS
-from robotrl.safety.causes import State, catalogue
+from robotrl.safety.causes import State
 from robotrl.safety.guard import POWERS, Guard
 
 ROUTINE = ("", "no permit", "no action", "holder", "epoch", "seq")  # refusals that have nothing to do with limits
@@ -58,8 +58,9 @@ class Judge:
         run = dataclasses.replace(run, robot=dataclasses.replace(run.robot, limits=limits))
         self._epoch, self._nonce = epoch, 0
         self.sentry = Sentry(run, self._next_epoch, lambda: self._nonce, restarted, epoch)
-        rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=limits.falls)
-        self.guard = self.sentry.guard = Led(rows, lambda: self._nonce, damp_s=run.robot.stop_damp_s, restarted=restarted)
+        self.guard = self.sentry.guard = Led(
+            causes(run.robot), lambda: self._nonce, damp_s=run.robot.stop_damp_s, restarted=restarted
+        )
         self._standing: set[str] = set()
         self.raised: list[tuple[int, str]] = []
 

@@ -26,7 +26,7 @@ JAW = Wanted(
 S = STS3215
 JAW_READS = {
     S.FIRMWARE_MAJOR: 3, S.FIRMWARE_MINOR: 10, S.BYTE_ORDER: 0, S.MODEL_NUMBER: 777, S.BAUD_RATE: 0, S.RETURN_DELAY_TIME: 0,
-    S.STATUS_RETURN_LEVEL: 1, S.PHASE: 8, S.UNLOADING_CONDITION: 44, S.PROTECTION_CURRENT: 500, S.OPERATING_MODE: 0, S.LOCK: 1,
+    S.STATUS_RETURN_LEVEL: 1, S.PHASE: 12, S.UNLOADING_CONDITION: 44, S.PROTECTION_CURRENT: 500, S.OPERATING_MODE: 0, S.LOCK: 1,
     S.STATUS: 0, S.HOMING_OFFSET: -50, S.TORQUE_LIMIT: 500,
 }  # fmt: skip
 
@@ -81,9 +81,9 @@ def test_a_dynamixel_register_that_is_not(item, steps, says):
         (S.FIRMWARE_MINOR, 9, "2.1, 1: 9, version 3.10 is needed; update it"),
         (S.BYTE_ORDER, 1, "2.1, 2: 1, numbers come high byte first; write 0 with torque off"),
         (S.OPERATING_MODE, 1, "2.2, 33: 1, nothing in the servo stops it when the host is gone; write 0 with torque off"),
-        (S.PHASE, 9, "2.2, 18: 9, the joint turns the other way than the robot file says; change bit 0 with torque off"),
-        (S.PHASE, 12, "2.2, 18: 12, speeds are in 0.732 rpm; clear bit 2 with torque off"),
-        (S.PHASE, 16, "2.2, 18: 16, positions count turns; clear bit 4 with torque off"),
+        (S.PHASE, 13, "2.2, 18: 13, the joint turns the other way than the robot file says; change bit 0 with torque off"),
+        (S.PHASE, 8, "2.2, 18: 8, speeds are in 0.732 rpm; set bit 2 with torque off"),
+        (S.PHASE, 28, "2.2, 18: 28, positions count turns; clear bit 4 with torque off"),
         (S.UNLOADING_CONDITION, 4, "2.2, 19: 4 does not let go on overcurrent, overload; write 44 with torque off"),
         (S.UNLOADING_CONDITION, 40, "2.2, 19: 40 does not let go on overheating; write 44 with torque off"),
         (S.UNLOADING_CONDITION, 36, "2.2, 19: 36 does not let go on overcurrent; write 44 with torque off"),
@@ -150,7 +150,7 @@ def test_a_joint_that_is_to_be_reversed():
     assert handshake.dynamixel(wanted, KNEE_READS | {X.DRIVE_MODE: 1}) == []
     assert len(handshake.dynamixel(wanted, KNEE_READS)) == 1
     jaw = dataclasses.replace(JAW, reverse=True)
-    assert handshake.feetech(jaw, JAW_READS | {S.PHASE: 1}) == [] and len(handshake.feetech(jaw, JAW_READS)) == 1
+    assert handshake.feetech(jaw, JAW_READS | {S.PHASE: 5}) == [] and len(handshake.feetech(jaw, JAW_READS)) == 1
 
 
 ARM = [Wanted(11, "waist", 1020), Wanted(12, "knee", 1020), Wanted(13, "wrist", 1060)]

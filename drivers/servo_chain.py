@@ -1,0 +1,284 @@
+"""Many bus servos on one half-duplex line, Dynamixel or Feetech: the same face as the moteus chain (`chain.py`).
+
+A cycle is one synchronous read and one synchronous write. Servos answer in turn, so one that is silent silences those asked
+after it: they are asked again at once without it, only it is missed, and from the next cycle on it is asked last. Silence
+costs `servos.quiet_s` and the second question. What the families do not share is behind `servo_line.Line`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from robotrl import config
+from robotrl.clock import Clock
+from robotrl.drivers import handshake
+from robotrl.drivers.asking import PATIENCE_NS, Asking
+from robotrl.drivers.dynamixel_line import DynamixelLine
+from robotrl.drivers.easing import Easing
+from robotrl.drivers.feetech_line import FeetechLine
+from robotrl.drivers.port import DeviceError, Port
+from robotrl.drivers.servo_line import TURNS, Flags, Floats, Line, Reading
+from robotrl.drivers.sync import SyncRead
+from robotrl.drivers.tables import Mode
+from robotrl.messages import Joints
+
+CYCLE_NS = 12_000_000  # whole read at most, or quiet_s where that is longer: leaves time to write within 20 ms; chosen
+READS_MAX = 256  # a babbling far end ends the cycle even where the clock stands still
+SETTLE_READS = 4  # of what waits before a question
+JUMP_S = 0.05  # no joint gets farther than 1.5 x its fastest in this time (safety facts, row 4)
+FALL_RAD_S = 8.0  # of a limp joint: no velocity limit holds it; chosen
+UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three misses stop the robot (row 1)
+TURNS_MAX, SPEED_MAX, AMPS_MAX = 256.0, 40.0, 20.0  # rev, rad/s, A: no servo of these families goes beyond
+ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
+TRIPS = 5
+STOPPED, POSITION, TIMEOUT = int(Mode.STOPPED), int(Mode.POSITION), int(Mode.TIMEOUT)
+STARTING_NS = 200_000_000  # for every servo to have heard that it is switched on; chosen
+BITS = 10  # of a byte on the line
+TWICE_READS = 4  # of one servo's block: two servos of one number differ in it, and what they say at once is unsound
+EVERY_ID = range(253)
+
+
+class ServoChain:
+    """All servos of `robot` on `port`. ValueError for wiring that cannot be, PortError when the port is lost.
+
+    `frame_errors` counts damaged and implausible answers, `late_replies` sound ones that nobody was waiting for;
+    `round_trip_ns` is the last read's; `rebooted` are the numbers of those that lost what the start had set up.
+    """
+
+    checksum = False  # the line has none to be turned on
+
+    def __init__(self, port: Port, robot: config.Robot, clock: Clock, starts: bool = True) -> None:
+        """`starts`: a write after a stop switches torque on."""
+        servos = robot.servos
+        n = len(servos.ids)
+        self.frame_errors = self.late_replies = self.round_trip_ns = 0
+        self.rebooted: tuple[int, ...] = ()
+        self.line: Line = FeetechLine(robot) if servos.protocol == "feetech" else DynamixelLine(robot)
+        self._port, self._servos, self._clock = port, servos, clock
+        self._sign, self._offset = np.asarray(servos.sign, float), np.asarray(servos.offset)
+        self._gear = np.asarray(servos.gear or (1.0,) * n)
+        self._ratio = self._sign / self._gear  # of joint to horn
+        self._nm_per_amp = self._sign * self._gear * servos.nm_per_amp
+        self._values = np.full((5, n), math.nan)  # position, velocity, torque, temperature, voltage
+        self._mode, self._fault = np.full(n, -1), np.zeros(n, int)
+        self._missed = np.full(n, UNKNOWN_AFTER)
+        self._reach = 1.5 * max(servos.velocity_limit, FALL_RAD_S) * JUMP_S / self._gear
+        self._quiet_ns = round(servos.quiet_s * 1e9)
+        self._turn = 0
+        self._order = self._all = tuple(range(n))  # in which they are asked: the silent last
+        self._easing = Easing(servos)
+        self._starts = starts
+        self._starting: int | None = None  # since when; None: the last that was sent is a stop
+        self._asking = Asking(port, clock, servos.protocol)
+
+    # ---- a cycle
+
+    def read(self, tick: int, patience_ns: int = 0) -> Joints:
+        """Ask all servos and collect what comes in time; `t` is when they were asked. `patience_ns`: wait so long at least.
+
+        A servo that was not heard keeps its last values (nan and mode -1 before the first); its `missed` counts the cycles since.
+        """
+        self._settle()
+        self._turn = (self._turn + 1) % TURNS
+        sent = self._clock.now()
+        self._missed += 1
+        left = self._order
+        while left:
+            left = self._ask(left, sent, patience_ns)
+        if self.rebooted:
+            self._look_after_the_rebooted(sent)
+        self.round_trip_ns = self._clock.now() - sent
+        silent = self._missed > 0
+        self._order = tuple(np.argsort(silent, kind="stable").tolist()) if silent.any() else self._all
+        position, velocity, torque, temp_c, voltage = map(tuple, self._values.tolist())
+        self._easing.read(sent, torque)
+        return Joints(
+            t=sent, tick=tick, position=position, velocity=velocity, torque=torque, temp_c=temp_c, voltage=voltage,
+            mode=tuple(self._mode.tolist()), fault=tuple(self._fault.tolist()), missed=tuple(self._missed.tolist()),
+        )  # fmt: skip
+
+    def write(self, targets: Sequence[float]) -> tuple[float, ...]:
+        """Send each servo its goal; `targets` (n,) rad. Returns the targets the sent bytes hold: whole ticks.
+
+        For STARTING_NS after a stop, servos without torque are switched on, their goal before and after it: which of the two
+        a servo goes by depends on its firmware. Whose torque goes later stays off. ValueError, and not one byte sent, for a
+        wrong count or no number.
+        """
+        wanted = np.asarray(targets, float)
+        if wanted.shape != self._sign.shape:
+            raise ValueError(f"{len(targets)} targets for {len(self._sign)} servos; nothing was sent")
+        power = np.full(len(wanted), self._servos.power)
+        power[list(self._easing.servos)] *= self._servos.continuous_torque / self._servos.max_torque
+        packet, held = self.line.goals(self._sign * wanted * self._gear + self._offset, power)
+        now = self._clock.now()
+        if self._starting is None and self._starts:
+            self._starting = now
+        limp = self._mode == STOPPED
+        if limp.any() and self._starting is not None and now - self._starting < STARTING_NS:
+            packet += self.line.switch_on([self._servos.ids[i] for i in np.flatnonzero(limp)]) + packet
+        self._port.write(packet)
+        return tuple(self._joint(held).tolist())
+
+    def damp(self) -> None:
+        """Brake, where they are, with torque on. To be sent every cycle."""
+        self._port.write(self.line.damp(self._sign * self._values[0] * self._gear + self._offset))
+
+    def stop(self) -> None:
+        """Torque off for all. Sent is not done: see `confirmed_off`."""
+        self._starting = None
+        self._port.write(self.line.stopping)
+
+    def stop_all(self) -> None:
+        """Torque off for every servo on the bus, whatever its id: what is left where `stop` was not obeyed (row 63)."""
+        self._starting = None
+        self._port.write(self.line.stopping_all)
+
+    def confirmed_off(self, patience_ns: int = 0) -> bool:
+        """Read back: True only when each servo has just said so. `patience_ns`: who has time may wait longer than a cycle."""
+        joints = self.read(-1, patience_ns)
+        return not any(joints.missed) and all(mode == Mode.STOPPED for mode in joints.mode)
+
+    def clear(self) -> tuple[int, ...]:
+        """Torque off, and the watchdog's stop forgotten, for those last read so; their ids."""
+        stuck = tuple(s for s, mode in zip(self._servos.ids, self._mode, strict=True) if mode == Mode.TIMEOUT)
+        if stuck:
+            self._port.write(self.line.clear(stuck))
+        return stuck
+
+    def forgive(self) -> None:
+        """Forget the watchdog's stop of those last read so, torque as it is: goals are taken again."""
+        stuck = [s for s, mode in zip(self._servos.ids, self._mode, strict=True) if mode == Mode.TIMEOUT]
+        if stuck:
+            self._port.write(self.line.forgive(stuck))
+
+    # ---- the start
+
+    def configure(self) -> None:
+        """Set up every servo's RAM, and read back. DeviceError at the first that is silent or differs. EEPROM stays as it is."""
+        for wanted in self.line.wanted():
+            for address, data in self.line.ram(wanted.id):
+                status = self._asking.write(wanted.id, address, data)
+                if status is None:
+                    silent = [line for line in self.check() if "answer" in line]
+                    raise DeviceError(silent[0] if silent else f"{self._port.name}: {wanted}: does not answer; check its cable")
+            for address, data in dict(self.line.ram(wanted.id)).items():
+                if (got := self._asking.bytes_at(wanted.id, address, len(data))) != data:
+                    what = f"register {address} reads {got.hex() or 'nothing'} after writing {data.hex()}"
+                    raise DeviceError(f"{self._port.name}: {wanted}: {what}; check cable and firmware")
+        self.rebooted = ()
+
+    def check(self) -> list[str]:
+        """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing, changes nothing."""
+        wanted, asking = self.line.wanted(), self._asking
+        present = [p for w in wanted if (p := asking.ping(w.id)) is not None]
+        if len(present) < len(wanted):  # who is there in their place?
+            quick = Asking(self._port, self._clock, self._servos.protocol, self._quiet_ns)
+            present += [p for i in EVERY_ID if i not in self._servos.ids and (p := quick.ping(i, 1)) is not None]
+        read = {p.id: asking.read(p.id, self.line.items(w)) for w in wanted for p in present if p.id == w.id}
+        garbled = [p.id for p in present if p.id in read and self._garbles(p.id)]
+        out = handshake.roll_call(wanted, present, garbled)
+        if not out:
+            out = handshake.swapped(wanted, read)
+            for w in wanted:
+                out += self.line.complaints(w, read[w.id])
+            out += self._too_slow()
+        return [f"{self._port.name}: {line}" for line in out]
+
+    def _garbles(self, servo: int) -> bool:
+        """Are a servo's answers unsound more often than not? Then two of them speak at once."""
+        read, unheard = self.line.plain(servo) or self.line.asked((servo,), 0), 0
+        for _ in range(TWICE_READS):
+            self._settle()
+            self._exchange(read, self._clock.now(), PATIENCE_NS)
+            unheard += not read.complete
+        return unheard * 2 > TWICE_READS
+
+    def _too_slow(self) -> list[str]:
+        trips = []
+        for _ in range(TRIPS):
+            if self._asking.ping(self._servos.ids[0]) is not None:
+                trips.append(self._asking.round_trip_ns)
+        # The fastest, because a latency timer delays every answer and a busy machine only some.
+        trip = min(trips, default=0)
+        return [f"{trip / 1e6:.1f} ms a question; set the adapter's latency_timer to 1 ms"] if trip > ROUND_TRIP_NS else []
+
+    # ---- inside
+
+    def _settle(self) -> None:
+        """Take off the line what came before the question, and so is no answer to it."""
+        for _ in range(SETTLE_READS):
+            if not self._port.read(self._clock.now()):
+                return
+            self.late_replies += 1
+
+    def _ask(self, order: tuple[int, ...], sent: int, patience_ns: int) -> tuple[int, ...]:
+        """One synchronous read of servos by place; those that were silenced by the first silent one, to be asked again."""
+        read = self.line.asked(tuple([self._servos.ids[i] for i in order]), self._turn)
+        self._exchange(read, sent, patience_ns)
+        self._take(order, self.line.reading(read), read.heard)
+        if read.complete:
+            return ()
+        unheard = [i for i, heard in zip(order, read.heard, strict=True) if not heard]
+        again = self._clock.now() - sent < CYCLE_NS and not patience_ns
+        after = set(order[order.index(unheard[0]) + 1 :])
+        return tuple(i for i in unheard[1:] if i in after) if again else ()
+
+    def _exchange(self, read: SyncRead, sent: int, patience_ns: int) -> None:
+        """Ask, and collect answers until all have come, the line is quiet, or the cycle's time is up."""
+        request, errors = read.begin(), read.errors
+        port, clock, byte_ns = self._port, self._clock, BITS * 1_000_000_000 // self._servos.baud
+        silence = self._quiet_ns + read.size // len(read.ids) * byte_ns
+        port.write(request)
+        end = sent + max(CYCLE_NS, self._quiet_ns, patience_ns)
+        deadline = clock.now() + len(request) * byte_ns + max(silence, patience_ns)
+        for _ in range(READS_MAX):
+            data = port.read(min(deadline, end))
+            if not data or read.feed(data):
+                break
+            now = clock.now()
+            if now >= end:
+                break
+            deadline = now + max(silence, patience_ns)
+        if not read.complete:
+            read.finish()
+        self.frame_errors += read.errors - errors
+        self.late_replies += read.strangers
+
+    def _joint(self, horn: Floats) -> Floats:
+        return self._ratio * (horn - self._offset)
+
+    def _take(self, order: Sequence[int], got: Reading, heard: Flags) -> None:
+        """Keep what is plausible of what was heard, by place. One that has lost its registers says nothing yet."""
+        at = slice(None) if order is self._all else np.asarray(order)
+        ratio = self._ratio[at]
+        angle = ratio * (got.angle - self._offset[at])
+        sane = (np.abs(got.angle) <= TURNS_MAX * math.tau) & (np.abs(got.speed) <= SPEED_MAX) & (np.abs(got.amps) <= AMPS_MAX)
+        far = np.abs(angle - self._values[0, at]) > self._reach[at]
+        sane &= ~(far & (self._missed[at] <= UNKNOWN_AFTER))
+        good = heard & got.set_up & sane
+        values = np.array((angle, ratio * got.speed, got.amps * self._nm_per_amp[at], got.temp_c, got.volts))
+        mode = np.where(got.on, np.where(got.tripped, TIMEOUT, POSITION), STOPPED)
+        if order is self._all and good.all():
+            self._values, self._mode, self._fault = values, mode, got.fault
+            self._missed[:] = 0
+            return
+        lost = heard & ~got.set_up
+        self.rebooted = tuple(sorted({*self.rebooted, *(self._servos.ids[order[k]] for k in np.flatnonzero(lost).tolist())}))
+        self.frame_errors += int((heard & got.set_up & ~sane).sum())
+        places = np.asarray(order)[good]
+        self._values[:, places] = values[:, good]
+        self._mode[places], self._fault[places], self._missed[places] = mode[good], got.fault[good], 0
+
+    def _look_after_the_rebooted(self, sent: int) -> None:
+        """Ask one that has lost its registers where they always are: what it says there, that its torque is off, is true."""
+        for servo in self.rebooted:
+            i = self._servos.ids.index(servo)
+            read = self.line.plain(servo)
+            if read is None or not self._missed[i] or self._clock.now() - sent > CYCLE_NS:
+                continue
+            self._exchange(read, sent, 0)
+            got = self.line.reading(read)
+            self._take((i,), got._replace(set_up=read.heard), read.heard)

@@ -1,0 +1,110 @@
+"""The stop profile, one step a cycle: damp or stow for a while, then torque off until every servo has said that it is.
+
+The driver and, where it died, the rescue stop a robot by the same `Profile`. Nothing here decides that a robot is to be stopped.
+"""
+
+from __future__ import annotations
+
+from robotrl.clock import Clock
+from robotrl.config import Robot
+from robotrl.drivers.chains import Chain, chain_of
+from robotrl.drivers.port import Port
+from robotrl.messages import Joints
+from robotrl.safety.limits import GateLimits, jointed_limits, legged_limits
+from robotrl.safety.stow import Stow
+
+TRIES = 3  # stops in a row that were not read back; then all servos on the bus are told at once (safety facts, row 63)
+OFF_EVERY = 5  # cycles between repeated stops while the motors are off: a servo that rebooted hears one soon
+TICK_RAD = 0.00154  # a bus servo's goals are whole ticks: kept free inside every limit
+DAMP, STOW, OFF = "damp", "stow", "off"
+STEP_NS = 20_000_000
+HELD = (10, 11)  # modes of a servo that holds: led, or stopped by its watchdog
+POWERED = (DAMP, STOW)  # stages with torque
+
+
+def gate_limits(robot: Robot, period_s: float) -> GateLimits:
+    """What the robot file lets a joint do, in periods of the servo loop."""
+    limits, n = robot.limits, len(robot.servos.ids)
+    slew = limits.slew_rad_s * period_s
+    if robot.kind == "minitaur":
+        return legged_limits(n, limits.position_min, limits.position_max, slew, limits.lead_rad, limits.gap_min)
+    margin = TICK_RAD / min(robot.servos.gear or (1.0,))
+    return jointed_limits(robot.lowest, robot.highest, slew, limits.lead_rad, margin)
+
+
+class Profile:
+    """What is done between torque that somebody asks for and torque that is off: for `stop_damp_s` at most."""
+
+    def __init__(self, robot: Robot, chain: Chain, period_s: float, now: int) -> None:
+        self._chain = chain
+        self._until = now + int(robot.stop_damp_s * 1e9)
+        self._stow = Stow(gate_limits(robot, period_s), robot.stow) if robot.stop_profile == STOW else None
+
+    def step(self, now: int, joints: Joints | None) -> str:
+        """Write what this cycle needs; the stage, empty once torque may go off. Damping asks for no reading."""
+        if now >= self._until:
+            return ""
+        if self._stow is None or joints is None:
+            self._chain.damp()
+            return DAMP
+        target = self._stow.step(now, joints.position, joints.missed)
+        if target is None:
+            self._until = now
+            return ""
+        self._chain.write(target)
+        return STOW
+
+
+def lower(robot: Robot, port: Port, clock: Clock) -> None:
+    """Stow an arm that a port just opened finds with torque on: the stop that follows would let it fall. Else nothing.
+
+    Its driver was unplugged, or killed together with its rescue. Nobody is switched on for it.
+    """
+    if robot.stop_profile != STOW:
+        return
+    chain = chain_of(port, robot, clock, starts=False)
+    joints = chain.read(-1)
+    if not any(mode in HELD for mode in joints.mode):
+        return
+    chain.forgive()
+    profile = Profile(robot, chain, STEP_NS * 1e-9, clock.now())
+    while profile.step(clock.now(), joints):
+        clock.sleep_until(clock.now() + STEP_NS)
+        joints = chain.read(-1)
+
+
+class PowerDown:
+    """A driver's way to torque off. `unconfirmed`: stops in a row that were not read back."""
+
+    def __init__(self, robot: Robot, chain: Chain, period_s: float) -> None:
+        self.unconfirmed = 0
+        self._robot, self._chain, self._period_s = robot, chain, period_s
+        self._on = False
+        self._profile: Profile | None = None
+
+    def driven(self) -> None:
+        """A target has been written: torque is on, by somebody's word."""
+        self._on, self._profile, self.unconfirmed = True, None, 0
+
+    def step(self, now: int, tick: int, joints: Joints) -> str:
+        """The stop profile, one step; returns its stage, empty once the motors read back as off."""
+        if self._on:
+            self._on = False
+            self._profile = Profile(self._robot, self._chain, self._period_s, now)
+        if self._profile is not None:
+            if stage := self._profile.step(now, joints):
+                return stage
+            self._profile = None
+        if off(joints):
+            self.unconfirmed = 0
+            if tick % OFF_EVERY == 0:
+                self._chain.stop()
+            return ""
+        self._chain.stop() if self.unconfirmed < TRIES else self._chain.stop_all()
+        self.unconfirmed += 1
+        return OFF
+
+
+def off(joints: Joints) -> bool:
+    """Every servo answered in this cycle that it is stopped."""
+    return not any(joints.missed) and not any(joints.mode)

@@ -1,0 +1,157 @@
+"""A robot as its file describes it (`launch/robots/*.toml`): how it is wired, what it may do, how it is stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from robotrl.complaint import command
+from robotrl.configfile import ConfigError, Sources, require, within
+
+MOTORS = 8  # of a Minitaur
+ADAPTER_IDS = 125  # CAN ids of moteus servos; those above are the host's
+LEAD_RAD = 0.5  # of a Feetech servo, at most: it has no watchdog and goes there when nobody talks to it any more; chosen
+
+
+@dataclass(frozen=True)
+class Servos:
+    """The servo bus. What is marked moteus or bus servos says nothing of the others."""
+
+    protocol: Literal["moteus", "dynamixel", "feetech"] = "moteus"
+    port: str = ""  # path of the adapter, a stable /dev/serial/by-id/... name
+    ids: tuple[int, ...] = within((1, 2, 3, 4, 5, 6, 7, 8), 0, 252)  # in the robot's motor order
+    sign: tuple[Literal[1, -1], ...] = (1, 1, 1, 1, 1, 1, 1, 1)  # robot angle = sign * (servo angle - offset) / gear
+    offset: tuple[float, ...] = within((0.0,) * 8, -1000, 1000)  # rad; from the calibration file when there is one
+    kp: float = within(8.0, 0.1, 1000)  # moteus, Nm/rad; PD variant of the identified robot (hardware facts 1.3)
+    kd: float = within(0.3, 0.001, 100)  # moteus, Nm s/rad; same source
+    max_torque: float = within(5.0, 0.1, 100)  # Nm as the servo counts it (0.1 Nm/A): 50 A, 3.25 Nm at the shaft (facts 1.3)
+    continuous_torque: float = within(2.8, 0.1, 100)  # Nm, same count: 28 A; 30 A for 1 s shut a motor off (same facts)
+    peak_s: float = within(0.4, 0.01, 10)  # s on end above continuous_torque; then a servo is held to that; chosen
+    velocity_limit: float = within(60.0, 0.5, 1000)  # rad/s, written to the servo; chosen
+    watchdog_s: float = within(0.1, 0.02, 1)  # silence longer than this stops the motor; moteus default. Feetech has none
+    joints: tuple[str, ...] = ()  # bus servos: what each turns, for a person
+    gear: tuple[float, ...] = within((), 0.01, 100)  # bus servos: turns of the horn a turn of the joint; empty: the horn's own
+    baud: int = within(1_000_000, 9_600, 4_500_000)  # bus servos: of the line
+    model: int = within(0, 0, 65_535)  # bus servos: the number by which each must call itself
+    firmware: int = within(0, 0, 65_535)  # bus servos: the least; Feetech: major * 256 + minor
+    quiet_s: float = within(0.0025, 0.0005, 0.1)  # bus servos: a line that is silent for so long will say nothing more; chosen
+    nm_per_amp: float = within(1.0, 0.01, 100)  # bus servos: at the horn, of the current they report
+    power: float = within(1.0, 0.05, 1)  # bus servos: the most of the supply that a motor may get
+    position_p: int = within(-1, -1, 16_383)  # bus servos, register steps; -1: as it is. Dynamixel: set; Feetech: looked at
+    position_d: int = within(-1, -1, 16_383)  # the same
+
+
+@dataclass(frozen=True)
+class ImuPort:
+    """The IMU on its own serial port (WitMotion WT901)."""
+
+    port: str = ""  # path of its serial adapter
+    baud: int = within(115200, 4800, 4_000_000)  # carries 4 frames x 11 bytes x 200 Hz
+    rate_hz: Literal[50, 100, 200] = 200  # output rate asked for and read back
+    smoothing_s: float = within(0.1, 0, 1)  # roll and pitch: noise is averaged so long, the gyro followed at once; 0: as read
+
+
+@dataclass(frozen=True)
+class TrackerPort:
+    """The pose tracker's line stream: one pose a line, from a camera or motion-capture computer."""
+
+    port: str = ""  # path of its serial adapter
+    baud: int = within(921600, 4800, 4_000_000)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the gate lets through, for every writer."""
+
+    position_min: float = within(0.4, -12.6, 12.6)  # rad; PyBullet's class has 0.5..2.5; widened for the swing range; chosen
+    position_max: float = within(3.6, -12.6, 12.6)  # rad; chosen
+    joint_min: tuple[float, ...] = within((), -12.6, 12.6)  # rad, one a joint, in the place of position_min; empty: that for all
+    joint_max: tuple[float, ...] = within((), -12.6, 12.6)  # the same of position_max
+    slew_rad_s: float = within(45.0, 0.1, 200)  # fastest change of a target: the walking task's largest step is 0.85 rad; chosen
+    lead_rad: float = within(1.8, 0.01, 12.6)  # farthest target from the present angle: what 2 periods at slew_rad_s can travel
+    gap_min: float = within(0.1, 0, 3)  # rad, of a Minitaur's legs: pi - 2(extension - pi/2) stays in [gap_min, 2 pi - gap_min]
+    temp_c: float = within(100.0, 40, 150)  # winding temperature that stops the run; motors of this class bear 120; chosen
+    tilt_rad: float = within(0.52, 0.05, 3.15)  # 30 degrees: a fall (safety facts, row 58)
+    tilt_s: float = within(0.1, 0, 10)  # for this long
+    falls: int = within(5, 0, 1_000_000_000)  # in 10 minutes of a session, after which a person must look (safety facts, row 58)
+
+
+@dataclass(frozen=True)
+class Robot:
+    """A robot: how it is wired, what it may do."""
+
+    name: str = "minitaur"
+    kind: Literal["minitaur", "so101", "omx", "dkitty"] = "minitaur"
+    serial: str = ""  # the robot's own id; calibration and commissioning records carry the same
+    senses: tuple[Literal["imu", "tracker"], ...] = ("imu", "tracker")  # beside its servos: without them it does not begin
+    stop_profile: Literal["damp", "stow"] = "damp"  # legs: damp, then off; arm: hold, then stow, then off (safety facts 3.2)
+    stop_damp_s: float = within(0.5, 0, 10)  # how long damping (or stowing) lasts before torque goes off; chosen
+    stow: tuple[float, ...] = within((), -12.6, 12.6)  # rad: the pose in which an arm falls no farther; needed by "stow"
+    home: tuple[float, ...] = within((), -12.6, 12.6)  # rad: where a reset takes an arm
+    servos: Servos = field(default_factory=Servos)
+    imu: ImuPort = field(default_factory=ImuPort)
+    tracker: TrackerPort = field(default_factory=TrackerPort)
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def lowest(self) -> tuple[float, ...]:
+        """Of each joint, rad."""
+        return self.limits.joint_min or (self.limits.position_min,) * len(self.servos.ids)
+
+    @property
+    def highest(self) -> tuple[float, ...]:
+        """Of each joint, rad."""
+        return self.limits.joint_max or (self.limits.position_max,) * len(self.servos.ids)
+
+
+def require_task(robot: Robot, path: object) -> None:
+    """ConfigError for a robot that nothing can be learned on yet."""
+    if robot.kind != "minitaur":
+        raise ConfigError(f"{path}: {robot.name} has no task yet; its first motion: {command(f'move {path}')}")
+
+
+def check(robot: Robot, rate_hz: float, where: Sources) -> None:
+    """ConfigError for a robot that does not fit together, or not the rate at which it is spoken to."""
+    servos, limits = robot.servos, robot.limits
+    own = len(set(servos.ids)) == len(servos.ids)
+    if robot.kind == "minitaur":
+        own = own and len(servos.ids) == MOTORS
+        require(own, "robot.servos.ids", f"{MOTORS} ids, no two alike", list(servos.ids), where)
+    require(own and bool(servos.ids), "robot.servos.ids", "one id a servo, no two alike", list(servos.ids), where)
+    n = len(servos.ids)
+    for key, values in (("sign", servos.sign), ("offset", servos.offset)):
+        require(len(values) == n, f"robot.servos.{key}", f"{n} numbers, one a motor", list(values), where)
+    require(servos.continuous_torque <= servos.max_torque, "robot.servos.continuous_torque",
+            f"at most robot.servos.max_torque, {servos.max_torque:.10g}", servos.continuous_torque, where,
+            "robot.servos.max_torque")  # fmt: skip
+    room = limits.position_max - limits.position_min > 0.001
+    require(room, "robot.limits.position_min", f"less than robot.limits.position_max, {limits.position_max:g}",
+            limits.position_min, where, "robot.limits.position_max")  # fmt: skip
+    quick = 2 / rate_hz  # one period may be late
+    require(servos.watchdog_s >= quick, "robot.servos.watchdog_s", f"{quick:g} or more, two periods of task.rate_hz",
+            servos.watchdog_s, where, "task.rate_hz")  # fmt: skip
+    if servos.protocol == "moteus":
+        most = max(servos.ids)
+        require(min(servos.ids) >= 1 and most <= ADAPTER_IDS, "robot.servos.ids", f"1 to {ADAPTER_IDS}", list(servos.ids), where)
+    else:
+        _check_bus_servos(robot, where)
+
+
+def _check_bus_servos(robot: Robot, where: Sources) -> None:
+    """What only robots of bus servos have."""
+    servos, limits, n = robot.servos, robot.limits, len(robot.servos.ids)
+    require(servos.model > 0, "robot.servos.model", "the model number of its servos", servos.model, where)
+    require(len(servos.joints) == n, "robot.servos.joints", f"{n} names, one a servo", list(servos.joints), where)
+    for key, values in (("servos.gear", servos.gear), ("limits.joint_min", limits.joint_min),
+                        ("limits.joint_max", limits.joint_max), ("home", robot.home)):  # fmt: skip
+        require(len(values) in (0, n), f"robot.{key}", f"{n} numbers, one a joint, or none", list(values), where)
+    for low, high, name in zip(robot.lowest, robot.highest, servos.joints, strict=True):
+        require(high - low > 0.02, "robot.limits.joint_min", f"less than joint_max, also for {name}", low, where)
+    if robot.stop_profile == "stow":
+        inside = len(robot.stow) == n and all(
+            low <= at <= high for low, at, high in zip(robot.lowest, robot.stow, robot.highest, strict=True)
+        )
+        require(inside, "robot.stow", f"{n} angles within the joints' limits, one a joint", list(robot.stow), where)
+    if servos.protocol == "feetech":
+        require(limits.lead_rad <= LEAD_RAD, "robot.limits.lead_rad", f"{LEAD_RAD:g} or less: these servos have no watchdog",
+                limits.lead_rad, where)  # fmt: skip

@@ -1,0 +1,90 @@
+"""LeRobot's calibration of an SO-101 read: what is taken, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from robotrl.calibration import homing, lerobot, store
+from robotrl.calibration.store import CalibrationError
+from tests.nodes.armrig import run_of
+
+# As LeRobot writes it: ranges of one arm, the gripper's from closed to open.
+THEIRS = {
+    "shoulder_pan": {"id": 1, "drive_mode": 0, "homing_offset": -1470, "range_min": 758, "range_max": 3292},
+    "shoulder_lift": {"id": 2, "drive_mode": 0, "homing_offset": -85, "range_min": 860, "range_max": 3230},
+    "elbow_flex": {"id": 3, "drive_mode": 0, "homing_offset": 1236, "range_min": 940, "range_max": 3140},
+    "wrist_flex": {"id": 4, "drive_mode": 0, "homing_offset": -812, "range_min": 960, "range_max": 3120},
+    "wrist_roll": {"id": 5, "drive_mode": 0, "homing_offset": 640, "range_min": 0, "range_max": 4095},
+    "gripper": {"id": 6, "drive_mode": 0, "homing_offset": 1407, "range_min": 2040, "range_max": 3292},
+}
+
+
+def given(folder, **changes):
+    data = json.loads(json.dumps(THEIRS))
+    for key, value in changes.items():
+        joint, field = key.split("__")
+        data[joint][field] = value
+    path = folder / "my_arm.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+def robot_of(folder, name="so101"):
+    return run_of(name, folder, ["robot.serial=mine"]).robot
+
+
+def test_zeros_come_from_the_middles_of_the_ranges(tmp_path):
+    record, says = lerobot.taken(given(tmp_path), robot_of(tmp_path))
+    ticks = [o * 4096 / math.tau for o in record.offset]
+    middles = [2025, 2045, 2040, 2040, 2047 - 3 * 4096 / 360, 2666 - 45 * 4096 / 360]
+    assert ticks == pytest.approx(middles, abs=0.01) and record.ids == (1, 2, 3, 4, 5, 6)
+    assert next(line for line in says if not line.startswith("  ")).startswith("shoulder_pan (servo 1): zero at tick 2025")
+    assert all(str(THEIRS[name]["homing_offset"]) in " ".join(says) for name in THEIRS)
+
+
+def test_a_range_narrower_than_the_robot_files_is_said(tmp_path):
+    _, says = lerobot.taken(given(tmp_path, wrist_flex__range_min=1500), robot_of(tmp_path))
+    at = next(i for i, line in enumerate(says) if line.startswith("wrist_flex"))
+    assert "narrow joint_min and joint_max" in says[at + 1]
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"gripper__id": 7}, "gripper is servo 7, the robot file says 6"),
+        ({"gripper__drive_mode": 1}, "gripper.drive_mode is 1"),
+        ({"gripper__range_max": 5000}, "gripper: range"),
+        ({"gripper__range_min": 4000}, "gripper: range"),
+        ({"gripper__homing_offset": "x"}, "gripper.homing_offset is 'x'"),
+    ],
+)
+def test_what_cannot_be_is_refused(changes, says, tmp_path):
+    with pytest.raises(CalibrationError, match=says):
+        lerobot.taken(given(tmp_path, **changes), robot_of(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"shoulder_pan": 1}', "[" * 5000])
+def test_no_calibration_is_refused_in_a_line(text, tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(CalibrationError, match=r"x\.json: ") as error:
+        lerobot.taken(path, robot_of(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_another_robot_is_refused(tmp_path):
+    with pytest.raises(CalibrationError, match="kind so101, not omx"):
+        lerobot.taken(given(tmp_path), robot_of(tmp_path, "omx"))
+
+
+def test_the_command_writes_a_record_that_the_robot_takes(tmp_path, capsys):
+    robot_of(tmp_path)
+    words = ["homing", str(tmp_path / "run.toml"), "--serial", "mine", "--calibration", str(tmp_path / "kept")]
+    assert homing.main([*words, "--lerobot", str(given(tmp_path)), "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert "gripper (servo 6)" in said and "wrote" in said
+    robot = store.calibrated(robot_of(tmp_path), tmp_path / "kept")
+    assert robot.servos.offset[0] == pytest.approx(2025 * math.tau / 4096)

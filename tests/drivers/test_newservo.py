@@ -1,0 +1,90 @@
+"""A new servo's number and speed, against the twin's servos: found at any speed, changed on request, read back, and kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from robotrl.clock import LockstepClock
+from robotrl.drivers import newservo
+from robotrl.drivers.port import DeviceError, MemoryPort
+from robotrl.sim import dynamixeltable, feetechtable
+from robotrl.sim.dynamixelbus import DynamixelBus
+from robotrl.sim.dynamixelservo import DynamixelServo
+from robotrl.sim.feetechbus import FeetechBus
+from robotrl.sim.feetechservo import FeetechServo
+
+
+class Table:
+    """Servos on a table, and an adapter of which any speed may be asked."""
+
+    def __init__(self, family, *numbers):
+        self.family = family
+        if family == "dynamixel":
+            self.servos = [DynamixelServo(dynamixeltable.XM430_W350, n) for n in numbers]
+            self.bus = DynamixelBus(self.servos)
+        else:
+            self.servos = [FeetechServo(feetechtable.STS3215_12V, n) for n in numbers]
+            self.bus = FeetechBus(self.servos)
+
+    def connect(self, baud):
+        self.bus.host_baud = baud
+        return MemoryPort(self.bus, "table")
+
+    def look(self, *ids):
+        return newservo.look(self.connect, LockstepClock(), self.family, ids)
+
+    def give(self, found, number, baud):
+        return newservo.give(self.connect, LockstepClock(), self.family, found, number, baud)
+
+
+@pytest.fixture(params=["dynamixel", "feetech"])
+def family(request):
+    return request.param
+
+
+@pytest.mark.parametrize("code", [1, 2, 3])
+def test_a_servo_is_found_at_whatever_speed_it_has_and_given_another_and_a_number(family, code):
+    table = Table(family, 1)
+    table.servos[0].registers.put("baud", code)
+    table.servos[0].registers.put("return_delay", 250)
+    (found,) = table.look(*range(5))
+    bauds = {"dynamixel": dynamixeltable.BAUD, "feetech": feetechtable.BAUD}[family]
+    assert found.servo.id == 1 and found.baud == bauds[code] and found.servo.model == {"dynamixel": 1020, "feetech": 777}[family]
+    said = table.give(found, 42, 57_600)
+    registers = table.servos[0].registers
+    assert registers.get("id") == 42 and bauds[registers.get("baud")] == 57_600 and registers.get("return_delay") == 0
+    assert any("42" in line for line in said)
+    assert [(f.servo.id, f.baud) for f in table.look(1, 42)] == [(42, 57_600)]
+
+
+def test_what_was_changed_outlives_power_and_the_memory_is_locked_again(family):
+    table = Table(family, 1)
+    table.give(table.look(1)[0], 7, 1_000_000)
+    if family == "feetech":
+        assert table.servos[0].registers.get("lock") == 1
+    table.servos[0].boot()
+    table.servos[0].wakes_s = -1.0
+    assert table.servos[0].registers.get("id") == 7 and table.servos[0].registers.get("torque") == 0
+
+
+def test_a_number_that_another_has_is_refused_and_nothing_changed(family):
+    table = Table(family, 1, 2)
+    one = next(f for f in table.look(1, 2) if f.servo.id == 1)
+    before = [bytes(s.registers.raw) for s in table.servos]
+    with pytest.raises(DeviceError, match="id 2: another servo has it"):
+        table.give(one, 2, 1_000_000)
+    assert [bytes(s.registers.raw) for s in table.servos] == before
+
+
+def test_a_speed_that_it_does_not_have_is_refused(family):
+    table = Table(family, 1)
+    with pytest.raises(DeviceError, match="choose one of"):
+        table.give(table.look(1)[0], 1, 123_456)
+
+
+def test_a_servo_that_does_not_obey_is_told_of(family):
+    table = Table(family, 1)
+    (found,) = table.look(1)
+    table.bus.faults.begin("deaf", 1, 1e9)
+    with pytest.raises(DeviceError, match="id 1"):
+        table.give(found, 5, 1_000_000)
