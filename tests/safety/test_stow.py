@@ -1,0 +1,73 @@
+"""The stow to its bounds: how long it holds, how far it goes a step, when torque may go off. And limits and causes of arms."""
+
+from __future__ import annotations
+
+import pytest
+
+from robotrl.safety.causes import catalogue, without
+from robotrl.safety.limits import GateLimits, jointed_limits
+from robotrl.safety.stow import Stow
+
+MS = 1_000_000
+LIMITS = jointed_limits((-1.0, -0.5), (1.0, 0.9), slew=0.1, lead=0.5, margin=0.002)
+POSE = (0.4, -0.3)
+HERE = (0, 0)
+
+
+def test_each_joint_of_an_arm_has_its_own_range_and_all_have_one_slew_and_lead():
+    assert GateLimits((-1.0, -0.5), (1.0, 0.9), (0.1, 0.1), (0.5, 0.5), margin=0.002) == LIMITS
+    assert LIMITS.margin == 0.002 and LIMITS.pairs == ()
+
+
+def test_it_holds_where_the_joints_are_for_300_ms_then_goes_half_as_fast_as_a_policy_may():
+    stow, at = Stow(LIMITS, POSE), (0.0, 0.0)
+    for now in (0, 150 * MS, 300 * MS - 1):
+        assert stow.step(now, at, HERE) == at
+    first = stow.step(300 * MS, at, HERE)
+    assert first == pytest.approx((0.05 - 0.002, 0.002 - 0.05))  # the margin is kept free of the slew too
+    assert stow.step(320 * MS, at, HERE) == pytest.approx((0.1 - 0.004, 0.004 - 0.1))
+
+
+def test_a_joint_that_does_not_answer_when_it_begins_holds_nobody_up():
+    stow = Stow(LIMITS, POSE)
+    assert stow.step(0, (0.2, 0.1), (9, 0)) == (0.2, 0.1)
+
+
+@pytest.mark.parametrize("away", [0.0999, -0.0999])
+def test_torque_may_go_off_after_200_ms_near_the_pose_and_not_while_it_holds(away):
+    stow = Stow(LIMITS, POSE)
+    there = (POSE[0] + away, POSE[1])
+    for now in (0, 100 * MS, 299 * MS, 300 * MS, 499 * MS, 500 * MS - 1):
+        assert stow.step(now, there, HERE) is not None
+    assert stow.step(500 * MS, there, HERE) is None
+
+
+@pytest.mark.parametrize("joint", [0, 1])
+@pytest.mark.parametrize("away", [0.1001, -0.1001])
+def test_and_not_while_one_joint_is_farther_off(joint, away):
+    stow = Stow(LIMITS, POSE)
+    off = tuple(goal + away * (i == joint) for i, goal in enumerate(POSE))
+    assert all(stow.step(now * MS, off, HERE) is not None for now in range(0, 3000, 20))
+
+
+def test_the_200_ms_begin_anew_when_it_was_not_near_in_between():
+    stow, away = Stow(LIMITS, POSE), (POSE[0] + 0.2, POSE[1])
+    stow.step(0, POSE, HERE)
+    assert stow.step(300 * MS, POSE, HERE) is not None and stow.step(480 * MS, away, HERE) is not None
+    assert stow.step(490 * MS, POSE, HERE) is not None and stow.step(690 * MS - 1, POSE, HERE) is not None
+    assert stow.step(690 * MS, POSE, HERE) is None
+
+
+@pytest.mark.parametrize(
+    ("absent", "gone"),
+    [
+        ("imu", {"imu_stale", "imu_frozen", "imu_implausible", "attitude", "tilt"}),
+        ("tracker", {"attitude", "tracker_frozen", "tracker_jump", "tracker_gone", "tracker_dead"}),
+        ("noise", {"servo_frozen"}),
+        ("learner", {"learner_gone"}),
+    ],
+)
+def test_for_what_a_robot_lacks_nobody_is_missed(absent, gone):
+    rows = catalogue(temp_c=70.0, tilt_rad=0.5, tilt_s=0.1, falls=2)
+    left = {row.id for row in without(rows, [absent])}
+    assert {row.id for row in rows} - left == gone
