@@ -34,7 +34,7 @@ from robotrl.messages import Episode, Transition
 from robotrl.replay import Replay
 from robotrl.sim.course import Course
 from robotrl.sim.rig import Rig
-from robotrl.tasks.walk import ACTIONS, SENSORS
+from robotrl.tasks.task import sizes
 
 
 class RehearsalError(Complaint):
@@ -110,11 +110,10 @@ class Training:
         self.run, self.directory, self.console = run, directory, console
         tally = kept.about["rehearsal"] if kept is not None else dict.fromkeys(TALLY, 0)
         self.keep_every = tally["keep_every"] or keep_every
-        size = SENSORS * (1 + run.task.history) + ACTIONS * run.task.history
         if kept is None:
-            self.replay = Replay.create(directory / "replay", size, ACTIONS, run.agent.capacity)
+            self.replay = Replay.create(directory / "replay", *sizes(run), run.agent.capacity)
         else:
-            self.replay = _gone_back(directory, (size, ACTIONS), kept)
+            self.replay = _gone_back(directory, sizes(run), kept)
         self._log, self._boot, self._made = Log.open(directory / "log", SYNC_S), int.from_bytes(os.urandom(6), "big"), 0
         for line in self._log.said:
             console.print(line, markup=False)
