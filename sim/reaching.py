@@ -62,9 +62,7 @@ class Point:
         from robotrl.sim.bulletjoints import BulletJoints  # late: it imports pybullet, which must have been told to be quiet
 
         if not isinstance(rig.twin.joints, BulletJoints):
-            raise config.ConfigError(
-                "twin: without PyBullet an arm has no body whose point could be looked at; its wheels: CPython 3.11"
-            )
+            raise config.ConfigError("twin: an arm's point is looked at in PyBullet, which is not here; its wheels: CPython 3.11")
         self.body = rig.twin.joints
         moving = [part for part in FLEETS[rig.run.robot.kind].body if part.parent]
         self._link = next(i for i, part in enumerate(moving) if part.tip is not None)
@@ -116,7 +114,8 @@ def trials(
 ) -> dict[str, Any]:  # fmt: skip
     """So many episodes, and the rig is closed. Share reached, true distance at the end, steps; the first three are filmed."""
     rig.pilot.take(acts, 0, 0)  # type: ignore[arg-type]
-    task, point, done = rig.pilot.task, Point(rig), []
+    task, point = rig.pilot.task, Point(rig)
+    done: list[dict[str, Any]] = []
     assert isinstance(task, Reach)
     far = 0.0
     while len(done) < episodes:
@@ -174,5 +173,5 @@ def again(run: config.Run, directory: Path) -> str:
     """What a person may do next."""
     return (
         f"next    {command(f'eval {directory} --episodes 50')}      more goals\n"
-        f"        {command('move launch/arm.toml --robot ' + run.robot.name)}      an arm's first motion on hardware: docs/arms.md"
+        f"        {command(f'move launch/arm.toml --robot {run.robot.name}')}      the first motion on hardware: docs/arms.md"
     )
