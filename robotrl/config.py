@@ -58,12 +58,13 @@ class Twin:
 class Reach:
     """What is an arm's alone: its point goes to a goal and stays (robotrl/tasks/reach.py)."""
 
-    goal_low: tuple[float, ...] = within((0.16, -0.12, 0.08), -2, 2)  # m, base frame: goals are drawn evenly from this box
+    goal_low: tuple[float, ...] = within((0.18, -0.12, 0.08), -2, 2)  # m, base frame: goals are drawn evenly from this box
     goal_high: tuple[float, ...] = within((0.28, 0.12, 0.24), -2, 2)  # every corner within reach of both arms; chosen
     tolerance_m: float = within(0.015, 0.001, 1)  # from the goal; chosen: an SO-101's gears give by 5 mm (hardware facts 3.1)
     hold_steps: int = within(10, 1, 1000)  # readings in a row within the tolerance end the episode: 0.2 s; chosen
     episode_steps: int = within(150, 1, MANY)  # truncation; a goal is at most a second's way from home; chosen
     step_rad: float = within(0.03, 0.001, 1)  # a joint's target moves by so much a step at most; slower than the gate; chosen
+    range_rad: float = within(1.5, 0.1, 6.3)  # from home: joints' targets go no farther; no goal asks for more; chosen
     distance_weight: float = within(5.0, 0, 1000)  # a metre and step; chosen: a goal 0.2 m away costs 1 a step
     time_cost: float = within(0.05, 0, 1000)  # a step, wherever: as much as 1 cm; chosen
     jerk_weight: float = within(1.0, 0, 1000)  # times mean |second difference| of the last three targets, rad; chosen

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
-from robotrl.messages import Transition
+from robotrl.messages import Guard, Transition
 from robotrl.nodes.reset import LEVEL
 from robotrl.replay import Replay
 from robotrl.sim.program import Program
@@ -35,8 +35,10 @@ class ArmRig(Program):
     def _jitter(self) -> float:
         return self.run.twin.period_jitter if self.run.twin.randomise else 0.0
 
-    def _put(self) -> None:
-        self.twin.command({"place": "stand"})
+    def _help(self, command: str, guard: Guard) -> None:
+        """An arm that got stuck is lifted while it is off: one that is moved by hand under torque is a servo that jumps."""
+        if command == "clear":
+            self.twin.command({"place": "stand"})
 
 
 def rig_of(run: Run, seed: int, replay: Replay | None = None, keep: Callable[[Transition], object] | None = None) -> Program:

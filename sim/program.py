@@ -23,7 +23,7 @@ from robotrl.nodes.reset import Resetter
 from robotrl.nodes.servos import ServoLoop
 from robotrl.nodes.wire import RETRY_NS
 from robotrl.replay import Replay
-from robotrl.sim.operator import Script, needs_a_hand
+from robotrl.sim.operator import Script
 
 T = TypeVar("T")
 BEATS = tuple(Beat(source=name, progress=0) for name in ("policy", "reset", "learner"))
@@ -114,9 +114,8 @@ class Program:
         """By what fraction of itself a period may vary."""
         raise NotImplementedError
 
-    def _put(self) -> None:
-        """A person sets the robot on its feet, or in its place."""
-        raise NotImplementedError
+    def _help(self, command: str, guard: Guard) -> None:
+        """What a person does with his hands before he presses this key."""
 
     def _entered(self, state: str) -> None:
         """The guard is in another state."""
@@ -189,8 +188,8 @@ class Program:
         """The scripted operator of `--sim`, with a hand on the robot."""
         command = self._script.answer(self.guard) if self.guard is not None else ""
         self._press += 1
-        if self.guard is not None and needs_a_hand(command, self.guard):
-            self._put()
+        if self.guard is not None:
+            self._help(command, self.guard)
         nonce = self.guard.nonce if self.guard is not None else 0
         self.sentry.hear(Operator(source="console", command=command or "beat", press=self._press, nonce=nonce), now)
 

@@ -1,7 +1,7 @@
 """How well an arm reaches: a run's deterministic policy on the twin, or a scripted controller in its place.
 
-An episode counts as reached when the task says so, by the joints as they are read; how far the point really was from the goal then
-is told beside it, from the physics. `Resolved` is the script to be compared with: resolved-rate motion with damping.
+An episode counts as reached when the task says so, by the joints as they are read; how far the point really was from the goal
+then is told beside it, from the physics. `Resolved` is the script to be compared with: resolved-rate motion with damping.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from robotrl.clock import LockstepClock
 from robotrl.config import Run
 from robotrl.drivers.imu import WitImu
 from robotrl.drivers.tracker import PoseStream
-from robotrl.messages import Transition
+from robotrl.messages import Guard, Transition
 from robotrl.replay import Replay
+from robotrl.sim.operator import needs_a_hand
 from robotrl.sim.program import Program
 from robotrl.sim.twin import Twin
 
@@ -65,8 +66,9 @@ class Rig(Program):
     def _jitter(self) -> float:
         return self.twin.world.domain.period_jitter
 
-    def _put(self) -> None:
-        self.twin.world.place("stand")
+    def _help(self, command: str, guard: Guard) -> None:
+        if needs_a_hand(command, guard):
+            self.twin.world.place("stand")
 
     def _stepped(self, steps: int) -> None:
         if steps == self._push_at:

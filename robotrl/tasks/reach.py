@@ -34,8 +34,9 @@ class Reach:
         self.actions = n = self.arm.moving
         self.sensors = 2 * n + 7
         self._home = tuple(robot.home) or tuple((a + b) / 2 for a, b in zip(robot.lowest, robot.highest, strict=True))
-        low, high = np.array(robot.lowest[:n]), np.array(robot.highest[:n])
-        self._centre, self._half = (low + high) / 2, (high - low) / 2
+        home, free = np.array(self._home[:n]), self.settings.range_rad
+        self._least, self._most = np.maximum(robot.lowest[:n], home - free), np.minimum(robot.highest[:n], home + free)
+        self._centre, self._half = (self._least + self._most) / 2, (self._most - self._least) / 2
         self._low, self._high = np.array(self.settings.goal_low), np.array(self.settings.goal_high)
         self.goal = (self._low + self._high) / 2  # m, base frame
         self.holding = 0
@@ -72,14 +73,15 @@ class Reach:
     def target(self, action: np.ndarray, before: np.ndarray) -> tuple[float, ...]:
         """Every joint's target, rad."""
         moved = self._centre + self._half * before + self.settings.step_rad * action
+        moved = np.clip(moved, self._least, self._most)
         return (*moved.tolist(), *self._home[self.actions :])
 
     def applied(self, target: Sequence[float]) -> np.ndarray:
-        """(n,) the targets of the joints that place the point, their range being [-1, 1]."""
+        """(n,) the targets of the joints that place the point; their range in this task is [-1, 1]."""
         return ((np.asarray(target[: self.actions]) - self._centre) / self._half).astype(np.float32)
 
     def action(self, sent: np.ndarray, before: np.ndarray) -> np.ndarray:
-        """The inverse of `target`."""
+        """The inverse of `target`, where no joint was at the end of its range."""
         return ((sent - before) * self._half / self.settings.step_rad).astype(np.float32)
 
     def ended(self, joints: Joints, imu: Imu) -> str:
