@@ -172,4 +172,6 @@ def _check_workspace(robot: Robot, where: Sources) -> None:
     box = Box(ARMS[robot.kind], (low[0], low[1], low[2]), (high[0], high[1], high[2]))
     for key, pose in (("stow", robot.stow), ("home", robot.home)):
         out = box.outside(pose) if pose else 0.0
-        require(out == 0.0, f"robot.{key}", f"within robot.workspace, and not {out * 1000:.0f} mm out of it", list(pose), where)
+        require(
+            out == 0.0, f"robot.{key}", f"within robot.workspace, from which it is {out * 1000:.0f} mm away", list(pose), where
+        )

@@ -20,7 +20,7 @@ from robotrl.messages import Imu, Joints, Pose
 from robotrl.observe import Mirror
 from robotrl.serialarm import ARMS, Point
 
-SPEED_SCALE, NEAR_M = 0.5, 0.1  # s/rad and m: bring speeds and the way to the goal to the size of the angles; chosen
+SPEED_SCALE, FAR_M = 0.5, 0.1  # s/rad and m: bring speeds and the way to the goal to the size of the angles; chosen
 
 
 class Reach:
@@ -32,7 +32,7 @@ class Reach:
     def __init__(self, task: config.Task, robot: config.Robot, seed: int) -> None:
         self.task, self.settings, self.arm, self._seed = task, task.reach, ARMS[robot.kind], seed
         self.actions = n = self.arm.moving
-        self.sensors = 2 * n + 7
+        self.sensors = 2 * n + 10
         self._home = tuple(robot.home) or tuple((a + b) / 2 for a, b in zip(robot.lowest, robot.highest, strict=True))
         home, free = np.array(self._home[:n]), self.settings.range_rad
         self._least, self._most = np.maximum(robot.lowest[:n], home - free), np.minimum(robot.highest[:n], home + free)
@@ -58,15 +58,17 @@ class Reach:
         return math.dist(self.arm.tip(joints.position), self.goal)
 
     def observation(self, joints: Joints, imu: Imu) -> np.ndarray:
-        """(2 n + 7,) float32, of order one; counts the readings within the tolerance, so it is asked once a cycle."""
+        """(2 n + 10,) float32, of order one; counts the readings within the tolerance, so it is asked once a cycle."""
         n = self.actions
         point: Point = self.arm.tip(joints.position)
         self.holding = self.holding + 1 if math.dist(point, self.goal) <= self.settings.tolerance_m else 0
         out = np.empty(self.sensors, np.float32)
         out[:n] = joints.position[:n]
         out[n : 2 * n] = np.multiply(joints.velocity[:n], SPEED_SCALE)
-        out[2 * n : 2 * n + 3] = (self.goal - point) / NEAR_M
-        out[2 * n + 3 : 2 * n + 6] = (self.goal - (self._low + self._high) / 2) / NEAR_M
+        way = self.goal - point
+        out[2 * n : 2 * n + 3] = way / FAR_M
+        out[2 * n + 3 : 2 * n + 6] = np.tanh(way / self.settings.near_m)
+        out[2 * n + 6 : 2 * n + 9] = (self.goal - (self._low + self._high) / 2) / FAR_M
         out[-1] = min(1.0, self.holding / self.settings.hold_steps)
         return out
 
@@ -94,7 +96,9 @@ class Reach:
 
     def cost(self, joints: Joints, imu: Imu) -> float:
         """Of being where the point now is."""
-        return self.settings.time_cost + self.settings.distance_weight * self.distance(joints)
+        far, settings = self.distance(joints), self.settings
+        near = settings.near_weight * math.tanh(far / settings.near_m)
+        return settings.time_cost + settings.distance_weight * far + near
 
     def reward_of(self, t: int, sent: np.ndarray, cost: float, ended: bool) -> float | None:
         """At most 0; known at once."""
