@@ -66,8 +66,8 @@ class Reach:
     step_rad: float = within(0.03, 0.001, 1)  # a joint's target moves by so much a step at most; slower than the gate; chosen
     range_rad: float = within(1.5, 0.1, 6.3)  # from home: joints' targets go no farther; no goal asks for more; chosen
     distance_weight: float = within(5.0, 0, 1000)  # a metre and step; chosen: a goal 0.2 m away costs 1 a step
-    near_weight: float = within(0.5, 0, 1000)  # times tanh(distance / near_m): what the last centimetres are worth; chosen
-    near_m: float = within(0.03, 0.001, 1)  # twice the tolerance; chosen
+    near_weight: float = within(1.0, 0, 1000)  # times tanh(distance / near_m): what the last centimetres are worth; chosen
+    near_m: float = within(0.02, 0.001, 1)  # little more than the tolerance, or a point rests at its edge; chosen
     time_cost: float = within(0.05, 0, 1000)  # a step, wherever: as much as 1 cm; chosen
     jerk_weight: float = within(1.0, 0, 1000)  # times mean |second difference| of the last three targets, rad; chosen
 

@@ -22,8 +22,10 @@ STILL = np.zeros((3, 4), np.float32)
 
 def joints(position, velocity=(0.0,) * 5):
     zero, none = (0.0,) * 5, (0,) * 5
-    return Joints(tick=0, position=tuple(position), velocity=velocity, torque=zero, temp_c=zero, voltage=zero, mode=none, fault=none,
-                  missed=none)  # fmt: skip
+    return Joints(
+        tick=0, position=tuple(position), velocity=velocity, torque=zero, temp_c=zero, voltage=zero, mode=none, fault=none,
+        missed=none,
+    )  # fmt: skip
 
 
 @pytest.fixture
