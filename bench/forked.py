@@ -46,18 +46,24 @@ class Plugin:
     def __init__(self, loop: Callable[[list[pytest.Item]], None]) -> None:
         self._loop = loop
         self.broken = False
+        self.error: Exception | None = None
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.broken = session.testsfailed > 0
         if not self.broken:
-            self._loop(session.items)
+            try:
+                self._loop(session.items)
+            except Exception as error:  # which pytest would keep to itself
+                self.error = error
         return True
 
 
 def collect(words: list[str], loop: Callable[[list[pytest.Item]], None]) -> bool:
-    """Collect the tests and give them to `loop`; false when that was impossible."""
+    """Collect the tests and give them to `loop`; false when that was impossible. What `loop` raises is raised."""
     plugin = Plugin(loop)
     code = pytest.main([*ARGUMENTS, *words], plugins=[plugin])
+    if plugin.error is not None:
+        raise plugin.error
     return not plugin.broken and code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 

@@ -1,20 +1,22 @@
-"""Recorder, policy, learner and a giver of rewards killed with -9 at random moments: what is lost of what was acknowledged.
+"""Recorder, policy, learner, driver, console killed with -9 at random moments: what is lost of what was acknowledged.
 
-The processes are the run's own, on its bus; the robot is made of messages (bench/policy_node.py), and rewards are given ten times
-a second by the console's outbox in a process of its own. A witness outside hears every acknowledgement; at the end it holds them
-against the log, which it reads by a reader of its own (tests/logwitness.py). The robot acts on all the while.
-Run: python bench/kills.py [--kills 1000] [--seed S] [--who recorder ...] [--out FILE]   (about a second a kill)
+The processes are the run's own, on its bus, but for the driver, which is a robot made of messages, and the console, of which
+only its outbox is there and gives rewards (bench/zygote.py). Each is killed, started again, and killed anew a random while after
+its first sign of life, all five beside each other. A witness outside hears every acknowledgement; at the end it holds them
+against the log, which it reads by a reader of its own (tests/logwitness.py). What a kill at each single write, sync and rename
+leaves is judged by tests/test_log_power.py, among the states in which all that was written is there.
+Run: robotrl bench kills [--kills 1000] [--seed S] [--who recorder ...] [--out FILE]   (about a second for one of each)
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import os
 import random
-import select
+import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,14 +24,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from policy_node import PolicyNode
+from zygote import Zygote, gone
 
 from robotrl import config, rundir
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.logformat import Kind
-from robotrl.messages import Ack, Label
-from robotrl.nodes.outbox import Outbox
+from robotrl.messages import Ack
+from robotrl.processes import ONE_THREAD
 from robotrl.replay import Replay
 from robotrl.replaycheck import compared
 
@@ -38,10 +40,23 @@ sys.path.insert(0, str(ROOT))  # its tests hold the witness
 
 from tests import logwitness  # noqa: E402
 
-WHO = ("recorder", "policy", "learner", "console")
+WHO = ("recorder", "policy", "learner", "console", "driver")
 SETS = ("real_time=false", "agent.learn_after=64", "agent.updates_per_step=0.1", "agent.hidden=[16,16]", "agent.engine=reference")
 APART = (0.0, 0.6)  # s between a process's first sign of life and its death
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
+LOOK_S = 0.01
+SAY_S = 10.0
+
+
+@dataclasses.dataclass
+class Victim:
+    """One of the processes: its life, and when it ends."""
+
+    name: str
+    pid: int
+    since: float
+    known: set[int] = dataclasses.field(default_factory=set)  # boots of its earlier lives
+    dies: float = math.inf  # once it has been heard
 
 
 class Nemesis:
@@ -49,58 +64,81 @@ class Nemesis:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.node = PolicyNode(config.load(ROOT / "launch" / "walk.toml", SETS), folder)
-        self.bus = Bus(self.node.sockets, "witness", WallClock())
-        self.acks = self.bus.subscriber("ack", whole=True)
+        run = config.load(ROOT / "launch" / "walk.toml", [*SETS, "agent.random_steps=0", "agent.capacity=200000", "steps=200000"])
+        self.directory = rundir.create(run, folder, "wall")
+        self.sockets = Path(tempfile.mkdtemp(prefix="robotrl-"))
+        rundir.write_json(self.directory / "bus.json", {"directory": str(self.sockets)})
+        self.zygote = Zygote(ONE_THREAD)
+        self.bus = Bus(self.sockets, "witness", WallClock())
+        self.acks, self.beats = (self.bus.subscriber(topic, whole=True) for topic in ("ack", "beat"))
+        self.permits = self.bus.subscriber("permit")
         self.promised: dict[tuple[int, str, int], int] = {}
-        self.others: dict[str, subprocess.Popen[bytes]] = {name: self._start(name) for name in ("console", "learner")}
+        self.heard: dict[str, set[int]] = {name: set() for name in WHO}
+        self.victims = {name: self._started(name, set()) for name in WHO}
 
-    def _start(self, name: str) -> subprocess.Popen[bytes]:
-        if name != "console":
-            return self.node.start(name)
-        words = [sys.executable, str(Path(__file__).resolve()), "--give", str(self.node.sockets)]
-        return subprocess.Popen(words, stdin=subprocess.PIPE)
+    def _started(self, name: str, known: set[int]) -> Victim:
+        return Victim(name, self.zygote.start(name, self.directory), time.monotonic(), known)
 
-    def turn(self) -> None:
-        """One period of the robot; what is acknowledged meanwhile is remembered."""
-        self.node.cycle()
+    def look(self) -> None:
+        """What is acknowledged is remembered, and who has spoken."""
+        self.bus.wait([self.acks, self.beats], LOOK_S)
         for ack in self.acks.drain():
             assert isinstance(ack, Ack)
             for *mark, number in ack.kept:
                 key = (mark[0], mark[1], mark[2])
                 self.promised[key] = max(self.promised.get(key, 0), number)
+                if mark[0] == Kind.LABEL:
+                    self.heard["console"].add(mark[2])
+        for beat in self.beats.drain():
+            self.heard.setdefault(beat.source, set()).add(beat.boot)
+        if (permit := self.permits.latest()) is not None:
+            self.heard["driver"].add(permit.boot)
+        for victim in self.victims.values():
+            if victim.dies == math.inf and self.heard[victim.name] - victim.known:
+                victim.dies = time.monotonic() + self.rng.uniform(*APART)
+            late = victim.dies == math.inf and time.monotonic() - victim.since > PATIENCE_S
+            assert not late, f"{victim.name} gave no sign of life for {PATIENCE_S:g} s"
 
-    def kill(self, name: str) -> None:
-        """At a random moment; then start it again, and let it come up."""
-        until = time.monotonic() + self.rng.uniform(*APART)
-        while time.monotonic() < until:
-            self.turn()
-        time.sleep(self.rng.uniform(0.0, 0.02))  # anywhere in the period
-        process = {"recorder": self.node.recorder, "policy": self.node.process}.get(name) or self.others[name]
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        began, again = dict(self.promised), self._start(name)
-        if name == "recorder":
-            self.node.recorder = again
-        elif name == "policy":
-            self.node.process = again
-        else:
-            self.others[name] = again
+    def kill(self, victim: Victim) -> None:
+        """And start it again."""
+        os.kill(victim.pid, signal.SIGKILL)
+        self._await(victim)
+        self.victims[victim.name] = self._started(victim.name, set(self.heard[victim.name]))
+
+    def _await(self, victim: Victim) -> None:
         until = time.monotonic() + PATIENCE_S
-        while self.promised == began:  # somebody's next acknowledgement
-            assert time.monotonic() < until, f"nothing was acknowledged for {PATIENCE_S:g} s after {name} was killed"
-            self.turn()
+        while not gone(victim.pid):
+            assert time.monotonic() < until, f"{victim.name} does not end"
+            self.look()
+
+    def campaign(self, kills: dict[str, int], seconds: float) -> Counter[str]:
+        """So many of each, all of them beside each other, or as many as there is time for."""
+        done: Counter[str] = Counter()
+        began = told = time.monotonic()
+        while any(done[name] < count for name, count in kills.items()) and (now := time.monotonic()) - began < seconds:
+            self.look()
+            for victim in list(self.victims.values()):
+                if time.monotonic() >= victim.dies and done[victim.name] < kills.get(victim.name, 0):
+                    self.kill(victim)
+                    done[victim.name] += 1
+            if now > told + SAY_S:
+                told = now
+                print(f"{now - began:.0f} s: {done.total()} of {sum(kills.values())} kills", file=sys.stderr, flush=True)
+        return done
 
     def verdict(self) -> dict[str, Any]:
-        """End all in order; promises against the log, the log against the replay."""
-        self.others["console"].kill()
-        for process in (self.node.process, *self.others.values(), self.node.recorder):
-            process.terminate()
-            process.wait()
-        seen = logwitness.records(self.node.directory / "log")
+        """All alive once more, then ended in order; promises against the log, the log against the replay."""
+        while any(victim.dies == math.inf for victim in self.victims.values()):
+            self.look()
+        for name in ("driver", "console", "policy", "learner", "recorder"):
+            victim = self.victims[name]
+            os.kill(victim.pid, signal.SIGKILL if name in ("driver", "console") else signal.SIGTERM)
+            self._await(victim)
+        self.look()
+        seen = logwitness.records(self.directory / "log")
         there = {record[1:5] for record in seen}
         missing = sum((*key, number) not in there for key, last in self.promised.items() for number in range(1, last + 1))
-        replay = Replay.open(self.node.directory / "replay")
+        replay = Replay.open(self.directory / "replay")
         counts = replay.check()
         replay.close()
         faults = logwitness.faults(seen)
@@ -108,67 +146,37 @@ class Nemesis:
             "acknowledged": sum(self.promised.values()), "acknowledged_and_lost": missing, "left_out": faults["lost"],
             "doubled": faults["doubled"] + counts["doubles"], "reordered": faults["reordered"],
             "transitions": counts["transitions"], "labels": sum(record.kind == Kind.LABEL for record in seen),
-            "differ_in_replay": compared(self.node.directory, [])["differ"],
+            "differ_in_replay": compared(self.directory, [])["differ"],
         }  # fmt: skip
 
     def close(self) -> None:
-        for process in self.others.values():
-            process.kill()
-            process.wait()
+        self.zygote.close()
+        for victim in self.victims.values():
+            while not gone(victim.pid):
+                time.sleep(0.01)
         self.bus.close()
-        self.node.__exit__()
-
-
-def give(sockets: Path) -> int:
-    """The console's part: rewards, ten a second, kept until they are acknowledged."""
-    clock, giver = WallClock(), int.from_bytes(os.urandom(6), "big") | 1
-    bus = Bus(sockets, "console", clock)
-    labels: Outbox[Label] = Outbox(bus.publisher("label"), clock, Kind.LABEL, "console", giver)
-    acks = bus.subscriber("ack")
-    while not select.select([0], [], [], 0)[0]:  # its end is the bench's
-        labels.keep(Label(press=clock.now(), value=1.0, tick=0, giver=giver))
-        for _ in range(5):
-            bus.wait([acks], 0.02)
-            labels.tend(acks.latest(), clock.now())
-    return 0
+        shutil.rmtree(self.sockets, ignore_errors=True)
 
 
 def campaign(folder: Path, kills: int, seed: int, who: tuple[str, ...] = WHO, seconds: float = math.inf) -> dict[str, Any]:
-    """So many of each, in random order, or as many as there is time for."""
+    """So many of each, or as many as there is time for, and what came of it."""
     nemesis = Nemesis(folder, seed)
-    order = [name for name in who for _ in range(kills)]
-    nemesis.rng.shuffle(order)
     began = time.monotonic()
     try:
-        done: Counter[str] = Counter()
-        for name in order:
-            if time.monotonic() - began > seconds:
-                break
-            nemesis.kill(name)
-            done[name] += 1
-            if sys.stderr.isatty():
-                print(
-                    f"\r{done.total()} of {len(order)} kills, {time.monotonic() - began:.0f} s",
-                    end="",
-                    file=sys.stderr,
-                    flush=True,
-                )
+        done = nemesis.campaign(dict.fromkeys(who, kills), seconds)
         return {"kills": dict(done), "seed": seed, "seconds": round(time.monotonic() - began)} | nemesis.verdict()
     finally:
         nemesis.close()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=1000, help="of each process")
     parser.add_argument("--seconds", type=float, default=math.inf, help="end after so long, whatever was done")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--who", nargs="+", choices=WHO, default=WHO)
     parser.add_argument("--out", type=Path, help="write the result there too, with machine and commit")
-    parser.add_argument("--give", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.give:
-        return give(args.give)
     with tempfile.TemporaryDirectory(prefix="robotrl-kills-") as folder:
         found = campaign(Path(folder), args.kills, args.seed, tuple(args.who), args.seconds)
     for name, value in found.items():

@@ -31,6 +31,7 @@ from typing import Any
 
 from kinds import enumerations
 from mutants import Finder, Mutant, parse
+from sources import rests_on
 from trial import Trial, Verdict
 
 from robotrl import rundir
@@ -54,7 +55,7 @@ class Group:
 GROUPS = {
     "safety": Group(
         98.0,
-        {f"safety/{name}.py": () for name in ("causes", "gate", "guard", "ledger", "limits", "reset")},
+        {f"safety/{file.name}": () for file in sorted((ROOT / "safety").glob("*.py")) if file.stem != "__init__"},
         ("tests/safety",),
         "not random and not any_input and not pair_of_causes and not test_gate_bytes and not test_matrix",
     ),
@@ -74,6 +75,11 @@ GROUPS = {
             "drivers/imu.py": (),
             "drivers/witmotion.py": (),
             "drivers/tracker.py": (),
+            "drivers/attitude.py": (),
+            "drivers/diagnostic.py": (),
+            "drivers/easing.py": (),
+            "drivers/legged.py": (),
+            "drivers/tape.py": (),
             "drivers/chain.py": (
                 "Chain._take",
                 "Chain._take_other",
@@ -84,8 +90,8 @@ GROUPS = {
             ),
         },
         ("tests/drivers",),
-        "not test_port and not test_legged and not pty and not fuzzed and not anything and not flipped and not write_round_trip"
-        " and not oracle_sdk",
+        "not test_port and not on_the_twin and not on_a_pty and not fuzzed and not anything and not flipped"
+        " and not write_round_trip and not oracle_sdk",
     ),
 }
 
@@ -101,35 +107,46 @@ def mutants_of(group: Group, root: Path) -> list[Mutant]:
 
 
 class Memory:
-    """What earlier runs found, a line a mutant. A kill counts while the code and the file of the test that killed are as they
-    were, a survivor while all tests are; who killed it is a hint for ever."""
+    """What earlier runs found, a line a mutant. A kill counts while these are as they were: the mutant's file, the file of the
+    test that killed, and what either imports of the project; a survivor counts while that of all tests is. So a changed file
+    brings back its own mutants and those whose tests pass through it. Who killed a mutant is a hint for ever."""
 
     def __init__(self, file: Path, group: Group, root: Path) -> None:
-        self._root, self._suite = root, files_of(root, group.suite)
-        self._code = digest(
-            files_of(root, ("safety", "drivers", "robotrl", "tests/conftest.py", "tests/golden")), f"{VERSION} {group.files}"
-        )
+        self._root, self._group = root, group
+        self._suite = files_of(root, group.suite)
+        self._always = files_of(root, ("tests/conftest.py", "tests/golden"))
         self.hints: dict[str, str] = {}
         self.known: dict[str, Verdict] = {}
         for line in file.read_text().splitlines() if file.is_file() else ():
-            rests_on, *found = json.loads(line)
+            resting, *found = json.loads(line)
             verdict = Verdict(*found)
             self.hints[verdict.key] = verdict.by
             self.known.pop(verdict.key, None)
-            if rests_on == self._rests_on(verdict):
+            if resting == self._resting(verdict):
                 self.known[verdict.key] = verdict
-        self.record = file.with_name(f"{file.stem}-{digest(self._suite, self._code + repr(group))}.json")  # of the tests
+        everything = rests_on((*self._suite, *self._always, *(root / path for path in group.files)), root)
+        self.record = file.with_name(f"{file.stem}-{digest(everything, repr(group))}.json")  # of the tests
         file.parent.mkdir(parents=True, exist_ok=True)
         self._out = file.open("a")
 
     def keep(self, verdict: Verdict) -> None:
-        self._out.write(json.dumps([self._rests_on(verdict), *verdict]) + "\n")
+        self._out.write(json.dumps([self._resting(verdict), *verdict]) + "\n")
         self._out.flush()
 
-    def _rests_on(self, verdict: Verdict) -> str:
+    def _resting(self, verdict: Verdict) -> str:
         """What, if it changes, makes the verdict void."""
-        test = self._root / verdict.by.removeprefix("time ").split("::")[0].split(" ")[0]
-        return digest((test,) if verdict.by and test.is_file() else self._suite, self._code)
+        mutated, test = self._root / verdict.key.split(" ")[0], self._root / test_file(verdict.by)
+        if verdict.by and test.is_file():
+            return digest(resting_on((mutated, test, *self._always), self._root), str(VERSION))
+        tests = resting_on((mutated, *self._suite, *self._always), self._root)
+        return digest(tests, f"{VERSION} {self._group.suite} {self._group.without}")
+
+
+def test_file(by: str) -> str:
+    return by.removeprefix("time ").split("::")[0].split(" ")[0]
+
+
+resting_on = cache(rests_on)
 
 
 def files_of(root: Path, places: Sequence[str]) -> tuple[Path, ...]:

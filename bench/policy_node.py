@@ -1,7 +1,7 @@
 """The policy's own process, and the recorder's, started as the manager starts them, with a robot made of messages.
 
 A stand-in publishes what servos, IMU, tracker and guard would, 50 times a second, on the run's bus; the policy answers each cycle
-and takes the weights that a real `Student` publishes, the recorder fills the run's log and replay. For policy.py and kills.py.
+and takes the weights that a real `Student` publishes, the recorder fills the run's log and replay. For policy.py and zygote.py.
 """
 
 from __future__ import annotations
@@ -32,6 +32,30 @@ EPISODE = 400  # cycles to an epoch: before the time limit
 ZERO, NONE, STANDING = (0.0,) * 8, (0,) * 8, (math.pi / 2,) * 8
 
 
+class MessageRobot:
+    """What servos, IMU, tracker and guard say of a robot that walks, a cycle at a time."""
+
+    def __init__(self, sockets: Path) -> None:
+        self.clock = WallClock()
+        self.buses = {name: Bus(sockets, name, self.clock) for name in ("servos", "imu", "tracker", "guard")}
+        sources = {"joints": "servos", "applied": "servos", "imu": "imu", "pose": "tracker", "permit": "guard"}
+        self._out = {topic: self.buses[source].publisher(topic) for topic, source in sources.items()}
+
+    def say(self, tick: int) -> int:
+        """The cycle of this number; its capture time, ns."""
+        now = self.clock.now()
+        permit = Permit(state="RUN", epoch=tick // EPISODE + 1, holder="policy", torque=True)
+        self._out["permit"].send(permit)
+        self._out["imu"].send(Imu(t=now, roll=0.01, pitch=0.0, yaw=0.0, rates=(0.0,) * 3, accel=(0.0, 0.0, 9.8)))
+        self._out["pose"].send(Pose(t=now, position=(now * 2e-10, 0.0, 0.2), rpy=(0.0,) * 3))  # 0.2 m/s forward
+        self._out["joints"].send(
+            Joints(t=now, tick=tick, position=STANDING, velocity=ZERO, torque=ZERO, temp_c=ZERO, voltage=ZERO,
+                   mode=(10,) * 8, fault=NONE, missed=NONE)
+        )  # fmt: skip
+        self._out["applied"].send(Applied(t=now, tick=tick, writer="policy", epoch=permit.epoch, target=STANDING, clamped=NONE))
+        return now
+
+
 class PolicyNode:
     """The process, its run directory and everything the bus needs around it."""
 
@@ -41,10 +65,9 @@ class PolicyNode:
         self.directory = rundir.create(self.run, folder, "wall")
         self.sockets = Path(tempfile.mkdtemp(prefix="robotrl-"))
         rundir.write_json(self.directory / "bus.json", {"directory": str(self.sockets)})
-        self.clock, self.tick, self.answers = WallClock(), 0, list[tuple[int, float]]()
-        self._buses = {name: Bus(self.sockets, name, self.clock) for name in ("servos", "imu", "tracker", "guard")}
-        sources = {"joints": "servos", "applied": "servos", "imu": "imu", "pose": "tracker", "permit": "guard"}
-        self._out = {topic: self._buses[source].publisher(topic) for topic, source in sources.items()}
+        self.robot = MessageRobot(self.sockets)
+        self.clock, self.tick, self.answers = self.robot.clock, 0, list[tuple[int, float]]()
+        self._buses = self.robot.buses
         self._episode, self._action = (self._buses["guard"].subscriber(topic) for topic in ("episode", "action"))
         self.recorder = self.start("recorder")
         acks = self._buses["guard"].subscriber("ack")
@@ -70,19 +93,7 @@ class PolicyNode:
         self._due = max(self._due + PERIOD_NS, self.clock.now())
         self.clock.sleep_until(self._due)
         self.tick += 1
-        now = self.clock.now()
-        permit = Permit(state="RUN", epoch=self.tick // EPISODE + 1, holder="policy", torque=True)
-        self._out["permit"].send(permit)
-        self._out["imu"].send(Imu(t=now, roll=0.01, pitch=0.0, yaw=0.0, rates=(0.0,) * 3, accel=(0.0, 0.0, 9.8)))
-        self._out["pose"].send(Pose(t=now, position=(now * 2e-10, 0.0, 0.2), rpy=(0.0,) * 3))  # 0.2 m/s forward
-        self._out["joints"].send(
-            Joints(t=now, tick=self.tick, position=STANDING, velocity=ZERO, torque=ZERO, temp_c=ZERO, voltage=ZERO,
-                   mode=(10,) * 8, fault=NONE, missed=NONE)
-        )  # fmt: skip
-        self._out["applied"].send(
-            Applied(t=now, tick=self.tick, writer="policy", epoch=permit.epoch, target=STANDING, clamped=NONE)
-        )
-        return self._answer(now)
+        return self._answer(self.robot.say(self.tick))
 
     def _answer(self, asked: int) -> int:
         while (left := asked + PERIOD_NS - self.clock.now()) > 0:

@@ -52,8 +52,11 @@ def _comes_in(history: History, last: Line, goals: dict[int, Line]) -> bool:
 
 
 def _begins_anew(history: History, last: Line, line: Line) -> bool:
-    """A permit had run out by then: the gate, open again, begins where the joint has been read. Nobody led it there."""
-    permit, seen = history.permit_before(last.t), history.last_readings(line.servo, line.t, 100 * MS)
+    """The permit that the driver last heard had run out: the gate, open again, begins where the joint has been read, led by
+    nobody. A driver hears permits when it asks the servos, before it writes.
+    """
+    asked = next((a.t for a in reversed(history.lines[: history.lines.index(last)]) if a.kind == "ask"), last.t)
+    permit, seen = history.permit_before(asked), history.last_readings(line.servo, line.t, 100 * MS)
     lapsed = permit is None or line.t - permit.m["t"] > PERMIT
     return lapsed and bool(seen) and abs(line.angle - seen[-1].angle) < ROUND
 

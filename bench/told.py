@@ -29,7 +29,8 @@ LINES = (
     ("talk", re.compile(rb"can send [08]0([0-9a-f]{2}) 4[02][0-9a-f]*" + TAIL)),
 )
 ALL = 0x7F
-PICTURE = re.compile(rb"pose (\d+) (\d+) (\S+) (\S+) (\S+) \S+ \S+ \S+ \*[0-9A-F]{2}")  # running number, age in us, x y z
+_XYZ = rb" (-?\d+\.\d+)" * 3
+PICTURE = re.compile(rb"pose (\d+) (\d+)" + _XYZ + rb" \S+ \S+ \S+ \*[0-9A-F]{2}")  # running number, age in us, x y z
 REPLY = re.compile(rb"rcv ([0-9a-fA-F]{1,8}) ([0-9a-fA-F]{50,})\b")
 HOSTS = {b"80": 0x00, b"fe": 0x7E, b"fd": 0x7D, b"fc": 0x7C}
 

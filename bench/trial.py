@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 from forked import Record, collect, drain, forked, guarded, judgement, run, settle, ticks
 from mutants import Mutant
-from sources import Instead, extent, find_code, function_of, independent, module_name, said, tree_of
+from sources import Instead, exchange, extent, independent, module_name, said, tree_of
 
 from robotrl.complaint import Complaint
 
@@ -74,7 +74,8 @@ class Trial:
                 for verdict in self._pool(mutants, lambda mutant, tell: self._exchanged(mutant, by_id, tell)):
                     tell(json.dumps(verdict))
 
-            collect(self.words, loop)
+            if not collect(self.words, loop):
+                raise Complaint(f"the tests cannot be collected; run pytest {' '.join(self.words)}")
 
         if not mutants:
             return
@@ -126,10 +127,11 @@ class Trial:
             able = [test for test in record.passes if lines & set(record.passes[test][file])]
         lately = self._lately.get((mutant.path, mutant.where), [])
         hint, stem = self.hints.get(mutant.key, "").removeprefix("time "), Path(mutant.path).stem
+        naming = self._naming(mutant.path)
 
-        def rank(test: str) -> tuple[bool, int, bool, float]:
-            near = lately.index(test) if test in lately else len(lately)
-            return test != hint, near, stem not in test.split("::")[0], record.seconds[test]
+        def rank(test: str) -> tuple[bool, int, bool, bool, float]:
+            near, file = lately.index(test) if test in lately else len(lately), test.split("::")[0]
+            return test != hint, near, stem not in file, file not in naming, record.seconds[test]
 
         return sorted(able, key=rank)
 
@@ -139,11 +141,14 @@ class Trial:
         for _ in self.files:
             near |= {file for file, text in self.files.items() if any(f"{module_name(other)}." in text for other in near)}
         real = [os.path.realpath(self.root / file) for file in near]
-        naming = {
-            test for test in {t.split("::")[0] for t in self.record.passes} if f"{module_name(path)}." in said(self.root / test)
-        }
+        naming = self._naming(path)
         passes = self.record.passes.items()
         return [test for test, lines in passes if test.split("::")[0] in naming or any(lines[file] for file in real)]
+
+    def _naming(self, path: str) -> set[str]:
+        """Files of tests that import it themselves."""
+        files = {test.split("::")[0] for test in self.record.passes}
+        return {file for file in files if f"{module_name(path)}." in said(self.root / file)}
 
     def _limit(self, tell: Callable[[str], None], test: str) -> None:
         """Tell which test begins, and end this process when it takes far longer than it did without a mutant."""
@@ -155,11 +160,9 @@ class Trial:
         guarded()
         path = self.root / mutant.path
         module = sys.modules.get(module_name(mutant.path))
-        tree = tree_of(mutant)
-        code = find_code(compile(tree, str(path), "exec", dont_inherit=True), mutant.where)
         if module is None:  # no test imports it
             return
-        function_of(module, mutant.where).__code__ = code
+        exchange(module, mutant.where, compile(tree_of(mutant), str(path), "exec", dont_inherit=True))
         for test in self._order(mutant):
             self._limit(tell, test)
             if not run(items[test]):

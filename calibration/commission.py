@@ -68,6 +68,10 @@ def main(argv: list[str]) -> int:
     """`commission`: 0 when the record is written. Raises Calibration-, Config-, Port- and DeviceError."""
     args = tool.parser("commission", "The record a robot needs before its first run. It moves a little.").parse_args(argv)
     robot = tool.robot_of(args)
+    if (
+        robot.servos.protocol != "moteus"
+    ):  # reading feeds a Dynamixel's watchdog, Feetech has none, and an arm that is damped falls
+        raise CalibrationError(f"{args.run}: {robot.name} has bus servos, which nothing commissions yet; nothing was moved")
     path = store.path_of(Commissioning, robot, args.calibration)
     robot = store.calibrated(robot, args.calibration)
     tool.require(f"{robot.name} {robot.serial} will move. Is it on a stand, legs free, power switch at hand?", args.yes)

@@ -31,7 +31,7 @@ class ComplementaryFilter:
     def update(self, roll: float, pitch: float, rates: tuple[float, float, float]) -> tuple[float, float]:
         """A sample as measured, rad and body rates in rad/s; the filtered roll and pitch."""
         last = self._last
-        if last is None or self._share >= 1.0 or abs(pitch) > STEEP:
+        if last is None or abs(pitch) > STEEP:
             self._last = (roll, pitch, *_euler_rates(roll, pitch, rates))
             return roll, pitch
         was_roll, was_pitch, was_roll_rate, was_pitch_rate = last

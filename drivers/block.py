@@ -31,7 +31,7 @@ class Layout:
         fields = {item: _NUMBERS[item.size, item.sign == TWOS_COMPLEMENT] for item in self.items}
         offsets = [item.address - self.address for item in fields]
         names = [item.section for item in fields]
-        self._row = np.dtype({"names": names, "formats": [*fields.values()], "offsets": offsets, "itemsize": self.length})
+        self._row = np.dtype({"names": names, "formats": [*fields.values()], "offsets": offsets})
 
     def records(self, data: Bytes) -> NDArray[np.void]:
         """(n,) of registers by their headings: `data` (n, length) seen another way."""
@@ -50,7 +50,6 @@ class Block:
             raise ValueError(f"servo ids {tuple(ids)}; name each once")
         self.ids = tuple(ids)
         self.layout = Layout(items)
-        self.strangers = 0
         self._row = {servo: i for i, servo in enumerate(ids)}
         n = len(self.ids)
         self._all = np.ones(n, bool)
@@ -134,7 +133,7 @@ class Rows:
 
     def fill(self, item: Item, steps: ArrayLike) -> None:
         wanted = np.asarray(steps)
-        if wanted.dtype.kind not in "iu":
+        if not issubclass(wanted.dtype.type, np.integer):
             raise ValueError(f"{item.section}: {wanted.dtype}; give whole steps, or values to fill_values")
         self._fill(item, wanted)
 

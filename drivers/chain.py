@@ -135,6 +135,9 @@ class Chain:
             self._port.write(self._commands.stop_of(stuck))
         return stuck
 
+    def forgive(self) -> None:
+        """Nothing: what a moteus watchdog has stopped, only `clear` lets go."""
+
     def settings(self) -> dict[str, float]:
         """What each servo must be set to, by its own names and units (gains per revolution)."""
         servos = self._servos

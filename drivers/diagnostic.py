@@ -36,7 +36,7 @@ class Diagnostic:
         for _ in range(POLLS_MAX):  # what an earlier user left behind is no answer
             if not self._poll():
                 break
-        text = command.encode("ascii") + b"\n"
+        text = command.encode() + b"\n"
         for at in range(0, len(text), PIECE):
             self._send(0, moteus.make_console(text[at : at + PIECE]))
         heard = b""
@@ -44,7 +44,7 @@ class Diagnostic:
             heard += self._poll()
             if b"\n" in heard:
                 break
-        return heard.split(b"\n")[0].decode("ascii", "replace").strip()
+        return heard.split(b"\n")[0].decode(errors="replace").strip()
 
     def _send(self, reply: int, frame: bytes) -> None:
         self._port.write(moteus.make_send(reply << 8 | self._servo, frame, self._checksum))

@@ -9,6 +9,7 @@ turn: an error byte, id, data and CRC each, not stuffed, every CRC running from 
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
@@ -243,14 +244,14 @@ class Parser:
         return out
 
     def _end(self, buffer: bytes, at: int) -> int:
-        """Where the packet at `at` ends, 0 if no status packet begins so; as long as its length is unknown, beyond the buffer."""
+        """Where the packet at `at` ends, 0 if no status packet begins so; as long as its length is unknown, beyond any buffer."""
         head = buffer[at + 4 : at + 8]
         if head and head[0] > ID_MAX and not (self._fast and head[0] == BROADCAST):
             return 0
         if len(head) == 4 and head[3] != STATUS:
             return 0
         if len(head) < 3:
-            return len(buffer) + 1
+            return sys.maxsize
         size = 7 + head[1] + 256 * head[2]
         return at + size if _EMPTY <= size <= self._longest else 0
 
@@ -262,8 +263,8 @@ class Parser:
         """
         if buffer[at + 4 : at + 5] != b"\xfe":
             return max(buffer.find(HEADER, at + len(HEADER), end - 1), 0)
-        while end > len(buffer) and (at := buffer.find(HEADER, at + len(HEADER))) > 0:
-            if (inner := self._end(buffer, at)) and inner <= len(buffer) and _sound(buffer, at, inner):
+        while end > len(buffer) and (at := buffer.find(HEADER, at + len(HEADER))) != -1:
+            if (inner := self._end(buffer, at)) and _sound(buffer, at, inner):
                 return at
         return 0
 

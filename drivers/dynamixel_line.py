@@ -108,6 +108,9 @@ class DynamixelLine:
     def clear(self, ids: Sequence[int]) -> bytes:
         return _same_for_all(ids, X.TORQUE_ENABLE, 0) + _same_for_all(ids, X.BUS_WATCHDOG, 0)
 
+    def forgive(self, ids: Sequence[int]) -> bytes:
+        return _same_for_all(ids, X.BUS_WATCHDOG, 0)
+
     def ram(self, servo: int) -> list[tuple[int, bytes]]:
         servos = self.servos
         slots = [at for i in (*_FEEDBACK, *_SPARE, *_COMMANDS) for at in range(i.address, i.address + i.size)]

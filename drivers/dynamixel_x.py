@@ -51,7 +51,7 @@ class HardwareError(IntFlag):
     OVERLOAD = 32
 
 
-def _signed(address: int, size: int, section: str, unit: str = "", scale: float = 1.0) -> Item:
+def _signed(address: int, size: int, section: str, unit: str, scale: float) -> Item:
     return Item(address, size, section, unit, scale, TWOS_COMPLEMENT)
 
 

@@ -9,6 +9,7 @@ from an answer; adapters that echo must be kept from it. Source: Feetech, "Servo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable
 from enum import IntEnum
 from typing import NamedTuple
@@ -146,28 +147,29 @@ class Parser:
 
     def feed(self, data: bytes) -> list[Status]:
         """The status frames that `data` completes, in order. A sound frame later on ends the wait for an unfinished one."""
-        buffer, at, out, waits = self.pending + data, 0, [], -1
+        buffer, at, out = self.pending + data, 0, []
+        waits = len(buffer)  # where the first unfinished frame begins
         while (at := buffer.find(HEADER, at)) >= 0:
             end = self._end(buffer, at)
             if end > len(buffer):
-                waits = at if waits < 0 else waits
-                at += 1
+                waits = min(waits, at)
+                at += len(HEADER)  # an id is never FF
             elif end and checksum(buffer[at + 2 : end - 1]) == buffer[end - 1]:
-                self.errors += waits >= 0
+                self.errors += waits < len(buffer)
                 out.append(Status(buffer[at + 2], buffer[at + 4], buffer[at + 5 : end - 1]))
-                at, waits = end - 1, -1  # a lost last byte may have been made up for by the next header's first
+                at, waits = end - 1, len(buffer)  # a lost last byte may have been made up for by the next header's first
             else:
-                self.errors += end > 0
+                self.errors += bool(end)
                 at += 1
-        self.pending = buffer[waits:] if waits >= 0 else buffer[-1:] if buffer.endswith(b"\xff") else b""
+        self.pending = buffer[waits:] or (HEADER[:1] if buffer.endswith(HEADER[:1]) else b"")
         return out
 
     def _end(self, buffer: bytes, at: int) -> int:
-        """Where the frame at `at` ends, 0 if none begins so; as long as its length is unknown, beyond the buffer."""
+        """Where the frame at `at` ends, 0 if none begins so; as long as its length is unknown, beyond any buffer."""
         head = buffer[at + 2 : at + 5]
         if (head and head[0] not in self._servos) or (len(head) == 3 and head[2] > ERROR_MAX):
             return 0
         if len(head) < 2:
-            return len(buffer) + 1
+            return sys.maxsize
         size = 4 + head[1]
         return at + size if size in self._sizes else 0

@@ -74,6 +74,9 @@ class FeetechLine:
     def clear(self, ids: Sequence[int]) -> bytes:
         return self._torque(ids, 0)
 
+    def forgive(self, ids: Sequence[int]) -> bytes:
+        return b""
+
     def ram(self, servo: int) -> list[tuple[int, bytes]]:
         return []
 

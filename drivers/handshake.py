@@ -99,7 +99,7 @@ def swapped(wanted: Sequence[Wanted], read: Mapping[int, Steps]) -> list[str]:
     """Servos of one model that hold each other's `exact` registers."""
 
     def is_like(servo: int, other: Wanted) -> bool:
-        return bool(other.exact) and all(read.get(servo, {}).get(item) == steps for item, steps in other.exact.items())
+        return all(read.get(servo, {}).get(item) == steps for item, steps in other.exact.items())
 
     return [
         f"{a} and {b}: each holds the other's limits; their ids are swapped: change them back, or calibrate anew"
@@ -140,12 +140,12 @@ class _Judge:
         self.ask(item, lambda is_: not is_ & bit, f", {why}", f"clear bit {bit.bit_length() - 1} with torque off")
 
     def is_free_of(self, item: Item, flags: type[IntFlag], todo: str) -> None:
-        names = ", ".join(f.name or "" for f in flags if self._read.get(item, 0) & f).lower().replace("_", " ") or "unknown"
+        names = ", ".join(str(f.name) for f in flags if self._read.get(item, 0) & f).lower().replace("_", " ") or "unknown"
         self.ask(item, lambda is_: is_ == 0, f", {names}", todo)
 
     def protects(self, item: Item, mask: IntFlag) -> None:
         lacking = [f for f in type(mask) if f & mask & ~self._read.get(item, 0)]
-        names = ", ".join(f.name or "" for f in lacking).lower().replace("_", " ")
+        names = ", ".join(str(f.name) for f in lacking).lower().replace("_", " ")
         sure = self._read.get(item, 0) | int(mask)
         self.ask(item, lambda is_: not mask & ~is_, f" does not let go on {names}", f"write {sure} with torque off")
 
@@ -213,7 +213,8 @@ def feetech(wanted: Wanted, read: Steps) -> list[str]:
     """Complaints about one Feetech STS servo; `read` are steps. It has no watchdog, so it must be in position mode."""
     S, judge = STS3215, _Judge(wanted, read, feetech_sts.EPROM.stop)
     judge.ask(S.MODEL_NUMBER, lambda is_: is_ == wanted.model, f", not {_model(wanted.model)}", "fit the right one")
-    major, needs = read.get(S.FIRMWARE_MAJOR, 0), divmod(wanted.firmware, 256)
+    needs = divmod(wanted.firmware, 256)
+    major = read.get(S.FIRMWARE_MAJOR, needs[0])  # one that was not read is spoken of, the minor one is judged beside the needed
     judge.ask(S.FIRMWARE_MAJOR, lambda is_: is_ >= needs[0], f", version {needs[0]}.{needs[1]} is needed", "update it")
     judge.ask(S.FIRMWARE_MINOR, lambda is_: (major, is_) >= needs, f", version {needs[0]}.{needs[1]} is needed", "update it")
     judge.must_be(S.BYTE_ORDER, 0, "numbers come high byte first")

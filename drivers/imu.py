@@ -121,7 +121,7 @@ class WitImu:
         self._registers: tuple[int, ...] = ()
         self._raw: tuple[int, ...] = ()
         self._filter = ComplementaryFilter(1.0 / wiring.rate_hz, wiring.smoothing_s)
-        self._attitude = (0.0, 0.0)  # roll, pitch as filtered, of the sample in `_raw`
+        self._attitude: tuple[float, float]  # roll, pitch as filtered, of the sample in `_raw`
         self._arrived = 0  # when that one did
         self._same = 1
         self._fresh: int | None = None  # when the sample in `_raw` arrived, if no message was made of it yet
@@ -141,14 +141,19 @@ class WitImu:
         PortError when the port is lost.
         """
         total = 0
-        before, self._looked = self._looked, self._clock.now()
-        if self._looked - before >= STALE_NS:
-            self._deaf_until = self._looked + BACKLOG_NS
-        if self._looked < self._deaf_until:
-            self._forget()
-        while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
+        while total < PENDING_MAX:
+            data = self._port.read(self._clock.now())
+            now = self._clock.now()
+            if now - self._looked >= STALE_NS:  # since the last look, or this call was held up
+                self._deaf_until = now + BACKLOG_NS
+            self._looked = now
+            if deaf := now < self._deaf_until:
+                self._forget()
+            if not data:
+                break
             total += len(data)
-            self._parse(data)
+            if not deaf:
+                self._parse(data)
         if self._fresh is not None:  # of a burst of samples only the newest is made a message
             self._newest, self._fresh = self._sample(self._fresh), None
         newest = self._newest
@@ -173,13 +178,10 @@ class WitImu:
         return newest
 
     def _forget(self) -> None:
-        total = 0
-        while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
-            total += len(data)
+        """Begin anew with what comes next."""
         errors, self._parser = self._parser.errors, Parser()
         self._parser.errors = errors
         self._accel = self._rates = None
-        self._filter.restart()
 
     def configure(self) -> None:
         """Set what is sent, how often, and fusion without magnetometer; save.

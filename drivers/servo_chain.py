@@ -28,7 +28,8 @@ from robotrl.messages import Joints
 CYCLE_NS = 12_000_000  # whole read at most, or quiet_s where that is longer: leaves time to write within 20 ms; chosen
 READS_MAX = 256  # a babbling far end ends the cycle even where the clock stands still
 SETTLE_READS = 4  # of what waits before a question
-JUMP_S = 0.05  # no joint gets farther than 1.5 x the velocity limit in this time (safety facts, row 4)
+JUMP_S = 0.05  # no joint gets farther than 1.5 x its fastest in this time (safety facts, row 4)
+FALL_RAD_S = 8.0  # of a limp joint: no velocity limit holds it; chosen
 UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three misses stop the robot (row 1)
 TURNS_MAX, SPEED_MAX, AMPS_MAX = 256.0, 40.0, 20.0  # rev, rad/s, A: no servo of these families goes beyond
 ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
@@ -64,7 +65,7 @@ class ServoChain:
         self._values = np.full((5, n), math.nan)  # position, velocity, torque, temperature, voltage
         self._mode, self._fault = np.full(n, -1), np.zeros(n, int)
         self._missed = np.full(n, UNKNOWN_AFTER)
-        self._reach = 1.5 * servos.velocity_limit * JUMP_S / self._gear
+        self._reach = 1.5 * max(servos.velocity_limit, FALL_RAD_S) * JUMP_S / self._gear
         self._quiet_ns = round(servos.quiet_s * 1e9)
         self._turn = 0
         self._order = self._all = tuple(range(n))  # in which they are asked: the silent last
@@ -146,6 +147,12 @@ class ServoChain:
         if stuck:
             self._port.write(self.line.clear(stuck))
         return stuck
+
+    def forgive(self) -> None:
+        """Forget the watchdog's stop of those last read so, torque as it is: goals are taken again."""
+        stuck = [s for s, mode in zip(self._servos.ids, self._mode, strict=True) if mode == Mode.TIMEOUT]
+        if stuck:
+            self._port.write(self.line.forgive(stuck))
 
     # ---- the start
 

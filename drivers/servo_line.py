@@ -77,6 +77,10 @@ class Line(Protocol):
         """Torque off for some, and what a watchdog left is cleared."""
         ...
 
+    def forgive(self, ids: Sequence[int]) -> bytes:
+        """What a watchdog left is cleared, torque stays."""
+        ...
+
     def ram(self, servo: int) -> list[tuple[int, bytes]]:
         """Address and bytes of what is set at the start, torque off; each is read back."""
         ...

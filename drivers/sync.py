@@ -72,12 +72,12 @@ class DynamixelRead(SyncRead):
         self.size = 8 + n * (length + 4) if fast else n * (length + 11)
         longest = self.size if fast else 11 + length + (length + 1) // 3  # stuffing: a byte more for every three
         self._parser = dynamixel.Parser(longest, fast)
-        end = (length + 4).to_bytes(2, "little") + bytes((dynamixel.STATUS,))
+        end = (length + 4).to_bytes(2, "little") + bytes((dynamixel.STATUS,))  # a fast reply begins otherwise, and is parsed
         self._heads = [b"%b%c%b" % (dynamixel.HEADER, servo, end) for servo in self.ids]
         self.begin()
 
     def _at_once(self, answer: bytes) -> bool:
-        if self._fast or b"\xff\xff\xfd\xfd" in answer:
+        if b"\xff\xff\xfd\xfd" in answer:
             return False
         at, size = 0, self.layout.length + 11
         for head in self._heads:
@@ -85,7 +85,7 @@ class DynamixelRead(SyncRead):
             if not packet.startswith(head) or dynamixel.crc16(packet).to_bytes(2, "little") != sent:
                 return False
             at += size
-        rows = np.frombuffer(answer, np.uint8).reshape(-1, size)
+        rows = np.frombuffer(answer, np.uint8).reshape(len(self.ids), size)
         self.take(rows[:, 8], rows[:, 9:-2])
         return True
 
@@ -126,7 +126,7 @@ class FeetechRead(SyncRead):
             if not frame.startswith(head) or frame[4] > feetech.ERROR_MAX or sum(frame[2:]) & 0xFF != 0xFF:
                 return False
             at += size
-        rows = np.frombuffer(answer, np.uint8).reshape(-1, size)
+        rows = np.frombuffer(answer, np.uint8).reshape(len(self.ids), size)
         self.take(rows[:, 4], rows[:, 5:-1])
         return True
 

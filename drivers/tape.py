@@ -45,7 +45,7 @@ class Tape:
 
     def note(self, kind: str, at: int, data: bytes | None = None) -> None:
         """One event. What goes beyond the bounds is counted as missing."""
-        size = 0 if data is None else len(data)
+        size = len(data or b"")
         if len(self._kinds) >= EVENTS_MAX or self._size + size > BYTES_MAX:
             self._missing += 1
             return

@@ -83,14 +83,19 @@ class PoseStream:
         """
         poses: list[Pose] = []
         total = 0
-        before, self._looked = self._looked, self._clock.now()
-        if self._looked - before > LATE_NS:
-            self._deaf_until = self._looked + SETTLE_NS
-        if self._looked < self._deaf_until:
-            self._forget()
-        while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
-            total += len(data)
+        while total < PENDING_MAX:
+            data = self._port.read(self._clock.now())
             now = self._clock.now()
+            if now - self._looked > LATE_NS:  # since the last time that nothing was left: also where this call was held up
+                self._deaf_until = now + SETTLE_NS
+            self._looked = now
+            if deaf := now < self._deaf_until:
+                self._lines = Lines()
+            if not data:
+                break
+            total += len(data)
+            if deaf:
+                continue
             for line in self._lines.feed(data):
                 if (got := parse_line(line)) is None:
                     self.bad_lines += bool(line.strip())
@@ -100,12 +105,6 @@ class PoseStream:
         if len(poses) > BURST:
             self._deaf_until, poses = self._looked + SETTLE_NS, []
         return poses
-
-    def _forget(self) -> None:
-        total = 0
-        while total < PENDING_MAX and (data := self._port.read(self._clock.now())):
-            total += len(data)
-        self._lines = Lines()
 
     def _is_new(self, seq: int) -> bool:
         """Count the gap before `seq`. A smaller one is a sender that was restarted, the same one a repeat."""

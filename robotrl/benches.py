@@ -16,11 +16,15 @@ FIGURES: dict[str, tuple[str, str]] = {
     "policy": ("policy.py", "an action's time, the policy process's start and memory, the hand-over of weights"),
     "rehearsal": ("rehearsal.py", "updates a second of a whole rehearsal, beside its learner alone and its actor alone"),
     "soak": ("soak.py", "hours in virtual time, a fault every 30 s: violations, faults without a cause, false stops"),
-    "replay": ("replay.py", "the log's append, acknowledgement and recovery, the replay's batch"),
+    "replay": (
+        "replay.py",
+        "the log's append, acknowledgement, recovery; the replay's batch beside torchrl, stable-baselines3, lerobot",
+    ),
     "kills": (
         "kills.py",
-        "recorder, policy, learner, console killed with -9 a thousand times each: what of the kept is lost",
+        "recorder, policy, learner, console, driver killed with -9 a thousand times each: what of the kept is lost",
     ),
+    "outage": ("outage.py", "the learner away for ten minutes: what the robot walks on, and how soon it has caught up"),
     "twin": ("twin.py", "control steps a second of the lockstep clock, beside PyBullet alone"),
     "codecs": ("codecs.py", "processor time of a servo cycle's codecs beside dynamixel-sdk and feetech-servo-sdk"),
     "chain": ("chain.py", "a cycle of 12 servos on a pty: processor and wall time beside dynamixel-sdk"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,3 +37,15 @@ def command(words: str) -> str:
     python = Path(sys.executable) if equipped else ROOT / ".venv" / "bin" / "python"
     here = Path.cwd()
     return f"{python.relative_to(here) if python.is_relative_to(here) else python} -m robotrl {words}"
+
+
+@contextlib.contextmanager
+def missing_extra(package: str, extra: str) -> Iterator[None]:
+    """Around what needs a package of an extra: a Complaint that names the extra where it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != package:
+            raise
+        how = f"{sys.executable} -m pip install -e '{ROOT}[{extra}]'"
+        raise Complaint(f"needs {package}, which is not installed here; install the extra [{extra}]: {how}") from None

@@ -47,6 +47,7 @@ class Twin:
     period_jitter: float = within(0.1, 0, 0.9)  # in lockstep a control period varies by up to this fraction, same; chosen
     randomise: bool = True  # domain randomisation at every reset; ranges in sim/domain.py with their source
     falls: int = within(400, 0, MANY)  # in the place of robot.limits.falls: it learns to walk, and nothing breaks; chosen
+    quiet_s: float = within(0.008, 0.0005, 0.1)  # in the place of robot.servos.quiet_s: its servos share our processor; chosen
     terrain: str = "flat"  # flat, slope:+5, blocks, stairs-down[:cm], stairs-up[:cm]
     push_n: float = within(0.0, 0, 10_000)  # N, horizontal; one push an episode has half to all of it, 0 for none
     push_down_n: float = within(0.0, 0, 10_000)  # N, downwards; a push has 0.6 to all of it: 500 for Tan et al.'s 300 to 500
@@ -125,7 +126,8 @@ class Agent:
     actor_value: Literal["min", "mean"] = "min"  # of the critics in the actor's loss: the paper's, or REDQ's, DroQ's, RLPD's
     mirror: bool = True  # half of the rows are learnt from with left and right exchanged (Abdolhosseini et al. 2019, DUP)
     n_step: int = within(1, 1, 100)  # rewards summed before the bootstrap (Sutton and Barto, ch. 7); uncorrected: biased
-    demonstrations: str = ""  # a run directory whose transitions are half of every batch: RLPD (Ball et al. 2023)
+    demonstrations: str = ""  # a run directory, or what `robotrl import` made, whose transitions are a part of every batch
+    demonstrations_share: float = within(0.5, 0, 1)  # that part; half and half: RLPD (Ball et al. 2023)
     layer_norm: bool = False  # normalise the critics' hidden layers: DroQ (Hiraoka et al. 2022), Walk in the Park
     dropout: float = within(0.0, 0, 0.99)  # rate in the critics' hidden layers, before normalisation and ReLU; DroQ: 0.01
     updates_per_step: float = within(1.0, 0.001, 1000)  # UTD: the learner is paced by data

@@ -191,7 +191,7 @@ def read_seal(data: bytes) -> tuple[State, str, int] | None:
     if len(data) < TAIL.size or data[-8:] != SEALED:
         return None
     size, crc, _ = TAIL.unpack(data[-TAIL.size :])
-    if size + TAIL.size > len(data):
+    if not size or size + TAIL.size > len(data):  # of no bytes the check sum is 0, as where only the last ones were written
         raise Torn("its seal is damaged")
     said = data[-TAIL.size - size : -TAIL.size]
     if zlib.crc32(said) != crc:

@@ -24,6 +24,7 @@ from robotrl.complaint import command
 from robotrl.notify import Notify
 from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess
 from robotrl.replaycheck import counted, told
+from robotrl.robot import require_task
 from robotrl.watch import Watch
 
 # What becomes of a period that began too late to be kept: `Node.every`, and the rows `overrun` and `driver_silent` of the causes.
@@ -31,11 +32,11 @@ OVERRUN = "skipped, the servos hold; three in a row in motion: HOLD; a driver si
 
 
 def with_ports(run: config.Run, ports: dict[str, str]) -> config.Run:
-    """The run with the twin's ports in the place of the robot's, and its budget of falls: all that differs between the two."""
+    """The run with the twin's ports, budget of falls and slowness in place of the robot's: all that differs between the two."""
     robot = dataclasses.replace(
         run.robot,
         limits=dataclasses.replace(run.robot.limits, falls=run.twin.falls),
-        servos=dataclasses.replace(run.robot.servos, port=ports["servos"]),
+        servos=dataclasses.replace(run.robot.servos, port=ports["servos"], quiet_s=run.twin.quiet_s),
         imu=dataclasses.replace(run.robot.imu, port=ports.get("imu", "")),
         tracker=dataclasses.replace(run.robot.tracker, port=ports.get("tracker", "")),
     )
@@ -65,6 +66,7 @@ def main(argv: list[str]) -> int:
     overrides += [f"steps={args.steps}"] if args.steps is not None else []
     overrides += [f"seed={args.seed}"] if args.seed is not None else []
     run = config.load(args.run, overrides)
+    require_task(run.robot, args.run)
     if run.network.listen:
         keyring.load(Path(run.network.keys).expanduser())  # a complaint comes before anything is started
     if not args.sim:

@@ -1,23 +1,28 @@
 """The replay on disk: one writer, any number of readers in other processes, a row a transition.
 
-A replay is a directory of raw little-endian columns (`observation.f32`, `episode.i64`, ...), each mapped into
-memory, with `header.json` for the sizes. `count.i64` is written after a row's columns: on processors that keep
-the order of stores (x86) a reader sees finished rows only; on others (ARM) no fence holds the count back, and
-the newest row could be seen unfinished for an instant. A killed writer loses nothing it had added.
-`durable.i64` is written by `flush` once the columns are on the disk: so many rows survive a power cut.
+A replay is a directory of raw little-endian columns (`robotrl/replayfiles.py`), each mapped into memory. `count.i64` is written
+after a row's columns: on processors that keep the order of stores (x86) a reader sees finished rows only; on others (ARM) no
+fence holds the count back, and the newest row could be seen unfinished for an instant. A killed writer loses nothing it had
+added. `durable.i64` is written by `flush` once the columns are on the disk: so many rows survive a power cut.
 `crc.u32` tells a whole row from a torn one. No row is ever overwritten, and equal inputs give equal bytes.
 
     replay = Replay.create(run_dir / "replay", 112, 8, capacity=1_000_000)
     replay.add(s, a, r, s_next, terminated=False, truncated=False, episode=0, step=0, tick=0, policy_version=0)
     batch = Replay.open(run_dir / "replay").rows(indices)
+
+With cameras each transition has a frame, what all of them saw at its observation, and a next frame. Where the next transition
+goes on from this one, this next frame is its frame, stored once. A row names both of its frames: there is no rule by which
+whoever samples could pair frames of two episodes.
+
+    replay = Replay.create(path, 112, 8, 1_000_000, cameras=(("wrist", 84, 84, 3), ("front", 84, 84, 3)))
+    replay.add(..., images=first, next_images=second)     bytes, camera after camera
+    replay.add(..., next_images=third)                    one that goes on: its frame is there
+    replay.images(indices, indices).next_observation["wrist"]
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import json
-import math
 import os
 import zlib
 from pathlib import Path
@@ -26,17 +31,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robotrl.complaint import Complaint
-from robotrl.rundir import write_json
+from robotrl.frames import Frames, Images
+from robotrl.replayfiles import COPY, Cameras, ReplayError, Sizes, claim, make, mapped, order, read_header
 
-SCHEMA = 1
+__all__ = ["Batch", "Cameras", "Images", "Replay", "ReplayError"]
 RESERVE = 512  # rows whose disk space is claimed at a time: a full disk must be an error, not a SIGBUS
-DTYPES = {"f32": "<f4", "u8": "u1", "i64": "<i8", "u32": "<u4"}
-COPY = "restore the directory from a copy"
-
-
-class ReplayError(Complaint):
-    """What is wrong, in which directory, and what to do; one line."""
+RESERVE_FRAMES = 64  # the same of frames, which are larger
 
 
 class Batch(NamedTuple):
@@ -51,37 +51,21 @@ class Batch(NamedTuple):
     steps: NDArray[np.int64]  # (n,) control steps from observation to next_observation: 1 as recorded
 
 
-def layout(observation_size: int, action_size: int, capacity: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name -> (kind, shape) of every file, in the order in which a row's check sum runs over its columns."""
-    n = (capacity,)
-    return {
-        "observation": ("f32", (capacity, observation_size)),
-        "action": ("f32", (capacity, action_size)),
-        "reward": ("f32", n),
-        "next_observation": ("f32", (capacity, observation_size)),
-        **{name: ("u8", n) for name in ("terminated", "truncated")},
-        **{name: ("i64", n) for name in ("episode", "step", "tick", "policy_version")},
-        "crc": ("u32", n),
-        "count": ("i64", (1,)),
-        "durable": ("i64", (1,)),
-    }
-
-
 class Replay:
     """A directory of transitions, from `create` or `open`; `columns[name][:count]` are the arrays."""
 
-    def __init__(self, path: Path, header: dict[str, int], write: bool) -> None:
+    def __init__(self, path: Path, sizes: Sizes, write: bool) -> None:
         """Maps the columns of an existing directory; `create` and `open` are the ways in."""
         self.path, self.writable = path, write
-        self.observation_size, self.action_size = header["observation_size"], header["action_size"]
-        self.capacity = header["capacity"]
-        self._maps: dict[str, np.memmap[Any, Any]] = {}
+        self.observation_size, self.action_size = sizes.observation_size, sizes.action_size
+        self.capacity, self.cameras, self.frame_bytes = sizes.capacity, sizes.cameras, sizes.frame_bytes
         self._files: dict[str, int] = {}  # the writer's descriptors: its lock, and to claim disk space
-        self._reserved = 0  # rows whose disk space is claimed
+        self._reserved = self._reserved_frames = 0  # whose disk space is claimed
         self._failed = False  # the disk has refused to keep something
-        files = layout(self.observation_size, self.action_size, self.capacity)
-        self.columns = {name: self._map(name, kind, shape) for name, (kind, shape) in files.items()}
+        self._paths = {name: path / f"{name}.{kind}" for name, (kind, _) in sizes.files().items()}
+        self.columns = {name: mapped(self._paths[name], kind, shape, write) for name, (kind, shape) in sizes.files().items()}
         self._count, self._durable = self.columns.pop("count"), self.columns.pop("durable")
+        self.frames = Frames(sizes.cameras, {name: self.columns.pop(name) for name in sizes.images()})
         if not 0 <= self.durable <= self.count <= self.capacity:
             counts = f"durable {self.durable}, count {self.count}, capacity {self.capacity}"
             raise ReplayError(f"{path}: counts do not fit ({counts}); {COPY}")
@@ -96,42 +80,27 @@ class Replay:
             self._begin_writing()
 
     @classmethod
-    def create(cls, path: Path, observation_size: int, action_size: int, capacity: int) -> Replay:
+    def create(cls, path: Path, observation_size: int, action_size: int, capacity: int, cameras: Cameras = ()) -> Replay:
         """A new, empty replay, open for writing. Its files are sparse: disk space goes with the rows in them.
 
         ReplayError when `path` already holds one or cannot be written.
         """
-        sizes = {"observation_size": observation_size, "action_size": action_size, "capacity": capacity}
-        header = {"schema": SCHEMA} | sizes
-        if min(header.values()) < 1:
-            raise ReplayError(f"{path}: sizes must be at least 1, are {header}; correct the run file")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            if (path / "header.json").exists():
-                raise ReplayError(f"{path}: already holds a replay; open it, or choose another run directory")
-            for name, (kind, shape) in layout(observation_size, action_size, capacity).items():
-                with (path / f"{name}.{kind}").open("wb") as file:
-                    file.truncate(math.prod(shape) * np.dtype(DTYPES[kind]).itemsize)
-            write_json(path / "header.json", header)  # it comes last: with it the directory is a replay
-            directory = os.open(path, os.O_RDONLY)
-            os.fsync(directory)  # of files whose names are lost no row is durable
-            os.close(directory)
-        except OSError as error:
-            raise ReplayError(f"{path}: not made: {error.strerror}; check disk and permissions") from None
-        return cls(path, header, write=True)
+        sizes = Sizes(observation_size, action_size, capacity, cameras)
+        make(path, sizes)
+        return cls(path, sizes, write=True)
 
     @classmethod
     def open(cls, path: Path, write: bool = False, sizes: tuple[int, int] | None = None) -> Replay:
         """An existing replay, to read or to go on writing; `sizes` (observation, action) if known.
 
-        Writing again first verifies every row: torn ones that no `flush` had promised are dropped, with all
-        after the first of them. ReplayError for anything missing, misfitting, damaged, or held by a writer.
+        Writing again first verifies every row, and the frames of those that no `flush` had promised: torn ones are dropped, with
+        all after the first of them. ReplayError for anything missing, misfitting, damaged, or held by a writer.
         """
-        header = _read_header(path)
-        have = (header["observation_size"], header["action_size"])
+        found = read_header(path)
+        have = (found.observation_size, found.action_size)
         if sizes not in (None, have):
             raise ReplayError(f"{path}: (observation, action) is {have}, not {sizes}; use its own run file")
-        return cls(path, header, write)
+        return cls(path, found, write)
 
     @property
     def count(self) -> int:
@@ -143,13 +112,28 @@ class Replay:
         """Rows that survive a power cut: those of the last `flush`."""
         return int(self._durable[0])
 
+    @property
+    def frame_count(self) -> int:
+        """Frames that the rows name, as of now."""
+        return int(self.columns["next_frame"][self.count - 1]) + 1 if self.cameras and self.count else 0
+
+    def goes_on(self, episode: int, step: int, tick: int) -> bool:
+        """True when a transition of these numbers goes on from the last row: its observation is that one's next observation."""
+        i = self.count - 1
+        if i < 0 or self.columns["terminated"][i] or self.columns["truncated"][i]:
+            return False
+        last = (self.columns["episode"][i], self.columns["step"][i] + 1, self.columns["tick"][i] + 1)
+        return last == (episode, step, tick)
+
     def add(
         self, observation: NDArray[Any], action: NDArray[Any], reward: float, next_observation: NDArray[Any], *,
         terminated: bool, truncated: bool, episode: int, step: int, tick: int, policy_version: int,
+        images: bytes = b"", next_images: bytes = b"",
     ) -> int:  # fmt: skip
         """Append a transition; `step` counts from 0 in each `episode`. Returns its row number.
 
-        ReplayError, and nothing added, for a wrong shape, a value that is not finite, a full replay or disk.
+        With cameras: a frame each, all cameras' images one after the other; `images` may be left out where the transition
+        `goes_on`. ReplayError, and nothing added, for a wrong shape, a value that is not finite, a full replay or disk.
         """
         i, to = self.count, self._fields
         to["reward"][0], to["terminated"][0], to["truncated"][0] = reward, terminated, truncated
@@ -165,11 +149,28 @@ class Replay:
             raise ReplayError(f"{self.path}: {odd[0]} of episode {episode} step {step} is not finite; not added")
         if i >= self._reserved:
             self._reserve(i)
+        if self.cameras or images or next_images:
+            to["frame"][0], to["next_frame"][0] = self._add_frames(images, next_images, self.goes_on(episode, step, tick))
         for name, field in to.items():
             self.columns[name][i] = field[0]
         self.columns["crc"][i] = zlib.crc32(self._bytes)
         self._count[0] = i + 1  # last: now the row exists
         return i
+
+    def _add_frames(self, images: bytes, next_images: bytes, goes_on: bool) -> tuple[int, int]:
+        """Numbers of the frame and the next one, which are new but for the frame of a transition that goes on."""
+        if len(next_images) != self.frame_bytes or len(images) not in (0, self.frame_bytes):
+            sizes = f"{len(images)} and {len(next_images)} bytes"
+            raise ReplayError(f"{self.path}: a frame has {self.frame_bytes} bytes, not {sizes}; not added")
+        if not images and not goes_on:
+            raise ReplayError(f"{self.path}: no row is there that this one goes on from, and it has no images; not added")
+        new = self.frame_count
+        if new + 1 >= self._reserved_frames:
+            end = min(new + RESERVE_FRAMES, 2 * self.capacity)
+            self._reserved_frames = self._claimed(self.frames.columns, new, end)
+        for number, frame in enumerate([images, next_images] if images else [next_images], new):
+            self.frames.write(number, frame)
+        return (new, new + 1) if images else (new - 1, new)
 
     def flush(self) -> None:
         """Returns once every row added so far is on the disk; `durable` then counts them.
@@ -215,6 +216,20 @@ class Replay:
         columns = (self.columns[name].take(indices, axis=0) for name in Batch._fields[:-1])
         return Batch._make([*columns, np.ones(len(indices), np.int64)])
 
+    def images(self, first: NDArray[np.int64], last: NDArray[np.int64], out: Images | None = None) -> Images:
+        """Copies of the frames of the rows `first` and of the next frames of the rows `last`, (n,) each, in that order.
+
+        The two are the same for single transitions, for more steps at a time `last` are those with which they end. `out`, from
+        an earlier call for as many, is written over. IndexError outside 0..count-1.
+        """
+        for rows in (first, last):
+            if len(rows) and not 0 <= rows.min() <= rows.max() < self.count:
+                raise IndexError(f"{self.path}: rows {rows.min()}..{rows.max()}, has {self.count}")
+        out = out or Images({}, {})
+        self.frames.take(self.columns["frame"].take(first), out.observation)
+        self.frames.take(self.columns["next_frame"].take(last), out.next_observation)
+        return out
+
     def check(self) -> dict[str, int]:
         """Counts, and faults, zero in a whole replay: gaps, doubles, both_ends, non_finite, damaged.
 
@@ -228,34 +243,21 @@ class Replay:
         return {
             "transitions": n,
             "durable": self.durable,
-            **_order(self.columns["episode"][:n], self.columns["step"][:n], terminated | truncated),
+            **order(self.columns["episode"][:n], self.columns["step"][:n], terminated | truncated),
             "both_ends": int((terminated & truncated).sum()),
             "non_finite": int((~finite).sum()),
-            "damaged": len(self._damaged(n)),
+            "damaged": len(self._damaged(n, 0)),
         }
-
-    def _map(self, name: str, kind: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        file = self.path / f"{name}.{kind}"
-        need = math.prod(shape) * np.dtype(DTYPES[kind]).itemsize
-        try:
-            size = file.stat().st_size
-            if size != need:
-                raise ReplayError(f"{file}: {size} bytes, the header says {need}; {COPY}")
-            self._maps[name] = np.memmap(file, DTYPES[kind], "r+" if self.writable else "r", shape=shape)
-        except OSError as error:
-            raise ReplayError(f"{file}: {error.strerror}; {COPY}") from None
-        return np.asarray(self._maps[name])  # a plain view: indexing a memmap costs microseconds
 
     def _begin_writing(self) -> None:
         """Keep other writers out, then drop what an earlier one left torn."""
-        for name, column in self._maps.items():
-            self._files[name] = os.open(str(column.filename), os.O_RDWR | os.O_CLOEXEC)
+        self._files |= {name: os.open(path, os.O_RDWR | os.O_CLOEXEC) for name, path in self._paths.items()}
         try:
             fcntl.flock(self._files["count"], fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._release()
             raise ReplayError(f"{self.path}: another process is writing it; stop that one first") from None
-        damaged = self._damaged(self.count)
+        damaged = self._damaged(self.count, self.durable)
         if damaged and damaged[0] < self.durable:
             self._release()
             raise ReplayError(f"{self.path}: row {damaged[0]} is damaged; {COPY}")
@@ -266,7 +268,7 @@ class Replay:
         for fd in self._files.values():
             os.close(fd)
         self._files.clear()
-        self._reserved = 0
+        self._reserved = self._reserved_frames = 0
 
     def _reserve(self, i: int) -> None:
         """Claim the disk space of the rows from `i` on, RESERVE of them."""
@@ -274,17 +276,17 @@ class Replay:
             raise ReplayError(f"{self.path}: not open for writing; open it with write=True")
         if i >= self.capacity:
             raise ReplayError(f"{self.path}: full at {i} transitions; set a larger agent.capacity next time")
-        end = min(i + RESERVE, self.capacity)
-        try:
-            for name, column in self.columns.items():
-                os.posix_fallocate(self._files[name], i * column[0].nbytes, (end - i) * column[0].nbytes)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot claim space
-                raise ReplayError(f"{self.path}: {error.strerror}; free some space, resume") from None
-        self._reserved = end
+        self._reserved = self._claimed(self.columns, i, min(i + RESERVE, self.capacity))
 
-    def _damaged(self, end: int) -> list[int]:
-        """Those of the first `end` rows whose check sum is not the stored one."""
+    def _claimed(self, columns: dict[str, NDArray[Any]], first: int, end: int) -> int:
+        try:
+            claim({self._files[name]: column for name, column in columns.items()}, first, end)
+        except OSError as error:
+            raise ReplayError(f"{self.path}: {error.strerror}; free some space, resume") from None
+        return end
+
+    def _damaged(self, end: int, framed: int) -> list[int]:
+        """Those of the first `end` rows whose check sum is not the stored one; from `framed` on, those with a torn frame too."""
         found = []
         for at in range(0, end, 4096):
             some = np.zeros(min(4096, end - at), self._record)
@@ -292,30 +294,7 @@ class Replay:
                 some[name] = self.columns[name][at : at + len(some)]
             stored = self.columns["crc"][at : at + len(some)].tolist()
             found += [at + k for k, crc in enumerate(stored) if zlib.crc32(some[k].tobytes()) != crc]
+        if self.cameras:
+            named = zip(*(self.columns[name][framed:end].tolist() for name in ("frame", "next_frame")), strict=True)
+            found = sorted({*found, *self.frames.torn((row, [*both]) for row, both in enumerate(named, framed))})
         return found
-
-
-def _read_header(path: Path) -> dict[str, int]:
-    try:
-        header = json.loads((path / "header.json").read_text())
-    except FileNotFoundError:
-        raise ReplayError(f"{path}: holds no replay (no header.json); name a run that has recorded") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ReplayError(f"{path}/header.json: unreadable: {error}; {COPY}") from None
-    keys = {"schema", "observation_size", "action_size", "capacity"}
-    whole = isinstance(header, dict) and header.keys() == keys and header["schema"] == SCHEMA
-    if not whole or any(type(size) is not int or size < 1 for size in header.values()):
-        raise ReplayError(f"{path}/header.json: no replay of schema {SCHEMA}: {header}; {COPY}")
-    return header
-
-
-def _order(episode: NDArray[np.int64], step: NDArray[np.int64], ended: NDArray[np.bool_]) -> dict[str, int]:
-    """Episodes, those without an end, steps missing before the last of their episode, second copies."""
-    order = np.lexsort((step, episode))
-    episode, step, ended = episode[order], step[order], ended[order]
-    starts = np.append(True, np.diff(episode) != 0)[: len(episode)]
-    last = np.append(starts[1:], True)[: len(episode)]
-    double = np.append(False, (np.diff(step) == 0) & ~starts[1:])[: len(episode)]
-    gaps = int((step[last] + 1).sum()) - int((~double).sum())
-    found = {"episodes": int(starts.sum()), "unfinished": int((~ended[last]).sum())}
-    return found | {"gaps": gaps, "doubles": int(double.sum())}

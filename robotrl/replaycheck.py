@@ -55,24 +55,47 @@ def logged(directory: Path, said: list[str]) -> Iterator[Transition | int]:
             yield int(json.loads(record.payload)["transitions"])
 
 
-def compared(directory: Path, said: list[str]) -> dict[str, int]:
-    """How many transitions the log has, and in how many rows the replay differs from them."""
-    sums: list[int] = []
-    for found in logged(directory, said):
-        if isinstance(found, int):
-            del sums[found:]
-            continue
-        t = found
+class Expected:
+    """The check sums that a replay must have: those of `Replay.add`, from the bytes of the log."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.frames: list[int] = []
+        self._ends: list[tuple[int, tuple[int, int, int] | None]] = []  # each row's next frame, and what would go on from it
+
+    def cut(self, count: int) -> None:
+        """The run went back to its first so many transitions."""
+        del self.rows[count:], self._ends[count:]
+        del self.frames[self._ends[-1][0] + 1 if self._ends else 0 :]
+
+    def add(self, t: Transition) -> None:
+        named = b""
+        if t.cameras:
+            if not t.images and (not self._ends or self._ends[-1][1] != (t.episode, t.step, t.tick)):
+                return  # nobody knows its frame
+            self.frames += [zlib.crc32(data) for data in (t.images, t.next_images) if data]
+            named = struct.pack("<qq", len(self.frames) - 2, len(self.frames) - 1)
         row = b"".join((
             t.observation, t.action, struct.pack("<f", t.reward), t.next_observation,
-            struct.pack("<BBqqqq", t.terminated, t.truncated, t.episode, t.step, t.tick, t.policy_version),
+            struct.pack("<BBqqqq", t.terminated, t.truncated, t.episode, t.step, t.tick, t.policy_version), named,
         ))  # fmt: skip
-        sums.append(zlib.crc32(row))
+        self.rows.append(zlib.crc32(row))
+        self._ends.append((len(self.frames) - 1, transitions.after(t)))
+
+
+def compared(directory: Path, said: list[str]) -> dict[str, int]:
+    """How many transitions the log has for the replay, and in how many rows, or frames, the replay differs from them."""
+    expected = Expected()
+    for found in logged(directory, said):
+        if isinstance(found, int):
+            expected.cut(found)
+        else:
+            expected.add(found)
     replay = Replay.open(directory / "replay")
-    rows = replay.columns["crc"][: replay.count].tolist()
+    rows, frames = replay.columns["crc"][: replay.count].tolist(), replay.frames.sums[: replay.frame_count].tolist()
     replay.close()
-    differ = sum(a != b for a, b in zip(sums, rows, strict=False)) + abs(len(sums) - len(rows))
-    return {"logged": len(sums), "differ": differ}
+    differ = sum(a != b for a, b in zip(expected.rows + expected.frames, rows + frames, strict=False))
+    return {"logged": len(expected.rows), "differ": differ + abs(len(expected.rows) - len(rows))}
 
 
 def rebuild(directory: Path, said: list[str]) -> int:
@@ -92,7 +115,7 @@ def rebuild(directory: Path, said: list[str]) -> int:
                 continue
             if replay is None:
                 sizes = len(found.observation) // 4, len(found.action) // 4
-                replay = Replay.create(aside, *sizes, rundir.load(directory).agent.capacity)
+                replay = Replay.create(aside, *sizes, rundir.load(directory).agent.capacity, found.cameras)
             transitions.add(replay, found)
         if replay is None:
             raise ReplayError(f"{directory}/log: holds no transition; there is nothing to rebuild")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from robotrl.configfile import Sources, require, within
+from robotrl.complaint import command
+from robotrl.configfile import ConfigError, Sources, require, within
 from robotrl.serialarm import ARMS, Box
 
 MOTORS = 8  # of a Minitaur
@@ -111,6 +112,12 @@ class Robot:
     def highest(self) -> tuple[float, ...]:
         """Of each joint, rad."""
         return self.limits.joint_max or (self.limits.position_max,) * len(self.servos.ids)
+
+
+def require_task(robot: Robot, path: object) -> None:
+    """ConfigError for a robot that nothing can be learned on yet."""
+    if robot.kind != "minitaur":
+        raise ConfigError(f"{path}: {robot.name} has no task yet; its first motion: {command(f'move {path}')}")
 
 
 def check(robot: Robot, rate_hz: float, where: Sources) -> None:

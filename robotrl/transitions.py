@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from typing import Any
 
 import msgspec
@@ -9,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl.messages import Transition
-from robotrl.replay import Replay, ReplayError
+from robotrl.replay import Cameras, Replay, ReplayError
 
 FLOAT = np.dtype("<f4")
+LEVEL = 1  # of the compression of images in the log: what the recorder has time for beside everything else
+ORPHAN = -1  # in place of a row
 _DECODE = msgspec.msgpack.Decoder(Transition).decode
 
 
@@ -27,17 +31,42 @@ def make(
     )  # fmt: skip
 
 
+def framed(t: Transition, cameras: Cameras, images: bytes, next_images: bytes, before: Transition | None) -> Transition:
+    """With what the cameras saw; without `images` where it goes on from the transition sent before it."""
+    if before is not None and goes_on(before, t):
+        images = b""
+    return msgspec.structs.replace(t, cameras=cameras, images=images, next_images=next_images)
+
+
+def goes_on(before: Transition, t: Transition) -> bool:
+    """True when the observation of `t` is the next observation of `before`; the rule of `Replay.goes_on`."""
+    return after(before) == (t.episode, t.step, t.tick)
+
+
+def after(t: Transition) -> tuple[int, int, int] | None:
+    """Episode, step and tick of the transition that goes on from this one; None for the last of an episode."""
+    return None if t.terminated or t.truncated else (t.episode, t.step + 1, t.tick + 1)
+
+
 def add(replay: Replay, t: Transition) -> int:
-    """Append it to a replay; its row. ReplayError as `Replay.add`."""
+    """Append it to a replay; its row. ReplayError as `Replay.add`.
+
+    ORPHAN, and not added, when its frame came with a transition before it that is not the last row: a log lost it.
+    """
+    if t.cameras and not t.images and not replay.goes_on(t.episode, t.step, t.tick):
+        return ORPHAN
     o, a, n = (np.frombuffer(data, FLOAT) for data in (t.observation, t.action, t.next_observation))
     return replay.add(
         o, a, t.reward, n, terminated=t.terminated, truncated=t.truncated, episode=t.episode, step=t.step, tick=t.tick,
-        policy_version=t.policy_version,
+        policy_version=t.policy_version, images=t.images, next_images=t.next_images,
     )  # fmt: skip
 
 
 def encoded(t: Transition) -> bytes:
-    """A record's payload."""
+    """A record's payload; images are compressed in it, without loss."""
+    if t.cameras:
+        first, second = (zlib.compress(data, LEVEL) if data else b"" for data in (t.images, t.next_images))
+        t = msgspec.structs.replace(t, images=first, next_images=second)
     return msgspec.msgpack.encode(t)
 
 
@@ -46,6 +75,10 @@ def fits(replay: Replay, t: Transition) -> str:
     sizes = (len(t.observation) // 4, len(t.action) // 4)
     if sizes != (replay.observation_size, replay.action_size) or len(t.observation) != len(t.next_observation):
         return f"(observation, action) is {sizes}"
+    if t.cameras != replay.cameras:
+        return f"cameras are {t.cameras}, not {replay.cameras}"
+    if len(t.next_images) != replay.frame_bytes or len(t.images) not in (0, replay.frame_bytes):
+        return f"frames are of {len(t.images)} and {len(t.next_images)} bytes, not {replay.frame_bytes}"
     numbers = np.frombuffer(t.observation + t.action + t.next_observation, FLOAT)
     return "" if np.isfinite(numbers).all() and np.isfinite(t.reward) else "it is not finite"
 
@@ -53,6 +86,22 @@ def fits(replay: Replay, t: Transition) -> str:
 def decoded(payload: bytes) -> Transition:
     """From a record's payload; ReplayError when it is none."""
     try:
-        return _DECODE(payload)
-    except (msgspec.MsgspecError, ValueError) as error:
+        t = _DECODE(payload)
+        if not t.cameras:
+            return t
+        size = sum(math.prod(shape) for _, *shape in t.cameras)
+        first, second = (_inflated(data, size) for data in (t.images, t.next_images))
+        return msgspec.structs.replace(t, images=first, next_images=second)
+    except (msgspec.MsgspecError, ValueError, zlib.error) as error:
         raise ReplayError(f"a record of the log is no transition: {error}; see who wrote it") from None
+
+
+def _inflated(data: bytes, size: int) -> bytes:
+    """Of `size` bytes, or ValueError: a few bytes may say that they are gigabytes."""
+    if not data:
+        return b""
+    inflater = zlib.decompressobj()
+    whole = inflater.decompress(data, size + 1)
+    if len(whole) != size or not inflater.eof:
+        raise ValueError(f"images are not of {size} bytes")
+    return whole

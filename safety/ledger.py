@@ -88,7 +88,7 @@ class Ledger:
                 return f"{id} needs a restart after inspection"
             if id in self.active:
                 return f"{id} is still there: {row.note}"
-            wait = max(1.0, row.cooldown_s if row.clear is Clear.OPERATOR_COOLDOWN else 0.0)
+            wait = max(1.0, row.cooldown_s) if row.clear is Clear.OPERATOR_COOLDOWN else 1.0
             if now - self._seen.get(id, now) < wait * 1e9:
                 return f"{id} has not been gone for {wait:g} s"
         return ""

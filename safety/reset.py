@@ -70,8 +70,8 @@ class ResetScript:
         self._index = 0
         self._attempt = 1
         self._began: int | None = None  # this stage, or the wait for the first reading
-        self._start: tuple[float, ...] = ()  # the target at that time
-        self._target: tuple[float, ...] | None = None
+        self._target: tuple[float, ...] = ()  # none until the joints' angles are known
+        self._start: tuple[float, ...] = self._target  # the one when this stage began
         self._good_since: int | None = None
         self._over_since: int | None = None
         self._outcome, self._reason = "running", ""
@@ -80,11 +80,11 @@ class ResetScript:
         """The target for now. Readings that are no numbers never pass a test; time then ends the attempt."""
         known = len(position) == self._joints and all(map(math.isfinite, position))
         tilt = max(abs(roll), abs(pitch)) if math.isfinite(roll + pitch) else math.inf
-        if self._outcome == "running" and self._target is None:
+        if self._outcome == "running" and not self._target:
             self._wait(now, tuple(position) if known else None, tilt)
         elif self._outcome == "running" and self._helpless(now, tilt):
             self._outcome, self._reason = "failed", f"tilted by {tilt:.2f} rad, and nothing here turns it over"
-        elif self._outcome == "running" and self._target is not None:
+        elif self._outcome == "running":
             stage = self._stages[self._index]
             elapsed = (now - (self._began or 0)) * 1e-9
             self._target = _between(self._start, stage.target, elapsed / stage.seconds)
@@ -92,7 +92,7 @@ class ResetScript:
                 self._reason = _lack(stage, position if known else None, tilt)
                 self._judge(now, elapsed - stage.seconds, tilt)
         stage = self._stages[self._index]
-        return ResetStep(self._target, stage.name, self._attempt, self._outcome, self._reason)
+        return ResetStep(self._target or None, stage.name, self._attempt, self._outcome, self._reason)
 
     def _wait(self, now: int, position: tuple[float, ...] | None, tilt: float) -> None:
         """Begin when angles and tilt are known; without them nobody can say which way is up."""
@@ -133,7 +133,7 @@ class ResetScript:
 
     def _begin_attempt(self, now: int, tilt: float) -> None:
         lies = tilt > self._stand[-1].max_tilt
-        away = max(abs(a - b) for a, b in zip(self._target or (), self._stand[0].target, strict=True))
+        away = max(abs(a - b) for a, b in zip(self._target, self._stand[0].target, strict=True))
         get_up: Sequence[Stage] = ()
         if self._get_up and (lies or away > NEAR or self._attempt > 1):
             get_up = self._get_up[self._ways % len(self._get_up)]
@@ -143,7 +143,7 @@ class ResetScript:
 
     def _begin_stage(self, now: int, index: int) -> None:
         self._index, self._began, self._good_since = index, now, None
-        self._start = self._target or ()
+        self._start = self._target
 
 
 def _between(start: Sequence[float], end: Sequence[float], part: float) -> tuple[float, ...]:

@@ -82,7 +82,8 @@ class Program:
     def cycle(self) -> None:
         """One control period of robot time."""
         jitter = self._jitter()
-        seconds = self.period_s * (1.0 + self.rng.uniform(-jitter, jitter)) if jitter else self.period_s
+        # as `uniform` draws it, in a fifth of the time
+        seconds = self.period_s * (1.0 + (2 * jitter * self.rng.random() - jitter)) if jitter else self.period_s
         self._body.advance(seconds)
         now = self.clock.now()
         self._sense(now)
@@ -191,7 +192,7 @@ class Program:
         if self.guard is not None:
             self._help(command, self.guard)
         nonce = self.guard.nonce if self.guard is not None else 0
-        self.sentry.hear(Operator(source="console", command=command or "beat", press=self._press, nonce=nonce), now)
+        self.sentry.hear(Operator(source="console", t=now, command=command or "beat", press=self._press, nonce=nonce), now)
 
     def _next_epoch(self) -> int:
         self._epoch += 1

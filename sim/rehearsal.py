@@ -16,6 +16,7 @@ from rich.console import Console
 from robotrl import checkpoint, config, rundir
 from robotrl.complaint import command
 from robotrl.nodes.learner import demonstrations
+from robotrl.robot import require_task
 from robotrl.sim import evaluation, reaching
 from robotrl.sim.course import Course
 from robotrl.sim.training import RehearsalError, Training
@@ -69,6 +70,8 @@ def main(argv: list[str]) -> int:
     overrides += [f"steps={args.steps}"] if args.steps is not None else []
     overrides += [f"seed={args.seed}"] if args.seed is not None else []
     run = config.load(args.run, overrides)
+    if run.task.name == "walk":
+        require_task(run.robot, args.run)
     long_enough(run)
     demonstrations(run)  # a complaint comes before anything is written
     console = Console(stderr=args.json)

@@ -62,10 +62,9 @@ class ServoTwin:
 
     def command(self, line: dict[str, Any]) -> None:
         """Do what a control line says. Raises ValueError naming what is wrong with it; then nothing was done."""
-        if "place" in line:  # by hand, every joint at 0: where a robot is put before it is switched on
-            self.joints.put([0.0] * len(self.bus.servos))
-            self.chain.look()
-        elif "push" in line:
+        if "place" in line:
+            return  # it has no feet to be set on: an arm is screwed down, D'Kitty hangs in its stand
+        if "push" in line:
             push = line["push"]
             if not isinstance(push, list) or len(push) != 2:
                 raise ValueError(f"push {push!r}: write [servo, newton metres]")

@@ -44,7 +44,8 @@ def one_line(text: str) -> str:
 HELP = {
     "rehearse": "--seed", "run": "--sim", "eval": "--terrain", "console": "RUN_DIR", "twin": "--robot", "doctor": "missing",
     "find-port": "port", "move": "joint", "setup-servo": "id", "calibrate": "zero", "commission": "record",
-    "plot": "RUN_DIR", "replay": "check", "bench": "FIGURE", "keys": "reach",
+    "plot": "RUN_DIR", "replay": "check", "bench": "FIGURE", "keys": "reach", "export": "LeRobotDataset",
+    "import": "demonstrations",
 }  # fmt: skip
 
 

@@ -20,13 +20,14 @@ CORE = (
 TOP = (
     "manager", "move", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "setupservo", "replaycheck",
     "resume", "benches", "keytool", "installed", "notify", "play", "timing", "picture",
+    "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
     **dict.fromkeys(TOP, "top"),
     **dict.fromkeys(("keyring", "door", "remote"), "bus"),  # the bus's door to other machines
     **dict.fromkeys(("log", "logformat", "logread", "session"), "log"),
-    "transitions": "replay",
+    **dict.fromkeys(("replayfiles", "frames", "transitions"), "replay"),
     **{name: name for name in ("bus", "replay", "node")},
 }
 EVERYTHING = {"core", "bus", "replay", "log", "node", "top", *FOLDERS}
@@ -58,6 +59,7 @@ ONLY_IN = {
     "pybullet_data": ("robotrl.sim",),
     "pyrealsense2": ("robotrl.drivers.realsense",),
     "mcap": ("robotrl.session",),
+    "pyarrow": ("robotrl.lerobotformat", "robotrl.lerobotread"),
 }
 STDLIB_ONLY = ("robotrl.safety",)
 # Thinking that a rehearsal drives without processes: neither bus nor node, not even late.

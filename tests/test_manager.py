@@ -139,12 +139,13 @@ def test_the_last_line_of_this_life(tmp_path):
     assert last_line(log, 4) == "ValueError: x"
 
 
-def test_the_twins_ports_and_its_budget_of_falls_are_the_only_difference():
+def test_the_twins_ports_slowness_and_budget_of_falls_are_the_only_difference():
     run = with_ports(Run(), {"servos": "/a", "imu": "/b", "tracker": "/c"})
     assert (Run().robot.limits.falls, run.robot.limits.falls) == (5, Run().twin.falls)
     assert (run.robot.servos.port, run.robot.imu.port, run.robot.tracker.port) == ("/a", "/b", "/c")
-    run = with_ports(run, {"servos": "", "imu": "", "tracker": ""})
-    assert replace(run, robot=replace(run.robot, limits=Run().robot.limits)) == Run()
+    assert run.robot.servos.quiet_s == Run().twin.quiet_s > Run().robot.servos.quiet_s
+    run = with_ports(run, {"servos": ""})  # a robot without the other two wires
+    assert replace(run, robot=replace(run.robot, limits=Run().robot.limits, servos=Run().robot.servos)) == Run()
 
 
 class Heard:

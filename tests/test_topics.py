@@ -23,7 +23,7 @@ NODES = {
     },
     "recorder": ROOT / "robotrl" / "nodes" / "keeper.py",
     "guard": ROOT / "robotrl" / "nodes" / "vigil.py",
-    "console": ROOT / "robotrl" / "nodes" / "console.py",
+    "console": ROOT / "robotrl" / "nodes" / "desk.py",
     "manager": ROOT / "robotrl" / "processes.py",
 }
 

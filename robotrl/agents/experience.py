@@ -1,4 +1,4 @@
-"""What an agent learns from: rows of its own replay, several steps at a time or half of them demonstrations where asked for.
+"""What an agent learns from: rows of its own replay, several steps at a time or a part of them demonstrations where asked for.
 
 rows = experience(config.agent, replay, demonstrations)  # the replay itself where neither is asked for
 agent = make_agent(config.agent, 112, 8, seed, rows)
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from robotrl import config
 from robotrl.agents.base import Rows
-from robotrl.replay import Batch, Replay, ReplayError
+from robotrl.replay import Batch, Images, Replay, ReplayError
 
 
 class Experience(Rows, Protocol):
@@ -30,7 +30,8 @@ def experience(agent: config.Agent, own: Replay, demonstrations: Replay | None) 
     """What a run learns from. Rows of `own` keep their numbers; those of `demonstrations` begin at `own.capacity`."""
     if demonstrations is None:
         return _steps(agent, own)
-    return Symmetric(_steps(agent, own), own.capacity, _steps(agent, demonstrations), demonstrations.count)
+    given = demonstrations.count
+    return Shared(_steps(agent, own), own.capacity, _steps(agent, demonstrations), given, agent.demonstrations_share)
 
 
 def _steps(agent: config.Agent, replay: Replay) -> Experience:
@@ -60,11 +61,7 @@ class NStep:
         if len(indices) and not 0 <= indices.min() <= indices.max() < self.end:
             raise IndexError(f"{self.replay.path}: rows {indices.min()}..{indices.max()}, {self.end} count")
         columns = self.replay.columns
-        at = np.minimum(indices[:, None] + self._offsets, self.end - 1)  # the last row, again: its step does not follow
-        episode, step, tick = (np.diff(columns[name].take(at)) for name in ("episode", "step", "tick"))
-        ended = (columns["terminated"].take(at) | columns["truncated"].take(at))[:, :-1]
-        follows = (episode == 0) & (step == 1) & (tick == 1) & (ended == 0)
-        more = np.logical_and.accumulate(follows, axis=1).sum(axis=1)
+        at, more = self._follow(indices)
         used, last = self._offsets <= more[:, None], indices + more
         return Batch(
             observation=columns["observation"].take(indices, axis=0),
@@ -76,21 +73,34 @@ class NStep:
             steps=1 + more,
         )
 
+    def images(self, indices: NDArray[np.int64], out: Images | None = None) -> Images:
+        """What the cameras saw at the observations and next observations of `rows`, which has looked at the indices."""
+        return self.replay.images(indices, indices + self._follow(indices)[1], out)
 
-class Symmetric:
-    """Half of every batch from each of two sources, the larger half of an odd one from the first: symmetric sampling.
+    def _follow(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows (m, n) that may be used for each index, and how many of those after the first follow it, (m,)."""
+        columns = self.replay.columns
+        at = np.minimum(indices[:, None] + self._offsets, self.end - 1)  # the last row, again: its step does not follow
+        episode, step, tick = (np.diff(columns[name].take(at)) for name in ("episode", "step", "tick"))
+        ended = (columns["terminated"].take(at) | columns["truncated"].take(at))[:, :-1]
+        follows = (episode == 0) & (step == 1) & (tick == 1) & (ended == 0)
+        return at, np.logical_and.accumulate(follows, axis=1).sum(axis=1)
 
-    RLPD, Ball et al. 2023, arXiv 2302.02948, section 4.1. Rows of the second are numbered from `offset` on; its first
-    `given` rows are drawn from, however many there are later.
+
+class Shared:
+    """A set share of every batch from the second of two sources, rounded down to rows, the rest from the first.
+
+    With a share of a half: symmetric sampling, RLPD, Ball et al. 2023, arXiv 2302.02948, section 4.1. Rows of the second are
+    numbered from `offset` on; its first `given` rows are drawn from, however many there are later.
     """
 
-    def __init__(self, own: Experience, offset: int, others: Experience, given: int) -> None:
-        self.own, self.offset, self.others, self.given = own, offset, others, given
+    def __init__(self, own: Experience, offset: int, others: Experience, given: int, share: float) -> None:
+        self.own, self.offset, self.others, self.given, self.share = own, offset, others, given, share
 
     def sample(self, rng: np.random.Generator, batch: int, count: int) -> NDArray[np.int64]:
         """The own rows first; `count` is theirs."""
-        half = batch // 2
-        own, others = self.own.sample(rng, batch - half, count), self.others.sample(rng, half, self.given)
+        theirs = int(batch * self.share + 1e-9)  # 100 rows at 0.29 are 28.999999999999996
+        own, others = self.own.sample(rng, batch - theirs, count), self.others.sample(rng, theirs, self.given)
         return np.concatenate([own, self.offset + others])
 
     def rows(self, indices: NDArray[np.int64]) -> Batch:

@@ -32,6 +32,8 @@ LISTEN_NS = 1_000_000_000  # for a guard that was started again to hear the othe
 GONE_NS = 5_000_000_000  # a learner or a recorder that has not beaten for so long is gone
 SILENT_S = 0.06  # a driver not heard for so long cannot say whether torque is on
 LATE_FRAME_S = 1.0  # over which bad frames are counted
+KEY_NS = 500_000_000  # from a press until its key asks for nothing any more but to stop or to pause
+UNANSWERED = -1  # no nonce that was ever shown
 READ_NS = 2_000_000_000  # how long a refused key's reason stays on the operator's screen
 
 
@@ -159,7 +161,8 @@ class Sentry:
     def _take_operator(self, key: m.Operator, now: int) -> None:
         role = key.role if key.source == "gateway" else key.source  # the gateway knows its peers by their keys
         if key.command not in ("good", "bad", "beat"):
-            self._commands.append(Command(key.command, role, key.nonce))
+            late = now - key.t > KEY_NS  # it waited while this process slept: who pressed it may stand elsewhere now
+            self._commands.append(Command(key.command, role, UNANSWERED if late else key.nonce))
         if role != "console":  # nobody's word but a console's says that somebody supervises
             return
         self._heard["Operator"] = now

@@ -22,6 +22,7 @@ from robotrl.logread import read, survey
 from robotrl.node import Node
 from robotrl.replay import Replay, ReplayError
 from robotrl.tasks.task import sizes
+from robotrl.tasks.walk import CAMERAS
 
 FLUSH_EVERY_S = 5.0  # so much of the replay must be added to it again after a power cut
 ACK_NS = 50_000_000  # between two acknowledgements when nothing has changed
@@ -89,7 +90,9 @@ class Keeper:
                 self._take(message)
         durable = self.log.durable
         while self._waiting and self._waiting[0][0] <= durable:
-            transitions.add(self.replay, self._waiting.popleft()[1])
+            made = self._waiting.popleft()[1]
+            if transitions.add(self.replay, made) == transitions.ORPHAN:
+                self.node.say(f"transition {made.number} of the policy's: its frame was in a record that the log does not have")
         now = self.node.clock.now()
         if durable != self._told or self.trouble != self._said or now >= self._due:
             self._tell(durable, now)
@@ -157,7 +160,7 @@ def open_replay(directory: Path, run: Run) -> Replay:
             if not (directory / "log").is_dir():
                 raise
             raise ReplayError(f"{error}, or make it anew from the log: {command(f'replay rebuild {directory}')}") from None
-    return Replay.create(path, *sizes(run), run.agent.capacity)
+    return Replay.create(path, *sizes(run), run.agent.capacity, CAMERAS)
 
 
 def top_up(log: Path, replay: Replay, logged: int) -> int:

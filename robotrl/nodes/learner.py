@@ -161,10 +161,13 @@ def _learn(node: Node, student: Student, status: Publisher) -> None:
     marks: deque[tuple[int, int]] = deque(maxlen=20)
     student.version = max(student.version, student.published())
     published = max(student.updates, student.version * every)
+    if missed := student.forgive(student.replay.count):
+        node.say(f"owed more than {node.run.agent.max_backlog} steps' updates at its start: {missed} are dropped, and counted")
+    behind = False
     while not node.over():
         count = student.replay.count
-        before = student.dropped
-        if student.forgive(count) and not before:
+        if student.forgive(count) and not behind:
+            behind = True
             node.say(_too_slow(node.run))
         student.study(count, pause=_lump(node))
         if student.updates >= published + every:

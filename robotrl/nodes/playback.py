@@ -19,7 +19,7 @@ from robotrl.drivers.port import PortError
 from robotrl.drivers.tape import Playback
 from robotrl.drivers.tracker import PoseStream
 from robotrl.messages import Action, Applied, Call, Drive, Exchange, Joints, Message, Permit
-from robotrl.nodes.servos import ServoLoop, prepare
+from robotrl.nodes.servos import ServoLoop, connected
 
 SETTLE = 25  # messages in a row that may come out otherwise where the driver's memory is not known: half a second of the servos'
 Reading = TypeVar("Reading", Joints, Applied)
@@ -199,8 +199,7 @@ class Servos:
     def _connect(self) -> None:
         self._forget()
         try:
-            chain = chain_of(self.playback, self.robot, self.playback)
-            prepare(chain, self._tick, lambda _: None)
+            chain = connected(self.robot, self.playback, self.playback, self._tick, lambda _: None)
             self._loop = ServoLoop(self.robot, chain, self.playback, self.period_s)
         except (PortError, ValueError):
             return

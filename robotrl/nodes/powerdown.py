@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from robotrl.clock import Clock
 from robotrl.config import Robot
-from robotrl.drivers.chains import Chain
+from robotrl.drivers.chains import Chain, chain_of
+from robotrl.drivers.port import Port
 from robotrl.messages import Joints
 from robotrl.safety.limits import GateLimits, jointed_limits, legged_limits
 from robotrl.safety.stow import Stow
@@ -19,6 +21,8 @@ OFF_EVERY = 5  # cycles between repeated stops while the motors are off: a servo
 TICK_RAD = 0.00154  # a bus servo's goals are whole ticks: kept free inside every limit
 EDGE_M = 0.002  # the same of a workspace: half a tick in each of five joints, at most 0.45 m from the point
 DAMP, STOW, OFF = "damp", "stow", "off"
+STEP_NS = 20_000_000
+HELD = (10, 11)  # modes of a servo that holds: led, or stopped by its watchdog
 POWERED = (DAMP, STOW)  # stages with torque
 
 
@@ -62,6 +66,24 @@ class Profile:
             return ""
         self._chain.write(target)
         return STOW
+
+
+def lower(robot: Robot, port: Port, clock: Clock) -> None:
+    """Stow an arm that a port just opened finds with torque on: the stop that follows would let it fall. Else nothing.
+
+    Its driver was unplugged, or killed together with its rescue. Nobody is switched on for it.
+    """
+    if robot.stop_profile != STOW:
+        return
+    chain = chain_of(port, robot, clock, starts=False)
+    joints = chain.read(-1)
+    if not any(mode in HELD for mode in joints.mode):
+        return
+    chain.forgive()
+    profile = Profile(robot, chain, STEP_NS * 1e-9, clock.now())
+    while profile.step(clock.now(), joints):
+        clock.sleep_until(clock.now() + STEP_NS)
+        joints = chain.read(-1)
 
 
 class PowerDown:

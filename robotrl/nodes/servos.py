@@ -15,14 +15,14 @@ import msgspec
 from robotrl.clock import Clock
 from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, baud_of, chain_of
-from robotrl.drivers.port import DeviceError, PortError, SerialPort
+from robotrl.drivers.port import DeviceError, Port, PortError, SerialPort
 from robotrl.drivers.tape import Tape
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
 from robotrl.node import Node
-from robotrl.nodes.powerdown import POWERED, TRIES, PowerDown, gate_limits, off
+from robotrl.nodes.powerdown import POWERED, TRIES, PowerDown, gate_limits, lower, off
 from robotrl.nodes.tether import Tether
 from robotrl.nodes.wire import Wire
-from robotrl.safety.gate import Gate, Verdict
+from robotrl.safety.gate import PERMIT_VALID_NS, Gate, Verdict
 
 STOPPED = 0
 WATCHDOG_MODE, FAULT_MODE = LATCHED_MODES = (11, 1)  # moteus: watchdog time-out and fault leave only by a stop
@@ -45,6 +45,7 @@ class ServoLoop:
         self.unrescued = False
         self._down = PowerDown(robot, chain, period_s)
         self._answered = 0  # cycles in a row in which no servo was missed: who does not answer has not heard us either
+        self._heard = clock.now()  # when permits were last looked for
         self._shown: tuple[str, int, int] | None = None
         self._last: tuple[Joints, Drive] | None = None
         self._on = False
@@ -57,7 +58,8 @@ class ServoLoop:
         began = self.clock.now()
         joints = self.chain.read(self.tick)
         self._answered = 0 if any(joints.missed) else self._answered + 1
-        self.gate.lapse(began)  # who slept through the end of a permit begins anew, where the joints are (row 22)
+        if not self._unbroken(permit, began):
+            self.gate.lapse(began)  # who slept through the end of a permit begins anew, where the joints are (row 22)
         if self._dropped_out(joints, began):
             self._armed = False
             self.gate.shut()
@@ -96,7 +98,13 @@ class ServoLoop:
         driven = self._on and now - self._on_at > STARTING_NS
         return driven and any(mode == STOPPED and not missed for mode, missed in zip(joints.mode, joints.missed, strict=True))
 
+    def _unbroken(self, permit: Permit | None, now: int) -> bool:
+        """Was this permit made while the one before it held, and has it only waited for a cycle that came a little late?"""
+        until = self.gate.open_until
+        return permit is not None and until is not None and permit.t <= until and now - self._heard <= PERMIT_VALID_NS
+
     def _hear(self, permit: Permit | None, now: int) -> None:
+        self._heard = now
         if permit is not None:
             self._armed = self._armed or not permit.torque
         if permit is not None and self._armed:
@@ -166,6 +174,14 @@ def prepare(chain: Chain, tick: int, say: Callable[[str], None]) -> None:
         raise DeviceError(complaints[0] + (f" (and {len(complaints) - 1} more)" if complaints[1:] else ""))
 
 
+def connected(robot: Robot, port: Port, clock: Clock, tick: int, say: Callable[[str], None]) -> Chain:
+    """The chain on a port that was just opened: an arm that still holds is lowered, then `prepare`."""
+    lower(robot, port, clock)
+    chain = chain_of(port, robot, clock)
+    prepare(chain, tick, say)
+    return chain
+
+
 class Driver:
     """The servo loop on the bus and on its port. Without the port it goes on saying so: silence would tell the guard less."""
 
@@ -189,8 +205,7 @@ class Driver:
         port = SerialPort(robot.servos.port, baud_of(robot.servos), self.node.clock)
         self.tape.call("connect")
         try:
-            chain = chain_of(self.tape.around(port), robot, self.tape.clock)
-            prepare(chain, self.tick, self.node.say)
+            chain = connected(robot, self.tape.around(port), self.tape.clock, self.tick, self.node.say)
             loop = ServoLoop(robot, chain, self.tape.clock, self.period_s)
         except (PortError, ValueError):
             port.close()

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from robotrl import checkpoint
 from robotrl.agents.base import make_agent
-from robotrl.agents.experience import experience, open_demonstrations
+from robotrl.agents.experience import Shared, experience, open_demonstrations
 from robotrl.agents.weights import packed
 from robotrl.checkpoint import Checkpoint
 from robotrl.complaint import Complaint
@@ -42,7 +43,8 @@ class Student:
     def __init__(self, run: Run, directory: Path, replay: Replay) -> None:
         """ReplayError for demonstrations that do not do; Unsupported or ValueError for an agent that does not exist here."""
         self.run, self.directory, self.replay = run, directory, replay
-        self.rows = experience(run.agent, replay, demonstrations(run))
+        self.demonstrations = demonstrations(run)
+        self.rows = experience(run.agent, replay, self.demonstrations)
         mirror = task_of(run).mirror() if run.agent.mirror else None
         self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror)
         self.rng = np.random.default_rng([run.seed, 1])
@@ -102,6 +104,7 @@ class Student:
             raise checkpoint.CheckpointError(
                 f"{kept.path}: task or agent in {self.directory / 'run.json'} are not those it was made with; put run.json back"
             )
+        self._same_demonstrations(kept)
         try:
             self.agent.load_state(safetensors.numpy.load(kept.read(AGENT)), about["noise"])
             self.rng.bit_generator.state = about["sampling"]
@@ -110,6 +113,24 @@ class Student:
             raise checkpoint.CheckpointError(f"{kept.path}: of another agent: {error}; use the run's own") from None
         self.updates = self.agent.step
         return kept
+
+    def _same_demonstrations(self, kept: Checkpoint) -> None:
+        """Draw from those rows that were drawn from before, though there may be more by now; CheckpointError without them."""
+        known = kept.about.get("demonstrations")
+        if known is None or self.demonstrations is None or not isinstance(self.rows, Shared):
+            return
+        if known["rows"] > self.demonstrations.count or known["crc"] != _crc(self.demonstrations, known["rows"]):
+            path = self.run.agent.demonstrations
+            raise checkpoint.CheckpointError(
+                f"{kept.path}: learnt from other rows than are at agent.demonstrations: {path}; put those back"
+            )
+        self.rows.given = known["rows"]
+
+    def _drawn_from(self) -> dict[str, int] | None:
+        """Which rows of demonstrations these are, for a checkpoint."""
+        if self.demonstrations is None or not isinstance(self.rows, Shared):
+            return None
+        return {"rows": self.rows.given, "crc": _crc(self.demonstrations, self.rows.given)}
 
     @property
     def weights(self) -> Path:
@@ -148,7 +169,7 @@ class Student:
         """
         state, count = self._finite(self.agent.state()), self.replay.count
         about = {
-            "dropped": self.dropped, "version": self.version, "engine": self.agent.engine,
+            "dropped": self.dropped, "version": self.version, "engine": self.agent.engine, "demonstrations": self._drawn_from(),
             "learns": learns(self.run), "noise": self.agent.random_state(), "sampling": self.rng.bit_generator.state,
             "score": float(self.replay.columns["reward"][max(0, count - SCORED) : count].mean()) if count else 0.0,
         }  # fmt: skip
@@ -169,8 +190,15 @@ class Student:
 def learns(run: Run) -> str:
     """What and how a run learns, as a hash: task and agent, less what only makes it faster."""
     agent = {k: v for k, v in dataclasses.asdict(run.agent).items() if k not in ("threads", "engine")}
+    if agent["demonstrations_share"] == 0.5:  # as it was before one could choose: checkpoints of then are still good
+        del agent["demonstrations_share"]
     said = json.dumps([dataclasses.asdict(run.task), agent], sort_keys=True, default=list)
     return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _crc(replay: Replay, rows: int) -> int:
+    """Of the check sums of a replay's first rows."""
+    return zlib.crc32(replay.columns["crc"][:rows].tobytes())
 
 
 def demonstrations(run: Run) -> Replay | None:

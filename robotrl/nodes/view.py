@@ -39,7 +39,7 @@ class Stream:
 
 @dataclass
 class View:
-    """All the screen shows. `receive` takes what the bus brought, `console.press` keys. Times are ns."""
+    """All the screen shows. `receive` takes what the bus brought, `desk.press` keys. Times are ns."""
 
     run: str = "run"
     temp_limit_c: float = 80.0

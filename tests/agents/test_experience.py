@@ -152,7 +152,7 @@ def test_rows_of_both_in_the_order_asked_for(tmp_path, n):
 
 
 @pytest.mark.parametrize("batch", [1, 64, 65])
-def test_half_is_from_the_demonstrations(tmp_path, batch):
+def test_half_is_from_the_demonstrations_by_default(tmp_path, batch):
     own, given, rows = both(tmp_path, config.Agent())
     for episode in range(1000, 1010):  # rows that come later are not drawn from
         given.add(np.zeros(5), np.zeros(3), 0.0, np.zeros(5), terminated=True, truncated=False, episode=episode, step=0,
@@ -165,6 +165,47 @@ def test_half_is_from_the_demonstrations(tmp_path, batch):
     assert batch == 1 or set(np.concatenate(seen)) == set(range(50)) | set(range(400, 490))
     a, b = (rows.sample(np.random.default_rng(7), batch, 50) for _ in range(2))
     assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize(("share", "theirs"), [(0.0, 0), (0.1, 10), (0.29, 29), (0.3, 30), (0.5, 50), (0.999, 99), (1.0, 100)])
+def test_the_share_of_demonstrations_is_exact_in_every_batch(tmp_path, share, theirs):
+    agent = config.Agent(demonstrations_share=share, n_step=3, discount=0.9)
+    own, _, rows = both(tmp_path, agent)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        drawn = rows.sample(rng, 100, 50)
+        assert (drawn >= own.capacity).sum() == theirs and len(drawn) == 100
+        assert np.isfinite(rows.rows(drawn).reward).all()
+
+
+def test_demonstrations_show_what_nobody_has_tried(tmp_path):
+    """A reward that lies where the run's own actions never were, and are in the demonstrations: only with these it is found.
+
+    One state, one action a; own rows have a < 0 and no reward, demonstrations 1 - |a - 0.7|. What is asked is the mean action.
+    """
+    rng, one = np.random.default_rng(0), np.zeros(1, np.float32)
+    own, given = (Replay.create(tmp_path / name, 1, 1, 400) for name in ("own", "given"))
+    for k in range(400):
+        for replay, a in ((own, rng.uniform(-1, 0)), (given, rng.uniform(-1, 1))):
+            reward = 1 - abs(a - 0.7) if replay is given else 0.0
+            replay.add(
+                one, np.array([a]), reward, one, terminated=True, truncated=False, episode=k, step=0, tick=k, policy_version=0
+            )
+    means = {}
+    for share in (0.0, 0.5):
+        agent = config.Agent(
+            hidden=(32,), batch=64, engine="reference", actor_lr=3e-3, critic_lr=3e-3, initial_temperature=0.02,
+            temperature_lr=0.0, demonstrations_share=share, target_entropy=-1.0,
+        )  # fmt: skip
+        rows = experience(agent, own, given)
+        sac, draws = Sac(agent, 1, 1, 0, rows), np.random.default_rng(1)
+        for _ in range(500):
+            sac.update(rows.sample(draws, 64, own.count))
+        with torch.no_grad():
+            means[share] = float(
+                sac.pi(torch.zeros(200, 1), torch.from_numpy(draws.standard_normal((200, 1), np.float32)))[0].mean()
+            )
+    assert means[0.5] > 0.3 > 0.2 > means[0.0], means
 
 
 ASKED = [{"n_step": 3}, {"demonstrations": "given"}, {"n_step": 3, "demonstrations": "given"}]

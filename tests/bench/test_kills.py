@@ -1,4 +1,4 @@
-"""The processes of a run killed at random, a few times; `robotrl bench kills` does it a thousand times each."""
+"""The processes of a run killed at random, ten times each; `robotrl bench kills` does it a thousand times each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from tests.logwitness import Seen, faults
 
+KILLS = 10  # of each
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 
@@ -17,13 +18,15 @@ def kills(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
     before = set(sys.modules)
     yield __import__("kills")
-    for name in {"kills", "policy_node"} & set(sys.modules) - before:
+    for name in {"kills", "zygote"} & set(sys.modules) - before:
         del sys.modules[name]
 
 
 def test_what_was_acknowledged_is_there_whoever_is_killed(kills, tmp_path):
-    found = kills.campaign(tmp_path, 2, 0, ("recorder", "policy", "console"))
-    assert found["transitions"] > 50 and found["labels"] > 5 and found["acknowledged"] > 50
+    """Learner and driver too, all five beside each other."""
+    found = kills.campaign(tmp_path, KILLS, 0)
+    assert found["kills"] == dict.fromkeys(kills.WHO, KILLS)
+    assert found["transitions"] > KILLS and found["labels"] > KILLS and found["acknowledged"] > 2 * KILLS
     wrong = ("acknowledged_and_lost", "left_out", "doubled", "reordered", "differ_in_replay")
     assert {name: found[name] for name in wrong} == dict.fromkeys(wrong, 0)
 

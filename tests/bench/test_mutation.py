@@ -118,3 +118,79 @@ def test_a_sample_of_mutants_is_killed_and_a_list_that_is_wrong_is_told(tmp_path
     done = bench("drivers/tracker.py", "--survivors", str(wrong), *strong)  # what was found is not tried again
     assert done.returncode == 1 and "listed as a survivor, but killed by tests/drivers/test_tracker_exact.py" in done.stdout
     assert "there is no such mutant: drivers/tracker.py nowhere" in done.stdout
+
+
+def test_the_function_that_is_exchanged_is_the_one_that_runs(mutants):
+    """Of one within another the outer, which makes it; of one that remembers its results the one behind, and it forgets."""
+    source = (
+        "from functools import cache\n@cache\ndef twice(a):\n    return a * 2\n"
+        "class C:\n    @property\n    def p(self):\n        def inner(a):\n            return a * 2\n        return inner(7)\n"
+        "    @staticmethod\n    def s(a):\n        return a * 2\n"
+        "class D(C):\n    def t(self, a=7):\n        return super().s(a)\n"
+    )
+    module = __import__("types").ModuleType("made")
+    exec(compile(source, "made.py", "exec"), vars(module))
+    assert (module.twice(7), module.C().p, module.C.s(7)) == (14, 14, 14)
+    sources, halved = __import__("sources"), compile(source.replace("*", "/"), "made.py", "exec")
+    for where in ("twice", "C.p.inner", "C.s"):
+        sources.exchange(module, where, halved)
+    assert (module.twice(7), module.C().p, module.C.s(7), module.D().t()) == (3.5, 3.5, 3.5, 3.5)
+    sources.exchange(module, "D.t", compile(source.replace("super().s(a)", "a"), "made.py", "exec"))
+    assert module.D().t() == 7
+    with pytest.raises(LookupError, match="no function"):
+        sources.exchange(module, "C", halved)
+
+
+def test_a_mutant_that_cannot_be_tried_is_told_and_not_left_out(mutants, tmp_path):
+    """The loop is within pytest, which keeps what is raised there to itself."""
+    forked = __import__("forked")
+    test = tmp_path / "test_one.py"
+    test.write_text("def test_one():\n    pass\n")
+
+    def loop(items):
+        raise LookupError("no such function")
+
+    def work(tell):
+        try:
+            forked.collect([str(test)], loop)
+        except LookupError as error:
+            tell(str(error))
+
+    pid, read = forked.forked(work)  # pytest within pytest, so in a child
+    assert forked.told(read) == ["no such function"]
+    __import__("os").waitpid(pid, 0)
+
+
+def test_a_verdict_rests_on_what_the_test_and_the_mutated_file_import(mutants, tmp_path, monkeypatch):
+    files = {
+        "safety/gate.py": "from robotrl.safety import limits\n", "safety/limits.py": "x = 1\n", "safety/other.py": "x = 1\n",
+        "tests/safety/test_gate.py": "from robotrl.safety.gate import Gate\nfrom tests.safety.scene import T\n",
+        "tests/safety/scene.py": "T = 1\n", "tests/safety/test_else.py": "import robotrl.safety.other\n", "tests/conftest.py": "",
+    }  # fmt: skip
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    (tmp_path / "robotrl").mkdir()
+    (tmp_path / "robotrl/safety").symlink_to("../safety")
+    mutation = __import__("mutation")
+    group, state = mutation.Group(98.0, {"safety/gate.py": ()}, ("tests/safety",)), tmp_path / "state/safety.jsonl"
+    killed = mutation.Verdict("safety/gate.py Gate: [a => b]", "tests/safety/test_gate.py::test_a[1 b]", 0.1)
+    survived = mutation.Verdict("safety/gate.py Gate: [c => d]", "", 0.1)
+
+    def known() -> set[str]:
+        mutation.digest.cache_clear()
+        mutation.resting_on.cache_clear()
+        __import__("sources")._imported.cache_clear()
+        return set(mutation.Memory(state, group, tmp_path).known)
+
+    known()
+    memory = mutation.Memory(state, group, tmp_path)
+    for verdict in (killed, survived):
+        memory.keep(verdict)
+    assert known() == {killed.key, survived.key}
+    for path in files:
+        (tmp_path / path).write_text(files[path] + "# changed\n")
+        left = set() if path not in ("safety/other.py", "tests/safety/test_else.py") else {killed.key}
+        assert known() == left, path
+        (tmp_path / path).write_text(files[path])
+    assert known() == {killed.key, survived.key} and memory.hints == {}

@@ -67,6 +67,32 @@ def test_nothing_is_filtered_where_it_is_off_or_begins_again():
     assert kept.update(0.1, 0.05, (1.0, 1.0, 0.0)) == (0.1, 0.05)
 
 
+@pytest.mark.parametrize(("pitch", "filtered"), [(1.19, True), (1.2, True), (1.2000001, False), (1.21, False), (-1.21, False)])
+def test_from_1_2_rad_of_pitch_on_angles_are_as_measured(pitch, filtered):
+    kept = ComplementaryFilter(PERIOD, 0.1)
+    kept.update(0.0, math.copysign(1.15, pitch), (0.0, 0.0, 0.0))
+    assert (kept.update(0.1, pitch, (0.0, 0.0, 0.0)) != (0.1, pitch)) is filtered
+
+
+def test_where_it_is_steep_no_turning_is_reckoned():
+    kept = ComplementaryFilter(PERIOD, 0.1)  # keeps 20 parts of 21
+    kept.update(0.2, 1.3, (5.0, 5.0, 5.0))
+    assert kept.update(0.2, 1.19, (5.0, 5.0, 5.0)) == pytest.approx((0.2, 1.19 + 0.11 * 20 / 21), abs=1e-12)
+    kept.restart()
+    kept.update(0.0, 1.2, (0.0, 1.0, 0.0))  # just not: half of what it would be at both ends
+    assert kept.update(0.0, 1.2, (0.0, 1.0, 0.0)) == pytest.approx((0.0, 1.2 + 0.5 * PERIOD * 20 / 21), abs=1e-12)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_it_is_never_farther_than_0_15_rad_from_what_was_measured(sign):
+    kept = ComplementaryFilter(PERIOD, 0.1)
+    kept.update(0.0, 0.0, (0.0, 0.0, 0.0))
+    assert kept.update(sign * 0.5, -sign * 0.5, (0.0, 0.0, 0.0)) == pytest.approx((sign * 0.35, -sign * 0.35), abs=1e-12)
+    kept.restart()
+    kept.update(0.0, 0.0, (0.0, 0.0, 0.0))
+    assert kept.update(sign * 0.15, sign * 0.15, (0.0, 0.0, 0.0)) == pytest.approx((sign * 0.15 / 21,) * 2, abs=1e-12)
+
+
 @pytest.mark.parametrize("turn", [-30.0, 30.0])
 def test_a_mad_gyro_leads_no_farther_than_the_bound(turn):
     kept = ComplementaryFilter(PERIOD, 0.1)

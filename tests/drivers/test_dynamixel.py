@@ -286,8 +286,10 @@ def test_a_crc_that_looks_like_a_header_ends_its_packet():
     assert [parser.feed(bytes((byte,))) for byte in one][-1] == [two] and parser.pending == b""
 
 
-def test_a_fast_reply_may_hold_a_header():
-    data = bytes.fromhex("fffffd000104005500")
+@pytest.mark.parametrize("more", ["", "0000000000", "0700", "07ffff0000"])
+def test_a_fast_reply_may_hold_a_header(more):
+    """And what looks like a packet, whole and unsound, before the end of the reply has come."""
+    data = bytes.fromhex("fffffd000104005500" + more)
     body = b"\x55\x00\x03" + data
     out = b"\xff\xff\xfd\x00\xfe" + (len(body) + 2).to_bytes(2, "little") + body
     reply = out + crc(out).to_bytes(2, "little")
@@ -295,7 +297,7 @@ def test_a_fast_reply_may_hold_a_header():
         parser = Parser(fast=True)
         assert parser.feed(reply[:cut]) == [], cut
         assert parser.feed(reply[cut:]) == [Status(BROADCAST, 0, reply)], cut
-    assert split_fast(reply, (9,)) == [Status(3, 0, data)]
+    assert split_fast(reply, (len(data),)) == [Status(3, 0, data)]
 
 
 def test_a_whole_fast_reply_may_hold_a_whole_packet():

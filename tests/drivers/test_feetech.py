@@ -155,8 +155,24 @@ def test_errors_counts_frames_that_were_not_sound():
     assert parser.errors == 2
 
 
+def test_a_length_that_no_frame_has_is_not_waited_for():
+    parser = Parser((1, 2), longest=8)
+    for length, waits in ((0, False), (1, False), (2, True), (4, True), (5, False), (255, False)):
+        parser.reset()
+        assert parser.feed(bytes((0xFF, 0xFF, 1, length))) == []
+        assert parser.pending == (bytes((0xFF, 0xFF, 1, length)) if waits else b"\xff" if length == 255 else b""), length
+
+
 def test_a_frame_has_an_error_byte_at_least():
     assert Parser().feed(bytes.fromhex("ffff90016e") + status(2)) == [Status(2, 0)]
+
+
+def test_the_next_header_may_begin_with_the_sum_and_no_earlier():
+    """A lost sum of FF is the next header's first byte; parameter and sum are no header for what follows without one."""
+    one = bytes.fromhex("ffff010400fcffff")
+    assert one == status(1, b"\xfc\xff")
+    assert Parser().feed(one[:-1] + status(2)) == [Status(1, 0, b"\xfc\xff"), Status(2, 0)]
+    assert Parser().feed(one + status(2)[2:]) == [Status(1, 0, b"\xfc\xff")]
 
 
 def test_an_error_byte_has_seven_bits():

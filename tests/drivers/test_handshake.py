@@ -61,6 +61,7 @@ def test_what_is_as_it_must_be_is_not_spoken_of():
         (X.HARDWARE_ERROR_STATUS, 36,
          "Hardware Error Status(70): 36, overheating, overload; find the cause, then reboot the servo"),
         (X.HARDWARE_ERROR_STATUS, 64, "Hardware Error Status(70): 64, unknown; find the cause, then reboot the servo"),
+        (X.HARDWARE_ERROR_STATUS, 16, "Hardware Error Status(70): 16, electrical shock; find the cause, then reboot the servo"),
         (X.BUS_WATCHDOG, 0, f"Bus Watchdog(98): 0, 5 is asked for; {REARM}"),
         (X.BUS_WATCHDOG, -1, f"Bus Watchdog(98): -1, it has tripped, 5 is asked for; {REARM}"),
         (X.MIN_POSITION_LIMIT, 0, "Min Position Limit(52): 0, the robot file says 800; write 800 with torque off"),
@@ -84,6 +85,9 @@ def test_a_dynamixel_register_that_is_not(item, steps, says):
         (S.PHASE, 8, "2.2, 18: 8, speeds are in 0.732 rpm; set bit 2 with torque off"),
         (S.PHASE, 28, "2.2, 18: 28, positions count turns; clear bit 4 with torque off"),
         (S.UNLOADING_CONDITION, 4, "2.2, 19: 4 does not let go on overcurrent, overload; write 44 with torque off"),
+        (S.UNLOADING_CONDITION, 40, "2.2, 19: 40 does not let go on overheating; write 44 with torque off"),
+        (S.UNLOADING_CONDITION, 36, "2.2, 19: 36 does not let go on overcurrent; write 44 with torque off"),
+        (S.UNLOADING_CONDITION, 12, "2.2, 19: 12 does not let go on overload; write 44 with torque off"),
         (S.PROTECTION_CURRENT, 0, "2.2, 28: 0, no current is too high; write 511, or less, with torque off"),
         (S.RETURN_DELAY_TIME, 250, "2.2, 7: 250, every answer waits so many times 2 us; write 0 with torque off"),
         (S.STATUS_RETURN_LEVEL, 0, "2.2, 8: 0, writes are not answered; write 1 with torque off"),
@@ -106,8 +110,11 @@ def test_a_register_that_was_not_read_is_spoken_of():
         for item in reads:
             got = judge(wanted, {i: steps for i, steps in reads.items() if i is not item})
             lines = [line for line in got if f"{item.section}: was not read; try again" in line]
-            assert lines and len(got) - len(lines) == (item is S.FIRMWARE_MAJOR), item
+            assert lines and lines == got, item
         assert len(judge(wanted, {})) >= len(reads)
+    minor = {item: steps for item, steps in JAW_READS.items() if item is not S.FIRMWARE_MAJOR} | {S.FIRMWARE_MINOR: 9}
+    got = handshake.feetech(JAW, minor)
+    assert len(got) == 2 and "was not read" in got[0] and "9, version 3.10 is needed" in got[1]
 
 
 def test_a_mode_and_a_baud_that_the_model_lacks():
@@ -131,6 +138,11 @@ def test_a_model_that_is_not_known_keeps_the_usual_mask():
 def test_an_xl330_asks_for_its_own_mask():
     wanted = dataclasses.replace(KNEE, model=1200, most={X330.CURRENT_LIMIT: 1750})
     assert "does not let go on voltage; write 53" in handshake.dynamixel(wanted, KNEE_READS | {X.MODEL_NUMBER: 1200})[0]
+
+
+def test_who_asks_for_no_version_takes_any():
+    assert Wanted(1, "a", 1020).firmware == 0 == Present(1, 1020).firmware
+    assert handshake.dynamixel(dataclasses.replace(KNEE, firmware=0), KNEE_READS | {X.FIRMWARE_VERSION: 0}) == []
 
 
 def test_a_joint_that_is_to_be_reversed():
@@ -187,6 +199,27 @@ def test_servos_of_one_model_in_each_others_places(first, second, swap):
     says += "their ids are swapped: change them back, or calibrate anew"
     assert swapped(TWINS, {1: first, 2: second}) == [says] * swap
     assert swapped(TWINS, {1: first}) == []
+
+
+def test_a_servo_that_is_like_its_own_as_well_is_not_swapped():
+    """What both were promised it reads; then the other one is wrong and nobody is in another's place."""
+    reads, narrow = LOW, {X.MIN_POSITION_LIMIT: 0}
+    left, right = Wanted(1, "left", 1020, exact=narrow), Wanted(2, "right", 1020, exact=LOW)
+    assert swapped([left, right], {1: reads, 2: {X.MIN_POSITION_LIMIT: 0, X.MAX_POSITION_LIMIT: 99}}) == []
+    assert swapped([right, left], {1: reads, 2: {X.MIN_POSITION_LIMIT: 0, X.MAX_POSITION_LIMIT: 99}}) == []
+    assert swapped([left, dataclasses.replace(right, exact=HIGH)], {1: HIGH, 2: LOW})[0].startswith("servo 1 (left) and")
+    assert swapped([dataclasses.replace(left, exact={}), right], {1: reads, 2: {}}) == []
+
+
+def test_torque_is_off_for_what_outlives_power_and_no_more():
+    """The first register that does not is the torque's own: at 64, and at 40."""
+    for judge, wanted, reads, items in (
+        (handshake.dynamixel, KNEE, KNEE_READS, (X.ID, X.TORQUE_ENABLE)),
+        (handshake.feetech, JAW, JAW_READS, (S.VELOCITY_I_COEFFICIENT, S.TORQUE_ENABLE)),
+    ):
+        exact = dataclasses.replace(wanted, exact=dict.fromkeys(items, 1))
+        first, second = judge(exact, reads | dict.fromkeys(items, 0))
+        assert first.endswith("write 1 with torque off") and second.endswith("write 1")
 
 
 def test_servos_that_nothing_tells_apart_are_not_swapped():

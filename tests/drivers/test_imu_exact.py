@@ -13,6 +13,7 @@ from robotrl.drivers import imu, witmotion
 from robotrl.drivers.imu import Silent, WitImu
 from robotrl.drivers.port import DeviceError, MemoryPort, PortError
 from robotrl.drivers.witmotion import Frame, Parser
+from tests.drivers.held import Held
 
 MS = 1_000_000
 G = 9.80665
@@ -205,7 +206,8 @@ def test_a_row_before_the_first_sample_is_told_with_it():
 
 def test_what_a_frame_holds_beside_its_three_numbers_is_no_life():
     rig = Rig()
-    read = [rig.later(MS, frame(0x51, 1, 2, 3, k) + frame(0x52, 0, 0, 0, k) + frame(0x53, 0, 0, 0, k)).stale for k in range(5)]
+    fourth = (0, 300, 600, -1, -32768)
+    read = [rig.later(MS, frame(0x51, 1, 2, 3, k) + frame(0x52, 0, 0, 0, k) + frame(0x53, 0, 0, 0, k)).stale for k in fourth]
     assert read == [False] * 4 + [True]
 
 
@@ -390,3 +392,13 @@ def test_a_port_that_is_lost_is_closed(monkeypatch):
     with pytest.raises(PortError, match="gone"):
         connect()
     assert wire.closed == 1
+
+
+@pytest.mark.parametrize(("before", "after", "read"), [(30, 29, True), (60, 0, False), (0, 60, False)])
+def test_a_look_that_is_held_up_in_its_midst_is_a_late_one(before, after, read):
+    clock = LockstepClock()
+    port = Held(clock, 0, 0)
+    device = WitImu(port, config.ImuPort(), clock)
+    assert device.read() is None
+    port.before, port.after, port.data = before * MS, after * MS, sample()
+    assert (device.read() is not None) is read

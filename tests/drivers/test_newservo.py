@@ -60,11 +60,11 @@ def test_a_servo_is_found_at_whatever_speed_it_has_and_given_another_and_a_numbe
 def test_what_was_changed_outlives_power_and_the_memory_is_locked_again(family):
     table = Table(family, 1)
     table.give(table.look(1)[0], 7, 1_000_000)
+    if family == "feetech":
+        assert table.servos[0].registers.get("lock") == 1
     table.servos[0].boot()
     table.servos[0].wakes_s = -1.0
     assert table.servos[0].registers.get("id") == 7 and table.servos[0].registers.get("torque") == 0
-    if family == "feetech":
-        assert table.servos[0].registers.get("lock") == 1
 
 
 def test_a_number_that_another_has_is_refused_and_nothing_changed(family):

@@ -290,3 +290,29 @@ def test_an_alert_without_its_reason_is_kept(tmp_path):
     for i in bench.servos.ids:
         read.put(i, dynamixel.ALERT if i == 11 else 0, data)
     assert bench.chain.line.reading(read).fault.tolist() == [128, 0, 0, 0, 0]
+
+
+def test_stop_and_stop_all_take_torque_off_and_it_is_read_back(bench):
+    bench.started()
+    here = bench.chain.read(0).position
+    for stop in (bench.chain.stop, bench.chain.stop_all):
+        bench.chain.write(here)
+        assert all(bench.register("torque")) and not bench.chain.confirmed_off()
+        stop()
+        assert not any(bench.register("torque")) and bench.chain.confirmed_off()
+
+
+def test_damping_gives_no_way_and_asks_for_none(bench):
+    bench.started()
+    bench.chain.write(bench.chain.read(0).position)
+    bench.chain.damp()
+    if bench.servos.protocol == "dynamixel":
+        assert bench.register("goal_pwm") == [0] * len(bench.servos.ids) and all(bench.register("torque"))
+    else:
+        assert bench.register("torque") == [2] * len(bench.servos.ids)
+    bench.chain.stop()
+    bench.twin.advance(0.02)
+    bench.chain.write(bench.chain.read(1).position)
+    assert bench.register("torque") == [1] * len(bench.servos.ids)
+    if bench.servos.protocol == "dynamixel":
+        assert bench.register("goal_pwm") == [885] * len(bench.servos.ids)

@@ -115,6 +115,24 @@ def test_dynamixel_steps_and_signs(family):
     assert family.FEEDFORWARD_1ST_GAIN.scale == family.FEEDFORWARD_2ND_GAIN.scale == 0.25
 
 
+# what the tests of steps do not name a unit for
+OTHER_UNITS = {
+    "s": "RETURN_DELAY_TIME BUS_WATCHDOG REALTIME_TICK PROTECTION_TIME OVERCURRENT_TIME",
+    "1": "MAX_TORQUE_LIMIT TORQUE_LIMIT PRESENT_LOAD GOAL_PWM MINIMUM_STARTUP_FORCE PROTECTIVE_TORQUE OVERLOAD_TORQUE",
+    "A": "CURRENT_LIMIT GOAL_CURRENT PRESENT_CURRENT",
+    "V/s": "PWM_SLOPE",
+}
+
+
+@pytest.mark.parametrize(("family", "named"), [(XM430, X_UNITS), (XL430, X_UNITS), (X330, X_UNITS), (STS3215, STS_UNITS)])
+def test_all_else_is_a_count_and_a_gain_has_no_unit(family, named):
+    units = {name: unit for unit, (_, names) in named.items() for name in names.split()}
+    units |= {name: unit for unit, names in OTHER_UNITS.items() for name in names.split()}
+    for name, item in items(family).items():
+        assert item.unit == units.get(name, ""), name
+        assert item.scale == 1.0 or name in units or name.endswith("GAIN"), name
+
+
 def test_dynamixel_current():
     for of, ampere in ((XM430, 2.69e-3), (X330, 1e-3)):
         for item in (of.CURRENT_LIMIT, of.GOAL_CURRENT, of.PRESENT_CURRENT):

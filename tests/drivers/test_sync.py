@@ -12,6 +12,7 @@ from robotrl.drivers.block import Block, Layout, Rows
 from robotrl.drivers.dynamixel_x import XM430
 from robotrl.drivers.feetech_sts import STS3215
 from robotrl.drivers.sync import DynamixelRead, DynamixelWrite, FeetechRead, FeetechWrite
+from robotrl.drivers.tables import Item
 from tests.drivers.test_dynamixel import crc, packet
 from tests.drivers.test_dynamixel import status as dxl
 from tests.drivers.test_feetech import status as sts
@@ -105,6 +106,7 @@ def test_whole_torn_and_parsed_answers_are_the_same(case):
         read.begin()
         done = [read.feed(answer((0, 1, 32))[at : at + size]) for at in range(0, len(answer()), size)]
         assert done[-1] and not any(done[:-1]) and state(read) == whole
+        assert read.finish() and state(read) == whole and read.strangers == 0
     read.begin()
     read.feed(b"\x00noise")
     assert read.feed(answer((0, 1, 32))) and state(read) == whole and read.strangers == 0 == read.errors
@@ -115,7 +117,7 @@ def test_an_undisturbed_answer_needs_no_parser(family, monkeypatch):
     make, answer = CASES[family]
     read = make()
     monkeypatch.setattr(read, "_parse", lambda data: pytest.fail("parsed"))
-    assert read.feed(answer((0, 1, 32))) and read.finish() is True and read.strangers == 0
+    assert read.feed(answer((0, 0x7F, 32))) and read.finish() is True and read.strangers == 0
 
 
 def test_nobody_is_heard_before_and_after_beginning_anew(case):
@@ -131,6 +133,39 @@ def test_nobody_is_heard_before_and_after_beginning_anew(case):
     read.finish()
     read.begin()
     assert state(read) == nothing and kept[1].tolist() == [1, 2, 3] and kept[2].all(), "what was handed out stays as it was"
+
+
+def test_a_new_block_has_heard_nobody():
+    block = Block((5, 6), STATE)
+    assert state(block) == ([[0] * 10] * 2, [0, 0], [False, False]) and block.strangers == 0 and not block.complete
+
+
+@pytest.mark.parametrize("family", ["dynamixel", "feetech"])
+def test_a_cycle_that_ended_early_leaves_nothing_to_the_next(family):
+    make, answer = CASES[family]
+    read, size = make(), len(answer()) // 3
+    read.begin()
+    assert not read.feed(answer()[: size + 7]) and not read.finish() and not read.finish()
+    assert read.heard.tolist() == [True, False, False] and read.strangers == 0, "what came is taken once"
+    assert not read.feed(answer()[size + 7 : 2 * size]) and read.heard.tolist() == [True, True, False]
+    read.put(9, 0, b"")
+    assert read.strangers == 1
+    read.begin()
+    assert read.strangers == 0 and not read.feed(answer()[: size + 7]) and not read.finish()
+    read.begin()
+    assert not read.feed(answer()[size + 7 : 2 * size]) and not read.finish() and not read.heard.any()
+
+
+@pytest.mark.parametrize(
+    ("family", "more", "strangers"),
+    [("dynamixel", dxl(9, bytes(10)), 1), ("feetech", sts(9, bytes(6)), 0), ("feetech", sts(3, bytes(6)), 1)],
+    ids=["dynamixel", "another's", "twice"],
+)
+def test_a_whole_answer_with_more_behind_it_is_taken_without_that(family, more, strangers):
+    make, answer = CASES[family]
+    read, whole = make(), make()
+    assert whole.feed(answer()) and read.feed(answer() + more)
+    assert state(read) == state(whole) and read.strangers == strangers
 
 
 @pytest.mark.parametrize("silent", [0, 1, 2])
@@ -160,6 +195,16 @@ def test_a_fast_reply_damaged_in_the_middle_is_read_up_to_there():
     damaged[8 + 14 + 5] ^= 4
     assert not read.feed(b"\xff" + bytes(damaged)) and not read.finish()
     assert read.heard.tolist() == [True, False, False] and read.errors == 1
+
+
+def test_a_fast_reply_that_was_not_asked_for_is_not_taken():
+    read = DynamixelRead(IDS, STATE)
+    assert not read.feed(fast_answer()[:30]) and not read.finish() and not read.heard.any()
+
+
+def test_a_feetech_answer_of_another_size_is_none():
+    read = FeetechRead(IDS, FELT)
+    assert read.feed(sts(3, bytes(5)) + sts(7, bytes(7)) + feetech_answer()) and read.strangers == 0 == read.errors
 
 
 def test_every_changed_bit_costs_one_servo_at_most():
@@ -217,6 +262,22 @@ def test_answers_come_in_any_order_and_each_once():
         assert read.data[:, 0].tolist() == [1, 4, 0] and read.strangers == 1
 
 
+def test_three_whole_answers_in_another_order_are_each_their_servos():
+    for make, one in ((CASES["dynamixel"][0], dxl), (CASES["feetech"][0], sts)):
+        read = make()
+        rows = [bytes([k]) * read.layout.length for k in range(3)]
+        assert read.feed(one(4, rows[0]) + one(7, rows[1]) + one(3, rows[2])) and len(read.data) == 3
+        assert read.data[:, 0].tolist() == [2, 1, 0] and read.strangers == 0
+
+
+@pytest.mark.parametrize(("size", "begun"), [(24, 1), (25, 0)])
+def test_a_length_that_no_answer_has_begins_no_packet(size, begun):
+    """11 bytes about ten of data, which stuffing makes thirteen at most: one more for three, the error byte among them."""
+    read = DynamixelRead(IDS, STATE)
+    assert read.feed(b"\xff\xff\xfd\x00\x03" + (size - 7).to_bytes(2, "little") + b"\x55" + dynamixel_answer())
+    assert read.errors == begun and read.strangers == 0
+
+
 def test_an_answer_of_another_servo_or_size_is_a_stranger():
     read = DynamixelRead(IDS, STATE)
     read.feed(dxl(9, bytes(10)) + dxl(3, bytes(9)) + dxl(3, ROWS[0]) + dxl(7, ROWS[1]))
@@ -264,6 +325,20 @@ def test_registers_apart_are_read_in_one_piece():
             block.values(unnamed)
     with pytest.raises(ValueError, match="no register named"):
         Layout(())
+
+
+@pytest.mark.parametrize(("size", "sign"), [(1, 0), (1, 3), (1, 7), (2, 0), (2, 11), (2, 15)])
+def test_every_number_whose_sign_is_a_bit_is_read(size, sign):
+    """By its digits: the sign's own is taken out of the row."""
+    count = 1 << 8 * size
+    item = Item(9, size, "nine", "rad", 0.5, sign, top=count // 2 - 1)
+    block = Block(range(count), (item,))
+    block.take(np.zeros(count, np.uint8), np.arange(count, dtype=f"<u{size}").view(np.uint8).reshape(count, size))
+    digits = [f"{number:0{8 * size}b}" for number in range(count)]
+    at = 8 * size - 1 - sign
+    wanted = [int(row[:at] + row[at + 1 :], 2) * (-1 if row[at] == "1" else 1) for row in digits]
+    assert block.steps(item).tolist() == wanted
+    assert block.values(item).tolist() == [steps / 2 for steps in wanted]
 
 
 @pytest.mark.parametrize("ids", [(), (1, 1), (2, 3, 2)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robotrl.drivers.tables import Mode, Register, Width, scale
+from robotrl.drivers.tables import Item, Mode, Register, Width, scale
 
 NUMBERS = {
     "MODE": 0x000,
@@ -55,3 +55,24 @@ def test_steps(registers, steps):
         assert tuple(scale(register, width) for width in (Width.INT8, Width.INT16, Width.INT32)) == pytest.approx(
             steps, rel=1e-12, abs=0.0
         )
+
+
+# a field's sign bit, its largest magnitude, then steps and the byte they make, written out by hand
+@pytest.mark.parametrize(
+    ("sign", "top", "bytes_"),
+    [
+        (0, 127, {0: 0, 1: 0b10, 3: 0b110, -1: 0b11, -3: 0b111, 127: 0xFE, -127: 0xFF}),  # all of the magnitude is above it
+        (0, 0, {0: 0}),
+        (1, 127, {1: 0b1, 2: 0b100, -1: 0b11, -2: 0b110, -127: 0xFF, 127: 0xFD}),
+        (3, 0, {7: 0b0111, -7: 0b1111, -1: 0b1001}),
+        (7, 0, {127: 0x7F, -127: 0xFF, -1: 0x81, 0: 0}),
+    ],
+)
+def test_a_sign_may_stand_in_any_bit(sign, top, bytes_):
+    item = Item(9, 1, "nine", sign=sign, top=top)
+    assert (item.least, item.most) == (-max(bytes_), max(bytes_))
+    for steps, byte in bytes_.items():
+        assert item.encode(steps) == bytes((byte,)) and item.decode(bytes((byte,))) == steps, steps
+    for steps in (max(bytes_) + 1, -max(bytes_) - 1):
+        with pytest.raises(ValueError, match=f"nine: {steps} steps; it holds {-max(bytes_)} to {max(bytes_)}"):
+            item.encode(steps)

@@ -154,7 +154,114 @@ def test_it_is_bounded_and_says_what_is_missing():
     assert tape.take(2).missing == 0
 
 
-def test_the_port_itself_is_closed():
-    line = Line()
-    Tape(LockstepClock()).around(line).close()
+def test_a_tape_holds_so_much():
+    """A message of the bus: 4096 events, 256 calls and 64 KiB a time."""
+    assert (EVENTS_MAX, BYTES_MAX, CALLS_MAX) == (4096, 65_536, 256)
+
+
+def test_the_port_itself_is_asked_and_closed():
+    line, asked = Line(), []
+    port = Tape(LockstepClock()).around(line)
+    line.read = lambda deadline, limit=0: asked.append((deadline, limit)) or b"x"
+    assert (port.read(7), port.read(8, 9), port.name, asked) == (b"x", b"x", "line", [(7, 4096), (8, 9)])
+    port.close()
     assert line.closed == 1
+
+
+def test_the_clock_itself_is_asked_and_waited_by():
+    clock = LockstepClock()
+    tape = Tape(clock)
+    tape.clock.sleep_until(70)
+    assert clock.now() == 70 == tape.clock.now() and tape.take(1).kinds == "c", "a wait is on no tape"
+
+
+def test_times_are_told_from_the_first_event_and_an_empty_tape_is_of_now():
+    clock = LockstepClock()
+    tape, times = Tape(clock), (5, 6, 9)
+    port = tape.around(Line(b"x"))
+    for at in times:
+        clock.sleep_until(at)
+        port.write(b"y")
+    exchange = tape.take(1)
+    assert (exchange.t, exchange.at) == (5, (0, 1, 4))
+    clock.sleep_until(12)
+    assert (tape.take(2).t, tape.take(2).at) == (12, ())
+    back = Playback("back")
+    back.load(exchange)
+    back.begin(0, 3)
+    seen = []
+    for _ in times:
+        back.write(b"y")
+        seen.append(back.now())
+    assert seen == [6, 9, 9] and back.departed == "", "between two events it is the time of the next"
+    back = Playback("again")
+    back.load(exchange)
+    back.begin(0, 3)
+    for _ in times:
+        back.write(b"y")
+    assert back.now() == 9, "at the end it is the time of the last"
+
+
+def test_a_call_is_played_by_itself():
+    clock = LockstepClock()
+    tape = Tape(clock)
+    port = tape.around(Line(b"one", b"two", b"", b"3"))
+    for kind in ("connect", "cycle", "cycle"):
+        tape.call(kind)
+        clock.advance(10)
+        tape.clock.now()
+        port.write(kind.encode())
+        port.read(0)
+    exchange = tape.take(1)
+    assert [call.event for call in exchange.calls] == [0, 3, 6]
+    back = Playback("back")
+    back.load(exchange)
+    back.begin(3, 6)
+    assert back.now() == 20
+    back.write(b"cycle")
+    assert back.read(0) == b"two" and back.read(0) == b"" and back.departed == "reads up to 4096 bytes where it had ended"
+    back.begin(6, 9)
+    assert back.departed == "" and back.now() == 30, "each call is judged by itself"
+    back.write(b"cyclf")
+    back.write(b"more")
+    assert back.departed == "writes b'f' where it wrote b'e', 4 bytes into 5", "the first is told"
+    back.begin(6, 9)
+    back.finish()
+    assert back.departed == "leaves 2 reads and writes undone"
+
+
+def test_only_a_little_of_long_bytes_is_told():
+    clock = LockstepClock()
+    tape = Tape(clock)
+    port = tape.around(Line(b"x"))
+    port.write(b"a" + b"b" * 99)
+    back, exchange = Playback("back"), tape.take(1)
+    back.load(exchange)
+    back.begin(0, 1)
+    back.write(b"a" + b"c" * 99)
+    assert back.departed == f"writes {b'c' * 40!r} where it wrote {b'b' * 40!r}, 1 bytes into 100"
+    back.begin(1, 1)
+    back.write(b"d" * 99)
+    assert back.departed == f"writes {b'd' * 60!r} where it had ended"
+
+
+def test_a_tape_that_was_not_loaded_is_at_its_end():
+    back = Playback("imu")
+    assert (back.name, back.departed, back.now(), back.now()) == ("imu", "", 0, 0)
+    back.finish()
+    back.close()
+    assert back.departed == "" and back.read(5) == b"" and back.departed == "reads up to 4096 bytes where it had ended"
+    back.sleep_until(9)
+    back.sleep_until(3)
+    assert back.now() == 9
+
+
+def test_a_complaint_that_is_no_text_is_still_one():
+    clock = LockstepClock()
+    exchange = Tape(clock).take(0)
+    exchange = msgspec.structs.replace(exchange, kinds="e", at=(0,), data=(b"port \xff lost",))
+    back = Playback("back")
+    back.load(exchange)
+    back.begin(0, 1)
+    with pytest.raises(PortError, match=r"^port \N{REPLACEMENT CHARACTER} lost$"):
+        back.read(0)

@@ -277,3 +277,30 @@ def test_checksums_are_turned_on_where_the_far_end_asks_for_them(rig):
     assert chain.read(0).missed == (0, 0) and chain.frame_errors == 5
     wire.says = lambda host: [b"OK checksum", *(summed(rcv(servo, host, frame())) for servo in (1, 26))]
     assert chain.read(0).missed == (0, 0) and chain.frame_errors == 5
+
+
+@pytest.mark.parametrize(
+    ("lines", "with_sums", "late", "errors"),
+    [
+        ([rcv(1, 0x7C, frame()), rcv(26, 0x00, frame())], False, 2, 0),
+        ([rcv(1, 0x7E, b"P"), summed(rcv(1, 0x7D, b"P"))], False, 2, 0),  # of whom, not what, it is that tells
+        ([rcv(3, 0x7C, frame()), rcv(1, 0x7B, frame()), rcv(3, 0x7C, b"P")], False, 0, 3),
+        ([b"OK", b"OK extra", b"ERR no such frame", b"noise"], False, 0, 2),
+        ([summed(rcv(1, 0x7C, frame())), summed(rcv(3, 0x7C, frame())), summed(b"OK")], True, 1, 1),
+        ([rcv(1, 0x7C, frame()), rcv(3, 0x7C, frame()), rcv(1, 0x7C, frame()) + b" *00"], True, 0, 3),
+    ],
+)
+def test_what_came_before_the_question_is_counted_as_what_it_is_and_not_believed(lines, with_sums, late, errors):
+    wire = Wire()
+    chain = Chain(MemoryPort(wire), SERVOS, LockstepClock(), with_sums)
+    wire.out = b"".join(line + b"\r\n" for line in lines)
+    joints = chain.read(0)
+    assert (chain.late_replies, chain.frame_errors) == (late, errors)
+    assert joints.missed == (4, 4) and chain.checksum is with_sums
+
+
+def test_a_word_about_checksums_that_comes_late_is_heeded(rig):
+    wire, chain = rig
+    wire.out = b"ERR checksum\r\n"
+    chain.read(0)
+    assert chain.checksum and wire.asked == [data for data in wire.asked if b" *" in data] and chain.frame_errors == 1

@@ -9,6 +9,7 @@ import pytest
 from robotrl.clock import LockstepClock
 from robotrl.drivers.port import MemoryPort
 from robotrl.drivers.tracker import PoseStream, make_line, parse_line
+from tests.drivers.held import Held
 
 NUMBERS = (1.0, -2.0, 3.0, 0.1, -0.2, 0.3)
 
@@ -147,13 +148,34 @@ def test_a_wire_that_never_ends_does_not_hold_the_reader(first, reads):
     assert PoseStream(port, clock).read() == [] and port.reads == [5] * reads  # until there were 65,536 bytes
 
 
+def test_what_is_there_at_the_beginning_of_time_is_read():
+    far, clock = Far(), LockstepClock()
+    stream, far.data = PoseStream(MemoryPort(far), clock), pose() + b"\n"
+    assert clock.now() == 0 and len(stream.read()) == 1
+
+
+def test_half_a_line_from_before_a_late_look_is_forgotten():
+    far, clock = Far(), LockstepClock()
+    stream, whole = PoseStream(MemoryPort(far), clock), pose() + b"\n"
+    far.data = whole[:20]
+    assert stream.read() == []
+    clock.advance(10**9)
+    assert stream.read() == []
+    for _ in range(2):
+        clock.advance(50_000_000)
+        far.data = whole[20:]
+        assert stream.read() == []
+    assert stream.bad_lines == 1
+
+
 def test_words_are_parted_by_any_space():
     assert parse_line(line("pose\t1 2  1 2 3\t4 5 6")) == (1, 2, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
 
 
-@pytest.mark.parametrize(("passed", "reads"), [(60_000_000, 64), (60_000_001, 128), (10**9, 128)])
-def test_nor_while_what_waited_is_thrown_away(passed, reads):
-    port, clock = Endless(), LockstepClock()
+@pytest.mark.parametrize("passed", [60_000_000, 60_000_001, 10**9])
+@pytest.mark.parametrize(("first", "reads"), [((), 64), ((65_535,), 2), ((65_536,), 1)])
+def test_nor_while_what_waited_is_thrown_away(passed, first, reads):
+    port, clock = Endless(*first), LockstepClock()
     stream = PoseStream(port, clock)
     clock.advance(passed)
     assert stream.read() == [] and len(port.reads) == reads
@@ -173,3 +195,14 @@ def test_more_poses_at_once_than_a_sender_has_ready_are_none_and_for_a_tenth_of_
             assert stream.read() == []
     far.data = pose(20) + b"\n"
     assert len(stream.read()) == (1 if count == 8 else taken)
+
+
+@pytest.mark.parametrize(("before", "after", "taken"), [(30, 30, 1), (61, 0, 0), (0, 61, 0)])
+def test_a_look_that_is_held_up_in_its_midst_is_a_late_one(before, after, taken):
+    clock = LockstepClock()
+    clock.advance(10**9)
+    port = Held(clock, 0, 0)
+    stream = PoseStream(port, clock)
+    assert stream.read() == []
+    port.before, port.after, port.data = before * 10**6, after * 10**6, pose(1) + b"\n"
+    assert len(stream.read()) == taken

@@ -11,7 +11,7 @@ from robotrl.clock import LockstepClock
 from robotrl.drivers.chains import Chain, chain_of
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.reset import LEVEL, Resetter
-from robotrl.nodes.servos import ServoLoop, prepare
+from robotrl.nodes.servos import ServoLoop, connected
 from robotrl.sim.servotwin import ServoTwin
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
@@ -53,8 +53,9 @@ class ArmRig:
         return self.loop.chain
 
     def connect(self) -> ServoLoop:
-        chain = chain_of(self.twin.ports()["servos"], self.run.robot, self.clock)
-        prepare(chain, -1, self.said.append)
+        port = self.twin.ports()["servos"]
+        connected(self.run.robot, port, TwinClock(self), -1, self.said.append)
+        chain = chain_of(port, self.run.robot, self.clock)
         return ServoLoop(self.run.robot, chain, self.clock, PERIOD_S)
 
     def _next_epoch(self) -> int:
@@ -68,7 +69,7 @@ class ArmRig:
             sentry.hear(m.Beat(source=beat, progress=1), now)
         nonce = self.guard.nonce if self.guard is not None else 0
         self._seq += 1
-        sentry.hear(m.Operator(source="console", command=key or "beat", press=self._seq, nonce=nonce), now)
+        sentry.hear(m.Operator(source="console", t=now, command=key or "beat", press=self._seq, nonce=nonce), now)
         sentry.hear(self.resetter.state, now)
         self.permit, self.guard = sentry.step(now)
         if not self.states or self.states[-1] != self.permit.state:
@@ -110,3 +111,18 @@ class ArmRig:
         self.ready().reach("HOLD", "enable").until(lambda: all(mode == 10 for mode in self.joints.mode))
         self.reach("RUN", "run")
         return self
+
+
+class TwinClock:
+    """Whoever sleeps lets the twin's physics pass. `powered`: whether any servo had torque meanwhile."""
+
+    def __init__(self, rig: ArmRig) -> None:
+        self._rig = rig
+        self.powered = False
+
+    def now(self) -> int:
+        return self._rig.clock.now()
+
+    def sleep_until(self, deadline: int) -> None:
+        self.powered = self.powered or any(s.registers.get("torque") for s in self._rig.twin.bus.servos)
+        self._rig.twin.advance(max(0, deadline - self.now()) * 1e-9)

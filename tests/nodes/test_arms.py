@@ -6,13 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from robotrl.calibration import homing
+from robotrl import manager, move
+from robotrl.calibration import commission, homing
+from robotrl.calibration.store import CalibrationError
+from robotrl.configfile import ConfigError
 from robotrl.drivers.chains import chain_of
 from robotrl.drivers.port import DeviceError, PortError
 from robotrl.nodes.mover import Mover
 from robotrl.nodes.rescue import stop_motors
 from robotrl.safety.gate import RANGE
-from tests.nodes.armrig import PERIOD_S, ArmRig
+from robotrl.sim import rehearsal
+from tests.nodes.armrig import LAUNCH, PERIOD_S, ArmRig, TwinClock, run_of
 
 ROBOTS = ("so101", "omx", "dkitty")
 ARMS = ("so101", "omx")
@@ -60,23 +64,23 @@ def test_it_comes_to_ready_holds_moves_stops_on_a_key_and_is_off(rig):
     assert not any(torques(rig)) and not rig.drive.torque_on
 
 
-def test_goals_on_the_wire_keep_to_range_slew_and_lead(rig):
-    rig.running()
-    robot = rig.run.robot
+def test_goals_on_the_wire_keep_to_range_slew_and_lead(arm):
+    arm.running()
+    robot = arm.run.robot
     slew, tick = robot.limits.slew_rad_s * PERIOD_S, 2 * 3.1416 / 4096
-    rig.wish = tuple(high + 1.0 for high in robot.highest)
-    before = wires_goals(rig)
+    arm.wish = tuple(high + 1.0 for high in robot.highest)
+    before = wires_goals(arm)
     bits = 0
     for n in range(120):
-        rig.step()
-        goals = wires_goals(rig)
+        arm.step()
+        goals = wires_goals(arm)
         for i, (goal, last) in enumerate(zip(goals, before, strict=True)):
             assert abs(goal - last) <= slew + 1e-6, (n, i)
             assert robot.lowest[i] - 1e-6 <= goal <= robot.highest[i] + 1e-6, (n, i)
-            assert abs(goal - rig.joints.position[i]) <= robot.limits.lead_rad + tick, (n, i)
+            assert abs(goal - arm.joints.position[i]) <= robot.limits.lead_rad + tick, (n, i)
         before = goals
-        bits |= rig.applied.clamped[0]
-    assert bits & RANGE and rig.applied.target == pytest.approx(before, abs=1e-4)
+        bits |= arm.applied.clamped[0]
+    assert bits & RANGE and arm.applied.target == pytest.approx(before, abs=1e-4)
 
 
 def test_an_arm_lowers_itself_before_it_lets_go(arm):
@@ -103,11 +107,11 @@ def test_a_silent_servo_is_the_only_one_missed_and_stops_the_robot(rig):
     assert "servo_lost" in rig.guard.causes
 
 
-def test_no_servo_answering_is_said_as_such(rig):
-    rig.running()
-    rig.twin.command({"fault": "silence", "wire": "servos"})
-    rig.reach("PSTOP", seconds=0.2)
-    assert "bus_silent" in rig.guard.causes and min(rig.joints.missed) >= 3
+def test_no_servo_answering_is_said_as_such(arm):
+    arm.running()
+    arm.twin.command({"fault": "silence", "wire": "servos"})
+    arm.reach("PSTOP", seconds=0.2)
+    assert "bus_silent" in arm.guard.causes and min(arm.joints.missed) >= 3
 
 
 @pytest.mark.parametrize("robot, bits", [("omx", 32), ("dkitty", 4), ("so101", 8), ("so101", 4)])
@@ -120,18 +124,18 @@ def test_a_hardware_error_stops_it_with_its_bits(robot, bits, tmp_path):
     assert "servo_fault" in rig.guard.causes and rig.guard.state == "PSTOP"
 
 
-def test_a_servo_that_reboots_is_noticed_gets_no_torque_and_is_set_up_anew(rig):
-    rig.running()
-    who = MUTE[rig.run.robot.name]
-    i = rig.run.robot.servos.ids.index(who)
-    rig.twin.command({"fault": "reboot", "servo": who})
-    with pytest.raises(DeviceError, match=rf"servo {who}: was off and on again") if rig.chain.line.ram(who) else _nothing():
-        rig.until(lambda: rig.drive.powered_off_confirmed, seconds=8)
-        assert rig.guard.state in ("PSTOP", "RELAX")
-    assert torques(rig)[i] == 0 and rig.states[3] == "RUN" and rig.states[4] in ("PSTOP", "RELAX")
-    rig.loop = rig.connect()
-    rig.step()
-    assert not any(rig.joints.missed) and rig.chain.rebooted == () and not any(torques(rig))
+def test_a_servo_that_reboots_is_noticed_gets_no_torque_and_is_set_up_anew(arm):
+    arm.running()
+    who = MUTE[arm.run.robot.name]
+    i = arm.run.robot.servos.ids.index(who)
+    arm.twin.command({"fault": "reboot", "servo": who})
+    with pytest.raises(DeviceError, match=rf"servo {who}: was off and on again") if arm.chain.line.ram(who) else _nothing():
+        arm.until(lambda: arm.drive.powered_off_confirmed, seconds=8)
+        assert arm.guard.state in ("PSTOP", "RELAX")
+    assert torques(arm)[i] == 0 and arm.states[3] == "RUN" and arm.states[4] in ("PSTOP", "RELAX")
+    arm.loop = arm.connect()
+    arm.step()
+    assert not any(arm.joints.missed) and arm.chain.rebooted == () and not any(torques(arm))
 
 
 class _nothing:
@@ -142,33 +146,33 @@ class _nothing:
         return False
 
 
-def test_heat_stops_it_before_the_servo_lets_go(rig):
-    rig.running()
-    who = MUTE[rig.run.robot.name]
-    rig.twin.command({"fault": "heat", "servo": who, "celsius": rig.run.robot.limits.temp_c - 2})
-    rig.until(lambda: "temp_high" in rig.guard.causes, seconds=0.5)
-    assert rig.guard.state in ("STOPPING", "HOLD", "PSTOP") and all(torques(rig))
-    rig.twin.command({"fault": "heat", "servo": who, "celsius": rig.run.robot.limits.temp_c + 2})
-    rig.reach("RELAX", seconds=0.5)
-    rig.until(lambda: rig.drive.powered_off_confirmed)
+def test_heat_stops_it_before_the_servo_lets_go(arm):
+    arm.running()
+    who = MUTE[arm.run.robot.name]
+    arm.twin.command({"fault": "heat", "servo": who, "celsius": arm.run.robot.limits.temp_c - 2})
+    arm.until(lambda: "temp_high" in arm.guard.causes, seconds=0.5)
+    assert arm.guard.state in ("STOPPING", "HOLD", "PSTOP") and all(torques(arm))
+    arm.twin.command({"fault": "heat", "servo": who, "celsius": arm.run.robot.limits.temp_c + 2})
+    arm.reach("RELAX", seconds=0.5)
+    arm.until(lambda: arm.drive.powered_off_confirmed)
 
 
-def test_a_host_that_falls_silent_leaves_a_dynamixel_stopped_and_a_feetech_at_its_last_goal(rig):
+def test_a_host_that_falls_silent_leaves_a_dynamixel_stopped_and_a_feetech_at_its_last_goal(arm):
     """The first by its watchdog, read back as such; the second has none: its travel is what the gate let its goal lead."""
-    rig.running()
-    rig.wish = tuple(high for high in rig.run.robot.highest)
+    arm.running()
+    arm.wish = tuple(high for high in arm.run.robot.highest)
     for _ in range(10):
-        rig.step()
-    before = rig.joints.position
-    rig.twin.advance(1.0)
-    rig.step()
-    lead = rig.run.robot.limits.lead_rad
-    assert all(abs(p - b) <= lead + 0.02 for p, b in zip(rig.joints.position, before, strict=True))
-    if rig.run.robot.servos.protocol == "dynamixel":
-        assert set(rig.joints.mode) == {11}
-        rig.until(lambda: "servo_timeout" in rig.guard.causes, seconds=0.5)
+        arm.step()
+    before = arm.joints.position
+    arm.twin.advance(1.0)
+    arm.step()
+    lead = arm.run.robot.limits.lead_rad
+    assert all(abs(p - b) <= lead + 0.02 for p, b in zip(arm.joints.position, before, strict=True))
+    if arm.run.robot.servos.protocol == "dynamixel":
+        assert set(arm.joints.mode) == {11}
+        arm.until(lambda: "servo_timeout" in arm.guard.causes, seconds=0.5)
     else:
-        assert set(rig.joints.mode) == {10}
+        assert set(arm.joints.mode) == {10}
 
 
 def test_a_servo_that_does_not_obey_the_stop_is_told_of(arm):
@@ -184,23 +188,13 @@ def test_a_port_that_is_pulled_and_plugged_in_again_needs_a_person_before_torque
     with pytest.raises(PortError):
         arm.step()
     arm.twin.command({"fault": "clear"})
+    arm.twin.advance(1.0)
+    assert all(torques(arm))
     arm.loop = arm.connect()
+    assert arm.loop.chain.read(-1).position == pytest.approx(arm.run.robot.stow, abs=0.15)  # lowered, and not dropped
     for _ in range(20):
         arm.step()
     assert not any(torques(arm)) and not arm.drive.torque_on
-
-
-class TwinClock:
-    """Whoever sleeps lets the twin's physics pass."""
-
-    def __init__(self, rig: ArmRig) -> None:
-        self._rig = rig
-
-    def now(self) -> int:
-        return self._rig.clock.now()
-
-    def sleep_until(self, deadline: int) -> None:
-        self._rig.twin.advance(max(0, deadline - self.now()) * 1e-9)
 
 
 def test_the_rescue_of_an_arm_lowers_it_and_that_of_legs_damps_them(rig):
@@ -218,8 +212,9 @@ def test_the_rescue_of_an_arm_lowers_it_and_that_of_legs_damps_them(rig):
 
 def test_the_rescue_puts_no_torque_on_a_servo_that_has_none(arm):
     arm.ready()
-    chain = chain_of(arm.twin.ports()["servos"], arm.run.robot, TwinClock(arm), starts=False)
-    assert stop_motors(arm.run.robot, chain, TwinClock(arm), True, print).confirmed and not any(torques(arm))
+    clock = TwinClock(arm)
+    chain = chain_of(arm.twin.ports()["servos"], arm.run.robot, clock, starts=False)
+    assert stop_motors(arm.run.robot, chain, clock, True, print).confirmed and not clock.powered
 
 
 def test_homing_finds_the_zeros_of_bus_servos(rig):
@@ -227,14 +222,15 @@ def test_homing_finds_the_zeros_of_bus_servos(rig):
     robot = rig.run.robot
     plain = replace(robot, servos=replace(robot.servos, offset=(0.0,) * len(robot.servos.ids)))
     chain = chain_of(rig.twin.ports()["servos"], plain, rig.clock)
-    rig.twin.command({"place": "stand"})
+    rig.twin.joints.put([0.0] * len(robot.servos.ids))
+    rig.twin.chain.look()
     record = homing.measure(chain, robot, (0.2,) * len(robot.servos.ids), rig.clock)
     expected = [o - s * 0.2 for o, s in zip(robot.servos.offset, robot.servos.sign, strict=True)]
     assert record.offset == pytest.approx(expected, abs=2e-3)
 
 
-def test_the_mover_sways_each_joint_within_its_limits_and_comes_back(arm):
-    arm.running()
+def test_the_mover_sways_each_joint_within_its_limits_and_comes_back(tmp_path):
+    arm = ArmRig("omx", tmp_path).running()
     mover, here = Mover(arm.run.robot), arm.joints.position
     farthest = [0.0] * len(here)
     while mover.moved < len(here):
@@ -244,3 +240,16 @@ def test_the_mover_sways_each_joint_within_its_limits_and_comes_back(arm):
         farthest = [max(f, abs(p - h)) for f, p, h in zip(farthest, arm.joints.position, here, strict=True)]
         assert arm.guard.state == "RUN" and arm.loop.tick < 2000
     assert all(0.1 < f < 0.25 for f in farthest) and arm.joints.position == pytest.approx(here, abs=0.05)
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_what_only_a_minitaur_can_is_refused_in_a_line(robot, tmp_path):
+    run_of(robot, tmp_path)
+    for program in (manager.main, rehearsal.main):
+        with pytest.raises(ConfigError, match=rf"{robot} has no task yet; its first motion: .*move"):
+            program([str(tmp_path / "run.toml"), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(CalibrationError, match=f"{robot} has bus servos"):
+        commission.main([str(tmp_path / "run.toml"), "--yes", "--serial", "mine", "--calibration", str(tmp_path / "kept")])
+    with pytest.raises(ConfigError, match="imu, tracker"):
+        move.main([str(LAUNCH / "walk.toml"), "--sim", "--out", str(tmp_path / "out")])

@@ -23,7 +23,7 @@ from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.config import Run, to_dict
 from robotrl.door import Door
-from robotrl.nodes import console, keys, screen
+from robotrl.nodes import console, desk, keys, screen
 from robotrl.nodes.gateway import Gateway
 from robotrl.nodes.gateway import shown as settings
 from robotrl.nodes.view import SECOND, View, clean, span, stop_status
@@ -70,54 +70,54 @@ def shown(v, now=NOW, width=80, height=24):
 def test_a_key_is_a_command_with_the_newest_nonce(key, command):
     v = view(guard(nonce=1), guard(nonce=78), joints())
     v.seen_tick = 500
-    said = console.press(key, v, NOW)
+    said = desk.press(key, v, NOW)
     assert (said.command, said.nonce, said.seen_tick) == (command, 78, 500)
 
 
 def test_presses_are_unique_even_in_one_instant():
     v = view()
-    assert len({console.press("+", v, NOW).press for _ in range(50)}) == 50
+    assert len({desk.press("+", v, NOW).press for _ in range(50)}) == 50
 
 
 def test_stop_is_said_without_a_guard():
-    assert console.press(" ", View(), NOW).command == "stop"
+    assert desk.press(" ", View(), NOW).command == "stop"
 
 
 def test_unknown_key_and_help_say_nothing():
     v = view()
-    assert console.press("x", v, NOW) is None
-    assert console.press("?", v, NOW) is None and v.help
+    assert desk.press("x", v, NOW) is None
+    assert desk.press("?", v, NOW) is None and v.help
     assert "QUICK STOP" in shown(v) and " RUN " in shown(v)
-    assert console.press(" ", v, NOW).command == "stop"  # the help page is no obstacle
+    assert desk.press(" ", v, NOW).command == "stop"  # the help page is no obstacle
 
 
 def test_leaving_needs_two_presses_within_two_seconds():
     v = view()
-    console.press("q", v, NOW)
+    desk.press("q", v, NOW)
     assert not v.leaving and "q again to leave" in shown(v, NOW + SECOND)
-    console.press("q", v, NOW + 3 * SECOND)
+    desk.press("q", v, NOW + 3 * SECOND)
     assert not v.leaving
-    console.press("e", v, NOW + 3 * SECOND)
-    console.press("q", v, NOW + 4 * SECOND)
+    desk.press("e", v, NOW + 3 * SECOND)
+    desk.press("q", v, NOW + 4 * SECOND)
     assert not v.leaving, "another key in between takes the question back"
-    console.press("q", v, NOW + 5 * SECOND)
+    desk.press("q", v, NOW + 5 * SECOND)
     assert v.leaving
 
 
 def test_beat_tells_how_long_the_human_has_been_still():
     v = view()
-    assert console.beat(v, NOW + 7 * SECOND).value == pytest.approx(7.0)
-    console.press("x", v, NOW + 7 * SECOND)
-    assert console.beat(v, NOW + 8 * SECOND).value == pytest.approx(1.0)
+    assert desk.beat(v, NOW + 7 * SECOND).value == pytest.approx(7.0)
+    desk.press("x", v, NOW + 7 * SECOND)
+    assert desk.beat(v, NOW + 8 * SECOND).value == pytest.approx(1.0)
 
 
 def test_a_reward_is_bound_to_the_frame_on_the_screen():
     v = view()
     v.seen_tick = 500
-    good, bad = console.press("+", v, NOW), console.press("-", v, NOW)
-    assert console.label(good) == m.Label(press=good.press, value=1.0, tick=500)
-    assert console.label(bad).value == -1.0
-    assert console.label(console.press("e", v, NOW)) is None
+    good, bad = desk.press("+", v, NOW), desk.press("-", v, NOW)
+    assert desk.label(good) == m.Label(press=good.press, value=1.0, tick=500)
+    assert desk.label(bad).value == -1.0
+    assert desk.label(desk.press("e", v, NOW)) is None
 
 
 # bytes of a terminal
@@ -244,7 +244,7 @@ def test_text_from_the_bus_cannot_reach_the_terminal_raw():
 
 def test_a_refusal_of_one_message_is_kept_on_the_screen():
     v = view()
-    console.press("e", v, NOW)
+    desk.press("e", v, NOW)
     v.receive("guard", guard(note="nothing to do in RUN", t=NOW + 20 * MS), NOW + 20 * MS)
     v.receive("guard", guard(t=NOW + 40 * MS), NOW + 40 * MS)
     assert "enable: nothing to do in RUN" in shown(v, NOW + 50 * MS)
@@ -285,7 +285,7 @@ def test_nothing_else_is_confirmed(state, said, at):
 
 def test_a_stop_the_guard_does_not_answer_says_cut_the_power():
     v = view()
-    console.press(" ", v, NOW)
+    desk.press(" ", v, NOW)
     late = NOW + 400 * MS
     v.receive("guard", guard("RUN", t=late), late)
     v.receive("drive", drive(t=late), late)
@@ -297,7 +297,7 @@ def test_a_stop_the_guard_does_not_answer_says_cut_the_power():
 
 def test_a_stop_state_older_than_the_key_is_no_answer():
     v = view(guard("RUN", t=NOW))
-    console.press(" ", v, NOW)
+    desk.press(" ", v, NOW)
     v.receive("guard", guard("PSTOP", t=NOW - 1), NOW)
     assert v.stop_answered is None
 
@@ -541,7 +541,7 @@ def test_what_the_learner_owes_is_shown_once_it_is_behind():
 
 def test_a_refusal_names_the_key_once_and_no_node_is_shown_that_is_not_there():
     v = view()
-    console.press("r", v, NOW)
+    desk.press("r", v, NOW)
     v.receive("guard", guard(note="run: nothing to do in RUN", t=NOW + 20 * MS), NOW + 20 * MS)
     text = shown(v, NOW + 50 * MS)
     assert " DO     run: nothing to do in RUN" in text and "recorder" not in text
@@ -558,7 +558,7 @@ def test_a_reward_is_shown_as_kept_only_when_the_recorder_has_it(tmp_path):
     clock = WallClock()
     recorder = Bus(tmp_path / "ipc", "recorder", clock)
     acks, labels = recorder.publisher("ack"), recorder.subscriber("label")
-    link, v = console.Link(Bus(tmp_path / "ipc", "console", clock)), view(guard())
+    link, v = desk.Link(Bus(tmp_path / "ipc", "console", clock)), view(guard())
     try:
         for _ in range(2):
             link.obey("+", v)

@@ -35,7 +35,8 @@ class World:
         self.permit = self.shown = None
 
     def hear(self, message: m.Message) -> None:
-        self.sentry.hear(message, self.now)
+        """Now said, where the message does not say when."""
+        self.sentry.hear(m.msgspec.structs.replace(message, t=message.t or self.now), self.now)
 
     def speak(self) -> None:
         n, torque = 8, bool(self.permit and self.permit.torque)
@@ -345,6 +346,25 @@ def test_a_refusal_is_not_shown_once_the_key_was_obeyed():
     assert world.step() == "READY" and "press again" in world.shown.note
     assert "press again" in (world.step(5) and world.shown.note), "a person needs time to read it"
     assert world.press("enable") == "HOLD" and world.shown.note == ""
+
+
+@pytest.mark.parametrize(("late_ms", "obeyed"), [(499, True), (501, False)])
+def test_a_key_that_waited_half_a_second_asks_for_nothing(late_ms, obeyed):
+    """A guard that was suspended finds it when it wakes: the robot must not come on seconds after the press."""
+    world = World()
+    world.step(30)
+    said = world.now - late_ms * 1_000_000
+    world.hear(m.Operator(source="console", t=said, boot=1, command="enable", press=1, nonce=world.shown.nonce))
+    assert (world.step() == "HOLD") is obeyed and ("press again" in world.shown.note) is not obeyed
+
+
+@pytest.mark.parametrize(("command", "state"), [("pause", "HOLD"), ("stop", "STOPPING")])
+def test_a_stop_and_a_pause_are_obeyed_however_late(command, state):
+    world = World().run()
+    world.hear(
+        m.Operator(source="console", t=world.now - 3_000_000_000, boot=1, command=command, press=1, nonce=world.shown.nonce)
+    )
+    assert world.step() in (state, "PSTOP")
 
 
 def afar(world, command, role, **more):

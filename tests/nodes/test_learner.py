@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,8 +16,10 @@ import numpy as np
 import pytest
 
 from robotrl import rundir
+from robotrl.checkpoint import CheckpointError
 from robotrl.config import Agent, Run
 from robotrl.nodes import learner
+from robotrl.nodes.student import learns
 from robotrl.replay import Replay
 from tests.agents.test_fused import one_thread  # noqa: F401
 
@@ -112,6 +116,40 @@ def test_a_learner_goes_on_from_its_checkpoint_with_both(given, tmp_path):
         again.study(ROWS)
         assert again.updates == whole.updates and same(again, whole)
         assert again.rng.bit_generator.state == whole.rng.bit_generator.state
+
+
+def test_it_goes_on_with_the_demonstrations_it_began_with_or_not_at_all(given, tmp_path):
+    """More of them by now change nothing; others in their place, or fewer, are refused in one line."""
+    run = asking(given, demonstrations_share=0.25)
+    with contextlib.closing(recorded(tmp_path / "replay", 0)) as replay:
+        whole, halves = learner.Student(run, tmp_path, replay), learner.Student(run, tmp_path, replay)
+        for student in (whole, halves):
+            student.study(20)
+        halves.save()
+        with contextlib.closing(Replay.open(given / "replay", write=True)) as more:
+            for k in range(20):
+                more.add(np.ones(112), np.ones(8), 1.0, np.ones(112), terminated=False, truncated=True, episode=100 + k, step=0,
+                         tick=k, policy_version=0)  # fmt: skip
+        again = learner.Student(run, tmp_path, replay)
+        assert again.resume()
+        for student in (whole, again):
+            student.study(ROWS)
+        assert same(again, whole)
+        for seed, rows in ((2, 15), (1, 14)):
+            shutil.rmtree(given)
+            recorded(given / "replay", seed, rows=rows).close()
+            with pytest.raises(CheckpointError, match=r"learnt from other rows.*put those back"):
+                learner.Student(run, tmp_path, replay).resume()
+
+
+def test_checkpoints_from_before_there_was_a_share_are_gone_on_from(tmp_path):
+    """The hash of what a run learns, as it was told of the defaults then."""
+    default = Run()
+    agent = {k: v for k, v in dataclasses.asdict(default.agent).items() if k not in ("threads", "engine", "demonstrations_share")}
+    said = json.dumps([dataclasses.asdict(default.task), agent], sort_keys=True, default=list)
+    assert learns(default) == hashlib.sha256(said.encode()).hexdigest()
+    other = dataclasses.replace(default, agent=dataclasses.replace(default.agent, demonstrations_share=0.25))
+    assert learns(other) != learns(default)
 
 
 def test_rows_that_do_not_count_yet_change_nothing(given, tmp_path):

@@ -22,6 +22,7 @@ from robotrl.messages import Beat, Learner
 from robotrl.node import Node
 from robotrl.nodes import learner
 from robotrl.nodes.student import RanAway, Student
+from robotrl.replay import Replay
 from tests.nodes.test_learner import recorded
 
 ROWS = 3000
@@ -103,6 +104,18 @@ def test_but_looks_up_between_updates(directory, monkeypatch):
     assert puppet.step - 100 < 0.05 / puppet.seconds
     kept = checkpoint.newest(directory)
     assert kept.updates == puppet.step and kept.about["version"] == puppet.step // 50
+
+
+def test_each_batch_has_its_share_of_demonstrations(tmp_path, tmp_path_factory, monkeypatch):
+    given, drawn = tmp_path / "given", []
+    recorded(given / "replay", 1, rows=15).close()
+    asked = {"demonstrations": str(given), "demonstrations_share": 0.25, "batch": 8}
+    directory = made(tmp_path, tmp_path_factory.mktemp("bus"), **asked)
+    puppet = plays(monkeypatch, Puppet(then=end_at(60)))
+    monkeypatch.setattr(puppet, "update", lambda indices: drawn.append(indices) or Puppet.update(puppet, indices))
+    assert learner.wall_clock(directory) == 0
+    assert len(drawn) >= 60 and ((np.array(drawn) >= ROWS).sum(axis=1) == 2).all()
+    assert checkpoint.newest(directory).about["demonstrations"]["rows"] == 15
 
 
 def test_what_is_owed_beyond_the_backlog_is_dropped_counted_and_said(tmp_path, tmp_path_factory, monkeypatch, capsys):
@@ -216,3 +229,66 @@ def test_threads_are_two_at_most_where_none_are_asked_for_and_as_many_as_asked(m
             assert run.agent.threads == torch.get_num_threads() == given
     finally:
         torch.set_num_threads(before)
+
+
+class Hours:
+    """Virtual time, in which a robot makes 50 transitions a second and nothing else takes any."""
+
+    def __init__(self, monkeypatch, capacity: int) -> None:
+        self.now = 0
+        monkeypatch.setattr(WallClock, "now", lambda clock: self.now)
+        monkeypatch.setattr(WallClock, "sleep_until", lambda clock, deadline: self.pass_by(deadline - self.now))
+        monkeypatch.setattr(Replay, "count", property(lambda replay: min(capacity, self.now * 50 // 10**9)))
+
+    def pass_by(self, ns: int) -> None:
+        self.now += max(0, ns)
+
+
+class Killed(BaseException):
+    """Nothing is done any more."""
+
+
+@pytest.mark.parametrize("rate", [120, 300])  # updates a second: a slow machine's, and a fast one's
+def test_killed_and_back_after_ten_minutes_it_has_caught_up_within_one(tmp_path, tmp_path_factory, monkeypatch, capsys, rate):
+    """From its checkpoint of long before: what is beyond the backlog is dropped and counted, none is counted twice."""
+    agent = Agent(learn_after=100, mirror=False, batch=1, capacity=100_000)
+    directory = rundir.create(dataclasses.replace(Run(), agent=agent), tmp_path, "wall")
+    Replay.create(directory / "replay", 112, 8, agent.capacity).close()
+    rundir.write_json(directory / "bus.json", {"directory": str(tmp_path_factory.mktemp("bus"))})
+    hours, told, out, nodes = Hours(monkeypatch, agent.capacity), [], [], []
+    status, publish = learner._status, Student.publish
+    monkeypatch.setattr(learner, "_status", lambda *arguments: told.append(status(*arguments)) or told[-1])
+    monkeypatch.setattr(Student, "publish", lambda student, **words: out.append(hours.now) or publish(student, **words))
+    monkeypatch.setattr(learner, "Node", lambda *arguments: nodes.append(Node(*arguments)) or nodes[-1])
+
+    def dies(updates: int) -> None:
+        hours.pass_by(10**9 // rate)
+        if updates == 3900:
+            raise Killed
+
+    plays(monkeypatch, Puppet(then=dies))
+    with pytest.raises(Killed):
+        learner.wall_clock(directory)
+    nodes[-1].close()
+    hours.pass_by(600 * 10**9)
+    back, before = hours.now, len(out)
+    told.clear()
+
+    def catches_up(updates: int) -> None:
+        hours.pass_by(10**9 // rate)
+        if told and told[-1].owed <= 50:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    puppet = plays(monkeypatch, Puppet(then=catches_up))
+    puppet.load_state = lambda values, random_state: setattr(puppet, "step", checkpoint.newest(directory).updates)
+    assert learner.wall_clock(directory) == 0
+    assert "goes on after 2000 updates" in (said := capsys.readouterr().err) and "at its start" in said and "kept up" not in said
+    assert hours.now - back < 60e9, "caught up"
+    assert out[before] - back < 20e9 and max(np.diff(out[before:])) < 2e9, (
+        "new weights as soon as they are newer than the old ones"
+    )
+    first, last = told[0], told[-1]
+    assert first.owed <= agent.max_backlog and first.dropped == last.dropped > 26_000
+    assert last.updates + last.dropped + last.owed == last.transitions - agent.learn_after, (
+        "each step's update is done, dropped or owed"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from robotrl.config import Agent, Run, to_dict
 from robotrl.log import Took
 from robotrl.logformat import Kind
 from robotrl.messages import Ack, Guard, Label, Operator
+from robotrl.nodes import keeper as keeper_module
 from robotrl.nodes import outbox as outbox_module
 from robotrl.nodes.keeper import Keeper
 from robotrl.nodes.outbox import Outbox
@@ -327,3 +329,41 @@ def test_what_happened_is_kept_too_and_beats_are_not(world):
     world.end()
     kinds = [r.kind for r in logwitness.records(world.directory / "log")]
     assert kinds == [Kind.SESSION, Kind.CAUSE, Kind.OPERATOR, Kind.OPERATOR, Kind.SESSION]
+
+
+def test_images_come_with_their_transitions_over_the_bus_also_after_the_recorder_was_killed(world, monkeypatch):
+    """Each frame is sent, logged and stored once, and the replay that is topped up after a power cut shows the same."""
+    cameras = (("wrist", 84, 84, 3), ("front", 84, 84, 3))
+    monkeypatch.setattr(keeper_module, "CAMERAS", cameras)
+    world.end()
+    shutil.rmtree(world.directory / "replay")
+    world.begin()
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, 2 * 84 * 84 * 3, np.uint8).tobytes() for _ in range(41)]
+    sent, keep = [], world.box.keep
+    for number in range(40):
+        if number == 25:
+            world.kill()
+            world.begin()
+        world.box.keep = sent.append
+        world.act(number)
+        world.box.keep = keep
+        before = sent[-2] if number else None
+        sent[-1] = transitions.framed(sent[-1], cameras, frames[number], frames[number + 1], before)
+        assert (not sent[-1].images) == (number % 10 > 0), "an episode has ten steps"
+        keep(sent[-1])
+        world.turn()
+    world.kept()
+    world.end()
+    replay = Replay.open(world.directory / "replay", write=True)
+    replay.cut(17)  # a power cut
+    replay.close()
+    world.begin()
+    assert world.said[-1] == "23 transitions of the log were not in the replay yet"
+    replay, rows = Replay.open(world.directory / "replay"), np.arange(40)
+    images = replay.images(rows, rows)
+    for which, first in ((images.observation, 0), (images.next_observation, 1)):
+        for k in rows:
+            assert b"".join(which[name][k].tobytes() for name, *_ in cameras) == frames[k + first]
+    assert replay.frame_count == 44 and replay.check()["damaged"] == 0
+    assert compared(world.directory, []) == {"logged": 40, "differ": 0}

@@ -367,3 +367,36 @@ def test_no_lease_no_action():
                    Permit(state="RESET", epoch=1, holder="reset", torque=True)):  # fmt: skip
         pilot, rows, _ = play(straight(10, lambda k, permit=permit: permit))
         assert pilot.episode == -1 and rows.count == 0
+
+
+def test_without_a_learner_it_walks_on_its_last_weights_and_tells_their_age():
+    """Ten minutes long nobody gives it others; then somebody does."""
+    permit, away = Permit(state="RUN", epoch=1, holder="policy", torque=True), 600_000_000_000
+    kept, pilot = Rows(), Pilot(dataclasses.replace(RUN, agent=dataclasses.replace(RUN.agent, random_steps=0)), Rows(), seed=3)
+    pilot._keep = lambda t: kept.rows.append(t)
+    cycles = straight(30, lambda k: permit)
+    pilot.take(Weights(0.25), 7, published := cycles[0].joints.t - away)
+    for k, c in enumerate(cycles):
+        for one in c.poses:
+            pilot.see(one)
+        action = pilot.cycle(c.joints, c.applied, c.imu, c.permit)
+        assert (action is not None) == (c.permit is permit)
+        if action is not None:
+            assert action.policy_version == pilot.version == (7 if k < 20 else 8)
+        report = pilot.report(c.joints.t)
+        assert report.policy_age_s == pytest.approx((c.joints.t - published) * 1e-9) and report.policy_version == pilot.version
+        if k == 19:
+            assert report.policy_age_s > 600
+            pilot.take(Weights(-0.25), 8, published := c.joints.t)
+    assert [t.step for t in kept.rows] == list(range(29)) and pilot.dropped == 0, "each step is kept"
+    assert [t.policy_version for t in kept.rows] == [7] * 19 + [8] * 10, "the one that was there when the step was over"
+
+
+class Weights:
+    """In an actor's place."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def act(self, observation, noise=None):
+        return np.full(8, self.value, np.float32)

@@ -87,6 +87,33 @@ def test_a_driver_that_slept_through_its_permit_begins_where_the_joints_are(rig)
     assert max(abs(a - b) for a, b in zip(applied.target, joints.position, strict=True)) <= 0.035 + 1e-5
 
 
+@pytest.mark.parametrize(("made_ms", "kept"), [(55, True), (61, False)])
+def test_a_cycle_that_is_a_little_late_goes_on_if_the_next_permit_was_made_in_time(rig, made_ms, kept):
+    """Else every hiccup of guard and driver together lets a standing robot sink: it gives way under its targets."""
+    rig.cycle("READY", torque=False)
+    for _ in range(30):
+        held = rig.cycle("HOLD")[1].target
+    last = rig.clock.now()
+    for _ in range(2):
+        rig.cycle(silent=True)
+    rig.twin.advance(0.022)
+    permit = Permit(source="guard", t=last + made_ms * MS, state="HOLD", epoch=rig.epoch + 1, holder="", torque=True)
+    joints, applied, _ = rig.loop.cycle(permit, None)
+    assert rig.clock.now() - last > 60 * MS
+    assert (applied.target == held) is kept
+    assert kept or max(abs(a - b) for a, b in zip(applied.target, joints.position, strict=True)) <= 0.035 + 1e-5
+
+
+def test_one_that_is_very_late_does_not(rig):
+    rig.cycle("READY", torque=False)
+    for _ in range(30):
+        held = rig.cycle("HOLD")[1].target
+    last = rig.clock.now()
+    rig.twin.advance(0.065)
+    permit = Permit(source="guard", t=last + 50 * MS, state="HOLD", epoch=rig.epoch + 1, holder="", torque=True)
+    assert rig.loop.cycle(permit, None)[1].target != held
+
+
 def test_a_servo_whose_power_was_gone_is_not_started_again_by_the_next_target(rig):
     rig.cycle("READY", torque=False)
     for _ in range(30):

@@ -102,8 +102,8 @@ class Scene:
             return
         nonce = rig.guard.nonce if rig.guard is not None else 0
         rig._press += 1
-        rig.sentry.hear(Operator(source="console", command=key or "beat", press=rig._press, nonce=nonce, value=self.human_age,
-                                 boot=self.boot), now)  # fmt: skip
+        rig.sentry.hear(Operator(source="console", t=now, command=key or "beat", press=rig._press, nonce=nonce,
+                                 value=self.human_age, boot=self.boot), now)  # fmt: skip
 
     def press(self, key: str) -> str:
         self.key = key

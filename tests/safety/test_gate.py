@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 
 from robotrl.safety.gate import Gate
 from robotrl.safety.limits import GateLimits, PairSum, legged_limits
+from tests.safety import inputs
+from tests.safety.inputs import Permit
 
 T = 20_000_000
 LIMITS = legged_limits(8, 0.4, 3.6, 0.8, 1.6, 0.1)
 STAND = (1.5,) * 8
 FRESH = (0,) * 8
+RUN = Permit()
 EDGE = [
     math.nan,
     math.inf,
@@ -38,26 +41,12 @@ EDGE += [0.4, 3.6, 0.4 - 1e-12, 3.6 + 1e-12, math.pi, 2 * math.pi, True, "1", No
 
 
 @dataclass(frozen=True)
-class Permit:
-    state: str = "RUN"
-    epoch: int = 1
-    holder: str = "policy"
-    torque: bool = True
-    speed_scale: float = 1.0
-    t: int = 0
-
-
-@dataclass(frozen=True)
-class Action:
+class Action(inputs.Action):
     target: object = STAND
-    source: str = "policy"
-    epoch: int = 1
-    seq: int = 0
-    t: int = T
-    valid_ns: int = 0
+    t: object = T
 
 
-def opened(at: tuple[float, ...] = STAND, permit: Permit = Permit()) -> Gate:
+def opened(at: tuple[float, ...] = STAND, permit: Permit = RUN) -> Gate:
     gate = Gate(LIMITS)
     assert gate.permit(permit, 0)
     assert gate.decide(0, None, at, FRESH).target is not None
@@ -191,7 +180,7 @@ def test_refusals_come_in_their_order():
         ("shape", {"target": (math.nan,) * 8}),
         ("non-finite", {"target": STAND}),
     ]
-    action = Action((1.0,), "x", 0, -1, -(10**9))
+    action = Action((1.0,), -1, "x", 0, -(10**9))
     for why, change in mend:
         assert opened().decide(T, action, STAND, FRESH).refused == why
         action = replace(action, **change)

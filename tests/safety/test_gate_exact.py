@@ -10,6 +10,8 @@ import pytest
 
 from robotrl.safety.gate import Gate, Verdict
 from robotrl.safety.limits import GateLimits, PairSum
+from tests.safety import inputs
+from tests.safety.inputs import Permit
 
 T = 20_000_000
 M = 1e-5  # rad kept free inside every limit
@@ -19,23 +21,8 @@ AT = (4.0, 11.0)
 
 
 @dataclass(frozen=True)
-class Permit:
-    state: object = "RUN"
-    epoch: object = 1
-    holder: object = "policy"
-    torque: object = True
-    speed_scale: object = 1.0
-    t: object = 0
-
-
-@dataclass(frozen=True)
-class Action:
+class Action(inputs.Action):
     target: object = AT
-    seq: int = 0
-    source: str = "policy"
-    epoch: int = 1
-    t: int = 0
-    valid_ns: int = 0
 
 
 def opened(limits: GateLimits = FREE, at: tuple[float, ...] = AT, **permit: object) -> Gate:

@@ -10,24 +10,12 @@ import pytest
 
 from robotrl.safety.causes import Clear, Command, Inputs, Severity, State, catalogue
 from robotrl.safety.guard import AFTER_CAUSE, AFTER_COMMAND, Guard
+from tests.safety.inputs import WELL
 
 T = 20_000_000
 ROWS = catalogue(falls=2, hiccups=2)
 QUICK = tuple(replace(row, debounce_s=0.0, grace_s=0.0) for row in ROWS)  # a cause acts in the step that shows it
 
-HEALTHY = Inputs(
-    checks_passed=True,
-    still=True,
-    drive_age_s=0.01,
-    torque_on=True,
-    temp_c=40.0,
-    imu_age_s=0.005,
-    tilt_rad=0.05,
-    pose_age_s=0.02,
-    action_age_s=0.02,
-    console_age_s=0.1,
-    human_age_s=3.0,
-)
 
 # id: how it shows, how severe it is, where it counts. Written from the catalogue, not from the table under test.
 ALL = "BOOT CHECK READY HOLD RUN RESET STOPPING PSTOP RELAX LOCKOUT"
@@ -106,7 +94,7 @@ class Bench:
     def __init__(self, rows=QUICK, **options):
         nonces = itertools.count(1000)
         self.guard = Guard(rows, lambda: next(nonces), **options)
-        self.now, self.epoch, self.base = 10**12, 7, HEALTHY
+        self.now, self.epoch, self.base = 10**12, 7, WELL
         self.out = None
 
     def step(self, n: int = 1, **changes):

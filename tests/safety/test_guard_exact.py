@@ -6,24 +6,12 @@ import itertools
 
 import pytest
 
-from robotrl.safety.causes import Command, Inputs, State, catalogue
+from robotrl.safety.causes import Command, State, catalogue
 from robotrl.safety.guard import Guard, Outputs
+from tests.safety.inputs import WELL
 
 S = 10**9
 MS = 10**6
-WELL = Inputs(
-    checks_passed=True,
-    still=True,
-    drive_age_s=0.0,
-    torque_on=True,
-    temp_c=20.0,
-    imu_age_s=0.0,
-    tilt_rad=0.0,
-    pose_age_s=0.0,
-    action_age_s=0.0,
-    console_age_s=0.0,
-    human_age_s=0.0,
-)
 
 
 class Desk:

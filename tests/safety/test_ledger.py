@@ -6,18 +6,9 @@ import pytest
 
 from robotrl.safety.causes import Budget, Cause, Clear, Inputs, Severity, State, catalogue
 from robotrl.safety.ledger import Ledger
+from tests.safety.inputs import WELL
 
 S = 10**9
-WELL = Inputs(
-    drive_age_s=0.0,
-    temp_c=20.0,
-    imu_age_s=0.0,
-    tilt_rad=0.0,
-    pose_age_s=0.0,
-    action_age_s=0.0,
-    console_age_s=0.0,
-    human_age_s=0.0,
-)
 # Shown by flags that the catalogue uses for something else: only these rows are in the ledger of the test that names them.
 FLAGS = ("port_lost", "servo_fault", "policy_dead", "reset_dead")
 

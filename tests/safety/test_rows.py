@@ -8,6 +8,7 @@ import pytest
 
 from robotrl.safety.causes import EVERYWHERE, MOVING, POWERED, Clear, Inputs, Severity, State, catalogue, changed
 from robotrl.safety.ledger import Ledger
+from tests.safety.inputs import WELL
 
 S = 10**9
 ALL = "BOOT CHECK READY HOLD RUN RESET STOPPING PSTOP RELAX LOCKOUT"
@@ -89,17 +90,6 @@ FALL, HICCUP = ("fall", 5), ("hiccup", 10)
 BUDGET = dict.fromkeys(("tilt", "episode_fall", "stalled"), FALL)
 BUDGET |= dict.fromkeys(("tracker_jump", "action_stale", "guard_late", "overrun"), HICCUP)
 SHOWN = [id for id, row in ROWS.items() if row[1]]
-# All is well, so that each test shows its one cause only.
-WELL = Inputs(
-    drive_age_s=0.0,
-    temp_c=20.0,
-    imu_age_s=0.0,
-    tilt_rad=0.0,
-    pose_age_s=0.0,
-    action_age_s=0.0,
-    console_age_s=0.0,
-    human_age_s=0.0,
-)
 
 
 def active(id: str, value: object, state: str = "", after_s: float = 100.0, seen_s: float = 100.0) -> bool:

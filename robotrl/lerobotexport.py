@@ -1,0 +1,204 @@
+"""`robotrl export --lerobot DIR RUN_DIR...`: a LeRobotDataset v3 out of what the logs of one or more runs hold.
+
+The lerobot package reads it as it is (docs/lerobot.md); so does `robotrl import`. A frame is a transition. Where transitions are
+missing a new episode begins, for a frame's next observation is the next frame's observation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robotrl import rundir
+from robotrl.complaint import Complaint, missing_extra
+from robotrl.config import Run, to_dict
+from robotrl.logread import sync
+from robotrl.messages import Transition
+from robotrl.replaycheck import logged
+from robotrl.transitions import FLOAT
+
+if TYPE_CHECKING:
+    from robotrl.lerobotformat import Feature, Writer
+
+# Of where in its run a transition was; the lerobot package hands on what is called so. `run` counts the runs of the dataset.
+ORIGIN = ("run", "episode", "step", "tick", "policy_version")
+PREFIX = "complementary_info."
+
+
+class ExportError(Complaint):
+    """Why nothing was exported, and what to do; one line."""
+
+
+@dataclass
+class Exported:
+    """What became of one run's log."""
+
+    name: str
+    transitions: int = 0
+    episodes: int = 0
+    divided: int = 0  # times an episode was divided, for transitions between are missing
+    refused: int = 0  # transitions that are not finite
+
+
+def counting(directory: Path, said: list[str]) -> Iterator[Transition]:
+    """The transitions of a run's log that count: those that it went back on are left out. LogError as `logread.read`."""
+    kept, number = array("q"), 0  # numbers of the transitions that count, in order
+    for found in logged(directory, said):
+        if isinstance(found, int):
+            del kept[found:]
+        else:
+            kept.append(number)
+            number += 1
+    again = (found for found in logged(directory, []) if not isinstance(found, int))  # a log may be larger than memory
+    number = -1
+    for wanted in kept:
+        t = next(again)
+        while (number := number + 1) < wanted:
+            t = next(again)
+        yield t
+
+
+def goes_on(t: Transition, after: Transition) -> bool:
+    """Whether `t` is the very next step after another: only then is its observation that one's next observation."""
+    next_one = (t.episode, t.step, t.tick) == (after.episode, after.step + 1, after.tick + 1)
+    return next_one and t.observation == after.next_observation and not (after.terminated or after.truncated)
+
+
+def pieces(found: Iterator[Transition], told: Exported) -> Iterator[list[Transition]]:
+    """Episodes, and parts of those of which something is missing."""
+    piece: list[Transition] = []
+    for t in found:
+        numbers = np.frombuffer(t.observation + t.action + t.next_observation, FLOAT)
+        if not (np.isfinite(numbers).all() and np.isfinite(np.float32(t.reward))):
+            told.refused += 1
+            continue
+        if piece and not goes_on(t, piece[-1]):
+            told.divided += t.episode == piece[-1].episode
+            yield piece
+            piece = []
+        piece.append(t)
+    if piece:
+        yield piece
+
+
+def features(observation_size: int, action_size: int, history: int) -> dict[str, Feature]:
+    """The dataset's own, by their names in it; the numbers have names where they are those of the walk."""
+    from robotrl.lerobotformat import Feature
+    from robotrl.tasks.walk import ACTION_NAMES, window_names
+
+    observation, action = window_names(history), ACTION_NAMES
+    return {
+        "observation.state": Feature(
+            "float32", (observation_size,), observation if len(observation) == observation_size else None
+        ),
+        "action": Feature("float32", (action_size,), action if len(action) == action_size else None),
+        "next.reward": Feature("float32"),
+        "next.done": Feature("bool"),
+        "next.truncated": Feature("bool"),
+        **{PREFIX + name: Feature("int64") for name in ORIGIN},
+    }
+
+
+def add(writer: Writer, piece: list[Transition], task: str, run: int) -> None:
+    """An episode, or a part of one, into the dataset."""
+    ended = [t.terminated or t.truncated for t in piece]
+    columns: dict[str, Any] = {
+        "observation.state": np.stack([np.frombuffer(t.observation, FLOAT) for t in piece]),
+        "action": np.stack([np.frombuffer(t.action, FLOAT) for t in piece]),
+        "next.reward": np.array([t.reward for t in piece], FLOAT),
+        "next.done": np.array(ended),
+        "next.truncated": np.array([t.truncated for t in piece]),
+        PREFIX + "run": np.full(len(piece), run),
+        **{PREFIX + name: np.array([getattr(t, name) for t in piece]) for name in ORIGIN[1:]},
+    }
+    writer.add(task, columns, np.frombuffer(piece[-1].next_observation, FLOAT))
+
+
+def export(runs: list[Path], out: Path, said: list[str]) -> list[Exported]:
+    """The runs' transitions as a dataset at `out`, whole or not at all. Complaint, and nothing there, when it cannot be."""
+    from robotrl.lerobotformat import Writer
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ExportError(f"{out}: is there already; name a directory that is not, or remove it")
+    known = [(path, rundir.load(path)) for path in runs]
+    _alike(known)
+    aside = out.with_name(f".{out.name}.{os.getpid()}")
+    writer: Writer | None = None
+    done: list[Exported] = []
+    try:
+        aside.mkdir(parents=True)
+        for path, run in known:
+            done.append(told := Exported(path.resolve().name))
+            for piece in pieces(counting(path, said), told):
+                sizes = len(piece[0].observation) // 4, len(piece[0].action) // 4
+                if writer is None:
+                    writer = Writer(aside, run.task.rate_hz, run.robot.name, features(*sizes, run.task.history))
+                wanted = tuple(writer.features[name].shape[0] for name in ("observation.state", "action"))
+                if sizes != wanted:
+                    raise ExportError(f"{path}: (observation, action) is {sizes}, that of the others {wanted}; leave it out")
+                add(writer, piece, run.task.name, len(done) - 1)
+                told.transitions, told.episodes = told.transitions + len(piece), told.episodes + 1
+        if writer is None:
+            raise ExportError(f"{runs[0]}/log: holds no transition; name a run that has recorded")
+        writer.close({"runs": [{"run": told.name, "transitions": told.transitions, "config": to_dict(run)}
+                               for told, (_, run) in zip(done, known, strict=True)]})  # fmt: skip
+        os.rename(aside, out)
+        sync(out.parent)
+    except OSError as error:
+        raise ExportError(f"{out}: not written: {error.strerror}; free space, see whose the directory is") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return done
+
+
+def _alike(known: list[tuple[Path, Run]]) -> None:
+    first, one = known[0]
+    for path, run in known[1:]:
+        if run.task.rate_hz != one.task.rate_hz:
+            raise ExportError(f"{path}: {run.task.rate_hz:g} steps a second, {first} has {one.task.rate_hz:g}; export it apart")
+
+
+def run_directory(text: str) -> Path:
+    """The run named on the command line; ExportError for a session file, which has no transitions."""
+    path = Path(text)
+    if path.suffix == ".mcap":
+        run = path.parent.parent
+        raise ExportError(f"{path}: a session holds what was said, the run's log its transitions; name the run: {run}")
+    return path
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="robotrl export", description=__doc__)
+    parser.add_argument("run_dir", nargs="+", help="run directories; their order is that of the episodes")
+    parser.add_argument("--lerobot", type=Path, required=True, metavar="DIR", help="where the LeRobotDataset v3 is written")
+    parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
+    args = parser.parse_args(argv)
+    said: list[str] = []
+    with missing_extra("pyarrow", "lerobot"):
+        done = export([run_directory(text) for text in args.run_dir], args.lerobot, said)
+    for told in done:
+        print(f"{told.name}  {told.transitions} transitions in {told.episodes} episodes")
+        if told.divided:
+            print(f"{told.name}  {told.divided} times an episode was divided: transitions between are missing")
+        if told.refused:
+            said.append(f"{told.name}: {told.refused} transitions are not finite, and were left out")
+    for line in said:
+        print(f"robotrl export: {line}", file=sys.stderr)
+    print(f"dataset  {args.lerobot}")
+    if args.json:
+        print(json.dumps({"dataset": str(args.lerobot), "runs": [vars(told) for told in done], "said": said}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
