@@ -19,7 +19,7 @@ CORE = (
 )  # fmt: skip
 TOP = (
     "manager", "move", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "setupservo", "replaycheck",
-    "resume", "benches", "keytool", "installed", "notify", "play", "timing", "picture",
+    "resume", "benches", "keytool", "installed", "notify", "play", "timing", "picture", "plotreach",
     "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
 )  # fmt: skip
 LAYER_OF = {

@@ -43,7 +43,22 @@ def test_the_observation_by_hand(task):
     task.goal = tip + (0.0, 0.06, -0.01)
     seen = task.observation(joints(HOME, (1.0, -2.0, 0.0, 0.5, 9.0)), LEVEL)
     middle = (np.array(SET.goal_low) + SET.goal_high) / 2
-    want = [0.0, -1.0, 1.0, 0.0, 0.5, -1.0, 0.0, 0.25, 0.0, 0.6, -0.1, 0.0, math.tanh(2.0), math.tanh(-1 / 3)]
+    want = [
+        0.0,
+        -1.0,
+        1.0,
+        0.0,
+        0.5,
+        -1.0,
+        0.0,
+        0.25,
+        0.0,
+        0.6,
+        -0.1,
+        0.0,
+        math.tanh(0.06 / SET.near_m),
+        math.tanh(-0.01 / SET.near_m),
+    ]
     want += [*((task.goal - middle) / 0.1), 0.0]
     assert seen == pytest.approx(want, abs=1e-5) and seen.dtype == np.float32
     assert task.distance(joints(HOME)) == pytest.approx(math.hypot(0.06, 0.01))
