@@ -128,7 +128,8 @@ class Campaign:
             return []
         run, self.run = self.run, None
         history = run.end()
-        self._open[-1]["ended"] = "".join(line for line in run.said().splitlines() if line.startswith("robotrl run:"))
+        for row in self._open[-1:]:  # none was played where a run was asked to end before it had begun
+            row["ended"] = "".join(line for line in run.said().splitlines() if line.startswith("robotrl run:"))
         self.causes.update({cause for heard in history.bus["cause"] for cause in heard.m["causes"]})
         done, self._open = self._open, []
         for violation in check(history):

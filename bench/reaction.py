@@ -28,7 +28,7 @@ from engine import Engine
 from stage import PERIOD_NS, Line, Stage, Stages, Stuck, lines, stopped_at
 
 from robotrl import rundir
-from robotrl.nodes.servos import ill
+from robotrl.nodes.servoloop import ill
 from robotrl.safety.gate import PERMIT_VALID_NS
 
 T_MS = PERIOD_NS * 1e-6

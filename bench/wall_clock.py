@@ -181,7 +181,7 @@ class Live:
         """kill -9 of the command itself: PSTOP, then the nodes end, the motors are off, and nothing is left."""
         reaction = self.kill("manager", ("PSTOP", "RELAX"), "manager_gone")
         self.process.wait()
-        until = time.monotonic() + 15.0
+        until = time.monotonic() + 60.0  # a learner on a busy machine takes its time
         off = False
         while time.monotonic() < until and (self.left_over() or self.sockets.exists()):
             drive = self.drive.latest()

@@ -20,7 +20,7 @@ from robotrl.messages import Action, Applied, Beat, Drive, Episode, Guard, Imu, 
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.reset import Resetter
-from robotrl.nodes.servos import ServoLoop
+from robotrl.nodes.servoloop import ServoLoop
 from robotrl.nodes.wire import RETRY_NS
 from robotrl.replay import Replay
 from robotrl.sim.operator import Script

@@ -19,7 +19,7 @@ from robotrl.drivers.port import PortError
 from robotrl.drivers.tape import Playback
 from robotrl.drivers.tracker import PoseStream
 from robotrl.messages import Action, Applied, Call, Drive, Exchange, Joints, Message, Permit
-from robotrl.nodes.servos import ServoLoop, connected
+from robotrl.nodes.servoloop import ServoLoop, connected
 
 SETTLE = 25  # messages in a row that may come out otherwise where the driver's memory is not known: half a second of the servos'
 Reading = TypeVar("Reading", Joints, Applied)

@@ -1,4 +1,4 @@
-"""The processes of a run killed at random, ten times each; `robotrl bench kills` does it a thousand times each."""
+"""The processes of a run killed at random, five times each; `robotrl bench kills` does it a thousand times each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.logwitness import Seen, faults
 
-KILLS = 10  # of each
+KILLS = 5  # of each kind; bench/kills.py does a thousand
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 

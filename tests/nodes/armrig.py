@@ -11,7 +11,7 @@ from robotrl.clock import LockstepClock
 from robotrl.drivers.chains import Chain, chain_of
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.reset import LEVEL, Resetter
-from robotrl.nodes.servos import ServoLoop, connected
+from robotrl.nodes.servoloop import ServoLoop, connected
 from robotrl.sim.servotwin import ServoTwin
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"

@@ -25,7 +25,7 @@ from robotrl.nodes.guard import Sentry
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.policy import thought
 from robotrl.nodes.reset import Resetter
-from robotrl.nodes.servos import ServoLoop, prepare
+from robotrl.nodes.servoloop import ServoLoop, prepare
 from robotrl.session import Session
 from robotrl.sim.operator import Script, needs_a_hand
 from robotrl.sim.twin import Twin

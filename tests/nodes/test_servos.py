@@ -14,7 +14,8 @@ from robotrl.drivers.port import DeviceError, PortError
 from robotrl.messages import Action, Drive, Permit
 from robotrl.node import Lateness, Node
 from robotrl.nodes import servos
-from robotrl.nodes.servos import Driver, ServoLoop
+from robotrl.nodes.servoloop import ServoLoop
+from robotrl.nodes.servos import Driver
 from robotrl.sim.faults import Deaf, Fault, Mute
 from robotrl.sim.twin import Twin
 

@@ -16,7 +16,7 @@ from robotrl.config import Limits, Robot, Servos
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.port import MemoryPort
 from robotrl.messages import Action, Permit
-from robotrl.nodes.servos import ServoLoop
+from robotrl.nodes.servoloop import ServoLoop
 
 T = 20_000_000
 SIGN = (1, -1, 1, 1, -1, 1, -1, 1)
