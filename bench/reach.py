@@ -1,7 +1,7 @@
 """An arm reaches: trains one seed after another on the twin, then 50 goals each, beside a scripted controller on the same goals.
 
 Asked: 99 % of the goals reached. A goal is reached when the point is within the tolerance in so many readings in a row; how far
-it truly was then is in the results. Run: robotrl bench reach [--run launch/reach_omx.toml]      (about four minutes a seed)
+it truly was then is in the results. Run: robotrl bench reach [--run launch/reach_omx.toml]  (minutes a seed, more on a busy machine)
 """
 
 from __future__ import annotations
@@ -58,10 +58,14 @@ def judged(directory: Path, episodes: int) -> dict[str, Any]:
     run = rundir.load(directory)
     weights = directory / "weights" / "policy.safetensors"
     learned = short(reaching.evaluate(run, directory, episodes, say=lambda _: None, weights=weights))
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    done = max(
+        line.get("step_total", 0) for line in lines if line["kind"] == "episode"
+    )  # fewer than asked where it was ended early
     said = json.loads((directory / "result.json").read_text()) if (directory / "result.json").is_file() else {}
     return {
-        "seed": run.seed, "robot": run.robot.name, "steps": run.steps,
-        "robot_minutes": round(run.steps / run.task.rate_hz / 60, 1),
+        "seed": run.seed, "robot": run.robot.name, "steps": done,
+        "robot_minutes": round(done / run.task.rate_hz / 60, 1),
         "built_from": kept["built_from"], **{k: said.get(k) for k in ("train_wall_s", "updates", "engine")},
         "learned": learned, "scripted": short(reaching.scripted(run, episodes)),
     }  # fmt: skip
