@@ -1,7 +1,7 @@
 """An arm reaches: trains one seed after another on the twin, then 50 goals each, beside a scripted controller on the same goals.
 
 Asked: 99 % of the goals reached. A goal is reached when the point is within the tolerance in so many readings in a row; how far
-it truly was then is in the results. Run: robotrl bench reach [--run launch/reach_omx.toml]  (minutes a seed, more on a busy machine)
+it truly was then is in the results. Run: robotrl bench reach [--run launch/reach_omx.toml]  (minutes a seed)
 """
 
 from __future__ import annotations
