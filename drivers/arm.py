@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from robotrl import config
 from robotrl.drivers.legged import ANY, Keyframe
 
-HOME_S = 3.0  # at half the gate's speed, from the far end of most joints; chosen
+HOME_LEAST_S = 0.3  # from wherever; chosen
+SHARE = 0.45  # of the gate's speed for the quickest joint at its quickest: a reset has half of it
 HOME_RAD = 0.15  # a joint that carries a weight hangs a little lower
 
 
@@ -13,11 +17,14 @@ class Arm:
     """What `legged.Minitaur` says of a robot that can fall over, of one that cannot."""
 
     def __init__(self, robot: config.Robot) -> None:
+        self._slew = robot.limits.slew_rad_s
         self._home = robot.home or robot.stow or tuple((a + b) / 2 for a, b in zip(robot.lowest, robot.highest, strict=True))
 
-    def stand(self) -> tuple[Keyframe, ...]:
-        """Where an episode starts."""
-        return (Keyframe("home", self._home, HOME_S, HOME_RAD, ANY),)
+    def stand(self, position: Sequence[float]) -> tuple[Keyframe, ...]:
+        """Where an episode starts, in the time that the way there from `position` (n,) rad takes."""
+        ways = [abs(a - b) for a, b in zip(self._home, position, strict=False) if math.isfinite(b)]
+        seconds = max(HOME_LEAST_S, 1.5 * max(ways, default=0.0) / (SHARE * self._slew))  # 1.5: quicker in the middle
+        return (Keyframe("home", self._home, seconds, HOME_RAD, ANY),)
 
     def self_right(self) -> tuple[Keyframe, ...]:
         return ()

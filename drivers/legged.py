@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +70,7 @@ class Minitaur:
         """Down onto the belly, legs along the body; safe to switch off in."""
         return (Keyframe("lie", SPLAY, 0.8, 0.4, ANY),)
 
-    def stand(self) -> tuple[Keyframe, ...]:
+    def stand(self, position: Sequence[float] = ()) -> tuple[Keyframe, ...]:
         """From any upright pose. The last keyframe is where an episode starts."""
         return (Keyframe("stand", STAND, 0.4, STANDING, 0.3),)
 

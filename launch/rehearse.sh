@@ -1,6 +1,12 @@
 #!/usr/bin/env bash
-# A Minitaur learns to walk on the twin: bash launch/rehearse.sh [--steps N] [--seed S] [--set a.b=c]
+# A robot learns on the twin: bash launch/rehearse.sh [RUN.toml] [--steps N] [--seed S] [--set a.b=c]
+# RUN.toml: launch/walk.toml, a Minitaur walks (default); launch/reach.toml, an arm reaches.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/env.sh"
 cd -- "$robotrl_root"
-exec "$robotrl_python" -m robotrl rehearse launch/walk.toml "$@"
+run=launch/walk.toml
+if [[ "${1-}" == *.toml ]]; then
+  run=$1
+  shift
+fi
+exec "$robotrl_python" -m robotrl rehearse "$run" "$@"

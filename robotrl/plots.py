@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,13 +104,22 @@ def running_mean(values: Array, width: int = SMOOTH) -> Array:
 
 def plot_run(run_dir: Path) -> Path:
     """Draw the run in `run_dir` into run_dir/plot.png; returns its path. Raises RunError, one line."""
+    from robotrl import plotreach  # late: it draws by what is in here
+
     data = read(run_dir)
     path = run_dir / "plot.png"
-    with picture(path, 4, 2, (13, 13.5), f"{data.name}\n{summary(data)}") as axes:
+    with picture(
+        path, 4, 2, (13, 13.5), f"{data.name}\n{summary(data, plotreach.said if plotreach.reaches(data) else walked)}"
+    ) as axes:
         draw_learning(axes[0, 0], data, "return", "return of an episode", BLUE)
-        draw_learning(axes[0, 1], data, "speed", "forward speed, m/s", GREEN)
-        for axis, (motor, leg) in zip(axes[1], LEGS, strict=True):
-            draw_leg(axis, data, motor, leg)
+        if plotreach.reaches(data):
+            plotreach.draw_reached(axes[0, 1], data)
+            plotreach.draw_joints(axes[1, 0], data)
+            plotreach.draw_distance(axes[1, 1], data)
+        else:
+            draw_learning(axes[0, 1], data, "speed", "forward speed, m/s", GREEN)
+            for axis, (motor, leg) in zip(axes[1], LEGS, strict=True):
+                draw_leg(axis, data, motor, leg)
         losses = ("critic_loss", "critic", BLUE), ("actor_loss", "actor", ORANGE)
         two_sides(axes[2, 0], data, "losses", *losses)
         exploration = ("entropy", "entropy, nats", GREEN), ("temperature", "temperature", PURPLE)
@@ -119,8 +129,8 @@ def plot_run(run_dir: Path) -> Path:
     return path
 
 
-def summary(data: Data) -> str:
-    """One line for the title: length, falls, and the newest evaluation."""
+def summary(data: Data, words: Callable[[Record], str]) -> str:
+    """One line for the title: length, falls, and the newest evaluation in words."""
     episodes, evaluations = data.records.get("episode", []), data.records.get("evaluation", [])
     parts = []
     if episodes:
@@ -129,11 +139,15 @@ def summary(data: Data) -> str:
             f"{int(episodes[-1]['step_total']):,} steps, {len(episodes)} episodes, {falls} falls and {stuck} stuck in training"
         )
     if evaluations:
-        last = evaluations[-1]
-        speed, score = (float(last.get(key, np.nan)) for key in ("speed_mean", "return_mean"))
-        count = len(last.get("episodes", [])) or "?"
-        parts.append(f"evaluation: {speed:.2f} m/s, return {score:.0f}, falls {last.get('falls', '?')} of {count}")
+        parts.append(words(evaluations[-1]))
     return "   ·   ".join(parts) or "nothing learned yet"
+
+
+def walked(last: Record) -> str:
+    """An evaluation of a walk."""
+    speed, score = (float(last.get(key, np.nan)) for key in ("speed_mean", "return_mean"))
+    count = len(last.get("episodes", [])) or "?"
+    return f"evaluation: {speed:.2f} m/s, return {score:.0f}, falls {last.get('falls', '?')} of {count}"
 
 
 def empty(axis: Any, title: str, why: str) -> None:

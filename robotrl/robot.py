@@ -7,6 +7,7 @@ from typing import Literal
 
 from robotrl.complaint import command
 from robotrl.configfile import ConfigError, Sources, require, within
+from robotrl.serialarm import ARMS, Box
 
 MOTORS = 8  # of a Minitaur
 ADAPTER_IDS = 125  # CAN ids of moteus servos; those above are the host's
@@ -77,6 +78,14 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Workspace:
+    """Where an arm's points from its elbow on may be, m in its base's frame: the gate keeps every writer's targets in it."""
+
+    low: tuple[float, ...] = within((), -5, 5)  # x, y, z; empty: anywhere. Above what the arm stands on
+    high: tuple[float, ...] = within((), -5, 5)
+
+
+@dataclass(frozen=True)
 class Robot:
     """A robot: how it is wired, what it may do."""
 
@@ -92,6 +101,7 @@ class Robot:
     imu: ImuPort = field(default_factory=ImuPort)
     tracker: TrackerPort = field(default_factory=TrackerPort)
     limits: Limits = field(default_factory=Limits)
+    workspace: Workspace = field(default_factory=Workspace)
 
     @property
     def lowest(self) -> tuple[float, ...]:
@@ -152,6 +162,23 @@ def _check_bus_servos(robot: Robot, where: Sources) -> None:
             low <= at <= high for low, at, high in zip(robot.lowest, robot.stow, robot.highest, strict=True)
         )
         require(inside, "robot.stow", f"{n} angles within the joints' limits, one a joint", list(robot.stow), where)
+    _check_workspace(robot, where)
     if servos.protocol == "feetech":
         require(limits.lead_rad <= LEAD_RAD, "robot.limits.lead_rad", f"{LEAD_RAD:g} or less: these servos have no watchdog",
                 limits.lead_rad, where)  # fmt: skip
+
+
+def _check_workspace(robot: Robot, where: Sources) -> None:
+    """A box that is one, of an arm, and in which it can be put away and start."""
+    low, high = robot.workspace.low, robot.workspace.high
+    if not low and not high:
+        return
+    require(robot.kind in ARMS, "robot.workspace", f"that of an arm, {', '.join(ARMS)}", robot.kind, where)
+    ordered = len(low) == len(high) == 3 and all(a < b for a, b in zip(low, high, strict=True))
+    require(ordered, "robot.workspace.low", "x, y, z, each less than workspace.high's", list(low), where, "robot.workspace.high")
+    box = Box(ARMS[robot.kind], (low[0], low[1], low[2]), (high[0], high[1], high[2]))
+    for key, pose in (("stow", robot.stow), ("home", robot.home)):
+        out = box.outside(pose) if pose else 0.0
+        require(
+            out == 0.0, f"robot.{key}", f"within robot.workspace, from which it is {out * 1000:.0f} mm away", list(pose), where
+        )

@@ -10,17 +10,20 @@ all angles within the lead of the measured one:
           goal, and comes in as fast as slew and lead let it.
   pair    The same as range, for the sum of two joints.
   lead    If goal is in the band, so is target. If not (the joint was pushed away), target goes towards the
-          band by as much as slew allows, except where range or pair forbids it.
+          band by as much as slew allows, except where range, pair or box forbids it.
+  box     If goal is in the workspace, so is target. If not, target is never farther out than goal; it need not
+          come in faster than it was asked to. Where the whole step would lead out, each joint goes as far as it may.
 
-Each holds after the target was rounded to what the wire carries (`limits.margin`); only where torque came on with a
-joint within that margin of its limit, and it may not move, is the rounding itself (2e-6 rad) not kept.
+Each but box holds after the target was rounded to what the wire carries (`limits.margin`); only where torque came on with a
+joint within that margin of its limit, and it may not move, is the rounding itself (2e-6 rad) not kept. Who makes the
+workspace keeps the way free by which the rounding moves a point of the arm.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -36,7 +39,8 @@ WRITER = {"RUN": "policy", "RESET": "reset"}  # the only states with a writer, a
 
 NUMBERS, LARGEST = (int, float), sys.float_info.max  # of a float
 
-RANGE, SLEW, LEAD = 1, 2, 4  # bits of `Verdict.clamped`; the pair rule counts as range
+RANGE, SLEW, LEAD = 1, 2, 4  # bits of `Verdict.clamped`; pair and box count as range
+PARTS = (1.0, 0.5, 0.25)  # of its step that a joint may make at the workspace's edge, the first that does not lead out
 
 
 class PermitLike(Protocol):
@@ -232,6 +236,8 @@ class Gate:
             bits[i] |= more
         for pair in self._pairs:
             _keep_pair(pair, goal, target, bits)
+        if self.limits.outside is not None:
+            _keep_inside(self.limits.outside, goal, target, bits)
         return tuple(target), tuple(bits)
 
     def _limited_joint(self, i: int, goal: float, wanted: float, slew: float) -> tuple[float, int]:
@@ -256,6 +262,27 @@ def _keep_pair(pair: PairSum, goal: Sequence[float], target: list[float], bits: 
         for i in (a, b):
             target[i] = goal[i] + share * (target[i] - goal[i])
             bits[i] |= RANGE
+
+
+def _keep_inside(
+    outside: Callable[[Sequence[float]], float], goal: Sequence[float], target: list[float], bits: list[int]
+) -> None:
+    """Where the whole step leads out, or farther out than goal is, the joints take theirs one after another, as far as they may.
+
+    So an arm that is asked through the floor slides along it. What is no number counts as out.
+    """
+    bound = max(0.0, outside(goal))
+    if outside(target) <= bound:
+        return
+    wanted, target[:] = tuple(target), goal
+    for i, wish in enumerate(wanted):
+        for part in PARTS:
+            target[i] = goal[i] + part * (wish - goal[i])
+            if outside(target) <= bound:
+                break
+        else:
+            target[i] = goal[i]
+        bits[i] |= RANGE * (target[i] != wish)
 
 
 def _clamp(value: float, low: float, high: float) -> float:

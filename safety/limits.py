@@ -6,7 +6,7 @@ The node builds them from `config.Limits`; `legged_limits` is the arithmetic for
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 WIRE_MARGIN = 1e-5
@@ -40,6 +40,7 @@ class GateLimits:
     opening_rad: float = 0.035  # 2 degrees: the first target after torque comes on is this near the present angle
     stale_cycles: int = 3  # a joint unread for longer keeps its goal: nobody knows where it is
     margin: float = WIRE_MARGIN  # rad kept free inside every limit, for what the wire rounds a target to
+    outside: Callable[[Sequence[float]], float] | None = None  # m by which joint angles (n,) lead out of the workspace; or 0
 
     def __post_init__(self) -> None:
         n = self.joints
@@ -56,6 +57,8 @@ class GateLimits:
         used = [i for pair in self.pairs for i in (pair.first, pair.second)]
         if len(used) != len(set(used)) or not all(0 <= i < n for i in used):
             raise ValueError("gate limits: a pair names an unknown joint, or a joint is in two pairs")
+        if self.pairs and self.outside is not None:
+            raise ValueError("gate limits: pairs and a workspace do not go together: it lets joints go on their own")
         if not all(8 * self.margin < pair.high - pair.low < math.inf for pair in self.pairs):
             raise ValueError("gate limits: the sum of a pair needs room between its low and its high")
 
@@ -74,7 +77,10 @@ def legged_limits(joints: int, low: float, high: float, slew: float, lead: float
     return GateLimits((low,) * joints, (high,) * joints, (slew,) * joints, (lead,) * joints, pairs)
 
 
-def jointed_limits(low: Sequence[float], high: Sequence[float], slew: float, lead: float, margin: float) -> GateLimits:
+def jointed_limits(
+    low: Sequence[float], high: Sequence[float], slew: float, lead: float, margin: float,
+    outside: Callable[[Sequence[float]], float] | None = None,
+) -> GateLimits:  # fmt: skip
     """Limits of a robot whose joints stand alone, each with its own range; all rad, `slew` rad per period."""
     n = len(low)
-    return GateLimits(tuple(low), tuple(high), (slew,) * n, (lead,) * n, margin=margin)
+    return GateLimits(tuple(low), tuple(high), (slew,) * n, (lead,) * n, margin=margin, outside=outside)

@@ -36,7 +36,7 @@ class BulletJoints:
         """
         self._client = pybullet.connect(pybullet.DIRECT)
         pybullet.setGravity(0, 0, -GRAVITY, physicsClientId=self._client)
-        self._dt = 0.0
+        self._dt, self._height, self._ball = 0.0, height, -1
         floor = pybullet.createCollisionShape(pybullet.GEOM_PLANE, physicsClientId=self._client)
         pybullet.createMultiBody(0, floor, physicsClientId=self._client)
         self.body = self._load(urdf("body", parts), height)
@@ -121,6 +121,26 @@ class BulletJoints:
         """How a link is turned against q = 0, (3, 3)."""
         state = pybullet.getLinkState(self.body, link, computeForwardKinematics=1, physicsClientId=self._client)
         return np.array(pybullet.getMatrixFromQuaternion(state[5])).reshape(3, 3)
+
+    def mark(self, point: Sequence[float], radius: float) -> None:
+        """A ball to be seen in pictures and touched by nothing, at a point (3,) m of the base's frame."""
+        if self._ball < 0:
+            shape = pybullet.createVisualShape(
+                pybullet.GEOM_SPHERE, radius=radius, rgbaColor=[0.9, 0.1, 0.1, 1.0], physicsClientId=self._client
+            )
+            self._ball = pybullet.createMultiBody(0, -1, shape, physicsClientId=self._client)
+        at = [point[0], point[1], point[2] + self._height]
+        pybullet.resetBasePositionAndOrientation(self._ball, at, [0, 0, 0, 1], physicsClientId=self._client)
+
+    def render(self, width: int, height: int) -> NDArray[np.uint8]:
+        """A picture (height, width, 3), RGB, from beside the arm."""
+        view = pybullet.computeViewMatrixFromYawPitchRoll([0.12, 0.0, 0.12], 0.75, 35.0, -25.0, 0.0, 2)
+        lens = pybullet.computeProjectionMatrixFOV(45.0, width / height, 0.05, 20.0)
+        _, _, pixels, _, _ = pybullet.getCameraImage(
+            width, height, view, lens, lightDirection=[1.0, -1.5, 3.0], shadow=1, renderer=pybullet.ER_TINY_RENDERER,
+            flags=pybullet.ER_NO_SEGMENTATION_MASK, physicsClientId=self._client,
+        )  # fmt: skip
+        return np.asarray(pixels, np.uint8).reshape(height, width, 4)[:, :, :3].copy()
 
     def step(self, drive: Array, damping: Array, friction: Array, dt: float) -> None:
         if dt != self._dt:

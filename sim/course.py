@@ -15,10 +15,10 @@ LINES = 20  # off a terminal, a line each twentieth of the way
 class Course(Progress):
     """A context: the bar is there from entry to exit. Two lines, so that both fit into 80 columns."""
 
-    def __init__(self, console: Console, total: int) -> None:
+    def __init__(self, console: Console, total: int, task: str = "walk") -> None:
         """`total` steps to go from here."""
         self._words, self._total, self._begun, self._shown = "", total, time.monotonic(), 0
-        columns = (TextColumn("learning to walk"), BarColumn(20), TextColumn("{task.completed}/{task.total}"),
+        columns = (TextColumn(f"learning to {task}"), BarColumn(20), TextColumn("{task.completed}/{task.total}"),
                    TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
         super().__init__(*columns, console=console, refresh_per_second=4, disable=not console.is_terminal)
         self._bar = self.add_task("", total=total)

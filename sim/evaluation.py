@@ -22,6 +22,7 @@ from rich.console import Console
 from robotrl import config, rundir
 from robotrl.agents.actor import Actor, WeightsError
 from robotrl.kinematics import to_leg
+from robotrl.sim import reaching
 from robotrl.sim.rig import Rig
 from robotrl.sim.video import VideoWriter, caption
 
@@ -178,6 +179,15 @@ def summarise(result: dict[str, Any]) -> str:
     )
 
 
+def again(run: config.Run, directory: Path) -> str:
+    """What a person may do next."""
+    return (
+        "next    bash launch/real_walk.sh --sim      the same program as separate processes on the wall clock\n"
+        "        bash launch/rehearse.sh --steps 160000   the full 53 minutes of robot time\n"
+        "        docs/hardware.md                    how to go to hardware"
+    )
+
+
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="robotrl eval", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("run_dir", type=Path, nargs="?", help="run directory (default: the newest under runs)")
@@ -187,7 +197,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--push-down", type=float, metavar="N", help="the push presses down too, with 0.6 to all of this force")
     parser.add_argument("--push-s", type=float, metavar="S", help="how long the push lasts (default: 0.1)")
     parser.add_argument("--weights", type=Path, help="weights file (default: the run's newest)")
-    parser.add_argument("--video", action="store_true", help="film the first episode to walk.mp4")
+    parser.add_argument("--video", action="store_true", help="film the first episode to walk.mp4 (an arm: three, reach.mp4)")
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
     args = parser.parse_args(argv)
     if args.episodes < 1:
@@ -199,8 +209,14 @@ def main(argv: list[str]) -> int:
     if odd := [value for name, value in elsewhere.items() if name != "terrain" and not 0 <= value < math.inf]:
         parser.error(f"a push is finite and not negative, not {odd[0]}")
     run = rundir.load(directory)
-    result = evaluate(run, directory, args.episodes, args.video, console.print, elsewhere, args.weights)
-    console.print(summarise(result))
+    if run.task.name == "reach":
+        if elsewhere:
+            parser.error("an arm that reaches has one ground and is not pushed: leave --terrain and --push out")
+        result = reaching.evaluate(run, directory, args.episodes, args.video, console.print, args.weights)
+        console.print(reaching.summarise(result))
+    else:
+        result = evaluate(run, directory, args.episodes, args.video, console.print, elsewhere, args.weights)
+        console.print(summarise(result))
     if args.json:
         print(json.dumps(result))
     return 0

@@ -17,8 +17,8 @@ from robotrl import checkpoint, config, rundir
 from robotrl.complaint import command
 from robotrl.nodes.learner import demonstrations
 from robotrl.robot import require_task
+from robotrl.sim import evaluation, reaching
 from robotrl.sim.course import Course
-from robotrl.sim.evaluation import evaluate, summarise
 from robotrl.sim.training import RehearsalError, Training
 
 
@@ -70,7 +70,8 @@ def main(argv: list[str]) -> int:
     overrides += [f"steps={args.steps}"] if args.steps is not None else []
     overrides += [f"seed={args.seed}"] if args.seed is not None else []
     run = config.load(args.run, overrides)
-    require_task(run.robot, args.run)
+    if run.task.name == "walk":
+        require_task(run.robot, args.run)
     long_enough(run)
     demonstrations(run)  # a complaint comes before anything is written
     console = Console(stderr=args.json)
@@ -111,11 +112,11 @@ def carry_out(training: Training, *, video: bool, as_json: bool) -> int:
     minutes = run.steps / run.task.rate_hz / 60
     console.print(f"[bold]{run.name}[/] on the twin: {run.steps} steps = {minutes:.0f} min of robot time, "
                   f"seed {run.seed}, learner: {training.learner.engine}", soft_wrap=True)  # fmt: skip
-    for what, note in (("learner", training.learner.note), ("twin", training.rig.twin.note)):
+    for what, note in (("learner", training.learner.note), ("twin", training.rig.note)):
         if note:
             console.print(f"the {what} is slower than it can be: {note}", markup=False, soft_wrap=True)
     try:
-        with Course(console, run.steps) as course:
+        with Course(console, run.steps, run.task.name) as course:
             training.train(course)
             training.save_timing()
     except KeyboardInterrupt:
@@ -124,24 +125,24 @@ def carry_out(training: Training, *, video: bool, as_json: bool) -> int:
     finally:
         training.close()
     wall = time.monotonic() - training.started
-    result = evaluate(run, directory, run.evaluation_episodes, video=video, say=console.print)
+    judge = reaching if run.task.name == "reach" else evaluation
+    result = judge.evaluate(run, directory, run.evaluation_episodes, video=video, say=console.print)
     result |= {"run": str(directory), "steps": run.steps, "seed": run.seed, "train_wall_s": round(wall, 1),
-               "updates": training.updates, "engine": training.learner.engine,
-               "falls_in_training": training.falls, "stuck_in_training": training.stuck}  # fmt: skip
+               "updates": training.updates, "engine": training.learner.engine}  # fmt: skip
+    if judge is evaluation:
+        result |= {"falls_in_training": training.falls, "stuck_in_training": training.stuck}
     rundir.write_json(directory / "result.json", result)
-    finish(result, directory, console)
+    finish(result, directory, console, judge.summarise(result), judge.again(run, directory))
     if as_json:
         print(json.dumps(result))
     return 0
 
 
-def finish(result: dict[str, Any], directory: Path, console: Console) -> None:
+def finish(result: dict[str, Any], directory: Path, console: Console, summary: str, again: str) -> None:
     """What came of it, where it is, what is next."""
     from robotrl.plots import plot_run
 
     plot = plot_run(directory)
-    console.print(summarise(result), soft_wrap=True)
+    console.print(summary, soft_wrap=True)
     console.print(f"\nrun     {directory}\nplot    {plot}\nvideo   {result.get('video') or 'none'}\n", soft_wrap=True)
-    console.print("next    bash launch/real_walk.sh --sim      the same program as separate processes on the wall clock\n"
-                  "        bash launch/rehearse.sh --steps 160000   the full 53 minutes of robot time\n"
-                  "        docs/hardware.md                    how to go to hardware", soft_wrap=True)  # fmt: skip
+    console.print(again, soft_wrap=True)

@@ -1,38 +1,23 @@
-"""The whole robot program in one process on virtual time: the lockstep clock's counterpart of the process tree.
-
-Gate, chain, codecs, guard, reset script and policy are the ones the processes run; the ports are in memory and their far ends are
-the twin's. One `cycle` is one control period: the world moves on, then every part does what its process would have done.
-"""
+"""A Minitaur in lockstep: the program (`sim/program.py`) with IMU and tracker, on a twin that is pushed, redrawn and lifted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
-from robotrl.drivers.chain import Chain
 from robotrl.drivers.imu import WitImu
-from robotrl.drivers.port import DeviceError, PortError
 from robotrl.drivers.tracker import PoseStream
-from robotrl.messages import Action, Applied, Beat, Drive, Episode, Guard, Imu, Joints, Operator, Permit, Transition
-from robotrl.nodes.guard import Sentry
-from robotrl.nodes.pilot import Pilot
-from robotrl.nodes.reset import Resetter
-from robotrl.nodes.servoloop import ServoLoop
-from robotrl.nodes.wire import RETRY_NS
+from robotrl.messages import Guard, Transition
 from robotrl.replay import Replay
-from robotrl.sim.operator import Script, needs_a_hand
+from robotrl.sim.operator import needs_a_hand
+from robotrl.sim.program import Program
 from robotrl.sim.twin import Twin
 
-T = TypeVar("T")
-BEATS = tuple(Beat(source=name, progress=0) for name in ("policy", "reset", "learner"))
 
-
-class Rig:
+class Rig(Program):
     """One robot, its program and its operator. Everything random comes from `seed`."""
 
     def __init__(
@@ -40,36 +25,10 @@ class Rig:
         keep: Callable[[Transition], object] | None = None,
     ) -> None:  # fmt: skip
         """`keep` takes the pilot's transitions; the replay does without it."""
-        self.run = run
-        self.clock = LockstepClock()
-        self.twin = twin(run, seed, self.clock)
-        self._ports = self.twin.ports()
-        self.period_s = 1.0 / run.task.rate_hz
-        self._retry = {"servos": 0, "imu": 0, "tracker": 0}  # a lost port's: when to try again; 0: it is there
-        self.servos = ServoLoop(run.robot, self._chain(), self.clock, self.period_s)
-        self.imu_driver = self._imu()
-        self.tracker = self._tracker()
-        self._epoch = 0
-        self._nonce = 0
-        limits = replace(run.robot.limits, falls=run.twin.falls)
-        self.sentry = Sentry(replace(run, robot=replace(run.robot, limits=limits)), self._next_epoch, self._next_nonce)
-        self.resetter = Resetter(run)
-        self.pilot = Pilot(run, replay, seed, deterministic, keep)
-        self.rng = np.random.default_rng([seed, 2])
-        self.imu: Imu | None = None
-        self.joints: Joints | None = None
-        self.applied: Applied | None = None
-        self.permit: Permit | None = None
-        self.guard: Guard | None = None
-        self._action: Action | None = None
+        clock = LockstepClock()
+        self.twin = twin(run, seed, clock)
         self._push_at = -1
-        self._press = 0
-        self._script = Script()
-
-    @property
-    def seconds(self) -> float:
-        """Robot time so far."""
-        return self.clock.now() * 1e-9
+        super().__init__(run, seed, clock, self.twin, replay, deterministic, keep)
 
     def speed(self) -> float:
         """True forward speed of the torso along its heading, m/s, over the last period."""
@@ -77,37 +36,9 @@ class Rig:
         heading = np.array((np.cos(now.rpy[2]), np.sin(now.rpy[2])))
         return float((now.position[:2] - before.position[:2]) @ heading / self.period_s)
 
-    def cycle(self) -> None:
-        """One control period of robot time."""
-        jitter = self.twin.world.domain.period_jitter
-        # as `uniform` draws it, in a fifth of the time
-        seconds = self.period_s * (1.0 + (2 * jitter * self.rng.random() - jitter)) if jitter else self.period_s
-        self.twin.advance(seconds)
-        now = self.clock.now()
-        self._sense(now)
-        driven = self._drive(now)
-        if driven and self.imu is not None:
-            self._think(now, self.imu)
-        if self.imu is not None:
-            self._live(now)
-        before = self.permit.state if self.permit else ""
-        self.permit, self.guard = self.sentry.step(now)
-        if self.permit.state != before:
-            self._on_state(self.permit.state)
-
-    def take_finished(self) -> list[Episode]:
-        """Episodes whose last reward has become known since the last call."""
-        finished, self.pilot.finished = self.pilot.finished, []
-        return finished
-
-    def close(self) -> None:
-        self.twin.close()
-
-    def _chain(self) -> Chain:
-        chain = Chain(self._ports["servos"], self.run.robot.servos, self.clock)
-        chain.stop()
-        chain.configure()
-        return chain
+    def _open_senses(self) -> None:
+        self.imu_driver = self._imu()
+        self.tracker = self._tracker()
 
     def _imu(self) -> WitImu:
         driver = WitImu(self._ports["imu"], self.run.robot.imu, self.clock)
@@ -116,19 +47,6 @@ class Rig:
 
     def _tracker(self) -> PoseStream:
         return PoseStream(self._ports["tracker"], self.clock)
-
-    def _try(self, port: str, now: int, read: Callable[[], T], connect: Callable[[], None]) -> T | None:
-        """What is read from a port; None while it is lost, which is tried again once a second, as the nodes do."""
-        if now < self._retry[port]:
-            return None
-        try:
-            if self._retry[port]:
-                connect()
-                self._retry[port] = 0
-            return read()
-        except PortError:
-            self._retry[port] = now + RETRY_NS
-            return None
 
     def _sense(self, now: int) -> None:
         def connect() -> None:
@@ -145,60 +63,19 @@ class Rig:
             self.pilot.see(pose)
             self.sentry.hear(pose, now)
 
-    def _drive(self, now: int) -> bool:
-        """The servo driver's period; false without its port, which it then says."""
+    def _jitter(self) -> float:
+        return self.twin.world.domain.period_jitter
 
-        def connect() -> None:
-            chain, tick = self._chain(), self.servos.tick
-            if complaints := chain.check():
-                raise DeviceError(complaints[0])
-            self.servos = ServoLoop(self.run.robot, chain, self.clock, self.period_s)
-            self.servos.tick = tick
+    def _help(self, command: str, guard: Guard) -> None:
+        if needs_a_hand(command, guard):
+            self.twin.world.place("stand")
 
-        done = self._try("servos", now, lambda: self.servos.cycle(self.permit, self._action), connect)
-        if done is None:
-            self.sentry.hear(
-                Drive(source="servos", t=now, tick=self.servos.tick, gate_open=False, torque_on=False,
-                      powered_off_confirmed=False, late_us=0.0, cycle_us=0.0, overruns=0, frame_errors=0, stop="", present=False),
-                now,
-            )  # fmt: skip
-            return False
-        self.joints, self.applied, drive = done
-        for message in (self.joints, self.applied, drive):
-            self.sentry.hear(message, now)
-        return True
-
-    def _think(self, now: int, imu: Imu) -> None:
-        """Policy and reset answer the cycle; the gate will see the answer in the next one, a period later."""
-        assert self.joints is not None and self.applied is not None
-        asked = self.pilot.cycle(self.joints, self.applied, imu, self.permit)
-        played = self.resetter.cycle(self.joints, imu, self.permit)
-        self._action = asked or played
-        if self.pilot.just_ended:
-            self.sentry.hear(Episode(source="policy", episode=self.pilot.episode, step=0, total_steps=0, total_return=0.0,
-                speed=0.0, policy_version=0, policy_age_s=0.0, ended=self.pilot.just_ended), now)  # fmt: skip
-        tally = self.pilot.tally
-        if tally is not None and tally.steps == self._push_at:
+    def _stepped(self, steps: int) -> None:
+        if steps == self._push_at:
             self._push_at = -1
             self.twin.world.push(self._push(), self.run.twin.push_s)
 
-    def _live(self, now: int) -> None:
-        """Beats and the operator: they come whatever the ports do."""
-        self.sentry.hear(self.resetter.state, now)
-        for beat in BEATS:
-            self.sentry.hear(beat, now)
-        self._operate(now)
-
-    def _operate(self, now: int) -> None:
-        """The scripted operator of `--sim`, with a hand on the robot."""
-        command = self._script.answer(self.guard) if self.guard is not None else ""
-        self._press += 1
-        if self.guard is not None and needs_a_hand(command, self.guard):
-            self.twin.world.place("stand")
-        nonce = self.guard.nonce if self.guard is not None else 0
-        self.sentry.hear(Operator(source="console", t=now, command=command or "beat", press=self._press, nonce=nonce), now)
-
-    def _on_state(self, state: str) -> None:
+    def _entered(self, state: str) -> None:
         if state == "RESET" and self.run.twin.randomise:
             self.twin.world.randomise(self.rng)
         if state == "RESET" and self.run.twin.terrain != "flat":
@@ -213,11 +90,3 @@ class Rig:
         angle = self.rng.uniform(0, 2 * np.pi)
         down = twin.push_down_n * self.rng.uniform(0.6, 1.0) if twin.push_down_n > 0 else 0.0
         return (force * np.cos(angle), force * np.sin(angle), -down)
-
-    def _next_epoch(self) -> int:
-        self._epoch += 1
-        return self._epoch
-
-    def _next_nonce(self) -> int:
-        self._nonce += 1
-        return self._nonce

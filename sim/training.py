@@ -32,9 +32,10 @@ from robotrl.log import Log, Took
 from robotrl.logformat import Kind
 from robotrl.messages import Episode, Transition
 from robotrl.replay import Replay
+from robotrl.sim.armrig import rig_of
 from robotrl.sim.course import Course
-from robotrl.sim.rig import Rig
-from robotrl.tasks.walk import ACTIONS, SENSORS
+from robotrl.sim.program import Program
+from robotrl.tasks.task import sizes
 
 
 class RehearsalError(Complaint):
@@ -110,11 +111,10 @@ class Training:
         self.run, self.directory, self.console = run, directory, console
         tally = kept.about["rehearsal"] if kept is not None else dict.fromkeys(TALLY, 0)
         self.keep_every = tally["keep_every"] or keep_every
-        size = SENSORS * (1 + run.task.history) + ACTIONS * run.task.history
         if kept is None:
-            self.replay = Replay.create(directory / "replay", size, ACTIONS, run.agent.capacity)
+            self.replay = Replay.create(directory / "replay", *sizes(run), run.agent.capacity)
         else:
-            self.replay = _gone_back(directory, (size, ACTIONS), kept)
+            self.replay = _gone_back(directory, sizes(run), kept)
         self._log, self._boot, self._made = Log.open(directory / "log", SYNC_S), int.from_bytes(os.urandom(6), "big"), 0
         for line in self._log.said:
             console.print(line, markup=False)
@@ -135,11 +135,11 @@ class Training:
         self._marks: deque[tuple[float, int]] = deque(maxlen=40)  # when so many updates were done
         self._causes: tuple[str, ...] = ()
 
-    def _session(self) -> Rig:
+    def _session(self) -> Program:
         """The robot, switched on: seeded by run and transitions alone, acting with the newest weights."""
         count = self.replay.count
         seed = int(np.random.SeedSequence([self.run.seed, count]).generate_state(1)[0]) if count else self.run.seed
-        rig = Rig(self.run, seed, replay=self.replay, keep=self._keep_transition)
+        rig = rig_of(self.run, seed, replay=self.replay, keep=self._keep_transition)
         if self._weights is not None:
             rig.pilot.take(*self._weights, rig.clock.now())
         self._due = count + self.run.checkpoint_every
@@ -257,11 +257,14 @@ class Training:
         (since, before), wall = self._marks[0], max(1e-9, now - self.started)
         rate = (self.updates - before) / max(1e-9, now - since)
         last = list(self.recent)
-        speed = sum(e.speed for e in last) / max(1, len(last))
         total = sum(e.total_return for e in last) / max(1, len(last))
         times = (self._robot_s + self.rig.seconds) / wall
-        walked = f"{speed:z.2f} m/s  return {total:z.0f}  falls {self.falls}  stuck {self.stuck}"
-        return f"{walked}  {rate:.0f} updates/s  {times:.1f}x real time"
+        if self.run.task.name == "reach":
+            did = f"reached {sum(e.ended == 'reached' for e in last)} of the last {len(last)}  return {total:z.0f}"
+        else:
+            speed = sum(e.speed for e in last) / max(1, len(last))
+            did = f"{speed:z.2f} m/s  return {total:z.0f}  falls {self.falls}  stuck {self.stuck}"
+        return f"{did}  {rate:.0f} updates/s  {times:.1f}x real time"
 
     def save_timing(self) -> None:
         """timing.npz: wall time of every control cycle, and how long the actor waited for the learner."""

@@ -88,7 +88,7 @@ def test_a_rehearsal_shows_what_a_period_took_and_the_wait_for_the_learner(run_d
 
 
 def test_summary_counts(run_dir):
-    assert plots.summary(plots.read(run_dir)) == (
+    assert plots.summary(plots.read(run_dir), plots.walked) == (
         "200 steps, 2 episodes, 1 falls and 0 stuck in training   ·   evaluation: 0.31 m/s, return 25, falls 1 of 2"
     )
 

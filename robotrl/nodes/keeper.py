@@ -20,9 +20,9 @@ from robotrl.log import Log, Took
 from robotrl.logformat import Kind
 from robotrl.logread import read, survey
 from robotrl.node import Node
-from robotrl.observe import History
 from robotrl.replay import Replay, ReplayError
-from robotrl.tasks.walk import ACTIONS, CAMERAS, SENSORS
+from robotrl.tasks.task import sizes
+from robotrl.tasks.walk import CAMERAS
 
 FLUSH_EVERY_S = 5.0  # so much of the replay must be added to it again after a power cut
 ACK_NS = 50_000_000  # between two acknowledgements when nothing has changed
@@ -160,8 +160,7 @@ def open_replay(directory: Path, run: Run) -> Replay:
             if not (directory / "log").is_dir():
                 raise
             raise ReplayError(f"{error}, or make it anew from the log: {command(f'replay rebuild {directory}')}") from None
-    history = History(SENSORS, ACTIONS, run.task.history)
-    return Replay.create(path, history.size, ACTIONS, run.agent.capacity, CAMERAS)
+    return Replay.create(path, *sizes(run), run.agent.capacity, CAMERAS)
 
 
 def top_up(log: Path, replay: Replay, logged: int) -> int:

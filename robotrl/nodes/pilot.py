@@ -18,11 +18,10 @@ from robotrl import transitions
 from robotrl.agents.actor import Actor
 from robotrl.agents.noise import ColoredNoise, uniform
 from robotrl.config import Run
-from robotrl.drivers.legged import Minitaur
 from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Transition
-from robotrl.observe import History, Track
+from robotrl.observe import History
 from robotrl.replay import Replay
-from robotrl.tasks.walk import ACTIONS, SENSORS, Walk
+from robotrl.tasks.task import task_of
 
 ACTION_VALID_NS = 50_000_000  # 1.5 action periods + 1 driver period (safety facts, row 23)
 SEEN = 4  # observations kept, which new weights must answer before they are acted with
@@ -31,13 +30,13 @@ NOISE_STEPS = 500  # of exploration noise made at a time: the slowest wave takes
 
 @dataclass
 class Pending:
-    """A transition that waits for the poses that give its reward."""
+    """A transition that waits for what gives its reward, as a walk's for poses."""
 
     observation: np.ndarray
     action: np.ndarray
     next_observation: np.ndarray
-    actions: np.ndarray  # (3, 8) newest first
-    cost: float  # of tilt, turning and effort
+    sent: np.ndarray  # (3, a) targets as applied, normalised, newest first
+    cost: float  # of this moment, as the task counts it
     t: int  # capture time of the next observation
     tick: int
     step: int  # of its episode, from 0
@@ -71,11 +70,9 @@ class Pilot:
         """`keep` takes each transition that is complete; without it the replay does. Nobody does where there is none."""
         self.run, self.replay, self.deterministic = run, replay, deterministic
         self._keep = keep if keep is not None or replay is None else partial(transitions.add, replay)
-        self.task = Walk(run.task)
-        self.robot = Minitaur(run.robot.limits)
-        self.history = History(SENSORS, ACTIONS, run.task.history)
-        self.track = Track()
-        self.noise = ColoredNoise(np.random.default_rng(seed), ACTIONS, run.agent.noise_beta, NOISE_STEPS)
+        self.task = task_of(run, seed)
+        self.history = History(self.task.sensors, self.task.actions, run.task.history)
+        self.noise = ColoredNoise(np.random.default_rng(seed), self.task.actions, run.agent.noise_beta, NOISE_STEPS)
         self.actor: Actor | None = None
         self.version, self.version_t = -1, 0
         self.pending: deque[Pending] = deque()
@@ -93,7 +90,7 @@ class Pilot:
         self._input = np.zeros(self.history.size, np.float32)
         self.seen = deque([self._input], SEEN)  # what was acted on last; each its own array
         self.drawn: np.ndarray = np.zeros(0, np.float32)  # of noise, for the last action; empty: it was acted without
-        self._actions = np.zeros((3, ACTIONS), np.float32)
+        self._sent = np.zeros((3, self.task.actions), np.float32)
         self._seq = 0
 
     def take(self, actor: Actor, version: int, published: int) -> None:
@@ -112,7 +109,7 @@ class Pilot:
 
     def see(self, pose: Pose) -> None:
         """A pose from the tracker."""
-        self.track.add(pose)
+        self.task.see(pose)
 
     def cycle(self, joints: Joints, applied: Applied, imu: Imu, permit: Permit | None) -> Action | None:
         """Answer one servo cycle: settle rewards, move the episode on, and ask for an action if it is our turn."""
@@ -136,10 +133,10 @@ class Pilot:
         self.pending.clear()
         self._close_tallies()
         self.epoch, self.episode = epoch, self.episode + 1
-        self.track.begin()
+        self.task.begin(self.episode)
         self.noise.reset()
-        sent = self._sent(applied)
-        self._actions[:] = sent
+        sent = self.task.applied(applied.target)
+        self._sent[:] = sent
         self._input = self.history.reset(self.task.observation(joints, imu), sent)
         self.tally = self._tallies[self.episode] = Tally(self.episode, joints.t)
         self._tick = joints.tick
@@ -147,10 +144,10 @@ class Pilot:
     def _advance(self, joints: Joints, applied: Applied, imu: Imu) -> bool:
         """One step of the episode; false when it has ended with it."""
         assert self.tally is not None
-        sent = self._sent(applied)
-        action = self.task.action(sent, self._actions[0])
-        self._actions[1:] = self._actions[:-1]
-        self._actions[0] = sent
+        sent = self.task.applied(applied.target)
+        action = self.task.action(sent, self._sent[0])
+        self._sent[1:] = self._sent[:-1]
+        self._sent[0] = sent
         new = self.history.push(self.task.observation(joints, imu), sent)
         if joints.tick != self._tick + 1:
             self.dropped += max(0, joints.tick - self._tick - 1)
@@ -159,38 +156,20 @@ class Pilot:
         self._tick = joints.tick
         self.tally.steps += 1
         self.steps += 1
-        terminated = self.task.terminated(imu)
-        why = "" if terminated else self._truncated(joints.t)
+        ended = self.task.ended(joints, imu)
+        why = "" if ended else self.task.cut(joints.t, self.tally.t_begin, self.tally.steps)
         self.pending.append(
             Pending(
-                self._input, action, new, self._actions.copy(), self.task.cost(joints, imu),
-                joints.t, joints.tick, self.tally.steps - 1, self.episode, self.version, terminated, bool(why),
+                self._input, action, new, self._sent.copy(), self.task.cost(joints, imu),
+                joints.t, joints.tick, self.tally.steps - 1, self.episode, self.version, bool(ended), bool(why),
             )
         )  # fmt: skip
         self._input = new
-        if terminated or why:
-            self.just_ended = why or "fall"
+        if ended or why:
+            self.just_ended = ended or why
             self._end(self.just_ended)
             return False
         return True
-
-    def _truncated(self, now: int) -> str:
-        """Why the episode is cut off here, though the world would go on; empty when it is not."""
-        assert self.tally is not None
-        if self._tracker_lost(now):
-            return "tracker lost"
-        if self.task.truncated(self.tally.steps):
-            return "time"
-        return "stuck" if self._stuck(self.tally) else ""
-
-    def _stuck(self, tally: Tally) -> bool:
-        """No way made for `stuck_s`: on folded legs a robot may lie for good, and teaches no more by it."""
-        task = self.run.task
-        newest = self.track.newest()
-        if newest is None or newest - tally.t_begin < task.stuck_s * 1e9:
-            return False
-        progress = self.track.speed(newest, task.stuck_s)
-        return progress is not None and progress * task.stuck_s < task.stuck_m
 
     def _act(self, joints: Joints, epoch: int) -> Action:
         self.seen.append(self._input)
@@ -206,7 +185,7 @@ class Pilot:
         step = self.tally.steps if self.tally else 0
         return Action(
             source="policy", seq=self._seq, t=joints.t, valid_ns=ACTION_VALID_NS, epoch=epoch, tick=joints.tick,
-            target=tuple(self.robot.to_motors(*self.task.legs(a, self._actions[0])).tolist()),
+            target=self.task.target(a, self._sent[0]),
             episode=self.episode, step=step, policy_version=self.version,
         )  # fmt: skip
 
@@ -220,12 +199,12 @@ class Pilot:
             self.pending[-1] = replace(self.pending[-1], truncated=True)
 
     def _settle(self, now: int) -> None:
-        """Complete the transitions whose poses have arrived; give up on those whose poses stay away."""
+        """Complete the transitions whose rewards are known by now; give up on those whose stay away."""
         while self.pending:
             head = self.pending[0]
-            speed = self.track.speed(head.t, self.run.task.velocity_window_s)
-            if speed is None:
-                if now - head.t < self.run.task.tracker_patience_s * 1e9:
+            reward = self.task.reward_of(head.t, head.sent, head.cost, head.terminated)
+            if reward is None:
+                if now - head.t < self.task.patience_s * 1e9:
                     return
                 self.pending.popleft()
                 self.dropped += 1
@@ -233,12 +212,11 @@ class Pilot:
             if len(self.pending) == 1 and self.tally is not None:
                 return  # the newest stays: should the guard stop us now, it is the one that is truncated
             self.pending.popleft()
-            self._complete(head, speed)
+            self._complete(head, reward)
         if self.tally is None:
             self._close_tallies()
 
-    def _complete(self, p: Pending, speed: float) -> None:
-        reward = self.task.reward(speed, p.actions, p.cost, p.terminated)
+    def _complete(self, p: Pending, reward: float) -> None:
         tally = self._tallies[p.episode]
         tally.settled += 1
         tally.total += reward
@@ -251,19 +229,15 @@ class Pilot:
 
     def _close_tallies(self) -> None:
         for tally in self._tallies.values():
-            a, b = self.track.at(tally.t_begin), self.track.at(tally.t_end)
-            seconds = (tally.t_end - tally.t_begin) * 1e-9
-            tally.speed = (b - a) / seconds if a is not None and b is not None and seconds > 0 else 0.0
+            tally.speed = self.task.speed(tally.t_begin, tally.t_end)
             self.finished.append(self._report(tally, tally.t_end))
         self._tallies.clear()
 
     def report(self, now: int) -> Episode:
         """How the running episode stands; after its end how it ended, as far as its rewards are known."""
         tally = self.tally or self._ended or Tally(self.episode, now)
-        newest = self.track.newest()
-        if self.tally is not None and newest is not None and newest > tally.t_begin:
-            a, b = self.track.at(tally.t_begin), self.track.at(newest)
-            tally.speed = ((b or 0.0) - (a or 0.0)) / ((newest - tally.t_begin) * 1e-9)
+        if self.tally is not None:
+            tally.speed = self.task.speed(tally.t_begin, now)
         return self._report(tally, now)
 
     def _report(self, tally: Tally, now: int) -> Episode:
@@ -273,10 +247,3 @@ class Pilot:
             policy_age_s=max(0, now - self.version_t) * 1e-9 if self.version >= 0 else math.nan, ended=tally.ended,
             transitions=self.replay.count if self.replay is not None else 0, dropped=self.dropped,
         )  # fmt: skip
-
-    def _sent(self, applied: Applied) -> np.ndarray:
-        return self.task.sent(*self.robot.to_leg(np.asarray(applied.target)))
-
-    def _tracker_lost(self, now: int) -> bool:
-        newest = self.track.newest()
-        return newest is None or now - newest > self.run.task.tracker_patience_s * 1e9

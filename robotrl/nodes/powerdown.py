@@ -5,6 +5,8 @@ The driver and, where it died, the rescue stop a robot by the same `Profile`. No
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from robotrl.clock import Clock
 from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, chain_of
@@ -12,10 +14,12 @@ from robotrl.drivers.port import Port
 from robotrl.messages import Joints
 from robotrl.safety.limits import GateLimits, jointed_limits, legged_limits
 from robotrl.safety.stow import Stow
+from robotrl.serialarm import ARMS, Box
 
 TRIES = 3  # stops in a row that were not read back; then all servos on the bus are told at once (safety facts, row 63)
 OFF_EVERY = 5  # cycles between repeated stops while the motors are off: a servo that rebooted hears one soon
 TICK_RAD = 0.00154  # a bus servo's goals are whole ticks: kept free inside every limit
+EDGE_M = 0.002  # the same of a workspace: half a tick in each of five joints, at most 0.45 m from the point
 DAMP, STOW, OFF = "damp", "stow", "off"
 STEP_NS = 20_000_000
 HELD = (10, 11)  # modes of a servo that holds: led, or stopped by its watchdog
@@ -29,7 +33,16 @@ def gate_limits(robot: Robot, period_s: float) -> GateLimits:
     if robot.kind == "minitaur":
         return legged_limits(n, limits.position_min, limits.position_max, slew, limits.lead_rad, limits.gap_min)
     margin = TICK_RAD / min(robot.servos.gear or (1.0,))
-    return jointed_limits(robot.lowest, robot.highest, slew, limits.lead_rad, margin)
+    return jointed_limits(robot.lowest, robot.highest, slew, limits.lead_rad, margin, workspace(robot))
+
+
+def workspace(robot: Robot) -> Callable[[Sequence[float]], float] | None:
+    """How far joint angles lead out of the robot's workspace, m; None where it has none."""
+    low, high = robot.workspace.low, robot.workspace.high
+    if not low:
+        return None
+    inner = (low[0] + EDGE_M, low[1] + EDGE_M, low[2] + EDGE_M), (high[0] - EDGE_M, high[1] - EDGE_M, high[2] - EDGE_M)
+    return Box(ARMS[robot.kind], *inner).outside
 
 
 class Profile:

@@ -27,7 +27,8 @@ class Resetter:
 
     def __init__(self, run: Run) -> None:
         robot = Minitaur(run.robot.limits) if run.robot.kind == "minitaur" else Arm(run.robot)
-        self._stand, self._self_right = stages(robot.stand()), stages(robot.self_right())
+        self._robot: Minitaur | Arm = robot
+        self._self_right = stages(robot.self_right())
         self._get_up = tuple(stages(way) for way in robot.get_up())
         self._script: ResetScript | None = None
         self._epoch = -1
@@ -41,7 +42,7 @@ class Resetter:
             return None
         if permit.epoch != self._epoch or self._script is None:
             self._epoch = permit.epoch
-            self._script = ResetScript(self._stand, self._self_right, self._get_up)
+            self._script = ResetScript(stages(self._robot.stand(joints.position)), self._self_right, self._get_up)
         step = self._script.step(joints.t, joints.position, imu.roll, imu.pitch)
         self.state = Reset(
             source="reset", t=joints.t, stage=step.stage, attempt=step.attempt, outcome=step.outcome, reason=step.reason

@@ -27,7 +27,7 @@ from robotrl.checkpoint import Checkpoint
 from robotrl.complaint import Complaint
 from robotrl.config import Run
 from robotrl.replay import Replay
-from robotrl.tasks.walk import ACTIONS, SENSORS, Walk
+from robotrl.tasks.task import sizes, task_of
 
 AGENT = "agent.safetensors"  # in a checkpoint
 SCORED = 5000  # transitions: which checkpoint is the best is told by the mean of so many last rewards
@@ -45,7 +45,7 @@ class Student:
         self.run, self.directory, self.replay = run, directory, replay
         self.demonstrations = demonstrations(run)
         self.rows = experience(run.agent, replay, self.demonstrations)
-        mirror = Walk(run.task).mirror() if run.agent.mirror else None
+        mirror = task_of(run).mirror() if run.agent.mirror else None
         self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror)
         self.rng = np.random.default_rng([run.seed, 1])
         self.updates = self.dropped = self.version = 0
@@ -185,11 +185,6 @@ class Student:
     def _ran_away(self, update: int, what: object) -> RanAway:
         good = f"{self.weights}, version {version}" if (version := self.published()) else "none, nothing was published yet"
         return RanAway(f"update {update}: {what}: {good}; try a lower agent.critic_lr, or agent.layer_norm=true")
-
-
-def sizes(run: Run) -> tuple[int, int]:
-    """Numbers in an observation, and in an action."""
-    return SENSORS * (1 + run.task.history) + ACTIONS * run.task.history, ACTIONS
 
 
 def learns(run: Run) -> str:

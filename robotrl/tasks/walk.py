@@ -10,13 +10,14 @@ Termination: a fall. Truncation: 500 steps, or no way made.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from robotrl.config import Task
-from robotrl.kinematics import LEGS_MIRRORED, MOTORS_MIRRORED
-from robotrl.messages import Imu, Joints
-from robotrl.observe import Mirror
+from robotrl.kinematics import LEGS_MIRRORED, MOTORS_MIRRORED, to_leg, to_motors
+from robotrl.messages import Imu, Joints, Pose
+from robotrl.observe import Mirror, Track
 
 SENSORS, ACTIONS = 12, 8
 LEG_NAMES = ("front_left", "back_left", "front_right", "back_right")
@@ -35,12 +36,25 @@ def window_names(length: int) -> tuple[str, ...]:
 
 
 class Walk:
-    """The task as pure functions of messages. Leg-space actions `a` are normalised, shape (8,)."""
+    """The task as functions of messages; what it remembers is the tracker's path. Leg-space actions `a` are normalised, (8,)."""
+
+    sensors, actions = SENSORS, ACTIONS
+    senses: tuple[str, ...] = ("imu", "tracker")
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        self.patience_s = task.tracker_patience_s
+        self.track = Track()
         self._scale = np.repeat(np.array([task.swing_range, task.extension_range], np.float32), 4)
         self._centre = np.repeat(np.array([0.0, task.extension_centre], np.float32), 4)
+
+    def see(self, pose: Pose) -> None:
+        """A pose from the tracker."""
+        self.track.add(pose)
+
+    def begin(self, episode: int) -> None:
+        """Forward is from now on where the robot looks."""
+        self.track.begin()
 
     def observation(self, joints: Joints, imu: Imu) -> np.ndarray:
         """The 12 sensor values, float32, all of order one."""
@@ -77,6 +91,19 @@ class Walk:
         """The action (8,) that would have sent the legs from `before` to `sent`: the inverse of `legs`."""
         return (before + (sent - before) / np.float32(self.task.smoothing)).astype(np.float32)
 
+    def target(self, action: np.ndarray, before: np.ndarray) -> tuple[float, ...]:
+        """The eight motors' targets, rad, of an action when the legs were last sent to `before`."""
+        return tuple(to_motors(*self.legs(action, before)).tolist())
+
+    def applied(self, target: Sequence[float]) -> np.ndarray:
+        """The normalised target (8,) of the motors' targets, rad."""
+        return self.sent(*to_leg(np.asarray(target)))
+
+    def reward_of(self, t: int, sent: np.ndarray, cost: float, ended: bool) -> float | None:
+        """Of the step until `t` (ns), which a fall ended or not; None while the tracker's poses do not reach there."""
+        speed = self.track.speed(t, self.task.velocity_window_s)
+        return None if speed is None else self.reward(speed, sent, cost, ended)
+
     def reward(self, speed: float, actions: np.ndarray, cost: float = 0.0, fallen: bool = False) -> float:
         """Of one step, at most `speed_cap`. m/s; `actions` (3, 8): leg targets as applied, newest first; `cost` as below."""
         assert actions.shape == (3, ACTIONS), actions.shape
@@ -110,6 +137,29 @@ class Walk:
         """A fall: rolled or pitched beyond `fall_tilt`; an attitude that is no number counts as one."""
         return not self.tilt(imu) <= self.task.fall_tilt  # written so that a comparison with nan, which is false, means fallen
 
-    def truncated(self, step: int) -> bool:
-        """The time limit, which is no property of the world: values are bootstrapped across it."""
-        return step >= self.task.episode_steps
+    def ended(self, joints: Joints, imu: Imu) -> str:
+        """ "fall", or nothing."""
+        return "fall" if self.terminated(imu) else ""
+
+    def cut(self, now: int, begun: int, steps: int) -> str:
+        """Why the episode is cut off here, though the world would go on: values are bootstrapped across it. Empty: it is not."""
+        newest = self.track.newest()
+        if newest is None or now - newest > self.task.tracker_patience_s * 1e9:
+            return "tracker lost"
+        if steps >= self.task.episode_steps:
+            return "time"
+        return "stuck" if self._stuck(newest, begun) else ""
+
+    def _stuck(self, newest: int, begun: int) -> bool:
+        """No way made for `stuck_s`: on folded legs a robot may lie for good, and teaches no more by it."""
+        if newest - begun < self.task.stuck_s * 1e9:
+            return False
+        progress = self.track.speed(newest, self.task.stuck_s)
+        return progress is not None and progress * self.task.stuck_s < self.task.stuck_m
+
+    def speed(self, begun: int, until: int) -> float:
+        """Net forward speed, m/s, as far as poses reach."""
+        until = min(until, self.track.newest() or begun)
+        a, b = self.track.at(begun), self.track.at(until)
+        seconds = (until - begun) * 1e-9
+        return (b - a) / seconds if a is not None and b is not None and seconds > 0 else 0.0

@@ -14,7 +14,7 @@ from robotrl.messages import Action, Beat, Operator, Process
 from robotrl.safety.causes import catalogue
 from robotrl.safety.guard import Guard
 from robotrl.safety.ledger import Ledger
-from robotrl.sim import rig as rig_module
+from robotrl.sim import program as rig_module
 from robotrl.sim.faults import Fault
 from robotrl.sim.rig import Rig
 from robotrl.sim.twin import Twin

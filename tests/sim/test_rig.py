@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from robotrl import config
+from robotrl.kinematics import to_leg
 from robotrl.replay import Replay
 from robotrl.sim.domain import Domain
 from robotrl.sim.faults import Saturate
@@ -148,8 +149,7 @@ def test_what_lies_in_the_replay_is_what_the_bytes_held(tmp_path):
     sent = {}
     while replay.count < 100:
         rig.cycle()
-        swing, extension = rig.pilot.robot.to_leg(np.array(rig.applied.target))
-        sent[rig.applied.tick] = rig.pilot.task.sent(swing, extension)
+        sent[rig.applied.tick] = rig.pilot.task.sent(*to_leg(np.array(rig.applied.target)))
     for i in range(replay.count):
         tick = int(replay.columns["tick"][i])
         now, before = sent[tick], sent[tick - 1]

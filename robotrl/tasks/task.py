@@ -1,0 +1,92 @@
+"""What a task is to whoever plays it: `Task`, the one face that pilot, learner and rehearsal know; `task.name` chooses one.
+
+An episode goes `begin`, then once a servo cycle `observation` and, from the second on, `ended`, `cost`, and at some later time
+`reward_of` of that cycle: what a reward needs may arrive late. Nothing here knows a bus, a port or a replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from robotrl.config import ConfigError, Run
+from robotrl.messages import Imu, Joints, Pose
+from robotrl.observe import Mirror
+from robotrl.tasks.reach import Reach
+from robotrl.tasks.walk import Walk
+
+
+class Task(Protocol):
+    """One MDP. Its actions `a` are normalised, (actions,), of order one; so are the targets `sent` that a gate let through."""
+
+    sensors: int  # numbers in an observation
+    actions: int
+    senses: tuple[str, ...]  # what a robot must have beside its servos
+    patience_s: float  # a reward whose parts stay away for longer is given up
+
+    def mirror(self) -> Mirror | None:
+        """The policy's input and action with left and right exchanged; None where nothing is symmetric."""
+        ...
+
+    def see(self, pose: Pose) -> None:
+        """A pose from the tracker."""
+        ...
+
+    def begin(self, episode: int) -> None:
+        """Episode number so-and-so begins, before its first observation."""
+        ...
+
+    def observation(self, joints: Joints, imu: Imu) -> np.ndarray:
+        """(sensors,) float32; once a servo cycle."""
+        ...
+
+    def target(self, action: np.ndarray, before: np.ndarray) -> tuple[float, ...]:
+        """Every joint's target, rad, that an action asks for when `before` (actions,) was sent last."""
+        ...
+
+    def applied(self, target: Sequence[float]) -> np.ndarray:
+        """`sent` (actions,) of the joints' targets, rad."""
+        ...
+
+    def action(self, sent: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """The action (actions,) that would have sent `sent` after `before`."""
+        ...
+
+    def ended(self, joints: Joints, imu: Imu) -> str:
+        """What terminates the episode here, in a word; empty while nothing does."""
+        ...
+
+    def cut(self, now: int, begun: int, steps: int) -> str:
+        """Why the episode, `begun` then (ns) and so many steps old, is truncated though the world would go on; or empty."""
+        ...
+
+    def cost(self, joints: Joints, imu: Imu) -> float:
+        """What this moment takes off its reward."""
+        ...
+
+    def reward_of(self, t: int, sent: np.ndarray, cost: float, ended: bool) -> float | None:
+        """Of the step that ended with the reading taken at `t` (ns); None while that is not known yet.
+
+        `sent` (3, actions): newest first.
+        """
+        ...
+
+    def speed(self, begun: int, until: int) -> float:
+        """Net speed between two times (ns), m/s; 0.0 where it is not known or means nothing."""
+        ...
+
+
+def task_of(run: Run, seed: int = 0) -> Task:
+    """The task that a run names; what it draws comes from `seed`. ConfigError for a robot that it is not for."""
+    task: Task = Reach(run.task, run.robot, seed) if run.task.name == "reach" else Walk(run.task)
+    if missing := [sense for sense in task.senses if sense not in run.robot.senses]:
+        raise ConfigError(f"task {run.task.name}: {run.robot.name} has no {' and no '.join(missing)}; see robot.senses")
+    return task
+
+
+def sizes(run: Run) -> tuple[int, int]:
+    """Numbers in the policy's input (`observe.History`), and in an action."""
+    task = task_of(run)
+    return task.sensors * (1 + run.task.history) + task.actions * run.task.history, task.actions

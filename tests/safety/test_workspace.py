@@ -1,0 +1,136 @@
+"""The workspace in the gate: whoever writes, no target leads out of it, or farther out than the one before."""
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from robotrl.config import ConfigError, load
+from robotrl.messages import Action, Permit
+from robotrl.move import described
+from robotrl.nodes.powerdown import gate_limits
+from robotrl.safety.gate import RANGE, Gate
+from robotrl.safety.limits import PairSum, jointed_limits
+from robotrl.safety.stow import Stow
+from robotrl.serialarm import ARMS
+
+T = 20_000_000
+LAUNCH = Path(__file__).resolve().parents[2] / "launch"
+FRESH = (0, 0)
+
+
+def wall(q):
+    """A plane: a + b <= 1."""
+    return max(0.0, q[0] + q[1] - 1.0)
+
+
+LIMITS = jointed_limits((-2.0, -2.0), (2.0, 2.0), 0.1, 5.0, 1e-5, wall)
+
+
+class Led:
+    """A gate under one writer, its joints exactly where they were sent."""
+
+    def __init__(self, limits, at, state="RUN", holder="policy"):
+        self.gate, self.at, self.k, self.state, self.holder = Gate(limits), tuple(at), 0, state, holder
+        self.ask(self.at)
+
+    def ask(self, target):
+        self.k += 1
+        now = self.k * T
+        self.gate.permit(Permit(t=now, state=self.state, epoch=1, holder=self.holder, torque=True), now)
+        action = Action(source=self.holder, seq=self.k, t=now, epoch=1, tick=0, target=tuple(target))
+        verdict = self.gate.decide(now, action, self.at, (0,) * len(self.at))
+        assert verdict.target is not None and not verdict.refused
+        self.at = verdict.target
+        return verdict
+
+
+def test_it_stops_at_the_wall_and_says_so():
+    led = Led(LIMITS, (0.0, 0.0))
+    for _ in range(60):
+        verdict = led.ask((2.0, -1.0))  # allowed at the end
+    assert led.at == pytest.approx((2.0, -1.0), abs=1e-4)
+    for _ in range(60):
+        verdict = led.ask((2.0, 0.0))
+    assert 0.95 < sum(led.at) <= 1.0 and verdict.clamped[1] & RANGE
+
+
+def test_it_slides_along_the_wall():
+    """Asked to (1.5, 0) from (0, 0.98): the first may not go on its own at the wall, the second makes room for it."""
+    led = Led(LIMITS, (0.0, 0.98))
+    for _ in range(80):
+        led.ask((1.4, -0.5))
+        assert wall(led.at) == 0.0
+    assert led.at == pytest.approx((1.4, -0.5), abs=0.01)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_wishes_never_lead_out(seed):
+    rng = random.Random(seed)
+    led = Led(LIMITS, (rng.uniform(-1, 1.5), rng.uniform(-1, 1.5)))  # some begin outside
+    for _ in range(400):
+        before = led.at
+        led.ask((rng.uniform(-3, 3), rng.uniform(-3, 3)))
+        assert wall(led.at) <= wall(before)
+        assert all(abs(a - b) <= 0.1 for a, b in zip(led.at, before, strict=True))
+
+
+def test_from_outside_it_comes_in():
+    led = Led(LIMITS, (1.0, 0.8))
+    for _ in range(60):
+        led.ask((0.0, 0.0))
+    assert led.at == pytest.approx((0.0, 0.0), abs=1e-4)
+
+
+def test_what_is_no_number_counts_as_out():
+    led = Led(jointed_limits((-2.0, -2.0), (2.0, 2.0), 0.1, 5.0, 1e-5, lambda q: math.nan if q[0] > 0.5 else 0.0), (0.0, 0.0))
+    for _ in range(30):
+        led.ask((1.0, 1.0))
+    assert led.at[0] <= 0.5 and led.at[1] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_pairs_and_a_workspace_are_refused_together():
+    with pytest.raises(ValueError, match="do not go together"):
+        type(LIMITS)((0.0, 0.0), (1.0, 1.0), (0.1, 0.1), (0.1, 0.1), (PairSum(0, 1, 0.1, 1.0),), outside=wall)
+
+
+@pytest.mark.parametrize("robot", ["so101", "omx"])
+@pytest.mark.parametrize("writer", ["policy", "reset", "stow"])
+def test_no_writer_leads_an_arm_through_its_table(robot, writer):
+    """Of robots as their files describe them: elbow, wrist and tip stay over the floor, by closed kinematics."""
+    made = described(LAUNCH / "arm.toml", robot, []).robot
+    limits, arm, rng = gate_limits(made, 0.02), ARMS[made.kind], random.Random(5)
+    floor = made.workspace.low[2]
+
+    def over(q):
+        return min(z for _, _, z in arm.points(q)[2:])
+
+    for _ in range(6):
+        at = made.home
+        while over(at := tuple(rng.uniform(a, b) for a, b in zip(made.lowest, made.highest, strict=True))) < floor + 0.01:
+            pass
+        if writer == "stow":
+            stow, now = Stow(limits, made.stow), 0
+            for _ in range(150):
+                target = stow.step(now, at, (0,) * len(at))
+                if target is None:
+                    break
+                at, now = target, now + T
+                assert over(at) >= floor
+            continue
+        led = Led(limits, at, *(("RUN", "policy") if writer == "policy" else ("RESET", "reset")))
+        for _ in range(10):
+            wish = tuple(rng.uniform(a, b) for a, b in zip(made.lowest, made.highest, strict=True))
+            for _ in range(10):
+                led.ask(wish)
+                assert over(led.at) >= floor
+
+
+def test_a_file_whose_home_is_under_the_table_is_refused(tmp_path):
+    (tmp_path / "robots").mkdir()
+    text = (LAUNCH / "robots" / "so101.toml").read_text().replace("low = [-0.6, -0.6, 0.02]", "low = [-0.6, -0.6, 0.1]")
+    (tmp_path / "robots" / "so101.toml").write_text(text)
+    (tmp_path / "run.toml").write_text('robot = "so101"\n')
+    with pytest.raises(ConfigError, match=r"robot.stow must be within robot.workspace, from which it is 62 mm away"):
+        load(tmp_path / "run.toml")
