@@ -66,9 +66,6 @@ class Chain:
         self._missed = [UNKNOWN_AFTER for _ in servos.ids]
         self._reach = 1.5 * servos.velocity_limit * JUMP_S
         self._easing = Easing(servos)
-        self._unanswered = [0 for _ in servos.ids]  # questions since the last answer that was taken
-        self._doubts = [0 for _ in servos.ids]  # reads in which one answer must come alone before the next is believed
-        self._spoke: set[int] = set()  # whose answers of this read were not believed
         self._waiting: set[int] = set()
         self._twice: set[int] = set()
 
@@ -77,7 +74,6 @@ class Chain:
 
         A servo that was not heard keeps its last values (nan and mode -1 before the first); its `missed` counts the cycles since.
         """
-        self._spoke.clear()
         self._settle()
         self._cycle = (self._cycle + 1) % len(HOSTS)
         self._waiting = set(range(len(self._values)))
@@ -87,9 +83,6 @@ class Chain:
         self.round_trip_ns = self._clock.now() - sent
         for i in self._waiting:
             self._missed[i] += 1
-            self._unanswered[i] += 1
-            if self._unanswered[i] == len(HOSTS):
-                self._doubts[i] = len(HOSTS)
         position, velocity, torque, temp_c, voltage, mode, fault = zip(*self._values, strict=True)
         self._easing.read(sent, torque)
         return Joints(
@@ -232,7 +225,9 @@ class Chain:
     def _take_late(self, line: bytes) -> None:
         got = moteus.parse_line(line)
         if isinstance(got, moteus.Received) and (got.checked or not self.checksum):
-            self._count_late(b"%x" % got.can_id)
+            known = any(b"%x" % got.can_id in senders for senders in self._senders)
+            self.late_replies += known
+            self.frame_errors += not known
         else:
             self._take_other(got)
 
@@ -283,21 +278,10 @@ class Chain:
         i = self._senders[self._cycle].get(sender)
         if i is not None and self._telemetry(i, got.frame):
             return
-        if i is None:
-            self._count_late(sender)
+        if i is None and any(sender in known for known in self._senders):
+            self.late_replies += 1
         else:
             self.frame_errors += 1
-
-    def _count_late(self, sender: bytes) -> None:
-        """An answer to an earlier question, or to nobody's."""
-        i = next((known[sender] for known in self._senders if sender in known), None)
-        if i is None:
-            self.frame_errors += 1
-            return
-        self.late_replies += 1
-        self._spoke.add(i)
-        if self._unanswered[i] >= len(HOSTS):
-            self._doubts[i] = len(HOSTS)
 
     def _telemetry(self, i: int, frame: bytes) -> bool:
         """Take the reading of servo i if `frame` is a sound one, and say whether it was."""
@@ -315,11 +299,6 @@ class Chain:
         angle = sign * (turn * TAU - self._servos.offset[i])
         if self._missed[i] < UNKNOWN_AFTER and abs(angle - self._values[i][0]) > self._reach:
             return False
-        if self._doubts[i]:  # it was silent for longer than host numbers last: what was held up comes at once, or bit by bit
-            self._doubts[i] = len(HOSTS) if i in self._spoke else self._doubts[i] - 1
-            self._spoke.add(i)
-            self.late_replies += 1
-            return True
         if i not in self._waiting:  # which of two is right nobody knows: the first stays, however many one read brings
             self._twice.add(i)
             self.frame_errors += 1
@@ -328,7 +307,7 @@ class Chain:
         voltage = volts * 0.5 if volts != -128 else math.nan
         self._values[i] = (angle, sign * speed * TAU, sign * torque, temp_c, voltage, mode, fault)
         self._waiting.discard(i)
-        self._missed[i] = self._unanswered[i] = 0
+        self._missed[i] = 0
         return True
 
 

@@ -336,9 +336,7 @@ def test_a_late_reply_whose_end_comes_after_the_question_is_not_taken_for_fresh(
     assert joints.missed == (0, 5, *[0] * (N - 2))
     bus.spoil = lambda servo, line: line
     bus.out = held[0][:cut]  # whose end never comes
-    for k in range(4):  # after four cycles of silence it is not believed before four answers came, each alone
-        assert chain.read(6 + k).missed == (0, 6 + k, *[0] * (N - 2))
-    assert chain.read(10).missed == (0,) * N
+    assert chain.read(6).missed == (0,) * N
 
 
 def test_stop_clear_and_reading_back():
@@ -430,9 +428,8 @@ def test_garbage_between_replies_never_raises_and_ends_each_cycle():
         chain.read(k)
         chain.write([1.0] * N)
     bus.spoil = lambda servo, line: line
-    for k in range(5):
-        chain.read(k)
-    assert chain.read(5).missed == (0,) * N
+    chain.read(0)
+    assert chain.read(1).missed == (0,) * N
     assert chain.frame_errors > 500
 
 
