@@ -283,3 +283,8 @@ def test_a_gate_that_opens_again_where_the_joint_is_leads_nobody(checker):
     first = next(r for r in sunk if r["k"] == "in" and r["t"] > 30 * 20 * 1_000_000 and goal(1, 2.08) in r["v"])
     first["v"] = first["v"].replace(goal(1, 2.08), goal(1, 2.10))
     assert "I5" in checker(sunk)
+
+
+def test_a_garbled_pose_is_no_pose_and_ends_no_judgement(checker, sound):
+    garbled = "pose 7 30000 0.\x121882 0.0 0.1 0.0 0.0 0.0 *AB\n"
+    assert checker([*sound, {"t": 1_000 * MS, "k": "out", "wire": "tracker", "v": garbled}]) == set()
