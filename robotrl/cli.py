@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("robotrl.doctor", "what is missing before the first motion, and the line that fixes it"),
     "find-port": ("robotrl.findport", "which serial port is which: unplug and see; --ping asks for servos at every speed"),
     "setup-servo": ("robotrl.setupservo", "a new servo's id and speed: --port P --family feetech|dynamixel --id N"),
+    "board": ("robotrl.calibration.board", "a board for cameras as a PDF at true scale: --kind charuco|torso --out FILE"),
     "calibrate": ("robotrl.calibration.homing", "homing: where each motor's zero is"),
     "commission": ("robotrl.calibration.commission", "the record a robot needs before its first run"),
     "keys": ("robotrl.keytool", "who may reach a run from another machine: new NAME --role console, list"),
