@@ -6,6 +6,7 @@ Under `$XDG_CONFIG_HOME/robotrl/calibration/`: `cameras/<serial>.<width>x<height
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class ImuMount:
     robot: str
     kind: str
     serial: str  # the robot's: an IMU that is taken off and put on again is another
-    device: str  # what the sensor says it is called; empty where it does not say
+    device: str  # its port: a stable name holds the adapter's serial number; these sensors have none that they say
     made: str  # ISO 8601, UTC
     mount: Vector  # (9,) row by row: the sensor's axes to the robot's (x forwards, y left, z up)
     gyro_bias: Vector  # (3,) rad/s, sensor's axes; to be taken off
@@ -168,12 +169,23 @@ def hand_eye_of(robot: config.Robot, camera: str, override: Path | None = None) 
 
 
 def imu_of(robot: config.Robot, device: str, override: Path | None = None) -> ImuMount:
-    """How this robot's IMU is. `device`: what the sensor says it is called. CalibrationError for another's record."""
+    """How this robot's IMU on the port `device` is. CalibrationError for another's record."""
     path = imu_path(robot, override)
     record = store.read(ImuMount, path)
     theirs = record.robot, record.kind, record.serial, record.device
     _refuse_other(path, ImuMount, theirs, (robot.name, robot.kind, robot.serial, device))
     return record
+
+
+def with_imu(robot: config.Robot, override: Path | None = None) -> config.Robot:
+    """The robot with its IMU as it was calibrated, or as it was where it never was. CalibrationError for another's record."""
+    if "imu" not in robot.senses or not imu_path(robot, override).exists():
+        return robot
+    record = imu_of(robot, robot.imu.port, override)
+    imu = dataclasses.replace(
+        robot.imu, mount=record.mount, gyro_bias=record.gyro_bias, accel_bias=record.accel_bias, accel_scale=record.accel_scale
+    )
+    return dataclasses.replace(robot, imu=imu)
 
 
 def _refuse_other(path: Path, kind: type[store.Stored], theirs: tuple[object, ...], ours: tuple[object, ...]) -> None:

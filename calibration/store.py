@@ -39,10 +39,10 @@ class CalibrationError(Complaint):
 
 
 class Stored(Protocol):
-    """A record: a frozen dataclass of numbers, words and tuples of them."""
+    """A record: a frozen dataclass of numbers, words and tuples of them. `maker`: the subcommand that makes it."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
-    maker: ClassVar[str]  # the subcommand that makes it
+    maker: ClassVar[str]
 
     @property
     def schema(self) -> int: ...
@@ -163,7 +163,7 @@ def read(kind: type[Record], path: Path) -> Record:
     except FileNotFoundError:
         raise CalibrationError(f"{path}: no such file; make it: {command(kind.maker)}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise CalibrationError(f"{path}: not readable: {_line(error)}; {_again(kind)}") from None
+        raise CalibrationError(f"{path}: not readable: {' '.join(str(error).split())}; {_again(kind)}") from None
     if not isinstance(data, dict):
         raise CalibrationError(f"{path}: must hold one object, not {type(data).__name__}; {_again(kind)}")
     types = typing.get_type_hints(kind)
@@ -215,9 +215,11 @@ def same(path: Path, field: str, recorded: object, configured: object) -> None:
 
 
 def calibrated(robot: config.Robot, override: Path | None = None) -> config.Robot:
-    """The robot with the offsets of its calibration file. Raises CalibrationError where it has none."""
+    """The robot with the offsets of its calibration file, and its IMU's. CalibrationError where it has no offsets."""
+    from robotrl.calibration.devices import with_imu  # late: it writes as this module does
+
     record = load(Calibration, robot, override)
-    return dataclasses.replace(robot, servos=dataclasses.replace(robot.servos, offset=record.offset))
+    return with_imu(dataclasses.replace(robot, servos=dataclasses.replace(robot.servos, offset=record.offset)), override)
 
 
 def commissioned(robot: config.Robot, override: Path | None = None) -> Commissioning:
@@ -290,10 +292,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(out) != len(pairs):
         raise ValueError("a field is there twice")
     return out
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def _again(kind: type[Stored]) -> str:

@@ -274,17 +274,21 @@ def test_live_from_an_arm_moved_by_hand(pictures, tmp_path):
     def more(question):
         nonlocal at
         at += 1
-        twin.joints.put(poses[min(at, 1)])
-        return at < 3
+        return at < 4
+
+    def looked():
+        if at == 3:  # it slips while the camera looks
+            poses.append([p + 0.05 for p in poses[1]])
+        return blank if at == 2 else seen
 
     blank = np.full((480, 640), 128, np.uint8)
     seen = cv2.imread(str(pictures / "000.png"), cv2.IMREAD_GRAYSCALE)
     clock = Carried()
     chain = ServoChain(port, robot, clock)
-    eye = Eye(lambda: blank if at == 2 else seen)
+    eye = Eye(looked)
     count = handeyetool.collect(chain, robot, eye, CHARUCO, tmp_path / "live", clock, more, said.append)
     assert count == 2, said
-    assert [s.split(":")[0] for s in said[:2]] == ["kept", "kept"] and "no board in view" in said[2]
+    assert [s.split(":")[0] for s in said[:2]] == ["kept", "kept"] and "no board in view" in said[2] and "moved" in said[3]
     for i in range(2):
         joints = json.loads((tmp_path / "live" / f"{i:03d}.json").read_text())["joints"]
         assert joints == pytest.approx(poses[i], abs=0.01)

@@ -171,6 +171,8 @@ def test_live_keeps_what_is_new_and_still(pictures, tmp_path, monkeypatch):
     film = Film([images[0], *images])
     count = capture.collect(film, CHARUCO, tmp_path / "kept", LockstepClock(), False, out)
     assert 10 <= count <= 12 and len(views.pictures(tmp_path / "kept")) == count
+    kept = [views.picture(p) for p in views.pictures(tmp_path / "kept")]
+    assert all(any((image == one).all() for one in images) for image in kept), "one was taken while the board moved"
     assert "views 1/10" in out.getvalue() and "missing: nothing" in out.getvalue()
     with pytest.raises(CalibrationError, match="camera film: no picture"):
         capture.collect(Film(images[:2]), CHARUCO, tmp_path / "few", LockstepClock(), False, io.StringIO())
