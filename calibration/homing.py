@@ -15,6 +15,7 @@ from pathlib import Path
 
 from robotrl import config
 from robotrl.calibration import store, tool
+from robotrl.calibration.stops import fitted
 from robotrl.calibration.store import Calibration, CalibrationError
 from robotrl.clock import Clock, WallClock
 from robotrl.complaint import command
@@ -28,16 +29,37 @@ JIG_RAD = math.pi / 2
 def measure(chain: tool.Chain, robot: config.Robot, pose: tuple[float, ...], clock: Clock) -> Calibration:
     """Read the limp robot for a second and find the offsets that make the readings `pose` (n,), rad.
 
-    `chain` must be built with all offsets 0. Raises CalibrationError when a servo is silent, faulty or moved.
+    `chain` must be built with all offsets 0. Raises CalibrationError when a servo is silent, faulty or moved, and where a bus
+    servo's range would lie across the end of what its encoder counts.
     """
     sign, ids = robot.servos.sign, robot.servos.ids
     if len(pose) != len(ids):
         raise CalibrationError(f"pose has {len(pose)} angles for {len(ids)} servos; correct it")
+    middle, spread = resting(chain, robot, clock, READINGS)
+    gears = robot.servos.gear or (1.0,) * len(ids)
+    offset = tuple(s * g * (m - p) for s, g, m, p in zip(sign, gears, middle, pose, strict=True))
+    return Calibration(
+        schema=store.SCHEMA,
+        robot=robot.name,
+        kind=robot.kind,
+        serial=robot.serial,
+        made=store.today(),
+        ids=ids,
+        sign=sign,
+        offset=offset if robot.servos.protocol == "moteus" else fitted(robot, offset),
+        pose=pose,
+        spread=spread,
+    )
+
+
+def resting(chain: tool.Chain, robot: config.Robot, clock: Clock, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Median and spread of so many readings of the limp robot, (n,) rad each; nothing moves. CalibrationError as `measure`."""
+    ids = robot.servos.ids
     chain.stop()
     if not chain.confirmed_off():
         raise CalibrationError("the servos do not confirm torque off; check their power and run again")
     readings = []
-    for tick in range(READINGS):
+    for tick in range(count):
         joints = chain.read(tick)
         for servo, missed, fault in zip(ids, joints.missed, joints.fault, strict=True):
             if missed:
@@ -51,20 +73,7 @@ def measure(chain: tool.Chain, robot: config.Robot, pose: tuple[float, ...], clo
     for servo, width in zip(ids, spread, strict=True):
         if not width <= SPREAD_RAD:
             raise CalibrationError(f"servo {servo} moved by {width:.3f} rad while being read; hold it still, run again")
-    middle = [column[len(column) // 2] for column in columns]
-    offset = tuple(s * (m - p) for s, m, p in zip(sign, middle, pose, strict=True))
-    return Calibration(
-        schema=store.SCHEMA,
-        robot=robot.name,
-        kind=robot.kind,
-        serial=robot.serial,
-        made=store.today(),
-        ids=ids,
-        sign=sign,
-        offset=offset,
-        pose=pose,
-        spread=spread,
-    )
+    return tuple(column[len(column) // 2] for column in columns), spread
 
 
 def main(argv: list[str]) -> int:
