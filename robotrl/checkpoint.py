@@ -79,10 +79,15 @@ def save(run: Path, transitions: int, updates: int, files: Mapping[str, bytes], 
 
 
 def newest(run: Path) -> Checkpoint | None:
-    """The last checkpoint whose hashes hold; None when none was ever made. CheckpointError when all are damaged."""
+    """The last checkpoint whose hashes hold; None when none was ever made. CheckpointError when all are damaged.
+
+    So for one of a newer robotrl: what it has learnt would be lost, and `save` would in time remove it.
+    """
     passed: list[str] = []
     for path in reversed(_all(run / FOLDER)):
         found = _verified(path)
+        if isinstance(found, int):
+            raise CheckpointError(f"{path}: of schema {found}, of a newer robotrl; use that version")
         if isinstance(found, dict):
             return Checkpoint(path, found["transitions"], found["updates"], found["about"], tuple(passed))
         passed.append(f"{path}: {found}; passed over")
@@ -96,11 +101,13 @@ def _all(parent: Path) -> list[Path]:
     return sorted(p for p in parent.glob("[0-9]*-[0-9]*") if DAMAGED not in p.name) if parent.is_dir() else []
 
 
-def _verified(path: Path) -> dict[str, Any] | str:
-    """Its manifest when every file is as it was written, else what is wrong."""
+def _verified(path: Path) -> dict[str, Any] | str | int:
+    """Its manifest when every file is as it was written, else what is wrong; the schema of one that is newer than we are."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         if manifest["schema"] != SCHEMA:
+            if type(manifest["schema"]) is int and manifest["schema"] > SCHEMA:
+                return int(manifest["schema"])
             return f"schema {manifest['schema']!r}, this is robotrl of schema {SCHEMA}"
         if manifest["sha256"] != _digest(manifest):
             return f"{MANIFEST} is damaged"
