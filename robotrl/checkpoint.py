@@ -79,15 +79,10 @@ def save(run: Path, transitions: int, updates: int, files: Mapping[str, bytes], 
 
 
 def newest(run: Path) -> Checkpoint | None:
-    """The last checkpoint whose hashes hold; None when none was ever made. CheckpointError when all are damaged.
-
-    So for one of a newer robotrl: what it has learnt would be lost, and `save` would in time remove it.
-    """
+    """The last checkpoint whose hashes hold; None when none was ever made. CheckpointError when all are damaged."""
     passed: list[str] = []
     for path in reversed(_all(run / FOLDER)):
         found = _verified(path)
-        if isinstance(found, int):
-            raise CheckpointError(f"{path}: of schema {found}, of a newer robotrl; use that version")
         if isinstance(found, dict):
             return Checkpoint(path, found["transitions"], found["updates"], found["about"], tuple(passed))
         passed.append(f"{path}: {found}; passed over")
@@ -101,13 +96,11 @@ def _all(parent: Path) -> list[Path]:
     return sorted(p for p in parent.glob("[0-9]*-[0-9]*") if DAMAGED not in p.name) if parent.is_dir() else []
 
 
-def _verified(path: Path) -> dict[str, Any] | str | int:
-    """Its manifest when every file is as it was written, else what is wrong; the schema of one that is newer than we are."""
+def _verified(path: Path) -> dict[str, Any] | str:
+    """Its manifest when every file is as it was written, else what is wrong."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         if manifest["schema"] != SCHEMA:
-            if type(manifest["schema"]) is int and manifest["schema"] > SCHEMA:
-                return int(manifest["schema"])
             return f"schema {manifest['schema']!r}, this is robotrl of schema {SCHEMA}"
         if manifest["sha256"] != _digest(manifest):
             return f"{MANIFEST} is damaged"
@@ -128,13 +121,18 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 
 
 def _forget(parent: Path) -> None:
-    """Remove all but the newest KEEP and the best of those whose manifest is whole: no damaged score may be the best."""
+    """Remove all but the newest KEEP and the best of those whose manifest is whole: no damaged score may be the best.
+
+    What a newer robotrl has made is not ours to remove, nor counted.
+    """
     paths = _all(parent)
     scores: dict[Path, float] = {}
-    for path in paths:
+    for path in list(paths):
         try:
             manifest = json.loads((path / MANIFEST).read_text())
-            if manifest["sha256"] == _digest(manifest):
+            if type(manifest["schema"]) is int and manifest["schema"] > SCHEMA:
+                paths.remove(path)
+            elif manifest["sha256"] == _digest(manifest):
                 scores[path] = float(manifest["about"]["score"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue

@@ -370,14 +370,13 @@ def test_a_writer_leaves_a_newer_log_alone(tmp_path):
     assert tree(tmp_path) == before
 
 
-def test_a_learner_leaves_a_newer_checkpoint_alone_and_goes_on_from_none_before_it(tmp_path):
-    manifest(tmp_path)
-    newer = checkpoint.save(tmp_path, 200, 90, {"agent.safetensors": b"later"}, {"score": 2.5}) / "manifest.json"
-    newer.write_bytes(said(newer.read_bytes(), schema=2))
-    before = tree(tmp_path)
-    with pytest.raises(Complaint, match="newer robotrl"):
-        checkpoint.newest(tmp_path)
-    assert tree(tmp_path) == before
+def test_a_learner_that_goes_on_from_an_older_checkpoint_never_removes_one_of_a_newer_version(tmp_path):
+    path = manifest(tmp_path)
+    path.write_bytes(said(path.read_bytes(), schema=2))
+    before = tree(path.parent)
+    for updates in range(60, 70):
+        checkpoint.save(tmp_path, 100, updates, {"agent.safetensors": b"later"}, {"score": 2.5})
+    assert tree(path.parent) == before and len(list((tmp_path / checkpoint.FOLDER).iterdir())) == 1 + checkpoint.KEEP + 1
 
 
 @pytest.mark.parametrize("text", [*FOREIGN, b'{"directory": 3}'])
