@@ -1,8 +1,8 @@
 """The far end of a camera's wire: frames made here, sent as an MJPEG camera on the network sends them (`drivers/mjpeg.py`).
 
 In lockstep `CameraWire` is behind a `MemoryPort` (or a `faults.FaultyWire`); on the wall clock `CameraServer` sends the same
-bytes through a socket of this machine. What is shown, with what lens, noise and delay, is the scene's business: a frame comes with
-the time at which it was taken, and is sent when it is given.
+bytes through a socket of this machine. What is shown, with what lens, noise and delay, is the scene's business: a frame comes
+with the time at which it was taken, and is sent when it is given.
 """
 
 from __future__ import annotations
