@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from robotrl import robot as robots
 from robotrl.configfile import ConfigError, Source, Sources, build, check_whole_numbers, override, read, require, within
+from robotrl.robot import CameraPort as CameraPort
 from robotrl.robot import ImuPort as ImuPort
 from robotrl.robot import Limits as Limits
 from robotrl.robot import Robot as Robot
@@ -248,6 +249,8 @@ def to_dict(config: Any) -> dict[str, Any]:
             value = to_dict(value)
         elif isinstance(value, tuple):
             value = list(value)
+        elif isinstance(value, dict):
+            value = {name: to_dict(one) for name, one in value.items()}
         elif isinstance(value, float) and math.isnan(value):
             value = None
         out[f.name] = value
