@@ -9,6 +9,7 @@ from robotrl.config import Run
 from robotrl.messages import Guard, Transition
 from robotrl.nodes.reset import LEVEL
 from robotrl.replay import Replay
+from robotrl.sim.freetwin import FreeTwin
 from robotrl.sim.program import Program
 from robotrl.sim.rig import Rig
 from robotrl.sim.servotwin import ServoTwin
@@ -41,6 +42,13 @@ class ArmRig(Program):
             self.twin.command({"place": "stand"})
 
 
-def rig_of(run: Run, seed: int, replay: Replay | None = None, keep: Callable[[Transition], object] | None = None) -> Program:
+def rig_of(
+    run: Run, seed: int, replay: Replay | None = None, keep: Callable[[Transition], object] | None = None,
+    deterministic: bool = False,
+) -> Program:  # fmt: skip
     """The rig that a run's robot needs. `keep` as above."""
-    return Rig(run, seed, replay, keep=keep) if run.robot.kind == "minitaur" else ArmRig(run, seed, replay, keep=keep)
+    if run.robot.kind == "minitaur":
+        return Rig(run, seed, replay, deterministic, keep=keep)
+    if "imu" in run.robot.senses:
+        return Rig(run, seed, replay, deterministic, twin=FreeTwin, keep=keep)
+    return ArmRig(run, seed, replay, deterministic, keep=keep)

@@ -26,6 +26,18 @@ Array = NDArray[np.float64]
 GRAVITY = 9.81
 
 
+def loaded(client: int, text: str, height: float, fixed: bool) -> int:
+    """The body that a URDF's text describes, its base `height` m up, held there or free."""
+    handle, name = tempfile.mkstemp(suffix=".urdf")  # PyBullet reads URDFs from files only
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    try:
+        flags = pybullet.URDF_USE_INERTIA_FROM_FILE
+        return int(pybullet.loadURDF(name, [0, 0, height], useFixedBase=fixed, flags=flags, physicsClientId=client))
+    finally:
+        os.unlink(name)
+
+
 class BulletJoints:
     """One joint a part that turns, in their order; slides come last, as pairs that one more joint, a crank, moves."""
 
@@ -39,7 +51,7 @@ class BulletJoints:
         self._dt, self._height, self._ball = 0.0, height, -1
         floor = pybullet.createCollisionShape(pybullet.GEOM_PLANE, physicsClientId=self._client)
         pybullet.createMultiBody(0, floor, physicsClientId=self._client)
-        self.body = self._load(urdf("body", parts), height)
+        self.body = loaded(self._client, urdf("body", parts), height, fixed=True)
         moving = [p for p in parts if p.parent]
         self._turns = [i for i, p in enumerate(moving) if not p.slides]
         self._slides = [i for i, p in enumerate(moving) if p.slides]
@@ -51,16 +63,6 @@ class BulletJoints:
         self._rotor = np.array([p.rotor - p.bulk for p in moving if not p.slides])
         self._contact = np.zeros(len(self._turns))  # N m, as the last step showed it
         self._looked = self._look()
-
-    def _load(self, text: str, height: float) -> int:
-        handle, name = tempfile.mkstemp(suffix=".urdf")  # PyBullet reads URDFs from files only
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        try:
-            flags = pybullet.URDF_USE_INERTIA_FROM_FILE
-            return int(pybullet.loadURDF(name, [0, 0, height], useFixedBase=True, flags=flags, physicsClientId=self._client))
-        finally:
-            os.unlink(name)
 
     def _quiet(self) -> None:
         """No motors, no damping of Bullet's own; both fingers go as one."""
