@@ -22,7 +22,7 @@ from robotrl.robot import Limits as Limits
 from robotrl.robot import Robot as Robot
 from robotrl.robot import Servos as Servos
 from robotrl.robot import TrackerPort as TrackerPort
-from robotrl.tasksettings import Legs, Reach, Stand, WalkTo
+from robotrl.tasksettings import Legs, Moves, Reach, Stack, Stand, WalkTo
 
 MANY = 1_000_000_000  # a bound that nobody meets
 
@@ -60,7 +60,7 @@ class Twin:
 class Task:
     """Walking: the MDP of Haarnoja et al. 2019 (learning facts 4.1). Name, rate and history are every task's."""
 
-    name: Literal["walk", "reach", "walk_to", "stand"] = "walk"
+    name: Literal["walk", "reach", "walk_to", "stand", "stack"] = "walk"
     rate_hz: float = within(50.0, 20, 200)  # 160k steps = 53 min, the published label (learning facts 4.1)
     history: int = within(5, 1, 100)  # past observations and actions in the policy's input; Haarnoja et al.
     episode_steps: int = within(500, 1, MANY)  # truncation; same source
@@ -84,7 +84,10 @@ class Task:
     stuck_m: float = within(0.15, 0, 100)  # m: early policies fold the legs and lie; crawling is faster; chosen
     velocity_window_s: float = within(0.1, 0.01, 10)  # over which the tracker's poses give a speed; chosen
     tracker_patience_s: float = within(1.0, 0.05, 100)  # the episode ends when poses stay away longer (hardware facts 9)
+    start: tuple[float, ...] = within((), -12.6, 12.6)  # rad: where the reset takes an arm before an episode; empty: robot.home
     reach: Reach = field(default_factory=Reach)
+    moves: Moves = field(default_factory=Moves)
+    stack: Stack = field(default_factory=Stack)
     legs: Legs = field(default_factory=Legs)
     walk_to: WalkTo = field(default_factory=WalkTo)
     stand: Stand = field(default_factory=Stand)
@@ -153,6 +156,11 @@ class Run:
     agent: Agent = field(default_factory=Agent)
     twin: Twin = field(default_factory=Twin)
     network: Network = field(default_factory=Network)
+
+
+def start_of(task: Task, robot: Robot) -> tuple[float, ...]:
+    """Where an arm's episodes begin, rad."""
+    return task.start or robot.home or tuple((a + b) / 2 for a, b in zip(robot.lowest, robot.highest, strict=True))
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Run:

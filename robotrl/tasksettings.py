@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from robotrl.configfile import Sources, require, within
 from robotrl.serialarm import ARMS
@@ -31,6 +31,15 @@ class Reach:
     near_m: float = within(0.02, 0.001, 1)  # little more than the tolerance, or a point rests at its edge; chosen
     time_cost: float = within(0.05, 0, 1000)  # a step, wherever: as much as 1 cm; chosen
     jerk_weight: float = within(1.0, 0, 1000)  # times mean |second difference| of the last three targets, rad; chosen
+
+
+@dataclass(frozen=True)
+class Moves:
+    """In what an arm's actions are: robotrl/tasks/manipulator.py."""
+
+    space: Literal["joint", "cartesian"] = "joint"
+    step_m: float = within(0.008, 0.0005, 0.1)  # Cartesian: the point's target moves by so much a step and axis at most; chosen
+    turn_rad: float = within(0.04, 0.001, 1)  # Cartesian: and the hand pitches by so much; chosen
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,29 @@ class Stand:
     scale: float = within(0.1, 1e-6, 1000)  # as WalkTo's
 
 
+@dataclass(frozen=True)
+class Stack:
+    """A brick onto a brick (robotrl/tasks/stack.py); what the twin's bricks are: sim/bricks.py."""
+
+    place: tuple[float, ...] = within((0.19, 0.0, 0.06), -2, 2)  # m, base frame: the held brick's middle when it is stacked
+    spread_m: float = within(0.02, 0, 1)  # the fixed brick stands up to so far from there along x and y; 0: always there; chosen
+    over_m: float = within(0.002, 0.0001, 0.1)  # beside its place by no more: studs go in (hardware facts 3.2)
+    seat_m: float = within(0.0015, 0.0001, 0.1)  # over or under it by no more: a third of a stud; chosen
+    tilt_rad: float = within(0.09, 0.001, 1)  # 5 degrees; chosen
+    hold_steps: int = within(5, 1, 1000)  # readings in a row; chosen
+    episode_steps: int = within(200, 1, MANY)  # truncation: 4 s; chosen
+    hover_m: float = within(0.03, 0, 1)  # over its place while it is aside; chosen
+    steep: float = within(3.0, 0, 100)  # how much higher for each metre aside; chosen
+    step_rad: float = within(0.03, 0.001, 1)  # a joint's target moves by so much a step at most; slower than the gate; chosen
+    range_rad: float = within(1.5, 0.1, 6.3)  # from the start: joints' targets go no farther; chosen
+    distance_weight: float = within(5.0, 0, 1000)  # a metre and step; as Reach's
+    near_weight: float = within(1.0, 0, 1000)  # times tanh(distance / near_m)
+    near_m: float = within(0.01, 0.001, 1)  # chosen: a stud's height is half of it
+    tilt_weight: float = within(0.5, 0, 1000)  # a radian and step; chosen
+    time_cost: float = within(0.05, 0, 1000)  # a step; as Reach's
+    jerk_weight: float = within(1.0, 0, 1000)  # as Reach's
+
+
 def fitting_reach(run: Run, where: Sources) -> None:
     """What an arm that reaches needs."""
     reach, robot, box = run.task.reach, run.robot, run.robot.workspace
@@ -111,4 +143,22 @@ def fitting_legs(run: Run, where: Sources) -> None:
     require(len(stand.pose) == 12, "task.stand.pose", "12 angles", list(stand.pose), where)
 
 
-FITTING: dict[str, Callable[[Run, Sources], None]] = {"reach": fitting_reach, "walk_to": fitting_legs, "stand": fitting_legs}
+def fitting_arm(run: Run, where: Sources) -> None:
+    """What the other tasks of an arm need."""
+    robot, name, start, n = run.robot, run.task.name, run.task.start, len(run.robot.servos.ids)
+    arms = ", ".join(ARMS)
+    require(robot.kind in ARMS, "robot.kind", f'one of {arms} for task.name = "{name}"', robot.kind, where, "task.name")
+    require(not run.agent.mirror, "agent.mirror", "false: an arm has no left and right", run.agent.mirror, where, "task.name")
+    require(len(start) in (0, n), "task.start", f"{n} angles, or none", list(start), where)
+    settings = run.task.stack
+    slew = robot.limits.slew_rad_s / run.task.rate_hz
+    require(settings.step_rad <= slew, f"task.{name}.step_rad", f"at most robot.limits.slew_rad_s a period, {slew:g}",
+            settings.step_rad, where, "task.rate_hz")  # fmt: skip
+
+
+FITTING: dict[str, Callable[[Run, Sources], None]] = {
+    "reach": fitting_reach,
+    "stack": fitting_arm,
+    "walk_to": fitting_legs,
+    "stand": fitting_legs,
+}

@@ -24,7 +24,7 @@ from robotrl.sim.video import Frame, VideoWriter, caption
 EVALUATION_SEED = 1000  # evaluations draw their episodes from other seeds than trainings
 VIDEO = (320, 240)  # width, height
 FILMED = 3  # episodes
-TASKS = ("walk_to", "stand")
+TASKS = ("walk_to", "stand", "stack", "push")
 
 
 class Acts(Protocol):

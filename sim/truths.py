@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from robotrl.sim.armrig import ArmRig
+from robotrl.sim.handling import Stacking
 from robotrl.sim.program import Program
 from robotrl.sim.rig import Rig
 from robotrl.sim.trot import Rise, Trot
 from robotrl.sim.video import Frame
+from robotrl.tasks.stack import Stack
 from robotrl.tasks.stand import VERY_UPRIGHT, Stand
 from robotrl.tasks.walk_to import WalkTo
 
@@ -63,10 +66,33 @@ class Stood:
         return self._world.render(width, height)
 
 
+class Stacked:
+    """Where the brick really is, and whether studs hold it."""
+
+    def __init__(self, rig: Program, task: Stack) -> None:
+        assert isinstance(rig, ArmRig)
+        self._rig, self._task, self._bricks = rig, task, rig.table.bricks
+
+    def look(self) -> dict[str, float]:
+        aside, up, turned, tilt = self._bricks.off()
+        return {"distance_m": math.hypot(aside, up), "turned_rad": turned, "tilt_rad": tilt, "held": float(self._bricks.seated)}
+
+    def succeeded(self, seen: dict[str, float]) -> bool:
+        return seen["held"] > 0
+
+    def script(self) -> Acts:
+        return Stacking(self._rig)
+
+    def render(self, width: int, height: int) -> Frame:
+        return self._rig.table.hand.joints.render(width, height)
+
+
 def truth_of(rig: Program) -> Truth:
     """Of the rig's task."""
     task = rig.pilot.task
     if isinstance(task, WalkTo):
         return Walked(rig, task)
+    if isinstance(task, Stack):
+        return Stacked(rig, task)
     assert isinstance(task, Stand)
     return Stood(rig, task)

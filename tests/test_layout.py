@@ -16,6 +16,7 @@ FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "task
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
     "native", "roles", "realtime", "aloud", "serialarm", "tasksettings",
+    "resolved",
 )  # fmt: skip
 TOP = (
     "manager", "move", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "setupservo", "replaycheck",

@@ -27,7 +27,7 @@ def _robot(run: Run) -> Minitaur | DKitty | Arm:
     """Who knows how it comes to where an episode starts. A D'Kitty without an IMU hangs on its stand, and is led as an arm is."""
     if run.robot.kind == "minitaur":
         return Minitaur(run.robot.limits)
-    return DKitty(run.robot) if run.robot.kind == "dkitty" and "imu" in run.robot.senses else Arm(run.robot)
+    return DKitty(run.robot) if run.robot.kind == "dkitty" and "imu" in run.robot.senses else Arm(run.robot, run.task.start)
 
 
 class Resetter:

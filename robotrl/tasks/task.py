@@ -15,6 +15,7 @@ from robotrl.config import ConfigError, Run
 from robotrl.messages import Imu, Joints, Pose
 from robotrl.observe import Mirror
 from robotrl.tasks.reach import Reach
+from robotrl.tasks.stack import Stack
 from robotrl.tasks.stand import Stand
 from robotrl.tasks.walk import Walk
 from robotrl.tasks.walk_to import WalkTo
@@ -92,6 +93,8 @@ def _made(run: Run, seed: int) -> Task:
     match run.task.name:
         case "reach":
             return Reach(run.task, run.robot, seed)
+        case "stack":
+            return Stack(run.task, run.robot, seed)
         case "walk_to":
             return WalkTo(run.task, seed)
         case "stand":
