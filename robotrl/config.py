@@ -22,7 +22,7 @@ from robotrl.robot import Limits as Limits
 from robotrl.robot import Robot as Robot
 from robotrl.robot import Servos as Servos
 from robotrl.robot import TrackerPort as TrackerPort
-from robotrl.tasksettings import Legs, Moves, Reach, Stack, Stand, WalkTo
+from robotrl.tasksettings import Legs, Moves, Push, Reach, Stack, Stand, WalkTo
 
 MANY = 1_000_000_000  # a bound that nobody meets
 
@@ -60,7 +60,7 @@ class Twin:
 class Task:
     """Walking: the MDP of Haarnoja et al. 2019 (learning facts 4.1). Name, rate and history are every task's."""
 
-    name: Literal["walk", "reach", "walk_to", "stand", "stack"] = "walk"
+    name: Literal["walk", "reach", "walk_to", "stand", "stack", "push"] = "walk"
     rate_hz: float = within(50.0, 20, 200)  # 160k steps = 53 min, the published label (learning facts 4.1)
     history: int = within(5, 1, 100)  # past observations and actions in the policy's input; Haarnoja et al.
     episode_steps: int = within(500, 1, MANY)  # truncation; same source
@@ -87,6 +87,7 @@ class Task:
     start: tuple[float, ...] = within((), -12.6, 12.6)  # rad: where the reset takes an arm before an episode; empty: robot.home
     reach: Reach = field(default_factory=Reach)
     moves: Moves = field(default_factory=Moves)
+    push: Push = field(default_factory=Push)
     stack: Stack = field(default_factory=Stack)
     legs: Legs = field(default_factory=Legs)
     walk_to: WalkTo = field(default_factory=WalkTo)

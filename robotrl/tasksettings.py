@@ -113,6 +113,30 @@ class Stack:
     jerk_weight: float = within(1.0, 0, 1000)  # as Reach's
 
 
+@dataclass(frozen=True)
+class Push:
+    """A thing on the table to a marked place (robotrl/tasks/push.py); what the twin's thing is: sim/puck.py."""
+
+    thing_low: tuple[float, ...] = within((0.165, -0.3), -4, 4)  # m from the turntable's axis and rad to the left: where it
+    thing_high: tuple[float, ...] = within((0.18, 0.3), -4, 4)  # stands at first, drawn evenly; chosen
+    goal_low: tuple[float, ...] = within((0.205, -0.2), -4, 4)  # where it goes: m, and rad to the left of where it stood; chosen:
+    goal_high: tuple[float, ...] = within((0.23, 0.2), -4, 4)  # a hand 5 cm wide, which this arm cannot turn, pushes ahead
+    height_m: float = within(0.02, -1, 1)  # of the point while it pushes, base frame; chosen
+    radius_m: float = within(0.03, 0.001, 1)  # from a thing between the fingers to the point; chosen: a tin of 25 mm
+    tolerance_m: float = within(0.015, 0.001, 1)  # from its place; chosen
+    hold_steps: int = within(10, 1, 1000)  # readings in a row: the tracker is late, and a thing slides on; chosen
+    episode_steps: int = within(200, 1, MANY)  # truncation: 4 s; chosen
+    step_rad: float = within(0.03, 0.001, 1)  # a joint's target moves by so much a step at most; slower than the gate; chosen
+    range_rad: float = within(1.5, 0.1, 6.3)  # from the start: joints' targets go no farther; chosen
+    distance_weight: float = within(5.0, 0, 1000)  # a metre and step; as Reach's
+    near_weight: float = within(1.0, 0, 1000)  # times tanh(distance / near_m)
+    near_m: float = within(0.02, 0.001, 1)  # as Reach's
+    behind_weight: float = within(0.3, 0, 1000)  # for a point that is 10 cm or more from behind the thing; chosen
+    tilt_weight: float = within(0.2, 0, 1000)  # a radian and step; chosen
+    time_cost: float = within(0.05, 0, 1000)  # a step; as Reach's
+    jerk_weight: float = within(1.0, 0, 1000)  # as Reach's
+
+
 def fitting_reach(run: Run, where: Sources) -> None:
     """What an arm that reaches needs."""
     reach, robot, box = run.task.reach, run.robot, run.robot.workspace
@@ -150,7 +174,7 @@ def fitting_arm(run: Run, where: Sources) -> None:
     require(robot.kind in ARMS, "robot.kind", f'one of {arms} for task.name = "{name}"', robot.kind, where, "task.name")
     require(not run.agent.mirror, "agent.mirror", "false: an arm has no left and right", run.agent.mirror, where, "task.name")
     require(len(start) in (0, n), "task.start", f"{n} angles, or none", list(start), where)
-    settings = run.task.stack
+    settings: Stack | Push = run.task.push if name == "push" else run.task.stack
     slew = robot.limits.slew_rad_s / run.task.rate_hz
     require(settings.step_rad <= slew, f"task.{name}.step_rad", f"at most robot.limits.slew_rad_s a period, {slew:g}",
             settings.step_rad, where, "task.rate_hz")  # fmt: skip
@@ -159,6 +183,7 @@ def fitting_arm(run: Run, where: Sources) -> None:
 FITTING: dict[str, Callable[[Run, Sources], None]] = {
     "reach": fitting_reach,
     "stack": fitting_arm,
+    "push": fitting_arm,
     "walk_to": fitting_legs,
     "stand": fitting_legs,
 }

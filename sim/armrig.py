@@ -9,6 +9,7 @@ import numpy as np
 
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
+from robotrl.drivers.tracker import PoseStream
 from robotrl.messages import Guard, Transition
 from robotrl.nodes.reset import LEVEL
 from robotrl.replay import Replay
@@ -34,18 +35,18 @@ class ArmRig(Program):
         """`keep` takes the pilot's transitions; the replay does without it."""
         clock = LockstepClock()
         self.twin = ServoTwin(run.robot.kind, seed, clock, run.twin.physics_dt)
+        self._table = self._laid(run, seed)
         super().__init__(run, seed, clock, self.twin, replay, deterministic, keep)
         self.imu = LEVEL  # it stands on a table
-        self._table = self._laid()
         self._push_at, self._pushed = -1, 0  # the step at which it is pushed, and for how many more it is
 
-    def _laid(self) -> Table | None:
+    def _laid(self, run: Run, seed: int) -> Table | None:
         """What stands on its table."""
-        if self.run.task.name not in ("stack", "push"):
+        if run.task.name not in ("stack", "push"):
             return None
         from robotrl.sim.tabletop import table_of  # late: it imports pybullet, which must have been told to be quiet
 
-        return table_of(self.run.robot.kind, self.twin, self.pilot.task)
+        return table_of(run, self.twin, seed)
 
     @property
     def table(self) -> Any:
@@ -64,6 +65,17 @@ class ArmRig(Program):
         """An arm that got stuck is lifted while it is off: one that is moved by hand under torque is a servo that jumps."""
         if command == "clear":
             self.twin.command({"place": "stand"})
+
+    def _open_senses(self) -> None:
+        self._tracker = PoseStream(self._ports["tracker"], self.clock) if "tracker" in self._ports else None
+
+    def _sense(self, now: int) -> None:
+        tracker = self._tracker
+        if tracker is None:
+            return
+        for pose in self._try("tracker", now, tracker.read, lambda: None) or ():
+            self.pilot.see(pose)
+            self.sentry.hear(pose, now)
 
     def _entered(self, state: str) -> None:
         self.twin.joints.push[:], self._pushed = 0.0, 0

@@ -1,25 +1,34 @@
 """What stands on an arm's table in the twin, and the hands of the person who sets it up between episodes.
 
-`BrickTable`: a brick in the gripper, another fixed on a plinth. The hand that holds a brick is a joint of limited strength, `GRIP_N`.
+`BrickTable`: a brick in the gripper, another fixed on a plinth. The hand that holds a brick is a joint of limited strength,
+`GRIP_N`. `PuckTable`: a thing to push, and a tracker that sees it.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import numpy as np
 import pybullet
 
-from robotrl.config import ConfigError
+from robotrl import config
+from robotrl.config import ConfigError, Run
 from robotrl.sim.bricks import Bricks
 from robotrl.sim.bulletjoints import BulletJoints
+from robotrl.sim.faults import FaultyWire
 from robotrl.sim.fleets import FLEETS
+from robotrl.sim.puck import Puck
+from robotrl.sim.senses import TrackerSensor
 from robotrl.sim.servotwin import ServoTwin
+from robotrl.tasks.push import Push
 from robotrl.tasks.stack import Stack
-from robotrl.tasks.task import Task
+from robotrl.tasks.task import task_of
 
 GRIP_N = 30.0  # chosen: two fingers of 25 N each at a friction of 0.6
 DOWNWARD = (0.0, -np.sqrt(0.5), 0.0, np.sqrt(0.5))  # a brick in a hand at q = 0: its top is towards the wrist
+ASIDE = (0.05, -0.3)  # m, base frame: where a thing is out of the way
+NEAR_M = 0.015  # the hand is drawn back when its point is no farther out than this from where it begins
 AWAY = np.array([0.0, 0.0, -5.0])  # m: off the table
 
 
@@ -96,10 +105,44 @@ class BrickTable:
         self.bricks.lay(seat, yaw, self.hand.at(), self.hand.turn())
 
 
-def table_of(robot: str, twin: ServoTwin, task: Task) -> Table | None:
-    """What the task needs on the table; None where that is nothing. ConfigError without PyBullet."""
-    if not isinstance(task, Stack):
+class PuckTable:
+    """For `push`. The thing waits beside the arm until the reset has drawn the hand back, and is then stood where it begins."""
+
+    def __init__(self, run: Run, joints: BulletJoints, task: Push, seed: int) -> None:
+        self.hand, self.task = Hand(run.robot.kind, joints), task
+        self.puck = Puck(joints.client, self.hand.height, run.twin)
+        self.tracker = TrackerSensor(self.puck, run.twin, np.random.default_rng([seed, 8]))
+        self._back = math.hypot(*task.arm.tip(config.start_of(run.task, run.robot))[:2]) + NEAR_M
+        self._due = task.drawn(0)[0]
+        self._waits, self._over = True, True
+        joints.each = self._stepped
+
+    def entered(self, state: str, episode: int) -> None:
+        if state == "RESET":
+            self._due, self._waits, self._over = self.task.drawn(episode)[0], True, True
+
+    def _stepped(self, dt: float) -> None:
+        self.puck.time += dt
+        if not self._waits:
+            return
+        if self._over:  # with the next physics step: what came of the episode is still to be seen
+            self._over = False
+            self.puck.put(ASIDE)
+        if math.hypot(*self.hand.at()[:2]) < self._back:
+            self.puck.put(self._due.tolist())
+            self._waits = False
+
+
+def table_of(run: Run, twin: ServoTwin, seed: int) -> Table | None:
+    """What the run's task needs on the table; None where that is nothing. ConfigError without PyBullet."""
+    task = task_of(run, seed)
+    if not isinstance(task, Stack | Push):
         return None
     if not isinstance(twin.joints, BulletJoints):
         raise ConfigError("twin: bricks are in PyBullet, which is not here; its wheels: CPython 3.11")
-    return BrickTable(robot, twin.joints, task)
+    if isinstance(task, Push):
+        table = PuckTable(run, twin.joints, task, seed)
+        twin.senses.append(table.tracker)
+        twin.wires["tracker"] = FaultyWire(table.tracker, twin.now)
+        return table
+    return BrickTable(run.robot.kind, twin.joints, task)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robotrl.sim.armrig import ArmRig
-from robotrl.sim.handling import Stacking
+from robotrl.sim.handling import Pushing, Stacking
 from robotrl.sim.program import Program
 from robotrl.sim.rig import Rig
 from robotrl.sim.trot import Rise, Trot
 from robotrl.sim.video import Frame
+from robotrl.tasks.push import Push
 from robotrl.tasks.stack import Stack
 from robotrl.tasks.stand import VERY_UPRIGHT, Stand
 from robotrl.tasks.walk_to import WalkTo
@@ -87,11 +88,34 @@ class Stacked:
         return self._rig.table.hand.joints.render(width, height)
 
 
+class Pushed:
+    """Where the thing really is."""
+
+    def __init__(self, rig: Program, task: Push) -> None:
+        assert isinstance(rig, ArmRig)
+        self._rig, self._task, self._puck = rig, task, rig.table.puck
+
+    def look(self) -> dict[str, float]:
+        x, y, z = self._puck.at().tolist()
+        return {"distance_m": math.dist((x, y), self._task.place), "height_m": z}
+
+    def succeeded(self, seen: dict[str, float]) -> bool:
+        return seen["distance_m"] <= self._task.settings.tolerance_m
+
+    def script(self) -> Acts:
+        return Pushing(self._rig)
+
+    def render(self, width: int, height: int) -> Frame:
+        return self._rig.table.hand.joints.render(width, height)
+
+
 def truth_of(rig: Program) -> Truth:
     """Of the rig's task."""
     task = rig.pilot.task
     if isinstance(task, WalkTo):
         return Walked(rig, task)
+    if isinstance(task, Push):
+        return Pushed(rig, task)
     if isinstance(task, Stack):
         return Stacked(rig, task)
     assert isinstance(task, Stand)

@@ -14,6 +14,7 @@ import numpy as np
 from robotrl.config import ConfigError, Run
 from robotrl.messages import Imu, Joints, Pose
 from robotrl.observe import Mirror
+from robotrl.tasks.push import Push
 from robotrl.tasks.reach import Reach
 from robotrl.tasks.stack import Stack
 from robotrl.tasks.stand import Stand
@@ -93,6 +94,8 @@ def _made(run: Run, seed: int) -> Task:
     match run.task.name:
         case "reach":
             return Reach(run.task, run.robot, seed)
+        case "push":
+            return Push(run.task, run.robot, seed)
         case "stack":
             return Stack(run.task, run.robot, seed)
         case "walk_to":
