@@ -60,7 +60,7 @@ class WalkTo:
 
     near: tuple[float, ...] = within((2.0, 0.0), -10, 10)  # m and rad: the place is drawn evenly between these two
     far: tuple[float, ...] = within((2.0, 0.0), -10, 10)  # ROBEL's Fixed; its Random: [1.0, -1.047] and [2.0, 1.047]
-    episode_steps: int = within(400, 1, MANY)  # truncation: 16 s at 25 Hz; ROBEL: 160 at 10 Hz
+    episode_steps: int = within(480, 1, MANY)  # truncation: 16 s at 30 Hz; ROBEL: 160 at 10 Hz
     upright: float = within(0.9, -1, 0.999)  # cosine of the tilt below which it has fallen
     upright_weight: float = within(1.0, 0, 1000)
     fall_penalty: float = within(500.0, 0, 10_000)
@@ -78,7 +78,7 @@ class Stand:
     """ROBEL's D'Kitty stand (the same source: robel/dkitty/stand.py): up into `pose` from where the reset leaves it."""
 
     pose: tuple[float, ...] = within((0.0,) * 12, -1.6, 1.6)  # rad: straight legs
-    episode_steps: int = within(200, 1, MANY)  # truncation: 8 s at 25 Hz; ROBEL: 80 at 10 Hz
+    episode_steps: int = within(240, 1, MANY)  # truncation: 8 s at 30 Hz; ROBEL: 80 at 10 Hz
     upright: float = within(0.0, -1, 0.999)
     upright_weight: float = within(2.0, 0, 1000)
     fall_penalty: float = within(100.0, 0, 10_000)

@@ -1,4 +1,4 @@
-"""Scripts that handle things with an arm, to compare learned controllers with: resolved-rate motion to one place after another."""
+"""Scripts that handle things with an arm, to compare learned controllers with: resolved-rate motion, one place after another."""
 
 from __future__ import annotations
 

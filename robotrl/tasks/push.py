@@ -4,8 +4,8 @@ Observation: angles and speeds of the joints that place the point; the way from 
 its place, plain and with its last centimetres spread out; how far the hand is from pointing down; the place: 21.
 Action: four joints, or the point's motion and the hand's pitch (manipulator.py).
 Reward: minus time, the thing's distance from its place, the point's from behind the thing, tilt, jerk.
-Termination: the thing was within `tolerance_m` of its place in `hold_steps` readings in a row ("there"). Truncation: time, a tracker
-that has lost it.
+Termination: the thing was within `tolerance_m` of its place in `hold_steps` readings in a row ("there").
+Truncation: time, a tracker that has lost it.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Stack: a brick in the gripper goes onto a fixed one and is pressed on (Haarnoja et al. 2018, arXiv 1803.06773: Lego, from state).
+"""Stack: a brick in the gripper goes onto a fixed one and is pressed on (Lego of Haarnoja et al. 2018, arXiv 1803.06773).
 
-The fixed brick's place is known. The hand points down; its yaw is the turntable's, so both bricks look along the way from the base.
-Observation: angles and speeds of the joints that place the point; the way from the point to its place in the stack, plain and with
-its last millimetres spread out; how far the hand is from pointing down; the place; the share of the holding that is done.
+The fixed brick's place is known. The hand points down; its yaw is the turntable's, so both bricks look away from the base.
+Observation: angles and speeds of the joints that place the point; the way from the point to its place in the stack, plain and
+with its last millimetres spread out; how far the hand is from pointing down; the place; the share of the holding that is done.
 Action: four joints, or the point's motion and the hand's pitch (manipulator.py).
 Reward: minus time, distance, tilt, jerk. Distance is to a place that is higher by up to `hover_m` while the brick is not over the
 other: down along a funnel.
-Termination: the point was seated - within `seat_m` of its place, and upright - in `hold_steps` readings in a row ("stacked"): lower
-than it can come without the studs having gone in. Truncation: time.
+Termination: the point was seated - within `seat_m` of its place, and upright - in `hold_steps` readings in a row ("stacked"):
+lower than it can come without the studs having gone in. Truncation: time.
 """
 
 from __future__ import annotations
