@@ -1,7 +1,7 @@
 """Two bricks whose studs grip (hardware facts 3.2): plain contact only rests, so the press fit is modelled.
 
 The fixed brick has studs `STUD_M` high on it, and whatever is not pressed on rests on them. When the free brick is over it -
-within `ALIGNED_M`, and turned and tilted by no more than `ALIGNED_RAD` - and is pressed down with `press_n` or more for `ENGAGES_S`,
+within `ALIGNED_M`, turned and tilted by no more than `ALIGNED_RAD` - and is pressed down with `press_n` or more for `ENGAGES_S`,
 the studs go in: its place is then held with at most `hold_n` along each axis. Pulled by more than that it comes off again.
 """
 

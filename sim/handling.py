@@ -25,9 +25,7 @@ def led(rig: Any, way: np.ndarray, tilt: float) -> np.ndarray:
     """
     task: Manipulator = rig.pilot.task
     before = task.applied(rig.applied.target)
-    old = (task._centre + task._half * before).tolist()
-    turn = task.rates.turn(old, [*(GAIN * way), GAIN * tilt])
-    turn *= task._steps.step_rad / max(task._steps.step_rad, float(np.abs(turn).max()))
+    turn = task.turned(np.append(GAIN * way, GAIN * tilt), before)
     return task.action(before + (turn / task._half).astype(np.float32), before)
 
 

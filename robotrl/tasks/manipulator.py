@@ -62,14 +62,21 @@ class Manipulator:
 
     def target(self, action: np.ndarray, before: np.ndarray) -> tuple[float, ...]:
         """Every joint's target, rad."""
-        old = self._centre + self._half * before
         if self._cartesian:
-            turn = self.rates.turn(old.tolist(), self._stride * action)
-            turn *= self._steps.step_rad / max(self._steps.step_rad, float(np.abs(turn).max()))
+            turn = self.turned(self._stride * action, before)
         else:
             turn = self._steps.step_rad * action
-        moved = np.clip(old + turn, self._least, self._most)
+        moved = np.clip(self._centre + self._half * before + turn, self._least, self._most)
         return (*moved.tolist(), *self._home[self.actions :])
+
+    def turned(self, motion: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """How the joints' targets (4,) turn, rad, for a motion (4,) of point and hand; no faster than `step_rad`."""
+        turn = self.rates.turn(self.pose(before), motion)
+        return np.asarray(turn * (self._steps.step_rad / max(self._steps.step_rad, float(np.abs(turn).max()))))
+
+    def pose(self, sent: np.ndarray) -> list[float]:
+        """Every joint's angle, rad, where targets `sent` are reached."""
+        return [*(self._centre + self._half * sent).tolist(), *self._home[self.actions :]]
 
     def applied(self, target: Sequence[float]) -> np.ndarray:
         """(4,) the targets of the joints that place the point; their range in this task is [-1, 1]."""
@@ -79,8 +86,7 @@ class Manipulator:
         """The inverse of `target`, where nothing was shortened; else the motion that was really made."""
         turn = (sent - before) * self._half
         if self._cartesian:
-            old = (self._centre + self._half * before).tolist()
-            return (self.rates.motion(old, turn) / self._stride).astype(np.float32)
+            return (self.rates.motion(self.pose(before), turn) / self._stride).astype(np.float32)
         return np.asarray(turn / self._steps.step_rad, np.float32)
 
     def felt(self, joints: Joints, out: np.ndarray) -> None:
