@@ -38,7 +38,7 @@ def quick(monkeypatch):
 
 
 def test_the_twins_zero_is_found_to_the_tick(bench, quick, monkeypatch):
-    """One joint of an SO-101 without a body; `robotrl bench calibration` homes all of it, and an OpenManipulator-X, in PyBullet."""
+    """One joint, without a body; `robotrl bench calibration` homes all of an SO-101 and an OpenManipulator-X, in PyBullet."""
     from robotrl.sim import fleets
 
     monkeypatch.setattr(fleets.Fleet, "turned", lambda self: (self.apart(), ""))
