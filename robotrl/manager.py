@@ -217,12 +217,10 @@ class Ending:
 
 def overruns(directory: Path) -> tuple[int, int] | None:
     """How many periods the servo loop missed in all the run's lives, and how many it kept; None where no driver has said."""
-    import numpy as np
-
     try:
-        with np.load(directory / "timing.npz", allow_pickle=False) as kept:
-            return int(kept["overruns"]), len(kept["late_us"])
-    except (OSError, ValueError, KeyError):
+        kept = rundir.read_arrays(directory / "timing.npz")
+        return int(kept["overruns"]), len(kept["late_us"])
+    except (rundir.RunError, KeyError, TypeError, ValueError):
         return None
 
 

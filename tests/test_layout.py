@@ -15,12 +15,13 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "tasks", "nodes")  # a layer each
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
-    "native", "roles", "realtime", "aloud", "serialarm",
+    "native", "roles", "realtime", "aloud", "serialarm", "tasksettings",
+    "resolved",
 )  # fmt: skip
 TOP = (
-    "manager", "move", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "setupservo", "replaycheck",
-    "findcameras",
-    "resume", "benches", "keytool", "installed", "notify", "play", "timing", "picture", "plotreach",
+    "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
+    "findcameras", "setupservo",
+    "replaycheck", "resume", "benches", "keytool", "installed", "notify", "play", "timing", "picture", "plotreach",
     "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
 )  # fmt: skip
 LAYER_OF = {
