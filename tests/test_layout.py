@@ -18,7 +18,8 @@ CORE = (
     "native", "roles", "realtime", "aloud", "serialarm",
 )  # fmt: skip
 TOP = (
-    "manager", "move", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport", "setupservo",
+    "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
+    "setupservo",
     "replaycheck", "resume", "benches", "keytool", "installed", "notify", "play", "timing", "picture", "plotreach",
     "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
 )  # fmt: skip
