@@ -12,7 +12,7 @@ from robotrl.serialarm import ARMS, Box
 
 MOTORS = 8  # of a Minitaur
 CAMERAS = 4  # of a robot at most; each has its place on the bus, `topics.CAMERAS`
-ADAPTER_IDS = 125  # CAN ids of moteus servos; those above are the host's
+ADAPTER_IDS = 63  # CAN ids of moteus servos; those above are the numbers by which the host asks
 LEAD_RAD = 0.5  # of a Feetech servo, at most: it has no watchdog and goes there when nobody talks to it any more; chosen
 
 
