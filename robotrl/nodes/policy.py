@@ -31,7 +31,8 @@ from robotrl.nodes.pilot import Pilot
 from robotrl.replay import Replay, ReplayError
 
 JOIN_NS = 20_000_000  # between two looks at whether the recorder is there
-INHERIT_NS = 10_000_000_000  # for a recorder that is there to take what an earlier life has left
+FRESH_NS = 1_000_000_000  # an acknowledgement that old is of a recorder that hangs
+INHERIT_NS = 10_000_000_000  # for a recorder that is there to take more of what an earlier life has left
 SETTLE_NS = 2_000_000_000  # at the end, for the last acknowledgements
 LARGEST = (1 << 63) - 1  # a number that a message and a column of the replay can hold
 EARLY_NS, LATE_NS = 300_000, 1_000_000  # around the moment at which the next servo cycle is expected
@@ -204,13 +205,15 @@ def inherit(node: Node, publisher: Publisher, acks: Subscriber) -> None:
         outbox: Outbox[Transition] = Outbox(publisher, node.clock, Kind.TRANSITION, node.source, life)
         if messages:
             outbox.take_over([msgspec.structs.replace(made, life=life) for made in messages])
-        heard = 0
+        left_over, moved = outbox.unacked, node.clock.now()
         while outbox.unacked and not node.over():
             node.bus.wait([acks], 0.02)
             ack = acks.latest()
             outbox.tend(ack, now := node.clock.now())
-            heard = heard or (now if ack is not None and not ack.trouble else 0)
-            if heard and now > heard + INHERIT_NS:
+            speaks = ack is not None and not ack.trouble and now - ack.t < FRESH_NS
+            if not speaks or outbox.unacked < left_over:
+                left_over, moved = outbox.unacked, now
+            elif now > moved + INHERIT_NS:
                 break
         if outbox.unacked and not node.over():
             node.say(f"{outbox.unacked} transitions of an earlier life are not taken by the recorder; see logs/recorder.log")
