@@ -45,7 +45,7 @@ HELP = {
     "rehearse": "--seed", "run": "--sim", "eval": "--terrain", "console": "RUN_DIR", "twin": "--robot", "doctor": "missing",
     "find-port": "port", "move": "joint", "setup-servo": "id", "calibrate": "zero", "commission": "record",
     "plot": "RUN_DIR", "replay": "check", "bench": "FIGURE", "keys": "reach", "export": "LeRobotDataset",
-    "import": "demonstrations",
+    "import": "demonstrations", "relabel": "success",
 }  # fmt: skip
 
 
