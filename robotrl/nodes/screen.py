@@ -189,7 +189,7 @@ def pressed(view: View, now: int) -> Text:
         return line((" ANOTHER CONSOLE SUPERVISES: you watch. SPACE stops the robot from here too. ", "bold black on yellow"))
     if not view.keys:
         answer = "does not answer" if view.answered is None else f"answers in {span(view.answered)}"
-        return fact(" keys", f"press t to try the keyboard; nothing moves. The terminal {answer}")
+        return fact(" keys", f"press t to try the keyboard; nothing moves. Terminal {answer}")
     parts: list[Part] = []
     for index, (when, key, did) in enumerate(reversed(view.keys)):
         parts.append((f"{key} {did} {span(now - when)} ago   ", "bold" if index == 0 else DIM))

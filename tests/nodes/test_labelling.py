@@ -1,4 +1,4 @@
-"""Keys into labels: bound to the frame that was on the screen, taken back, held down, and refused where there is nothing to say."""
+"""Keys into labels: bound to the frame on the screen, taken back, held down, refused where there is nothing to say."""
 
 from __future__ import annotations
 
