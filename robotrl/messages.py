@@ -207,6 +207,29 @@ class Process(Message, frozen=True, kw_only=True, gc=False):
     restarts: int = 0
 
 
+class Image(Message, frozen=True, kw_only=True, gc=False):
+    """A frame of a camera, or that there is none. `t` is when it was exposed. Its pixels are in the camera's ring (`ring.py`)."""
+
+    camera: str  # its name in the robot file
+    count: int = 0  # of the ring's frames; 0: no pixels came with it
+    fault: str = ""  # "repeated", "frozen", "black", "white", "flat", "late", "size", "unplugged"; empty: it is to be believed
+    stamp: str = ""  # whose word `t` is: "device", "driver", or "arrival", which is all that some cameras give
+    arrived: int = 0  # when the last byte of it was here, ns; how old it was then is `arrived` - `t`
+    number: int = -1  # the camera's own count; -1: it has none
+    dropped: int = 0  # frames that the camera counted and nobody saw, ever
+    height: int = 0
+    width: int = 0
+
+
+class Picture(Message, frozen=True, kw_only=True, gc=False):
+    """A frame, compressed: for the session, and for other machines. Of the same `t` and `count` as the Image."""
+
+    camera: str
+    count: int
+    data: bytes  # a JPEG: the camera's own where it makes one
+    format: str = "jpeg"
+
+
 class Label(Message, frozen=True, kw_only=True, gc=False):
     """What the operator says of a step, or of several (`robotrl/labels.py`), bound to what was on the screen; or takes back.
 
@@ -233,6 +256,7 @@ class Transition(Message, frozen=True, kw_only=True, gc=False):
     """One step as it is learned from: little-endian float32 in bytes, shapes as in `replay.Batch`. From policy to recorder.
 
     `number` counts those of one life of the policy from 1, and stays when it is sent again; before `oldest` all are acknowledged.
+    `life`: the boot of the policy whose it is, where another one sends it for it.
     With `cameras` (name, height, width, channels) it has a frame and a next one, uint8, camera after camera. Where it goes on
     from the transition before it, `images` is empty: that one's `next_images` are meant.
     """
@@ -249,6 +273,7 @@ class Transition(Message, frozen=True, kw_only=True, gc=False):
     tick: int
     policy_version: int
     oldest: int = 0
+    life: int = 0
     cameras: tuple[tuple[str, int, int, int], ...] = ()
     images: bytes = b""
     next_images: bytes = b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,7 +11,8 @@ from robotrl.configfile import ConfigError, Sources, require, within
 from robotrl.serialarm import ARMS, Box
 
 MOTORS = 8  # of a Minitaur
-ADAPTER_IDS = 125  # CAN ids of moteus servos; those above are the host's
+CAMERAS = 4  # of a robot at most; each has its place on the bus, `topics.CAMERAS`
+ADAPTER_IDS = 63  # CAN ids of moteus servos; those above are the numbers by which the host asks
 LEAD_RAD = 0.5  # of a Feetech servo, at most: it has no watchdog and goes there when nobody talks to it any more; chosen
 
 
@@ -50,6 +52,12 @@ class ImuPort:
     baud: int = within(115200, 4800, 4_000_000)  # carries 4 frames x 11 bytes x 200 Hz
     rate_hz: Literal[50, 100, 200] = 200  # output rate asked for and read back
     smoothing_s: float = within(0.1, 0, 1)  # roll and pitch: noise is averaged so long, the gyro followed at once; 0: as read
+    mount: tuple[float, ...] = within(
+        (), -1, 1
+    )  # 9, row by row: its axes to the robot's; from the calibration file when there is one
+    gyro_bias: tuple[float, ...] = within((), -1, 1)  # rad/s, x y z of the sensor, taken off; from the same file
+    accel_bias: tuple[float, ...] = within((), -5, 5)  # m/s2, taken off; from the same file
+    accel_scale: tuple[float, ...] = within((), 0.5, 2)  # then divided by; from the same file
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,23 @@ class TrackerPort:
 
     port: str = ""  # path of its serial adapter
     baud: int = within(921600, 4800, 4_000_000)
+
+
+@dataclass(frozen=True)
+class CameraPort:
+    """A camera: `[cameras.NAME]`, at most four (docs/cameras.md)."""
+
+    kind: Literal["uvc", "realsense", "mjpeg", "file"] = "uvc"  # on USB; Intel's; on the network; a recording of either
+    serial: str = ""  # uvc, realsense: its own number, by which it is found at whatever port it is
+    path: str = ""  # uvc: a stable /dev/v4l/by-id/... name, where it has no number; file: a video, or RealSense's .db3
+    url: str = ""  # mjpeg: http://HOST:PORT/PATH of its stream, or unix:/PATH of one on this machine
+    width: int = within(640, 16, 8192)  # pixels; a network camera and a recording have their own
+    height: int = within(480, 16, 8192)
+    rate_hz: float = within(30.0, 1, 240)  # frames a second; when they stay away is judged by it
+    exposure_s: float = within(0.0, 0, 1)  # for which each frame is exposed; 0: the camera's own choice, which changes with light
+    focus: int = within(-1, -1, 65_535)  # uvc, the camera's steps; -1: where it is. Never automatic: that moves the lens's model
+    depth: bool = False  # realsense: the distance of each pixel too
+    record_hz: float = within(0.0, 0, 240)  # frames a second that go into the session; 0: every one
 
 
 @dataclass(frozen=True)
@@ -100,6 +125,7 @@ class Robot:
     servos: Servos = field(default_factory=Servos)
     imu: ImuPort = field(default_factory=ImuPort)
     tracker: TrackerPort = field(default_factory=TrackerPort)
+    cameras: dict[str, CameraPort] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     workspace: Workspace = field(default_factory=Workspace)
 
@@ -140,11 +166,33 @@ def check(robot: Robot, rate_hz: float, where: Sources) -> None:
     quick = 2 / rate_hz  # one period may be late
     require(servos.watchdog_s >= quick, "robot.servos.watchdog_s", f"{quick:g} or more, two periods of task.rate_hz",
             servos.watchdog_s, where, "task.rate_hz")  # fmt: skip
+    for key, size in (("mount", 9), ("gyro_bias", 3), ("accel_bias", 3), ("accel_scale", 3)):
+        numbers = getattr(robot.imu, key)
+        require(len(numbers) in (0, size), f"robot.imu.{key}", f"{size} numbers, or none", list(numbers), where)
+    _check_cameras(robot, where)
     if servos.protocol == "moteus":
         most = max(servos.ids)
         require(min(servos.ids) >= 1 and most <= ADAPTER_IDS, "robot.servos.ids", f"1 to {ADAPTER_IDS}", list(servos.ids), where)
     else:
         _check_bus_servos(robot, where)
+
+
+def _check_cameras(robot: Robot, where: Sources) -> None:
+    """No more than the bus has room for, each with what it is found by."""
+    require(len(robot.cameras) <= CAMERAS, "robot.cameras", f"at most {CAMERAS} cameras", len(robot.cameras), where)
+    for name, camera in robot.cameras.items():
+        key = f"robot.cameras.{name}"
+        plain = re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) is not None
+        require(plain, key, "named in small letters, digits and '_', a letter first", repr(name), where)
+        if camera.kind == "uvc":
+            require(bool(camera.serial or camera.path), f"{key}.serial", "the camera's number, or path its /dev/v4l/by-id name",
+                    "neither", where)  # fmt: skip
+        elif camera.kind == "mjpeg":
+            found = re.match(r"http://[^/]|unix:/", camera.url) is not None
+            require(found, f"{key}.url", "http://HOST:PORT/PATH or unix:/PATH", repr(camera.url), where)
+        elif camera.kind == "file":
+            require(bool(camera.path), f"{key}.path", "the recording", "empty", where)
+        require(camera.kind == "realsense" or not camera.depth, f"{key}.depth", "false: only a realsense has it", "true", where)
 
 
 def _check_bus_servos(robot: Robot, where: Sources) -> None:

@@ -103,7 +103,7 @@ class Keeper:
         if isinstance(made, m.Label):
             self.book.hear(order, made)
             return
-        self.book.book.lived(made.episode, made.boot)
+        self.book.book.lived(made.episode, made.life or made.boot)
         if transitions.add(self.replay, made) == transitions.ORPHAN:
             self.node.say(f"transition {made.number} of the policy's: its frame was in a record that the log does not have")
 
@@ -137,7 +137,8 @@ class Keeper:
             self.node.say(f"transition {message.number} of the policy's is refused: {why}")
         else:
             payload, oldest = transitions.encoded(message), message.oldest
-            took = self.log.append(Kind.TRANSITION, message.source, message.boot, message.number, payload, oldest)
+            life = message.life or message.boot
+            took = self.log.append(Kind.TRANSITION, message.source, life, message.number, payload, oldest)
             if took is Took.STORED:
                 self._waiting.append((self.log.sequence, message))
 
