@@ -301,7 +301,7 @@ class Training:
         times = (self._robot_s + self.rig.seconds) / wall
         if self.run.task.name in ("reach", "push", "stack"):
             word = done_word(self.run)
-            did = f"{word} {sum(e.ended in (word, "success") for e in last)} of the last {len(last)}  return {total:z.0f}"
+            did = f"{word} {sum(e.ended in (word, 'success') for e in last)} of the last {len(last)}  return {total:z.0f}"
         else:
             speed = sum(e.speed for e in last) / max(1, len(last))
             did = f"{speed:z.2f} m/s  return {total:z.0f}  falls {self.falls}  stuck {self.stuck}"
