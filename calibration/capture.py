@@ -14,10 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from robotrl import config
 from robotrl.calibration.board import Charuco
 from robotrl.calibration.store import CalibrationError
 from robotrl.calibration.views import Array, Coverage, View, find, rough
 from robotrl.clock import Clock
+from robotrl.config import CameraPort
 
 Pixels = NDArray[np.uint8]
 STILL_PX = 0.5  # moved less than this since the frame before: no blur worth the name; chosen
@@ -42,6 +44,16 @@ class Source(Protocol):
     def read(self, deadline: int) -> Picture | None: ...
 
     def close(self) -> None: ...
+
+
+def wiring_of(robot: config.Robot, name: str) -> CameraPort:
+    """How a camera is connected: one of the robot file's by its name there, else one on USB by its serial number."""
+    return robot.cameras[name] if name in robot.cameras else CameraPort(serial=name)
+
+
+def identity_of(wiring: CameraPort) -> str:
+    """What its records are kept by: its serial number, or where it is."""
+    return wiring.serial or wiring.path or wiring.url
 
 
 class Keeper:
