@@ -178,3 +178,13 @@ def test_a_robot_without_known_stops_is_refused():
     bare = replace(ROBOT, limits=dataclasses.replace(ROBOT.limits, stop_min=(), stop_max=()))
     with pytest.raises(CalibrationError, match="so101: no stops are known"):
         stops.laid(bare, (math.pi,) * N, 0.4)
+
+
+def test_the_robot_files_stops_are_the_twins():
+    from robotrl import move
+    from robotrl.sim.fleets import FLEETS
+
+    for kind in stops.PLANS:
+        limits = move.described(ROOT / "launch" / "arm.toml", kind, []).robot.limits
+        for joint, low, high in zip(FLEETS[kind].joints, limits.stop_min, limits.stop_max, strict=True):
+            assert math.isnan(low) or (low, high) == pytest.approx(joint.stops, abs=1e-4), (kind, joint.servo)
