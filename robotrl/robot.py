@@ -8,6 +8,7 @@ from typing import Literal
 from robotrl.complaint import command
 from robotrl.configfile import ConfigError, Sources, require, within
 from robotrl.serialarm import ARMS, Box
+from robotrl.tagboard import Roof
 
 MOTORS = 8  # of a Minitaur
 ADAPTER_IDS = 125  # CAN ids of moteus servos; those above are the host's
@@ -54,9 +55,10 @@ class ImuPort:
 
 @dataclass(frozen=True)
 class TrackerPort:
-    """The pose tracker's line stream: one pose a line, from a camera or motion-capture computer."""
+    """The pose tracker: a line stream, one pose a line, from a camera or motion-capture computer; or, with `camera`, our own."""
 
-    port: str = ""  # path of its serial adapter
+    camera: str = ""  # serial number of the camera that sees the tags on the torso; empty: the line stream
+    port: str = ""  # path of the line stream's serial adapter; of the camera: what `find-cameras` says, empty: found by its serial
     baud: int = within(921600, 4800, 4_000_000)
 
 
@@ -100,6 +102,7 @@ class Robot:
     servos: Servos = field(default_factory=Servos)
     imu: ImuPort = field(default_factory=ImuPort)
     tracker: TrackerPort = field(default_factory=TrackerPort)
+    roof: Roof = field(default_factory=Roof)
     limits: Limits = field(default_factory=Limits)
     workspace: Workspace = field(default_factory=Workspace)
 

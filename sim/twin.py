@@ -34,6 +34,7 @@ from robotrl.sim.moteusbus import MoteusBus
 from robotrl.sim.senses import ImuSensor, TrackerSensor
 from robotrl.sim.server import Server
 from robotrl.sim.servotwin import ServoTwin
+from robotrl.sim.tagcamera import TagCamera
 
 PRIORITY = 10  # real robots wait for no scheduler; below the driver and the guard, whom the twin must not hold up
 
@@ -54,7 +55,7 @@ class Twin:
 
         self.clock = clock or LockstepClock()
         lockstep = isinstance(self.clock, LockstepClock)
-        streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(5)]
+        streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(6)]
         try:
             self.world = World(run.twin, seed)
         except ValueError as error:  # names a terrain or a robot that there is not
@@ -65,6 +66,8 @@ class Twin:
         self.note = self._loop.note  # why the twin is slower than it can be; empty when it is not
         self.imu = ImuSensor(self.world, run.twin, streams[1], inner.imu_frames(self.world, run.twin))
         self.tracker = TrackerSensor(self.world, run.twin, streams[2])
+        tags = run.robot.tracker.camera
+        self.camera = TagCamera(self.world, run.twin.stand, run.robot.roof, streams[5]) if tags else None
         self._ids, self._rng = run.robot.servos.ids, streams[3]
         if run.twin.randomise:
             self.world.randomise(streams[4])
@@ -92,6 +95,8 @@ class Twin:
         self._loop.advance(seconds)
         self.imu.advance()
         self.tracker.advance()
+        if self.camera is not None:
+            self.camera.advance()
         if isinstance(self.clock, LockstepClock):
             self.clock.sleep_until(round(self.world.time * 1e9))
 
