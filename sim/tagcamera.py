@@ -78,6 +78,7 @@ class TagCamera:
         self._world, self._stand, self._rng = world, stand, rng
         scene = TagScene(lens_of(stand), Stand.looking(stand.position, stand.target), roof, rng)
         self._film = Film(scene, stand, rng)
+        self.covered = False  # something is before the lens
         self._next = world.time + stand.exposure_s
         self._taken: deque[tuple[float, float, list[tuple[Array, Array]], Array]] = deque(maxlen=64)
 
@@ -98,7 +99,7 @@ class TagCamera:
         if not self._taken or self._taken[0][1] > self._world.time + STEP_S:
             return None
         taken, _, moments, motors = self._taken.popleft()
-        return round(taken * 1e9), self._film.take(moments, motors)
+        return round(taken * 1e9), self._film.take([] if self.covered else moments, motors)
 
     def colour(self) -> tuple[int, Image] | None:
         """The same as BGR (height, width, 3): what goes over a camera's wire."""

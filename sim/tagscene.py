@@ -91,6 +91,7 @@ class TagScene:
         self._shifts = [np.array(((1, 0, dx / lens.fx), (0, 1, dy / lens.fy), (0, 0, 1))) for dx, dy in ROOKS]
         self._plates = [Print(plate, roof.tag_m) for plate in plates(roof)]
         self.background = self._floor(rng)
+        self.hidden: set[int] = set()  # plates that something covers, by their number
         self._canvas, self._dirty = self.background.copy(), (0, 0, 0, 0)
 
     def _floor(self, rng: np.random.Generator) -> Image:
@@ -108,15 +109,19 @@ class TagScene:
     def picture(self, moments: Sequence[tuple[Array, Array]], motors: Array | None = None) -> tuple[Image, Box]:
         """Grey (height, width), without noise, good until the next one; and outside which box it is the background.
 
-        The torso at each of the moments while the shutter is open, (3, 3) and (3,) m in the world, at most eight of them; with its
+        The torso at each of the moments while the shutter is open, (3, 3) and (3,) m in the world, at most eight of them (none: it is
+        not there); with its
         legs where the motors' angles (8,) are given.
         """
         x0, y0, x1, y1 = self._dirty
         self._canvas[y0:y1, x0:x1] = self.background[y0:y1, x0:x1]
         seen = [self.stand.see(*moment) for moment in moments]
+        if not seen:
+            self._dirty = (0, 0, 0, 0)
+            return self._canvas, self._dirty
         boxes = [box for box in (self._draw_body(*seen[len(seen) // 2], motors),) if box is not None]
-        for plate in self._plates:
-            if (box := self._box(plate, (seen[0], seen[-1]))) is not None:
+        for number, plate in enumerate(self._plates):
+            if number not in self.hidden and (box := self._box(plate, (seen[0], seen[-1]))) is not None:
                 boxes.append(box)
                 self._draw_plate(box, plate, seen)
         corners = np.array(boxes) if boxes else np.zeros((1, 4), int)

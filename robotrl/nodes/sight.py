@@ -50,6 +50,7 @@ class Sight:
         self.view = view
         self.counts: Counter[str] = Counter()
         self.why = "nothing"  # came of the newest picture
+        self.tags: dict[int, Array] = {}  # seen in it: corners (4, 2) px
         self._axes, self._at = view.axes, np.array(view.position)
         self._matrix, self._distortion = view.matrix, np.array(view.distortion)
         self._corners = corners(roof)
@@ -76,6 +77,7 @@ class Sight:
                 f" its calibration of {self.view.width} x {self.view.height}; set one to the other"
             )
         seen = self._tags(image)
+        self.tags = seen or {}
         self.why, sighting = ("skipped" if seen is None else "nothing", None) if not seen else self._judge(seen, t)
         self.counts[self.why] += 1
         return sighting
