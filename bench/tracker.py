@@ -5,9 +5,9 @@ nothing else: one samples planes along rays through a lens of its own, the other
 
 accuracy   a torso that walks, sways and turns at 2 m from a 640 x 480 camera (focal length 615 px), and where the walk's camera
            stands; position in the camera's axes, and the velocity over 0.2 s against the true way of the same 0.2 s
-flips      postures of all kinds from all over the walk's picture, plates covered at random, in bouts of 20 pictures that each begin
-           with nothing known. A pose whose attitude is more than 20 degrees wrong is an undetected flip. Beside it, as a control,
-           OpenCV's better pose of one tag alone. `--frames` with an IMU, a fifth as many without
+flips      postures of all kinds from all over the walk's picture, plates covered at random, in bouts of 20 pictures that each
+           begin with nothing known. A pose whose attitude is more than 20 degrees wrong is an undetected flip. Beside it, as a
+           control, OpenCV's better pose of one tag alone. `--frames` with an IMU, a fifth as many without
 lost       a robot that trots on the twin, its lens covered for 0.9 s of every 3: what legs and IMU reckon
 cost       processor time of a picture, read and drawn, with PyBullet's renderer beside it
 Run: robotrl bench tracker [--frames 10000] [--seed 0] [--out FILE]   (four minutes of a core)
@@ -265,14 +265,14 @@ def cost(theatre: Theatre) -> dict[str, Any]:
 def timed(stand: config.Stand, frames: int, seed: int) -> dict[str, Any]:
     """Processor time of reading and drawing, while a robot walks through the picture."""
     theatre = Theatre(stand, seed)
-    motion, tracker = Motion(theatre.rng, np.array((0.3, 0.0, 0.27)), 0.0, np.zeros(2), 0.45), TagTracker(Roof(), theatre.view, legs=False)
+    motion = Motion(theatre.rng, np.array((0.3, 0.0, 0.27)), 0.0, np.zeros(2), 0.45)
+    tracker = TagTracker(Roof(), theatre.view, legs=False)
     for k in range(frames):
         t = k / HZ
         tracker.hear(motion.imu(t, np.zeros(2), theatre.rng))
         theatre.show(motion, t + 0.001, tracker)
-    return {
-        "read_ms": round(theatre.read_s / frames * 1000, 2), "drawn_ms": round(theatre.drawn_s / frames * 1000, 2), **cost(theatre)
-    }  # fmt: skip
+    means = {name: round(s / frames * 1000, 2) for name, s in (("read_ms", theatre.read_s), ("drawn_ms", theatre.drawn_s))}
+    return means | cost(theatre)
 
 
 def main() -> int:

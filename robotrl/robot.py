@@ -58,7 +58,7 @@ class TrackerPort:
     """The pose tracker: a line stream, one pose a line, from a camera or motion-capture computer; or, with `camera`, our own."""
 
     camera: str = ""  # serial number of the camera that sees the tags on the torso; empty: the line stream
-    port: str = ""  # path of the line stream's serial adapter; of the camera: what `find-cameras` says, empty: found by its serial
+    port: str = ""  # path of the line stream's serial adapter, or where `find-cameras` found the camera
     baud: int = within(921600, 4800, 4_000_000)
 
 

@@ -36,15 +36,18 @@ class Lens:
         x, y = ideal[..., 0], ideal[..., 1]
         r2 = x * x + y * y
         radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
-        return np.stack((x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y), -1)
+        across = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+        return np.stack((across, y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y), -1)
 
     def pixels(self, points: Array) -> Array:
         """Image (..., 2) of points (..., 3) in the camera's frame: x right, y down, z ahead, m; z > 0."""
         return self.distorted(points[..., :2] / points[..., 2:]) * (self.fx, self.fy) + (self.cx, self.cy)
 
     def rays(self, pixels: Array) -> Array:
-        """The points (..., 2) of the plane at distance 1 whose image is at `pixels` (..., 2), by the first slope (a chord method): it nears the
-        answer by a tenth and more a step."""
+        """The points (..., 2) of the plane at distance 1 whose image is at `pixels` (..., 2).
+
+        By steps along the slope at the first guess (a chord method): each leaves a tenth of the error, or less.
+        """
         seen = (np.asarray(pixels, float) - (self.cx, self.cy)) / (self.fx, self.fy)
         at, h = seen.copy(), 1e-6
         across = (self.distorted(at + (h, 0.0)) - self.distorted(at - (h, 0.0))) / (2 * h)

@@ -1,9 +1,9 @@
 """What a camera on a stand sees of the robot: its tags exactly, its body as dark blocks, a floor.
 
-PyBullet's own renderer takes 80 ms for 640 x 480 and knows no lens; its edges are whole pixels, and a pose is told from twentieths of
-one. Here every plate of tags is sampled along each pixel's own ray through the lens: a plane and a ray meet at a place of the plate,
-and the plate says black, white or nothing. Several samples a pixel lie apart in place, so that an edge is as grey as it should be,
-and in time, so that what moves while the shutter is open is blurred.
+PyBullet's own renderer takes 80 ms for 640 x 480 and knows no lens; its edges are whole pixels, and a pose is told from
+twentieths of one. Here every plate of tags is sampled along each pixel's own ray through the lens: plane and ray meet at a
+place of the plate, and the plate says black, white or nothing. Several samples a pixel lie apart in place, so that an edge is
+as grey as it should be, and in time, so that what moves while the shutter is open is blurred.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ Image = NDArray[np.uint8]
 Box = tuple[int, int, int, int]  # of a picture: x0, y0, x1, y1 px
 # ArUco's dictionary 4X4_50 (github.com/opencv/opencv, objdetect/src/aruco/predefined_dictionaries.hpp): white cells, row by row.
 TAGS = (
-    0xB532, 0x0F9A, 0x332D, 0x9946, 0x549E, 0x79CD, 0x9E2E, 0xC4F2, 0xFEDA, 0xCF56, 0xF991, 0x11A7, 0x0EB7, 0x2A0F, 0x24B1, 0x263E,
-    0x4665, 0x6600, 0x6C5E, 0x76AF, 0x868B, 0xB02B, 0xCCD5, 0xDD82, 0xFE47, 0x9471, 0xACE4, 0xA554, 0x2123, 0x346F, 0x4415, 0x57B2,
-    0x9ECF, 0xF0CB, 0x08AE, 0x0929, 0x1875, 0x04FF, 0x0DF6, 0x1C5A, 0x1718, 0x2A28, 0x328C, 0x38B2, 0x24E8, 0x2EEB, 0x2D3F, 0x4B64,
-    0x502E, 0x5013,
+    0xB532, 0x0F9A, 0x332D, 0x9946, 0x549E, 0x79CD, 0x9E2E, 0xC4F2, 0xFEDA, 0xCF56,
+    0xF991, 0x11A7, 0x0EB7, 0x2A0F, 0x24B1, 0x263E, 0x4665, 0x6600, 0x6C5E, 0x76AF,
+    0x868B, 0xB02B, 0xCCD5, 0xDD82, 0xFE47, 0x9471, 0xACE4, 0xA554, 0x2123, 0x346F,
+    0x4415, 0x57B2, 0x9ECF, 0xF0CB, 0x08AE, 0x0929, 0x1875, 0x04FF, 0x0DF6, 0x1C5A,
+    0x1718, 0x2A28, 0x328C, 0x38B2, 0x24E8, 0x2EEB, 0x2D3F, 0x4B64, 0x502E, 0x5013,
 )  # fmt: skip
 TEXEL = 12  # of a tag's cell: its edges fall between two texels
 BLACK, WHITE = 22, 205  # what prints and papers reflect of a full 255; chosen
@@ -74,12 +75,9 @@ class Print:
             out[row : row + len(tag), column : column + len(tag)] = tag
         self.texels, self.outwards = out, plate.outwards
         self.axes = np.column_stack((plate.right, plate.down, plate.centre))
-        self.to_texels = np.array(
-            ((scale, 0.0, out.shape[1] / 2 - 0.5), (0.0, scale, out.shape[0] / 2 - 0.5), (0.0, 0.0, 1.0))
-        )
-        self.edges = np.array(
-            [plate.centre + x * plate.width * plate.right + y * plate.height * plate.down for x in (-0.5, 0.5) for y in (-0.5, 0.5)]
-        )
+        self.to_texels = np.array(((scale, 0.0, out.shape[1] / 2 - 0.5), (0.0, scale, out.shape[0] / 2 - 0.5), (0.0, 0.0, 1.0)))
+        right, down = plate.width / 2 * plate.right, plate.height / 2 * plate.down
+        self.edges = plate.centre + np.array((-right - down, right - down, right + down, down - right))
 
 
 class TagScene:
@@ -88,7 +86,9 @@ class TagScene:
     def __init__(self, lens: Lens, stand: Stand, roof: Roof, rng: np.random.Generator) -> None:
         self.lens, self.stand = lens, stand
         self._rays = lens.all_rays()
-        self._shifts = [np.array(((1, 0, dx / lens.fx), (0, 1, dy / lens.fy), (0, 0, 1))) for dx, dy in ROOKS]
+        self._ones = np.ones(lens.width * lens.height, np.float32)
+        self._shifts = np.array([((1, 0, dx / lens.fx), (0, 1, dy / lens.fy), (0, 0, 1)) for dx, dy in ROOKS])
+        self._steps = np.arange(len(ROOKS))
         self._plates = [Print(plate, roof.tag_m) for plate in plates(roof)]
         self.background = self._floor(rng)
         self.hidden: set[int] = set()  # plates that something covers, by their number
@@ -109,9 +109,8 @@ class TagScene:
     def picture(self, moments: Sequence[tuple[Array, Array]], motors: Array | None = None) -> tuple[Image, Box]:
         """Grey (height, width), without noise, good until the next one; and outside which box it is the background.
 
-        The torso at each of the moments while the shutter is open, (3, 3) and (3,) m in the world, at most eight of them (none: it is
-        not there); with its
-        legs where the motors' angles (8,) are given.
+        The torso at each of the moments while the shutter is open, (3, 3) and (3,) m in the world, at most eight of them, or
+        none: it is not there. With its legs where the motors' angles (8,) are given.
         """
         x0, y0, x1, y1 = self._dirty
         self._canvas[y0:y1, x0:x1] = self.background[y0:y1, x0:x1]
@@ -132,24 +131,23 @@ class TagScene:
     def _draw_plate(self, box: Box, plate: Print, seen: Sequence[tuple[Array, Array]]) -> None:
         """One plate in its box, over what is there."""
         x0, y0, x1, y1 = box
-        rays = self._rays[y0:y1, x0:x1].reshape(1, -1, 2)
+        rays = np.concatenate((self._rays[y0:y1, x0:x1].reshape(-1, 2).T, self._ones[None, : (y1 - y0) * (x1 - x0)]))
         at = np.array([rotation @ plate.axes for rotation, _ in seen])
         at[:, :, 2] += [position for _, position in seen]
         to_plate = plate.to_texels @ np.linalg.inv(at)  # of each moment, from a ray
-        total = np.zeros((y1 - y0, x1 - x0), np.float32)
-        covered = np.zeros_like(total)
-        for k, shift in enumerate(self._shifts):
-            places = cv2.perspectiveTransform(rays, to_plate[k * len(seen) // len(ROOKS)] @ shift)
-            places = places.reshape(y1 - y0, x1 - x0, 2)
-            value = cv2.remap(plate.texels, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-            total += value
-            covered += value > 0
+        each = to_plate[self._steps * len(seen) // len(ROOKS)] @ self._shifts
+        places = (each.reshape(-1, 3).astype(np.float32) @ rays).reshape(len(ROOKS), 3, -1)
+        places[:, :2] /= places[:, 2:]
+        across, along = (np.ascontiguousarray(places[:, k]).reshape(-1, x1 - x0) for k in (0, 1))
+        value = cv2.remap(plate.texels, across, along, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        value = value.reshape(len(ROOKS), y1 - y0, x1 - x0)
+        total, covered = value.sum(0, dtype=np.float32), np.count_nonzero(value, axis=0)
         area = self._canvas[y0:y1, x0:x1]
         share = 1.0 - covered / len(ROOKS)
         area[:] = np.rint(area * share + (self._light(plate, seen[0][0]) / len(ROOKS)) * total)
 
     def _box(self, plate: Print, ends: Sequence[tuple[Array, Array]]) -> Box | None:
-        """What of the picture the plate covers between two moments; None where nothing: it faces away, or is not whole before us."""
+        """What of the picture the plate covers between two moments; None where it faces away, or is not whole before us."""
         points = []
         for rotation, position in ends:
             at = plate.edges @ rotation.T + position
@@ -205,5 +203,5 @@ def links(motors: Array) -> list[Array]:
         for motor, ahead in ((LONG[leg], -1.0), (SHORT[leg], 1.0)):
             knee = hip + IDENTIFIED.upper * np.array((ahead * np.sin(motors[motor]), 0.0, np.cos(motors[motor])))
             for a, b in ((hip, knee), (knee, toe)):
-                out.append(np.concatenate((box_corners(a, (0.02,) * 3), box_corners(b, (0.015,) * 3))))
+                out.append(np.concatenate((box_corners(a.tolist(), (0.02,) * 3), box_corners(b.tolist(), (0.015,) * 3))))
     return out

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "tasks", "nodes")  # a layer each
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
-    "native", "roles", "realtime", "aloud", "serialarm",
+    "native", "roles", "realtime", "aloud", "serialarm", "tagboard", "viewpoint",
 )  # fmt: skip
 TOP = (
     "manager", "move", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "setupservo", "replaycheck",
@@ -63,7 +63,7 @@ ONLY_IN = {
 }
 STDLIB_ONLY = ("robotrl.safety",)
 # Thinking that a rehearsal drives without processes: neither bus nor node, not even late.
-NO_BUS = ("robotrl.nodes.pilot", "robotrl.nodes.student")
+NO_BUS = ("robotrl.nodes.pilot", "robotrl.nodes.student", "robotrl.nodes.sight", "robotrl.nodes.tagtracker")
 SECOND_COPIES = ("drivers", "calibration", "safety", "sim")
 UNTRUSTED = (
     "pickle", "cPickle", "_pickle", "pickle5", "pickletools", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle",

@@ -5,8 +5,8 @@ What is minimised over a rotation R and a translation t, camera from torso, is
     sum |m - project(R P + t)|^2 / sigma_px^2  +  |R^T g - u|^2 / sigma_up^2,
 
 with corners P of the torso's frame seen at m, the world's up g in the camera's frame, and up in the torso's as the IMU has it, u.
-Each plane of tags has two poses that nearly fit it (Collins and Bartoli 2014, "Infinitesimal plane-based pose estimation"); both are
-taken to the nearest minimum of the whole sum. Where two minima are left that both explain the picture, there is no pose to be told.
+Each plane of tags has two poses that nearly fit it (Collins and Bartoli 2014, "Infinitesimal plane-based pose estimation"); both
+are taken to the nearest minimum of the whole sum. Where two minima explain the picture, there is no pose to be told.
 """
 
 from __future__ import annotations
@@ -96,9 +96,7 @@ def plane_poses(points: Array, seen: Array) -> list[tuple[Array, Array]]:
     return out
 
 
-def descend(
-    points: Array, seen: Array, focal: float, gravity: Gravity | None, start: tuple[Array, Array]
-) -> Fit | None:
+def descend(points: Array, seen: Array, focal: float, gravity: Gravity | None, start: tuple[Array, Array]) -> Fit | None:
     """The minimum that `start` leads to; None where the board would come too near the lens."""
     rotation, position = start
     weight = focal / SIGMA_PX

@@ -1,4 +1,4 @@
-"""Up in the torso's frame by the IMU, for a picture taken at any time: how sure it is, and what sight has taught about its bias."""
+"""Up in the torso's frame by the IMU when a picture was taken: how sure it is, and what sight has taught about its bias."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """How far a Minitaur has come by its legs and its IMU: the way of a second in which nobody saw it.
 
-A foot on the ground stands still, so the torso moves against it: v = -(dr/dt + w x r), with r the toe in the torso's frame and w the
-body's rates. Feet have no switch: a leg's motors say how hard it presses, by the lever of its linkage, and the harder it presses
-the more its word counts. On the twin's trot the way is 6 to 9 % wrong; the lowest feet alone, whatever they bear, gave half of it.
-The height is left as it is: what a foot sinks in or slips makes a slope of it.
+A foot on the ground stands still, so the torso moves against it: v = -(dr/dt + w x r), with r the toe in the torso's frame and w
+the body's rates. Feet have no switch: a leg's motors say how hard it presses, by the lever of its linkage, and the harder it
+presses the more its word counts. On the twin's trot the way is 6 to 9 % wrong; the lowest feet, whatever they bear, gave half of
+it. The height is left as it is: what a foot sinks in or slips makes a slope of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from robotrl.kinematics import foot
 from robotrl.messages import Imu, Joints
-from robotrl.nodes.leaning import up_of
 
 Array = NDArray[np.float64]
 HIPS = np.array([(x, y, -0.0185) for y in (0.1265, -0.1265) for x in (0.2375, -0.2375)])  # m, torso's frame; of the twin's URDF
@@ -56,8 +55,8 @@ class Odometry:
         self._path.append((joints.t, self._place, self._yaw))
 
     def way(self, since: int, until: int) -> tuple[Array, float] | None:
-        """From the torso's place and heading at `since` (ns): how far it is at `until`, (2,) m with x where it looked then, and by
-        how much it has turned, rad. None where the path does not reach."""
+        """From the torso's place and heading at `since` (ns): how far it is at `until`, (2,) m with x where it looked then, and
+        by how much it has turned, rad. None where the path does not reach."""
         a, b = self._at(since), self._at(until)
         if a is None or b is None:
             return None

@@ -1,7 +1,7 @@
 """The torso's pose by sight: one picture in, one pose out, or the reason why not. Pure: no bus, no clock, no camera.
 
-Only the surroundings of where the board was last are searched; when it is not there, the whole picture, now and then. A pose comes
-out when the corners fit it, no other pose fits them (`boardpose`), up is where the IMU has it, and it can be reached from the last.
+Only the surroundings of where the board was last are searched; when it is not there, the whole picture, now and then. A pose
+comes out when the corners fit it, no other does (`boardpose`), up is where the IMU has it, and it can be reached from the last.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ SEARCH_EVERY = 3  # pictures without a trace of the board, of which one is searc
 GAP_RAD = 0.35  # between up by the IMU and up by sight: the guard's own bound (row 16)
 REACH_M, REACH_M_S = 0.06, 4.0  # from the last pose, and for each second since: faster than any Minitaur runs or falls
 TURN_RAD, TURN_RAD_S = 0.2, 12.0
+CLOSE_NS, CHECK_EVERY = 100_000_000, 10  # a pose so soon after the last is one with it; each tenth is told from its rivals anew
 FORGET_NS = 500_000_000  # after so long a robot may be anywhere
 AGREE = 3  # poses in a row that agree with each other and not with the last one before them: it was carried
 
@@ -56,7 +57,7 @@ class Sight:
         self._corners = corners(roof)
         self._plate_of = {name: i for i, plate in enumerate(plates(roof)) for name, _ in plate.tags}
         self._reader = tagcorners.detector()
-        self._leaning = Leaning()
+        self.leaning = Leaning()
         self._box: tuple[float, float, float, float] | None = None
         self._missed = 0
         self._last: Sighting | None = None
@@ -64,7 +65,7 @@ class Sight:
 
     def hear(self, imu: Imu) -> None:
         """An attitude of the torso."""
-        self._leaning.hear(imu)
+        self.leaning.hear(imu)
 
     def look(self, image: NDArray[np.uint8], t: int) -> Sighting | None:
         """The torso in a picture taken at `t` (ns): grey (height, width) or BGR (height, width, 3). None: see `why`.
@@ -116,14 +117,15 @@ class Sight:
         names = list(seen)
         points = np.concatenate([self._corners[name] for name in names])
         pixels = np.concatenate([seen[name] for name in names])
-        ideal = cv2.undistortPoints(pixels[:, None], self._matrix, self._distortion)[:, 0]
+        ideal = np.asarray(cv2.undistortPoints(pixels[:, None], self._matrix, self._distortion), float)[:, 0]
         rows: dict[int, list[int]] = {}
         for k, name in enumerate(names):
             rows.setdefault(self._plate_of[name], []).extend(range(4 * k, 4 * k + 4))
-        up, last = self._leaning.at(t), self._recent(t)
+        up, last = self.leaning.at(t), self._recent(t)
         gravity = None if up is None else Gravity(self._axes[2], *up)
         guess = None if last is None else (last.fit.rotation, last.fit.position)
-        fit = boardpose.solve(points, ideal, self.view.focal[0], rows.values(), gravity, guess)
+        followed = last is not None and t - last.t < CLOSE_NS and self.counts["seen"] % CHECK_EVERY
+        fit = boardpose.solve(points, ideal, self.view.focal[0], () if followed else rows.values(), gravity, guess)
         if fit is None or fit.misfit > boardpose.MISFIT:
             return "misfit", None
         if not boardpose.sound(fit):
@@ -131,10 +133,10 @@ class Sight:
         sighting = Sighting(t, self._axes @ fit.rotation, self._axes @ fit.position + self._at, len(names), fit)
         if up is not None and float(sighting.rotation[2] @ up[0]) < math.cos(GAP_RAD):
             return "tilted", None
-        why, followed = self._follow(sighting, last)
-        if followed is not None and len(rows) > 1:
-            self._leaning.learn(t, sighting.rotation[2])
-        return why, followed
+        why, accepted = self._follow(sighting, last)
+        if accepted is not None and len(rows) > 1:
+            self.leaning.learn(t, sighting.rotation[2])
+        return why, accepted
 
     def _follow(self, sighting: Sighting, last: Sighting | None) -> tuple[str, Sighting | None]:
         """Whether it can be reached from the last pose, or several in a row say that the last one is no more."""

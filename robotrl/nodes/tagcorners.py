@@ -1,7 +1,7 @@
 """Tags in a picture: which, and where their corners are to a twentieth of a pixel.
 
-OpenCV's detector reads the tags; its corners are a pixel wrong where a tag has twenty. So each side is found anew, as the line along
-which the picture turns from black to white fastest, and a corner is where two sides meet.
+OpenCV's detector reads the tags; its corners are a pixel wrong where a tag has twenty. So each side is found anew, as the line
+along which the picture turns from black to white fastest, and a corner is where two sides meet.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def detector() -> cv2.aruco.ArucoDetector:
     return cv2.aruco.ArucoDetector(cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, DICTIONARY)), parameters)
 
 
-def find(reader: cv2.aruco.ArucoDetector, image: Image, ids: Container[int], corner: tuple[int, int] = (0, 0)) -> dict[int, Array]:
+def find(
+    reader: cv2.aruco.ArucoDetector, image: Image, ids: Container[int], corner: tuple[int, int] = (0, 0)
+) -> dict[int, Array]:
     """Corners (4, 2) px of every tag of `ids` that `image` (grey) shows once and clearly, from its top left clockwise.
 
     `corner`: of the image in the picture it was cut from, x and y.
@@ -65,9 +67,9 @@ def refined(image: Image, corners: Array) -> tuple[Array, NDArray[np.bool_]]:
         reach = np.clip(0.5 * depth / CELLS, *REACH)
         feet = at[:, :, None] + side[:, :, None] * ALONG[:, None]
         places = feet[:, :, :, None] + (normal * reach)[:, :, None, None] * ACROSS[:, None]
-        grey = cv2.remap(image, places.reshape(-1, len(ACROSS), 2).astype(np.float32), None, cv2.INTER_LINEAR,
-                         borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
-        rise = np.maximum(np.diff(grey.reshape(*places.shape[:4]).astype(float), axis=3), 0.0)
+        x, y = (places[..., k].reshape(-1, len(ACROSS)).astype(np.float32) for k in (0, 1))
+        grey = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        rise = np.maximum(np.diff(grey.reshape(places.shape[:4]).astype(float), axis=3), 0.0)
         total = rise.sum(3)
         middle = (ACROSS[1:] + ACROSS[:-1]) / 2
         off = (rise @ middle) / np.maximum(total, 1e-9) * reach

@@ -56,8 +56,8 @@ class TagTracker:
         self._odometry = Odometry() if legs else None
         self._velocity = Velocity()
         self._last: Sighting | None = None
-        self._newest = 0  # time of the newest pose
-        self._pictured = 0  # and of the newest picture
+        self._newest = -1  # time of the newest pose
+        self._pictured = -1  # and of the newest picture
 
     def hear(self, imu: Imu) -> None:
         """A reading of the IMU."""
@@ -81,7 +81,7 @@ class TagTracker:
         if self._odometry is None:
             return None
         self._odometry.step(joints)
-        silent = joints.t - max(self._pictured, self._newest) > SILENT_NS
+        silent = joints.t - self._pictured > SILENT_NS
         return self._reckoned(joints.t) if silent else None
 
     def _reckoned(self, t: int) -> Pose | None:
