@@ -22,6 +22,7 @@ GRACE = PERIOD + 10 * MS  # until the driver has heard a permit and its next cyc
 OPENING, ROUND = 0.035, 2e-4  # rad: first target after torque came on; of a float32 and of a reading that came in between
 MOVED = 1e-3  # rad
 ACTION = 75 * MS
+FIRST_HOST, LAST_HOST = 0x40, 0x7E  # by which a driver asks, in turn
 NONCE = 5_000 * MS
 
 
@@ -173,11 +174,10 @@ def i4(history: History) -> Iterator[Violation]:
     for line, after in pairwise([*history.lines, Line(history.end, "cut")]):
         if line.kind == "" and after.kind != "cut":
             yield Violation("I4", line.t, f"no line of the driver's: {line.text[:80]!r}")
-    order = (0x00, 0x7E, 0x7D, 0x7C)
     asked = [line for line in history.lines if line.kind == "ask" and line.servo == history.robot.ids[0]]
     for one, two in pairwise(asked):
-        # Whoever takes the port anew, a driver or a rescue, begins with the second. Two hands at once break the order elsewhere.
-        if two.host not in (order[(order.index(one.host) + 1) % 4], order[1]):
+        # Whoever takes the port anew, a driver or a rescue, begins with the first. Two hands at once break the order elsewhere.
+        if two.host not in (FIRST_HOST, one.host + 1 if one.host < LAST_HOST else FIRST_HOST):
             yield Violation("I4", two.t, f"host {two.host:#x} asks after {one.host:#x}: two writers")
 
 

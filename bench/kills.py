@@ -1,16 +1,18 @@
-"""Recorder, policy, learner, driver, console killed with -9 at random moments: what is lost of what was acknowledged.
+"""Recorder, policy, learner, servo driver, console killed with -9 and stopped at random moments: what is lost of what they gave.
 
-The processes are the run's own, on its bus, but for the driver, which is a robot made of messages, and the console, of which
-only its outbox is there and gives rewards (bench/zygote.py). Each is killed, started again, and killed anew a random while after
-its first sign of life, all five beside each other. A witness outside hears every acknowledgement; at the end it holds them
-against the log, which it reads by a reader of its own (tests/logwitness.py). What a kill at each single write, sync and rename
-leaves is judged by tests/test_log_power.py, among the states in which all that was written is there.
-Run: robotrl bench kills [--kills 1000] [--seed S] [--who recorder ...] [--out FILE]   (about a second for one of each)
+The processes are the run's own, on its bus, the driver with its gate and its rescue on a wire whose far end is the twin's
+(farend.py); of the console only its outbox is there and gives rewards, and IMU, tracker and guard are messages (zygote.py). Each
+is killed and started again, or held up (SIGSTOP) for a random time, and that anew a random while after its first sign of life,
+all five beside each other; some die while they are held up. A witness outside hears what is given and what is acknowledged; at
+the end it holds both against the log, which it reads by a reader of its own (tests/logwitness.py). What a kill at each single
+write, sync and rename leaves is judged by tests/test_log_power.py, among the states in which all that was written is there.
+Run: robotrl bench kills [--kills 1000] [--stops N] [--seed S] [--who recorder ...] [--out FILE]   (half a second for one of each)
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import math
 import os
@@ -24,6 +26,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from farend import FarEnd
 from zygote import Zygote, gone
 
 from robotrl import config, rundir
@@ -40,70 +43,108 @@ sys.path.insert(0, str(ROOT))  # its tests hold the witness
 
 from tests import logwitness  # noqa: E402
 
-WHO = ("recorder", "policy", "learner", "console", "driver")
-SETS = ("real_time=false", "agent.learn_after=64", "agent.updates_per_step=0.1", "agent.hidden=[16,16]", "agent.engine=reference")
-APART = (0.0, 0.6)  # s between a process's first sign of life and its death
+WHO = ("recorder", "policy", "learner", "console", "servos")
+SETS = (
+    "real_time=false", "agent.learn_after=64", "agent.updates_per_step=0.1", "agent.hidden=[16,16]", "agent.engine=reference",
+    "agent.random_steps=0", "agent.capacity=200000", "steps=200000", "robot.stop_damp_s=0",
+)  # fmt: skip
+APART = (0.0, 0.3)  # s from a process's first sign of life, or from the deed before, to the next deed
+HELD = (0.05, 0.3, 3.0)  # s: a process is held up for less than one of these; the last one is longer than an outbox's patience
+SHARE = 0.2  # stops for a kill, where it is not said
 PATIENCE_S = 120.0
 LOOK_S = 0.01
 SAY_S = 10.0
+BAD = ("acknowledged_and_lost", "steps_given_and_lost", "left_out", "doubled", "reordered", "differ_in_replay")
 
 
 @dataclasses.dataclass
 class Victim:
-    """One of the processes: its life, and when it ends."""
+    """One of the processes: its life, and what comes next."""
 
     name: str
     pid: int
     since: float
     known: set[int] = dataclasses.field(default_factory=set)  # boots of its earlier lives
-    dies: float = math.inf  # once it has been heard
+    due: float = math.inf  # the next deed, once it has been heard
+    wakes: float = math.inf  # while it is held up
+    killed: bool = False  # by us
 
 
 class Nemesis:
-    """One run, whose processes are killed and started again; `promised` is what the witness has heard acknowledged."""
+    """One run, whose processes are killed, stopped, started again. The witness's books: (kind, source, life) to the last number
+    that was acknowledged (`promised`), or given (`given`)."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self.rng = random.Random(seed)
-        run = config.load(ROOT / "launch" / "walk.toml", [*SETS, "agent.random_steps=0", "agent.capacity=200000", "steps=200000"])
+        self.rng, self.far = random.Random(seed), FarEnd()
+        run = config.load(ROOT / "launch" / "walk.toml", [*SETS, f"robot.servos.port={self.far.path}"])
         self.directory = rundir.create(run, folder, "wall")
         self.sockets = Path(tempfile.mkdtemp(prefix="robotrl-"))
         rundir.write_json(self.directory / "bus.json", {"directory": str(self.sockets)})
-        self.zygote = Zygote(ONE_THREAD)
+        self.said = self.directory / "said.txt"
+        self.zygote = Zygote(ONE_THREAD, self.said)
         self.bus = Bus(self.sockets, "witness", WallClock())
-        self.acks, self.beats = (self.bus.subscriber(topic, whole=True) for topic in ("ack", "beat"))
-        self.permits = self.bus.subscriber("permit")
+        topics = ("ack", "beat", "joints", "transition", "label")
+        self.acks, self.beats, self.joints, self.steps, self.labels = (self.bus.subscriber(t, whole=True) for t in topics)
         self.promised: dict[tuple[int, str, int], int] = {}
+        self.given: dict[tuple[int, str, int], int] = {}
         self.heard: dict[str, set[int]] = {name: set() for name in WHO}
+        self.done: Counter[str] = Counter()  # "stop servos", "kill servos", and "killed by the rescue"
+        self.extras = [self.zygote.start(name, self.directory) for name in ("rescue", "senses")]
         self.victims = {name: self._started(name, set()) for name in WHO}
 
     def _started(self, name: str, known: set[int]) -> Victim:
         return Victim(name, self.zygote.start(name, self.directory), time.monotonic(), known)
 
     def look(self) -> None:
-        """What is acknowledged is remembered, and who has spoken."""
-        self.bus.wait([self.acks, self.beats], LOOK_S)
+        """What is given and acknowledged is remembered, and who has spoken; who was held up long enough goes on."""
+        self.bus.wait([self.acks, self.beats, self.steps], LOOK_S)
         for ack in self.acks.drain():
             assert isinstance(ack, Ack)
             for *mark, number in ack.kept:
-                key = (mark[0], mark[1], mark[2])
-                self.promised[key] = max(self.promised.get(key, 0), number)
-                if mark[0] == Kind.LABEL:
-                    self.heard["console"].add(mark[2])
+                _count(self.promised, (mark[0], mark[1], mark[2]), number)
+        for step in self.steps.drain():
+            _count(self.given, (int(Kind.TRANSITION), "policy", step.life or step.boot), step.number)
+        for label in self.labels.drain():
+            _count(self.given, (int(Kind.LABEL), "console", label.giver), label.number)
+            self.heard["console"].add(label.giver)
         for beat in self.beats.drain():
             self.heard.setdefault(beat.source, set()).add(beat.boot)
-        if (permit := self.permits.latest()) is not None:
-            self.heard["driver"].add(permit.boot)
-        for victim in self.victims.values():
-            if victim.dies == math.inf and self.heard[victim.name] - victim.known:
-                victim.dies = time.monotonic() + self.rng.uniform(*APART)
-            late = victim.dies == math.inf and time.monotonic() - victim.since > PATIENCE_S
-            assert not late, f"{victim.name} gave no sign of life for {PATIENCE_S:g} s"
+        self.heard["servos"] |= {joints.boot for joints in self.joints.drain()}
+        for victim in list(self.victims.values()):
+            self._tend(victim, time.monotonic())
+        del self.far.heard[:], self.far.modes[:]
+
+    def _tend(self, victim: Victim, now: float) -> None:
+        if now >= victim.wakes:
+            victim.wakes = math.inf
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim.pid, signal.SIGCONT)
+        if victim.name == "servos" and not victim.killed and gone(victim.pid):  # the rescue kills a driver that is silent
+            self.done["killed by the rescue"] += 1
+            self._again(victim)
+        elif victim.due == math.inf and self.heard[victim.name] - victim.known:
+            victim.due = now + self.rng.uniform(*APART)
+        late = victim.due == math.inf and now - victim.since > PATIENCE_S
+        assert not late, f"{victim.name} gave no sign of life for {PATIENCE_S:g} s; {self.said.read_text()[-2000:]}"
+
+    def _again(self, victim: Victim) -> None:
+        self.victims[victim.name] = self._started(victim.name, set(self.heard[victim.name]))
 
     def kill(self, victim: Victim) -> None:
         """And start it again."""
-        os.kill(victim.pid, signal.SIGKILL)
+        victim.killed, victim.wakes = True, math.inf
+        with contextlib.suppress(ProcessLookupError):  # by the rescue, in this moment
+            os.kill(victim.pid, signal.SIGKILL)
         self._await(victim)
-        self.victims[victim.name] = self._started(victim.name, set(self.heard[victim.name]))
+        self._again(victim)
+
+    def stop(self, victim: Victim) -> None:
+        """Hold it up, for what may be longer than until its next deed."""
+        now = time.monotonic()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim.pid, signal.SIGSTOP)
+        victim.wakes = now + self.rng.choice(HELD) * self.rng.random()
+        victim.due = now + self.rng.uniform(*APART)
 
     def _await(self, victim: Victim) -> None:
         until = time.monotonic() + PATIENCE_S
@@ -111,60 +152,80 @@ class Nemesis:
             assert time.monotonic() < until, f"{victim.name} does not end"
             self.look()
 
-    def campaign(self, kills: dict[str, int], seconds: float) -> Counter[str]:
-        """So many of each, all of them beside each other, or as many as there is time for."""
-        done: Counter[str] = Counter()
+    def campaign(self, deeds: dict[str, list[str]], seconds: float) -> None:
+        """What is to be done to each of them, all of them beside each other, or as much as there is time for."""
         began = told = time.monotonic()
-        while any(done[name] < count for name, count in kills.items()) and (now := time.monotonic()) - began < seconds:
+        asked = sum(map(len, deeds.values()))
+        while any(deeds.values()) and (now := time.monotonic()) - began < seconds:
             self.look()
-            for victim in list(self.victims.values()):
-                if time.monotonic() >= victim.dies and done[victim.name] < kills.get(victim.name, 0):
-                    self.kill(victim)
-                    done[victim.name] += 1
+            for name in deeds:
+                victim = self.victims[name]
+                if deeds[name] and time.monotonic() >= victim.due:
+                    deed = deeds[name].pop()
+                    {"kill": self.kill, "stop": self.stop}[deed](victim)
+                    self.done[f"{deed} {name}"] += 1
             if now > told + SAY_S:
                 told = now
-                print(f"{now - began:.0f} s: {done.total()} of {sum(kills.values())} kills", file=sys.stderr, flush=True)
-        return done
+                print(f"{now - began:.0f} s: {asked - sum(map(len, deeds.values()))} of {asked}", file=sys.stderr, flush=True)
 
     def verdict(self) -> dict[str, Any]:
-        """All alive once more, then ended in order; promises against the log, the log against the replay."""
-        while any(victim.dies == math.inf for victim in self.victims.values()):
+        """All alive once more, then ended in order; what was given and promised against the log, the log against the replay."""
+        while any(victim.due == math.inf or victim.wakes < math.inf for victim in self.victims.values()):
             self.look()
-        for name in ("driver", "console", "policy", "learner", "recorder"):
+        for name in ("servos", "console", "policy", "learner", "recorder"):
             victim = self.victims[name]
-            os.kill(victim.pid, signal.SIGKILL if name in ("driver", "console") else signal.SIGTERM)
+            os.kill(victim.pid, signal.SIGKILL if name == "console" else signal.SIGTERM)
+            del self.victims[name]
             self._await(victim)
         self.look()
         seen = logwitness.records(self.directory / "log")
         there = {record[1:5] for record in seen}
-        missing = sum((*key, number) not in there for key, last in self.promised.items() for number in range(1, last + 1))
+        lost = {
+            what: Counter(mark[0] for mark, last in book.items() for n in range(1, last + 1) if (*mark, n) not in there)
+            for what, book in (("given", self.given), ("promised", self.promised))
+        }
         replay = Replay.open(self.directory / "replay")
         counts = replay.check()
         replay.close()
         faults = logwitness.faults(seen)
         return {
-            "acknowledged": sum(self.promised.values()), "acknowledged_and_lost": missing, "left_out": faults["lost"],
-            "doubled": faults["doubled"] + counts["doubles"], "reordered": faults["reordered"],
+            "acknowledged": sum(self.promised.values()), "acknowledged_and_lost": lost["promised"].total(),
+            "steps_given_and_lost": lost["given"][Kind.TRANSITION], "rewards_given_and_lost": lost["given"][Kind.LABEL],
+            "left_out": faults["lost"], "doubled": faults["doubled"] + counts["doubles"], "reordered": faults["reordered"],
             "transitions": counts["transitions"], "labels": sum(record.kind == Kind.LABEL for record in seen),
             "differ_in_replay": compared(self.directory, [])["differ"],
         }  # fmt: skip
 
     def close(self) -> None:
+        for victim in self.victims.values():  # who is stopped does not hear of the end
+            if not gone(victim.pid):
+                os.kill(victim.pid, signal.SIGKILL)
         self.zygote.close()
-        for victim in self.victims.values():
-            while not gone(victim.pid):
-                time.sleep(0.01)
+        while not all(map(gone, [*self.extras, *(victim.pid for victim in self.victims.values())])):
+            time.sleep(0.01)
+        self.far.close()
         self.bus.close()
         shutil.rmtree(self.sockets, ignore_errors=True)
 
 
-def campaign(folder: Path, kills: int, seed: int, who: tuple[str, ...] = WHO, seconds: float = math.inf) -> dict[str, Any]:
+def _count(book: dict[tuple[int, str, int], int], mark: tuple[int, str, int], number: int) -> None:
+    book[mark] = max(book.get(mark, 0), number)
+
+
+def campaign(
+    folder: Path, kills: int, seed: int, who: tuple[str, ...] = WHO, seconds: float = math.inf, stops: int | None = None
+) -> dict[str, Any]:
     """So many of each, or as many as there is time for, and what came of it."""
+    stops = round(SHARE * kills) if stops is None else stops
     nemesis = Nemesis(folder, seed)
     began = time.monotonic()
     try:
-        done = nemesis.campaign(dict.fromkeys(who, kills), seconds)
-        return {"kills": dict(done), "seed": seed, "seconds": round(time.monotonic() - began)} | nemesis.verdict()
+        deeds = {name: ["kill"] * kills + ["stop"] * stops for name in who}
+        for order in deeds.values():
+            nemesis.rng.shuffle(order)
+        nemesis.campaign(deeds, seconds)
+        found = {"deeds": dict(sorted(nemesis.done.items())), "seed": seed, "seconds": round(time.monotonic() - began)}
+        return found | nemesis.verdict()
     finally:
         nemesis.close()
 
@@ -172,19 +233,19 @@ def campaign(folder: Path, kills: int, seed: int, who: tuple[str, ...] = WHO, se
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=1000, help="of each process")
+    parser.add_argument("--stops", type=int, help=f"of each process; {SHARE:g} of the kills where it is not said")
     parser.add_argument("--seconds", type=float, default=math.inf, help="end after so long, whatever was done")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--who", nargs="+", choices=WHO, default=WHO)
     parser.add_argument("--out", type=Path, help="write the result there too, with machine and commit")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="robotrl-kills-") as folder:
-        found = campaign(Path(folder), args.kills, args.seed, tuple(args.who), args.seconds)
+        found = campaign(Path(folder), args.kills, args.seed, tuple(args.who), args.seconds, args.stops)
     for name, value in found.items():
         print(f"{name:<22} {value}")
     if args.out is not None:
         rundir.write_json(args.out, {**rundir.provenance(), **found})
-    bad = ("acknowledged_and_lost", "left_out", "doubled", "reordered", "differ_in_replay")
-    return 1 if any(found[name] for name in bad) else 0
+    return 1 if any(found[name] for name in BAD) else 0
 
 
 if __name__ == "__main__":

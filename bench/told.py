@@ -25,14 +25,13 @@ LINES = (
     ("goal", re.compile(rb"can send 00([0-9a-f]{2}) 01000a0d20" + F32 + rb"02237f7f0d25" + F32 + rb"0e27" + F32 * 2 + TAIL)),
     ("damp", re.compile(rb"can send 00([0-9a-f]{2}) 01000a0e200000c07f000000000223007f0d25[0-9a-f]{8}0e27[0-9a-f]{16}" + TAIL)),
     ("stop", re.compile(rb"can send 00([0-9a-f]{2}) 010000" + TAIL)),
-    ("ask", re.compile(rb"can send (80|f[cde])([0-9a-f]{2}) 11001f01110a130d" + TAIL)),
+    ("ask", re.compile(rb"can send ([c-f][0-9a-f])([0-9a-f]{2}) 11001f01110a130d" + TAIL)),
     ("talk", re.compile(rb"can send [08]0([0-9a-f]{2}) 4[02][0-9a-f]*" + TAIL)),
 )
 ALL = 0x7F
 _XYZ = rb" (-?\d+\.\d+)" * 3
 PICTURE = re.compile(rb"pose (\d+) (\d+)" + _XYZ + rb" \S+ \S+ \S+ \*[0-9A-F]{2}")  # running number, age in us, x y z
 REPLY = re.compile(rb"rcv ([0-9a-fA-F]{1,8}) ([0-9a-fA-F]{50,})\b")
-HOSTS = {b"80": 0x00, b"fe": 0x7E, b"fd": 0x7D, b"fc": 0x7C}
 
 
 class Line(NamedTuple):
@@ -176,12 +175,12 @@ class History:
             if not (found := pattern.fullmatch(text)):
                 continue
             if kind == "ask":
-                return [Line(t, kind, int(found[2], 16), host=HOSTS[found[1]])]
+                return [Line(t, kind, int(found[2], 16), host=int(found[1], 16) & 0x7F)]
             servo = int(found[1], 16)
             if kind == "goal":
                 return [Line(t, kind, servo, self.robot.angle(servo, number(found[2])) if servo in self.robot.ids else math.nan)]
             return [Line(t, kind, each) for each in (self.robot.ids if servo == ALL else [servo])]
-        if (again := text.rfind(b"can send ")) > 0 and text[again:].startswith(b"can send fe%02x " % self.robot.ids[0]):
+        if (again := text.rfind(b"can send ")) > 0 and text[again:].startswith(b"can send c0%02x " % self.robot.ids[0]):
             return self._line(t, text[again:])  # a write that the line had no room for, and the first question after it
         return [Line(t, "", text=text.decode("latin-1"))] if text.strip() else []
 

@@ -219,8 +219,9 @@ class Live:
         self.bus.close()
 
 
-def kills(out: Path, within_s: float) -> list[Reaction]:
-    """Each process killed with -9 in turn, in one run that recovers each time; then the twin, which ends it; then the manager."""
+def kills(out: Path, within_s: float, manager: bool = True) -> list[Reaction]:
+    """Each process killed with -9 in turn, in one run that recovers each time; then the twin, which ends it; then the manager,
+    which takes another run, and a person's console, which takes a third."""
     live = Live(out, *LIGHT)
     table = []
     try:
@@ -245,12 +246,13 @@ def kills(out: Path, within_s: float) -> list[Reaction]:
         assert not live.left_over(), live.left_over()
     finally:
         live.close()
-    live = Live(out, *LIGHT)
-    try:
-        live.reach("RUN")
-        table.append(live.kill_manager())
-    finally:
-        live.close()
+    if manager:
+        live = Live(out, *LIGHT)
+        try:
+            live.reach("RUN")
+            table.append(live.kill_manager())
+        finally:
+            live.close()
     return [*table, kill_console(out, within_s)]
 
 

@@ -1,8 +1,8 @@
 """Forks the processes of a run from one that has imported all they need: alive in tens of milliseconds, not in seconds.
 
-A line in: a name, and a directory; a line out: the process. They end with this one. Recorder, policy and learner are the run's
-own, as the manager would start them; `console` gives rewards ten times a second by the console's outbox, and `driver` is a robot
-made of messages: what servos, IMU, tracker and guard would say.
+A line in: a name, and a directory; a line out: the process. They end with this one. Recorder, policy, learner, servo driver and
+its rescue are the run's own, as the manager would start them; `console` gives rewards ten times a second by the console's outbox,
+and `senses` says what IMU, tracker and guard would of a robot that walks.
 """
 
 from __future__ import annotations
@@ -13,22 +13,24 @@ import select
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from pathlib import Path
 
-NODES = ("recorder", "policy", "learner")
+NODES = ("recorder", "policy", "learner", "servos", "rescue")
 WARM = ("torch", "policy_node", "robotrl.agents.sac", "robotrl.agents.fused.engine", "robotrl.nodes.outbox")
+QUIET_NS = 60_000_000  # without a word of the driver's: its gate is to be shut
 
 
 class Zygote:
     """The process, from outside."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], said: Path) -> None:
+        """`said`: the file for what all of them say."""
         words = [sys.executable, str(Path(__file__).resolve())]
-        self._process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment
-        )
+        with open(said, "wb") as log:
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | environment
+            )
         assert self._hear() == "ready"
 
     def start(self, name: str, directory: Path) -> int:
@@ -76,24 +78,38 @@ def give(directory: Path) -> int:
     return 0
 
 
-def drive(directory: Path) -> int:
-    """The robot's part, at absolute deadlines: its cycles are numbered by the clock, so those of its death are missing."""
-    from policy_node import PERIOD_NS, MessageRobot
+def sense(directory: Path) -> int:
+    """IMU, tracker and guard: torque for a driver that speaks, under a new lease for each of its lives and each episode."""
+    from policy_node import EPISODE, PERIOD_NS
 
+    from robotrl.bus import Bus
+    from robotrl.clock import WallClock
+    from robotrl.messages import Imu, Permit, Pose
     from robotrl.node import bus_directory
 
-    robot = MessageRobot(bus_directory(directory))
-    while not select.select([0], [], [], 0)[0]:
-        tick = time.monotonic_ns() // PERIOD_NS + 1
-        robot.clock.sleep_until(tick * PERIOD_NS)
-        robot.say(tick)
+    clock, still = WallClock(), (0.0, 0.0, 0.0)
+    buses = {name: Bus(bus_directory(directory), name, clock) for name in ("imu", "tracker", "guard")}
+    imu, pose, permits = buses["imu"].publisher("imu"), buses["tracker"].publisher("pose"), buses["guard"].publisher("permit")
+    driver = buses["guard"].subscriber("joints")
+    epoch = life = cycles = 0
+    while not select.select([0], [], [], 0)[0]:  # its end is the zygote's
+        clock.sleep_until((clock.now() // PERIOD_NS + 1) * PERIOD_NS)
+        now, joints = clock.now(), driver.latest()
+        speaks = joints is not None and joints.boot == life and now - joints.t < QUIET_NS
+        if joints is not None and (not speaks or cycles == EPISODE):
+            epoch, life, cycles = epoch + 1, joints.boot, 0
+        cycles += 1
+        run = speaks and cycles > 2  # the gate wants to have heard one without torque
+        permits.send(Permit(state="RUN" if run else "HOLD", epoch=epoch, holder="policy" if run else "", torque=run))
+        imu.send(Imu(t=now, roll=0.01, pitch=0.0, yaw=0.0, rates=still, accel=(0.0, 0.0, 9.8)))
+        pose.send(Pose(t=now, position=(now * 2e-10, 0.0, 0.2), rpy=still))  # 0.2 m/s forward
     return 0
 
 
 def play(name: str, directory: str) -> int:
     if name in NODES:
         return int(importlib.import_module(f"robotrl.nodes.{name}").main([directory]))
-    return {"console": give, "driver": drive}[name](Path(directory))
+    return {"console": give, "senses": sense}[name](Path(directory))
 
 
 def main() -> int:

@@ -72,9 +72,7 @@ def main(argv: list[str]) -> int:
     parser = tool.parser("calibrate homing", "Where each motor's zero is. Nothing moves.")
     parser.add_argument("--angle", type=float, default=JIG_RAD, metavar="RAD", help="the jig's motor angle (pi/2)")
     parser.add_argument("--lerobot", type=Path, metavar="FILE", help="an SO-101's calibration by LeRobot, in the place of a jig")
-    args = parser.parse_args(argv[1:] if argv[:1] == ["homing"] else argv)
-    if argv[:1] and not argv[0].startswith("-") and argv[0] != "homing" and not Path(argv[0]).exists():
-        parser.error(f"no calibration {argv[0]!r}; known: homing")
+    args = parser.parse_args(argv)
     if not math.isfinite(args.angle):
         parser.error("--angle must be finite")
     robot = tool.robot_of(args)

@@ -1,4 +1,4 @@
-"""Where a robot's calibration and its commissioning record live, read strictly and written whole.
+"""Where calibration records live, read strictly and written whole: a robot's here, a camera's and an IMU's in `devices.py`.
 
 One JSON file per robot and kind of record, under `$XDG_CONFIG_HOME/robotrl/calibration/<name>/`:
 `<serial>.json` and `<serial>.commissioning.json`. A file is replaced only by a complete, durable one. Reading
@@ -17,10 +17,11 @@ import os
 import re
 import tempfile
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from robotrl import config
 from robotrl.complaint import Complaint, command
@@ -37,10 +38,24 @@ class CalibrationError(Complaint):
     """What is wrong with which record, and what to do; always one line."""
 
 
+class Stored(Protocol):
+    """A record: a frozen dataclass of numbers, words and tuples of them. `maker`: the subcommand that makes it."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    maker: ClassVar[str]
+
+    @property
+    def schema(self) -> int: ...
+
+    def wrong(self) -> tuple[str, str] | None:
+        """A field and what is wrong with it, of what types cannot say; None for a sound record."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Where each motor's zero is: robot angle = sign * (servo angle - offset)."""
 
+    maker: ClassVar[str] = "calibrate homing"
     schema: int
     robot: str  # robot.name of the robot file
     kind: str
@@ -52,11 +67,19 @@ class Calibration:
     pose: tuple[float, ...]  # rad, robot convention: where the motors were said to be when the file was made
     spread: tuple[float, ...]  # rad, largest minus smallest reading while it was made
 
+    def wrong(self) -> tuple[str, str] | None:
+        if any(s not in (1, -1) for s in self.sign):
+            return "sign", f"must be 1 or -1 each, not {list(self.sign)}"
+        if any(abs(v) > 1000.0 for v in self.offset):
+            return "offset", "is more than 159 turns away"
+        return _per_servo(self)
+
 
 @dataclass(frozen=True)
 class Commissioning:
     """What was measured on the robot before its first run. Shapes: (n,) in motor order."""
 
+    maker: ClassVar[str] = "commission"
     schema: int
     robot: str
     kind: str
@@ -73,8 +96,14 @@ class Commissioning:
     seen: str  # who confirmed the directions: "operator" or "encoder"
     stop_s: float  # from the stop to standing still, torque confirmed off
 
+    def wrong(self) -> tuple[str, str] | None:
+        if self.seen not in ("operator", "encoder"):
+            return "seen", f"must be 'operator' or 'encoder', not {self.seen!r}"
+        return _per_servo(self)
 
-Record = TypeVar("Record", Calibration, Commissioning)
+
+Record = TypeVar("Record", bound=Stored)
+OfRobot = TypeVar("OfRobot", Calibration, Commissioning)
 
 
 def folder(override: Path | None = None) -> Path:
@@ -102,7 +131,7 @@ def today() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write(record: Calibration | Commissioning, path: Path) -> None:
+def write(record: Stored, path: Path) -> None:
     """Replace `path` by `record`: checked first, complete on disk before the old one goes."""
     _check(record, path)
     text = json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False) + "\n"
@@ -132,12 +161,13 @@ def read(kind: type[Record], path: Path) -> Record:
     try:
         data = json.loads(path.read_text(), parse_constant=_refuse, object_pairs_hook=_once)
     except FileNotFoundError:
-        raise CalibrationError(f"{path}: no such file; make it: {_maker(kind)}") from None
+        raise CalibrationError(f"{path}: no such file; make it: {command(kind.maker)}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise CalibrationError(f"{path}: not readable: {_line(error)}; {_again(kind)}") from None
+        raise CalibrationError(f"{path}: not readable: {' '.join(str(error).split())}; {_again(kind)}") from None
     if not isinstance(data, dict):
         raise CalibrationError(f"{path}: must hold one object, not {type(data).__name__}; {_again(kind)}")
-    hints = typing.get_type_hints(kind)
+    types = typing.get_type_hints(kind)
+    hints = {field.name: types[field.name] for field in dataclasses.fields(kind)}
     for key in data:
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1)
@@ -161,7 +191,7 @@ def digest(path: Path) -> str:
         raise CalibrationError(f"{path}: not readable: {error.strerror}; {_again(Calibration)}") from None
 
 
-def load(kind: type[Record], robot: config.Robot, override: Path | None = None) -> Record:
+def load(kind: type[OfRobot], robot: config.Robot, override: Path | None = None) -> OfRobot:
     """This robot's record; that of another robot is refused with both names."""
     path = path_of(kind, robot, override)
     record = read(kind, path)
@@ -185,9 +215,11 @@ def same(path: Path, field: str, recorded: object, configured: object) -> None:
 
 
 def calibrated(robot: config.Robot, override: Path | None = None) -> config.Robot:
-    """The robot with the offsets of its calibration file. Raises CalibrationError where it has none."""
+    """The robot with the offsets of its calibration file, and its IMU's. CalibrationError where it has no offsets."""
+    from robotrl.calibration.devices import with_imu  # late: it writes as this module does
+
     record = load(Calibration, robot, override)
-    return dataclasses.replace(robot, servos=dataclasses.replace(robot.servos, offset=record.offset))
+    return with_imu(dataclasses.replace(robot, servos=dataclasses.replace(robot.servos, offset=record.offset)), override)
 
 
 def commissioned(robot: config.Robot, override: Path | None = None) -> Commissioning:
@@ -200,7 +232,7 @@ def commissioned(robot: config.Robot, override: Path | None = None) -> Commissio
     if record.seen != "operator":
         why = "nobody saw which way the motors turn, and an encoder cannot tell"
         raise CalibrationError(
-            f"{path}: field 'seen': {why}; make it again at a terminal, without --yes: {_maker(Commissioning)}"
+            f"{path}: field 'seen': {why}; make it again at a terminal, without --yes: {command(Commissioning.maker)}"
         )
     return record
 
@@ -217,34 +249,38 @@ def _value(kind: Any, value: Any, key: str, path: Path) -> Any:
     return value
 
 
-def _check(record: Calibration | Commissioning, path: Path) -> None:
-    """What types cannot say: this schema, finite numbers, one value a servo."""
+def _check(record: Stored, path: Path) -> None:
+    """What types cannot say: this schema, finite numbers within their bounds, and what the record itself knows."""
+
+    found = ("schema", f"is {record.schema}, this program reads {SCHEMA}") if record.schema != SCHEMA else None
+    for field in dataclasses.fields(record):
+        if not found and any(isinstance(v, float) and not math.isfinite(v) for v in _flat(getattr(record, field.name))):
+            found = field.name, "holds a number that is not finite"
+    if found := found or record.wrong():
+        raise CalibrationError(f"{path}: field {found[0]!r} {found[1]}; {_again(type(record))}")
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _flat(part)
+    else:
+        yield value
+
+
+def _per_servo(record: Calibration | Commissioning) -> tuple[str, str] | None:
+    """One value a servo, none beyond its bounds."""
     n = len(record.ids)
-
-    def wrong(field: str, why: str) -> NoReturn:
-        raise CalibrationError(f"{path}: field {field!r} {why}; {_again(type(record))}")
-
-    if record.schema != SCHEMA:
-        wrong("schema", f"is {record.schema}, this program reads {SCHEMA}")
     if n == 0 or len(set(record.ids)) != n:
-        wrong("ids", f"must name each servo once, not {list(record.ids)}")
+        return "ids", f"must name each servo once, not {list(record.ids)}"
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
-        numbers = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(v, float) and not math.isfinite(v) for v in numbers):
-            wrong(field.name, "holds a number that is not finite")
         if isinstance(value, tuple) and len(value) != n:
-            wrong(field.name, f"has {len(value)} values for {n} servos")
+            return field.name, f"has {len(value)} values for {n} servos"
         low, high = BOUNDS.get(field.name, (-math.inf, math.inf))
-        if field.name in BOUNDS and not all(low <= v <= high for v in numbers):
-            wrong(field.name, f"must be {low:g} to {high:g}, not {value}")
-    if isinstance(record, Calibration):
-        if any(s not in (1, -1) for s in record.sign):
-            wrong("sign", f"must be 1 or -1 each, not {list(record.sign)}")
-        if any(abs(v) > 1000.0 for v in record.offset):
-            wrong("offset", "is more than 159 turns away")
-    elif record.seen not in ("operator", "encoder"):
-        wrong("seen", f"must be 'operator' or 'encoder', not {record.seen!r}")
+        if field.name in BOUNDS and not all(low <= v <= high for v in _flat(value)):
+            return field.name, f"must be {low:g} to {high:g}, not {value}"
+    return None
 
 
 def _refuse(word: str) -> NoReturn:
@@ -258,13 +294,5 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-def _maker(kind: type) -> str:
-    return command("calibrate homing" if kind is Calibration else "commission")
-
-
-def _again(kind: type) -> str:
-    return f"make it again: {_maker(kind)}"
+def _again(kind: type[Stored]) -> str:
+    return f"make it again: {command(kind.maker)}"

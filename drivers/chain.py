@@ -1,8 +1,9 @@
 """Many moteus servos behind one fdcanusb adapter: angles in, targets out, in the robot's own order and signs.
 
 A cycle is one write with all queries, then replies until every servo has answered or its time is up. The low
-byte of a CAN id names the host; queries use four host numbers in turn, so that a reply that comes cycles late is
-known as such and never taken for fresh. Every command, damping too, carries the servo's own watchdog.
+byte of a CAN id names the host; queries use 63 host numbers in turn, so that a reply that comes cycles late is
+known as such and never taken for fresh. Who was silent for as long as the numbers last is believed again only after
+it has answered in cycles in which nothing came late. Every command, damping too, carries the servo's own watchdog.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ CYCLE_NS = 12_000_000  # whole read at most: leaves time to write within a 20 ms
 READS_MAX = 256  # a babbling far end ends the cycle even where the clock stands still
 JUMP_S = 0.05  # no joint gets farther than 1.5 x the velocity limit in this time (row 4)
 SETTLE_READS = 4  # of what waits before a question: more than a line can hold
+DOUBTED_AFTER = len(HOSTS) - 1  # cycles unread after which an answer by this cycle's number may be to an older question
+ALONE = 3  # answers in cycles without a late one, after which it is believed; chosen: what was held up comes at once
 UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three misses stop the robot (row 1)
 ASKS = 3  # of a configuration value in the handshake
 ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
@@ -60,13 +63,15 @@ class Chain:
         self._port, self._servos, self._clock = port, servos, clock
         self._commands = Commands(servos, checksum)
         self._lines = Lines()
-        self._cycle = 0
+        self._cycle = len(HOSTS) - 1
         self._senders = [_senders(servos.ids, host) for host in HOSTS]
+        self._every_sender = frozenset[bytes]().union(*self._senders)
         self._values = [_UNREAD for _ in servos.ids]
         self._missed = [UNKNOWN_AFTER for _ in servos.ids]
         self._reach = 1.5 * servos.velocity_limit * JUMP_S
         self._easing = Easing(servos)
         self._waiting: set[int] = set()
+        self._doubted: dict[int, int] = {}  # who may be answering an older question, and how often it did so alone
         self._twice: set[int] = set()
 
     def read(self, tick: int, patience_ns: int = 0) -> Joints:
@@ -74,6 +79,7 @@ class Chain:
 
         A servo that was not heard keeps its last values (nan and mode -1 before the first); its `missed` counts the cycles since.
         """
+        late = self.late_replies
         self._settle()
         self._cycle = (self._cycle + 1) % len(HOSTS)
         self._waiting = set(range(len(self._values)))
@@ -81,8 +87,9 @@ class Chain:
         self._port.write(self._commands.queries[self._cycle])
         self._collect(sent, patience_ns)
         self.round_trip_ns = self._clock.now() - sent
-        for i in self._waiting:
+        for i in self._waiting | self._doubted.keys():
             self._missed[i] += 1
+        self._doubt(alone=self.late_replies == late)
         position, velocity, torque, temp_c, voltage, mode, fault = zip(*self._values, strict=True)
         self._easing.read(sent, torque)
         return Joints(
@@ -222,10 +229,20 @@ class Chain:
         if self._lines.pending:
             self._lines = Lines()
 
+    def _doubt(self, alone: bool) -> None:
+        """After a cycle: whom not to believe in the next. `alone`: nothing that came in it was late."""
+        for i in self._doubted.keys() - self._waiting:
+            self._doubted[i] = self._doubted[i] + 1 if alone else 0
+            if self._doubted[i] == ALONE:
+                del self._doubted[i]
+        for i in self._waiting:
+            if self._missed[i] >= DOUBTED_AFTER:
+                self._doubted[i] = 0
+
     def _take_late(self, line: bytes) -> None:
         got = moteus.parse_line(line)
         if isinstance(got, moteus.Received) and (got.checked or not self.checksum):
-            known = any(b"%x" % got.can_id in senders for senders in self._senders)
+            known = b"%x" % got.can_id in self._every_sender
             self.late_replies += known
             self.frame_errors += not known
         else:
@@ -278,7 +295,7 @@ class Chain:
         i = self._senders[self._cycle].get(sender)
         if i is not None and self._telemetry(i, got.frame):
             return
-        if i is None and any(sender in known for known in self._senders):
+        if i is None and sender in self._every_sender:
             self.late_replies += 1
         else:
             self.frame_errors += 1
@@ -303,10 +320,12 @@ class Chain:
             self._twice.add(i)
             self.frame_errors += 1
             return True
+        self._waiting.discard(i)
+        if i in self._doubted:
+            return True
         temp_c = float(max(motor_c, board_c))  # -128 means no sensor, and loses to any real temperature
         voltage = volts * 0.5 if volts != -128 else math.nan
         self._values[i] = (angle, sign * speed * TAU, sign * torque, temp_c, voltage, mode, fault)
-        self._waiting.discard(i)
         self._missed[i] = 0
         return True
 

@@ -15,9 +15,9 @@ from robotrl.drivers import moteus
 from robotrl.drivers.moteus import make_read, make_send, make_write
 from robotrl.drivers.tables import Mode, Register, Width
 
-# Our numbers on the CAN bus, taken in turn; 0x7F is broadcast. A reply would have to be four cycles late to be taken for fresh,
-# and three without one stop the robot.
-HOSTS = (0x00, 0x7E, 0x7D, 0x7C)
+# Our numbers on the CAN bus, taken in turn; 0x7F is broadcast. A reply would have to be 63 cycles late to be taken for fresh:
+# 1.26 s at 50 Hz, and then it is doubted (`chain.py`). Four numbers did not do: 80 ms is what a busy hub holds up.
+HOSTS = tuple(range(0x40, 0x7F))
 BROADCAST = 0x7F  # every servo on the bus listens to it (moteus reference, CAN format)
 QUERY = (
     make_read(Register.MODE, Width.INT8)
@@ -107,8 +107,8 @@ def _check(servos: config.Servos) -> None:
     n = len(servos.ids)
     if not n or len(servos.sign) != n or len(servos.offset) != n:
         raise ValueError(f"servos: {n} ids, {len(servos.sign)} signs, {len(servos.offset)} offsets; one each")
-    if len(set(servos.ids)) != n or not all(1 <= i < min(HOSTS[1:]) for i in servos.ids):
-        raise ValueError(f"servos: ids {servos.ids}; give each servo its own, 1 to {min(HOSTS[1:]) - 1}")
+    if len(set(servos.ids)) != n or not all(1 <= i < min(HOSTS) for i in servos.ids):
+        raise ValueError(f"servos: ids {servos.ids}; give each servo its own, 1 to {min(HOSTS) - 1}")
     if not set(servos.sign) <= {1, -1} or not all(map(math.isfinite, servos.offset)):
         raise ValueError(f"servos: signs {servos.sign} must be 1 or -1, offsets {servos.offset} finite")
     for name in ("kp", "kd", "max_torque", "continuous_torque", "peak_s", "velocity_limit", "watchdog_s"):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from robotrl import config
 from robotrl.clock import Clock
 from robotrl.drivers.attitude import ComplementaryFilter
+from robotrl.drivers.imumount import Mounting
 from robotrl.drivers.port import DeviceError, Port, PortError, SerialPort
 from robotrl.drivers.tape import Tape
 from robotrl.drivers.witmotion import (
@@ -121,7 +122,9 @@ class WitImu:
         self._registers: tuple[int, ...] = ()
         self._raw: tuple[int, ...] = ()
         self._filter = ComplementaryFilter(1.0 / wiring.rate_hz, wiring.smoothing_s)
+        self._mounting = Mounting.of(wiring)
         self._attitude: tuple[float, float]  # roll, pitch as filtered, of the sample in `_raw`
+        self._yaw = 0.0  # of that sample
         self._arrived = 0  # when that one did
         self._same = 1
         self._fresh: int | None = None  # when the sample in `_raw` arrived, if no message was made of it yet
@@ -264,17 +267,17 @@ class WitImu:
         self._arrived = now
         p, q, r = rates
         turning = p * RATE_SCALE, q * RATE_SCALE, r * RATE_SCALE
-        self._attitude = self._filter.update(angles[0] * ANGLE_SCALE, angles[1] * ANGLE_SCALE, turning)
+        roll, pitch, self._yaw = angles[0] * ANGLE_SCALE, angles[1] * ANGLE_SCALE, angles[2] * ANGLE_SCALE
+        if self._mounting is not None:
+            roll, pitch, self._yaw = self._mounting.attitude(roll, pitch, self._yaw)
+            turning = self._mounting.rates(turning)
+        self._attitude = self._filter.update(roll, pitch, turning)
         self._fresh = now
 
     def _sample(self, t: int) -> Imu:
         """The newest sample's numbers in SI units."""
-        raw = self._raw
-        return Imu(
-            t=t,
-            roll=self._attitude[0],
-            pitch=self._attitude[1],
-            yaw=raw[8] * ANGLE_SCALE,
-            rates=tuple([n * RATE_SCALE for n in raw[3:6]]),
-            accel=tuple([n * ACCEL_SCALE for n in raw[0:3]]),
-        )
+        x, y, z, p, q, r = self._raw[:6]
+        accel, rates = (x * ACCEL_SCALE, y * ACCEL_SCALE, z * ACCEL_SCALE), (p * RATE_SCALE, q * RATE_SCALE, r * RATE_SCALE)
+        if self._mounting is not None:
+            accel, rates = self._mounting.accel(accel), self._mounting.rates(rates)
+        return Imu(t=t, roll=self._attitude[0], pitch=self._attitude[1], yaw=self._yaw, rates=rates, accel=accel)

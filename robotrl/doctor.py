@@ -2,8 +2,8 @@
 
     robotrl doctor [RUN.toml] [--sim] [--json]
 
-Each row is ok, warning (works, but less well) or missing (that launch refuses to start); the exit code is 2
-when anything is missing. Runs with every import failing: this module needs the standard library and the
+Each row is ok, warn (works, but less well) or fail (that launch refuses to start); the exit code is 2 when anything
+is missing. Runs with every import failing: this module needs the standard library and the
 project's core alone, and tries each package in a process of its own. `preflight` is the part that the
 hardware launch asks before it lets anything move.
 """
@@ -15,23 +15,18 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import platform
-import resource
-import shutil
 import subprocess
 import sys
-import sysconfig
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from robotrl import config, installed
+from robotrl import config, installed, machine
 from robotrl.complaint import ROOT, SETUP, command
 from robotrl.findport import Verdict, judge
+from robotrl.machine import Row
 
-GIB = 1 << 30
 USB_BAUD = 115200  # a USB adapter has no baud rate; something must be said
 # module, distribution, what is lost without it; an empty loss: nothing runs without it
 PACKAGES = (
@@ -63,23 +58,11 @@ except ImportError:
     note = ", with libusb from libusb-package"
 print("\\nimported" + note)
 """
-_REAL_TIME = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(20))"
-# MCL_CURRENT of an interpreter is some 10 MB: more than the usual limit of 8 MB.
-_LOCKED = "import ctypes, sys; sys.exit(ctypes.CDLL(None).mlockall(1) != 0)"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One thing looked at: `state` is ok, warning or missing; `fix` is the line that mends it."""
-
-    name: str
-    state: str
-    found: str
-    fix: str = ""
+STATES = {"ok": "ok", "warning": "warn", "missing": "fail"}  # of a verdict, as a row
 
 
 def _row(name: str, verdict: Verdict) -> Row:
-    return Row(name, verdict.state, verdict.found, verdict.fix)
+    return Row(name, STATES[verdict.state], verdict.found, verdict.fix)
 
 
 def preflight(run: config.Run, sim: bool = False, records: Path | None = None) -> list[str]:
@@ -91,14 +74,14 @@ def preflight(run: config.Run, sim: bool = False, records: Path | None = None) -
     rows = list(_needed(sim))
     if not sim:
         rows += robot_rows(run.robot, records)
-    return [f"{row.name}: {row.found}; {row.fix}" for row in rows if row.state == "missing"]
+    return [f"{row.name}: {row.found}; {row.fix}" for row in rows if row.state == "fail"]
 
 
 def _needed(sim: bool) -> Iterator[Row]:
     """The packages without which this launch cannot start, looked for and not imported."""
     for module, distribution, loss in PACKAGES:
         if (not loss or (sim and module == "pybullet")) and importlib.util.find_spec(module) is None:
-            yield Row(distribution, "missing", "not installed", f"set up: {SETUP}")
+            yield Row(distribution, "fail", "not installed", f"set up: {SETUP}")
 
 
 def port_rows(robot: config.Robot) -> Iterator[Row]:
@@ -109,7 +92,7 @@ def port_rows(robot: config.Robot) -> Iterator[Row]:
     used = [os.path.realpath(path) for _, path in wires if path]
     if len(set(used)) != len(used):
         found = "two of servos.port, imu.port, tracker.port are the same device"
-        yield Row("ports", "missing", found, f"give each its own in the robot file: {command('find-port')}")
+        yield Row("ports", "fail", found, f"give each its own in the robot file: {command('find-port')}")
 
 
 def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Row]:
@@ -118,7 +101,7 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
 
     if not robot.serial:
         fix = f'write serial = "..." (any name of your own for this robot) in launch/robots/{robot.name}.toml'
-        yield Row("robot serial", "missing", "the robot file names none; calibration is kept by it", fix)
+        yield Row("robot serial", "fail", "the robot file names none; calibration is kept by it", fix)
         return
     for name, load, maker in (
         ("calibration", store.calibrated, command("calibrate homing")),
@@ -128,7 +111,7 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
             load(robot, records)
         except store.CalibrationError as error:
             found, _, fix = str(error).rpartition("; ")
-            yield Row(name, "missing", found or str(error), fix if found else maker)
+            yield Row(name, "fail", found or str(error), fix if found else maker)
         else:
             yield Row(name, "ok", f"of {robot.name} {robot.serial}")
 
@@ -150,15 +133,18 @@ def board_row(robot: config.Robot, records: Path | None = None) -> Row:
             port.close()
     except Complaint as error:
         found, _, fix = str(error).rpartition("; ")
-        return Row("servo boards", "missing", found or str(error), fix if found else "check the bus")
+        return Row("servo boards", "fail", found or str(error), fix if found else "check the bus")
     return Row("servo boards", "ok", "those of the commissioning record")
 
 
 def robot_rows(robot: config.Robot, records: Path | None = None) -> list[Row]:
     """The robot's ports and records, and where nothing of these is missing, the servos themselves."""
     rows = [*port_rows(robot), *record_rows(robot, records)]
-    if all(row.state != "missing" for row in rows) and importlib.util.find_spec("serial") is not None:
-        rows.append(board_row(robot, records))
+    if all(row.state != "fail" for row in rows) and importlib.util.find_spec("serial") is not None:
+        try:
+            rows.append(board_row(robot, records))
+        except ImportError as error:  # there, and broken
+            rows.append(Row("servo boards", "fail", f"cannot be asked: {error}", f"set up again: rm -rf .venv && {SETUP}"))
     return rows
 
 
@@ -170,7 +156,7 @@ def package_rows() -> list[Row]:
 
 def try_package(module: str, distribution: str, loss: str) -> Row:
     """Import one package in a process of its own. `loss` is what is lost without it; empty: everything."""
-    state = "warning" if loss else "missing"
+    state = "warn" if loss else "fail"
     without = f" (lost without it: {loss})" if loss else ""
     try:
         done = subprocess.run(
@@ -189,7 +175,10 @@ def try_package(module: str, distribution: str, loss: str) -> Row:
         )
     if done.returncode == 0:
         note = done.stdout.rpartition("imported")[2].strip()
-        return Row(distribution, "ok", version_of(distribution) + note)
+        version, wanted = version_of(distribution), pinned().get(distribution)
+        if wanted is not None and version.partition("+")[0] != wanted:
+            return Row(distribution, "warn", f"{version}{note}; tested is {wanted}", f"set up: {SETUP}")
+        return Row(distribution, "ok", version + note)
     said = done.stderr.strip().splitlines()
     why = said[-1] if said else f"ended by signal {-done.returncode}" if done.returncode < 0 else "no reason given"
     return Row(distribution, state, f"{why}{without}", _import_fix(why))
@@ -203,6 +192,15 @@ def _import_fix(why: str) -> str:
     return f"set up again: rm -rf .venv && {SETUP}"
 
 
+def pinned(path: Path = ROOT / "constraints.txt") -> dict[str, str]:
+    """Versions that the tests run with, as far as the checkout says."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return {}
+    return dict((name, version) for name, sign, version in (line.partition("==") for line in lines) if sign)
+
+
 def version_of(distribution: str) -> str:
     """The installed version, or that none is recorded."""
     try:
@@ -211,51 +209,9 @@ def version_of(distribution: str) -> str:
         return "version unknown"
 
 
-def machine_rows() -> Iterator[Row]:
-    """The interpreter, the cores, the compiler, what real time this user may ask for, the clock, the disk."""
-    version = platform.python_version()
-    late = sys.version_info >= (3, 12)
-    found = f"{version} ({sys.executable}), {platform.machine()}"
-    yield Row(
-        "python",
-        "warning" if late else "ok",
-        found,
-        "the twin needs 3.11: ROBOTRL_PYTHON=... " + SETUP if late else "",
-    )
-    cores = len(os.sched_getaffinity(0))
-    fix = "" if cores > 1 else "give the program two cores or more; the learner takes one"
-    yield Row("cores", "ok" if cores > 1 else "warning", str(cores), fix)
-    compiler = next((c for c in ("c++", "g++", "clang++") if shutil.which(c)), None)
-    header = Path(sysconfig.get_path("include")) / "Python.h"
-    found = f"{compiler or 'no C++ compiler'}{'' if header.is_file() else ', no Python.h'}"
-    fix = "" if compiler else "sudo apt-get install g++ (without it the learner's native engine gives way to torch)"
-    yield Row("compiler", "ok" if compiler else "warning", found, fix)
-    yield _right("real-time priority", _REAL_TIME, resource.RLIMIT_RTPRIO, "rtprio 50")
-    yield _right("locked memory", _LOCKED, resource.RLIMIT_MEMLOCK, "memlock unlimited")
-    tick = time.get_clock_info("monotonic").resolution
-    fix = "" if tick <= 1e-6 else "boot a kernel with high-resolution timers"
-    yield Row("clock", "ok" if tick <= 1e-6 else "warning", f"monotonic, {tick * 1e9:.0f} ns", fix)
-    free = shutil.disk_usage(Path.cwd()).free
-    state = "missing" if free < GIB else "warning" if free < 5 * GIB else "ok"
-    fix = "" if state == "ok" else f"make room in {Path.cwd()}; a run takes up to 2 GB"
-    yield Row("disk", state, f"{free / GIB:.1f} GiB free", fix)
-
-
-def _right(name: str, attempt: str, limit: int, word: str) -> Row:
-    """Whether this user may have it, found out by taking it in a process that ends at once."""
-    done = subprocess.run([sys.executable, "-I", "-c", attempt], stdin=subprocess.DEVNULL, capture_output=True)
-    hard = resource.getrlimit(limit)[1]
-    found = f"{'granted' if done.returncode == 0 else 'refused'}, limit {'none' if hard < 0 else hard}"
-    if done.returncode == 0:
-        return Row(name, "ok", found)
-    who = os.environ.get("USER", "$USER")
-    fix = f"echo '{who} - {word}' | sudo tee -a /etc/security/limits.d/robotrl.conf, then log in again"
-    return Row(name, "warning", found, fix)
-
-
 def examine(run: config.Run | None, sim: bool, records: Path | None = None) -> list[Row]:
     """All rows; those of the robot only where a run is known and it is not the twin."""
-    rows = [Row("robotrl", "ok", f"{version_of('robotrl')} in {ROOT}"), *machine_rows(), *package_rows()]
+    rows = [Row("robotrl", "ok", f"{version_of('robotrl')} in {ROOT}"), *machine.rows(Path.cwd()), *package_rows()]
     if run is not None and not sim:
         rows += [_row("service", installed.service()), _row("adapter rules", installed.adapters())]
         rows += robot_rows(run.robot, records)
@@ -277,13 +233,13 @@ def main(argv: list[str]) -> int:
         rows = [Row("run file", "ok", str(args.run))]
     except config.ConfigError as error:
         found, _, fix = str(error).rpartition("; ")
-        rows = [Row("run file", "missing", found or str(error), fix if found else "correct the file")]
+        rows = [Row("run file", "fail", found or str(error), fix if found else "correct the file")]
     rows += examine(run, args.sim, args.calibration)
     for row in rows:
-        print(f"{row.state:<8} {row.name:<21} {row.found}" + (f"\n{'':<9}fix: {row.fix}" if row.fix else ""))
-    missing = sum(row.state == "missing" for row in rows)
-    warnings = sum(row.state == "warning" for row in rows)
-    print(f"{missing} missing, {warnings} warnings" + ("" if args.sim else "; --sim leaves the robot's ports and records out"))
+        print(f"{row.state:<5} {row.name:<21} {row.found}" + (f"\n{'':<6}fix: {row.fix}" if row.fix else ""))
+    missing = sum(row.state == "fail" for row in rows)
+    warnings = sum(row.state == "warn" for row in rows)
+    print(f"{missing} fail, {warnings} warn" + ("" if args.sim else "; --sim leaves the robot's ports and records out"))
     if setup := next((row.fix for row in rows if row.fix.startswith("set up")), ""):
         print(f"first {setup}, then look again: {command('doctor')}")
     if args.json:

@@ -225,6 +225,7 @@ class Transition(Message, frozen=True, kw_only=True, gc=False):
     """One step as it is learned from: little-endian float32 in bytes, shapes as in `replay.Batch`. From policy to recorder.
 
     `number` counts those of one life of the policy from 1, and stays when it is sent again; before `oldest` all are acknowledged.
+    `life`: the boot of the policy whose it is, where another one sends it for it.
     With `cameras` (name, height, width, channels) it has a frame and a next one, uint8, camera after camera. Where it goes on
     from the transition before it, `images` is empty: that one's `next_images` are meant.
     """
@@ -241,6 +242,7 @@ class Transition(Message, frozen=True, kw_only=True, gc=False):
     tick: int
     policy_version: int
     oldest: int = 0
+    life: int = 0
     cameras: tuple[tuple[str, int, int, int], ...] = ()
     images: bytes = b""
     next_images: bytes = b""

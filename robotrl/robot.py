@@ -51,6 +51,12 @@ class ImuPort:
     baud: int = within(115200, 4800, 4_000_000)  # carries 4 frames x 11 bytes x 200 Hz
     rate_hz: Literal[50, 100, 200] = 200  # output rate asked for and read back
     smoothing_s: float = within(0.1, 0, 1)  # roll and pitch: noise is averaged so long, the gyro followed at once; 0: as read
+    mount: tuple[float, ...] = within(
+        (), -1, 1
+    )  # 9, row by row: its axes to the robot's; from the calibration file when there is one
+    gyro_bias: tuple[float, ...] = within((), -1, 1)  # rad/s, x y z of the sensor, taken off; from the same file
+    accel_bias: tuple[float, ...] = within((), -5, 5)  # m/s2, taken off; from the same file
+    accel_scale: tuple[float, ...] = within((), 0.5, 2)  # then divided by; from the same file
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,9 @@ def check(robot: Robot, rate_hz: float, where: Sources) -> None:
     quick = 2 / rate_hz  # one period may be late
     require(servos.watchdog_s >= quick, "robot.servos.watchdog_s", f"{quick:g} or more, two periods of task.rate_hz",
             servos.watchdog_s, where, "task.rate_hz")  # fmt: skip
+    for key, size in (("mount", 9), ("gyro_bias", 3), ("accel_bias", 3), ("accel_scale", 3)):
+        numbers = getattr(robot.imu, key)
+        require(len(numbers) in (0, size), f"robot.imu.{key}", f"{size} numbers, or none", list(numbers), where)
     if servos.protocol == "moteus":
         most = max(servos.ids)
         require(min(servos.ids) >= 1 and most <= ADAPTER_IDS, "robot.servos.ids", f"1 to {ADAPTER_IDS}", list(servos.ids), where)

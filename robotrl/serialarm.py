@@ -50,6 +50,13 @@ class SerialArm:
             out.append(at)
         return [*out, _placed(columns, origin, self.tip_at)]
 
+    def pose(self, q: Sequence[float]) -> tuple[tuple[Point, Point, Point], Point]:
+        """The gripper's frame in the base's: x, y and z axes, parallel to the base's at q = 0, and its point, m. q (n,) rad."""
+        columns = IDENTITY
+        for pivot, angle in zip(self.pivots, q[: len(self.pivots)], strict=True):
+            columns = _turned(columns, pivot.axis, pivot.sign * angle)
+        return columns, self.tip(q)
+
     def jacobian(self, q: Sequence[float]) -> list[Point]:
         """How the tip moves with each joint that places it: a row (3,) m/rad a joint."""
         columns, origin, rows = IDENTITY, (0.0, 0.0, 0.0), []

@@ -19,7 +19,7 @@ from robotrl.sim.fdcanusb import LONGEST_FRAME
 from robotrl.sim.layouts import Plan, Reply
 
 DIGITS = 8  # hexadecimal ones of a single-precision number
-CACHE = 256  # writes remembered
+CACHE = 1024  # writes remembered
 
 Spoken = Callable[[NDArray[np.float32]], bytes]  # the servos' telemetry (n, 16) to what they say
 

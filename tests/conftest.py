@@ -21,7 +21,7 @@ POSITION = re.compile(
 # Mode 10, position nan, velocity 0, kp scale 0: the motor brakes and goes nowhere
 DAMPING = re.compile(rb"can send 00([0-9a-f]{2}) 01000a0e200000c07f000000000223007f0d25[0-9a-f]{8}0e27[0-9a-f]{16}(?:50)*")
 STOP = re.compile(rb"can send 00([0-9a-f]{2}) 010000")
-QUERY = re.compile(rb"can send (?:80|f[cde])([0-9a-f]{2}) 11001f01110a130d")
+QUERY = re.compile(rb"can send [c-f][0-9a-f]([0-9a-f]{2}) 11001f01110a130d")
 
 
 @dataclass

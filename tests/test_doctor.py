@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from robotrl import config, doctor, findport
+from robotrl import config, doctor, findport, machine
 from robotrl.calibration import store
 from robotrl.drivers import moteus
 from robotrl.drivers.tables import Width
@@ -108,6 +108,13 @@ def three_lines():
 def test_a_robot_that_lacks_nothing_may_start(tmp_path, three_lines):
     records(tmp_path)
     assert doctor.preflight(run_on(*three_lines), sim=False, records=tmp_path) == []
+
+
+def test_ports_that_cannot_be_asked_for_want_of_a_package_are_a_row(tmp_path, three_lines, monkeypatch):
+    records(tmp_path)
+    monkeypatch.setitem(sys.modules, "robotrl.drivers.port", None)  # as where pyserial is broken
+    (line,) = doctor.preflight(run_on(*three_lines), sim=False, records=tmp_path)
+    assert line.startswith("servo boards: cannot be asked: ") and "launch/env.sh" in line
 
 
 def test_servos_of_another_robot_on_the_port_are_told_by_their_boards(tmp_path, three_lines):
@@ -248,16 +255,16 @@ def test_a_package_that_fails_or_crashes_is_a_row_with_its_fix(tmp_path, monkeyp
     (tmp_path / "broken.py").write_text(body)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     row = doctor.try_package("broken", "broken", "")
-    assert row.state == "missing" and says in row.found and row.fix
+    assert row.state == "fail" and says in row.found and row.fix
     lesser = doctor.try_package("broken", "broken", "the plots")
-    assert lesser.state == "warning" and "lost without it: the plots" in lesser.found
+    assert lesser.state == "warn" and "lost without it: the plots" in lesser.found
 
 
 def test_a_right_that_is_refused_is_a_warning():
     import resource
 
-    row = doctor._right("real-time priority", "raise SystemExit(1)", resource.RLIMIT_RTPRIO, "rtprio 50")
-    assert row.state == "warning" and row.found.startswith("refused") and "rtprio 50" in row.fix
+    row = machine.right("real-time priority", "raise SystemExit(1)", resource.RLIMIT_RTPRIO, "rtprio 50")
+    assert row.state == "warn" and row.found.startswith("refused") and "rtprio 50" in row.fix
 
 
 def test_it_runs_with_every_import_failing(tmp_path):
@@ -275,7 +282,7 @@ def test_it_runs_with_every_import_failing(tmp_path):
     )
     assert f"{ROOT}/.venv/bin/python -m robotrl find-port" in rows["servos port"]["fix"]
     for _, distribution, loss in doctor.PACKAGES:
-        assert rows[distribution]["state"] == ("warning" if loss else "missing")
+        assert rows[distribution]["state"] == ("warn" if loss else "fail")
         assert rows[distribution]["fix"]
 
 
@@ -283,7 +290,7 @@ def test_json_comes_last_and_the_exit_code_says_whether_anything_is_missing(monk
     monkeypatch.setattr(doctor, "PACKAGES", ())
     assert doctor.main(["--sim", "--json"]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert said["ok"] and {row["state"] for row in said["rows"]} <= {"ok", "warning"}
+    assert said["ok"] and {row["state"] for row in said["rows"]} <= {"ok", "warn"}
     assert doctor.main(["--json", "--set", "robot.serial=x"]) == 2
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
     assert all(row["fix"] for row in rows if row["state"] != "ok")

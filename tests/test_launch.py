@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -61,6 +62,7 @@ class Checkout:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0,
         )
 
     def run(self, script: str = "test.sh", *arguments: str, **environment: str) -> tuple[int, list[str], list[str]]:
@@ -185,7 +187,7 @@ def test_the_lock_ends_with_the_set_up_and_not_with_the_program(checkout):
         assert checkout.run()[0] == 0
         assert running.poll() is None
     finally:
-        running.kill()
+        os.killpg(running.pid, signal.SIGKILL)  # the program too: whoever waits for its output would wait for its end
         running.communicate()
 
 

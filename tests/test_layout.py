@@ -18,8 +18,9 @@ CORE = (
     "native", "roles", "realtime", "aloud", "serialarm", "tagboard", "viewpoint",
 )  # fmt: skip
 TOP = (
-    "manager", "move", "watch", "processes", "cli", "__main__", "plots", "doctor", "findport", "setupservo", "replaycheck",
-    "resume", "benches", "keytool", "installed", "notify", "play", "timing", "picture", "plotreach",
+    "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
+    "setupservo",
+    "replaycheck", "resume", "benches", "keytool", "installed", "notify", "play", "timing", "picture", "plotreach",
     "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
 )  # fmt: skip
 LAYER_OF = {

@@ -125,7 +125,8 @@ class Keeper:
             self.node.say(f"transition {message.number} of the policy's is refused: {why}")
         else:
             payload, oldest = transitions.encoded(message), message.oldest
-            took = self.log.append(Kind.TRANSITION, message.source, message.boot, message.number, payload, oldest)
+            life = message.life or message.boot
+            took = self.log.append(Kind.TRANSITION, message.source, life, message.number, payload, oldest)
             if took is Took.STORED:
                 self._waiting.append((self.log.sequence, message))
 

@@ -6,7 +6,8 @@ Nothing here waits: not for the recorder, not for a disk.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -21,15 +22,29 @@ if TYPE_CHECKING:
 MOST = 20_000  # kept for want of an acknowledgement: 400 s of transitions at 50 Hz, some 25 MB
 BURST = 16  # sent again in one call of `tend`: 0.2 ms
 STALL_NS = 1_000_000_000  # without progress: what was sent did not arrive
+FIRST_NS = 100_000_000  # the same before the first acknowledgement: a recorder that we hear has not yet heard us
 T = TypeVar("T", Transition, Label)
+E = TypeVar("E", Transition, Label, contravariant=True)
+
+
+class Copy(Protocol[E]):
+    """Where what is not acknowledged stands besides, should this process be killed (`estate.py`)."""
+
+    def add(self, message: E, /) -> None: ...
+
+    def clear(self) -> None: ...
 
 
 class Outbox(Generic[T]):
     """Numbered messages of one publisher, from the oldest that is not acknowledged. `lost`: too many were waiting."""
 
-    def __init__(self, publisher: Publisher | RemotePublisher, clock: Clock, kind: Kind, source: str, life: int) -> None:
+    def __init__(
+        self, publisher: Publisher | RemotePublisher, clock: Clock, kind: Kind, source: str, life: int,
+        copy: Copy[T] | None = None,
+    ) -> None:  # fmt: skip
         """Acknowledged as records of this `kind`, source and life."""
         self._publisher, self._clock, self._mark = publisher, clock, (int(kind), source, life)
+        self._copy: Copy[T] | None = copy
         self._waiting: deque[T] = deque()
         self._number = self.lost = self.acked = 0
         self._next = 1  # to be sent
@@ -55,8 +70,16 @@ class Outbox(Generic[T]):
         if not self._waiting:
             self._moved = self._clock.now()
         self._waiting.append(message)
+        if self._copy is not None:
+            self._copy.add(message)
         if self._next == self._number:
             self._send(message)
+
+    def take_over(self, messages: Sequence[T]) -> None:
+        """What another life has numbered and had no acknowledgement for, in order: this outbox, which is empty, is that one's."""
+        self._waiting.extend(messages)
+        self._next, self._number = messages[0].number, messages[-1].number
+        self.acked, self._moved = self._next - 1, self._clock.now()
 
     def tend(self, ack: Ack | None, now: int) -> None:
         """Forget what is acknowledged; send again what should have been by now, to a recorder that can keep it."""
@@ -64,7 +87,8 @@ class Outbox(Generic[T]):
             self._hear(ack, now)
         if not self._waiting:
             return
-        if self._next > self._number and now - self._moved > STALL_NS and not self._trouble:
+        stall = FIRST_NS if self._recorder and not self.acked else STALL_NS
+        if self._next > self._number and now - self._moved > stall and not self._trouble:
             self._again(now)
         for _ in range(BURST):
             if self._next > self._number:
@@ -79,6 +103,8 @@ class Outbox(Generic[T]):
             while self._waiting and self._waiting[0].number <= self.acked:
                 self._waiting.popleft()
             self._next = max(self._next, self.acked + 1)
+            if self._copy is not None and not self._waiting:
+                self._copy.clear()
         restarted = self._recorder not in (0, ack.boot)
         if self._waiting and (restarted or (self._trouble and not ack.trouble)):
             self._again(now)

@@ -20,16 +20,18 @@ from numpy.typing import NDArray
 from robotrl import rundir, transitions
 from robotrl.agents.actor import UNREADABLE, Actor
 from robotrl.agents.weights import WeightsError, metadata
-from robotrl.bus import Subscriber
+from robotrl.bus import Publisher, Subscriber
 from robotrl.config import Run
 from robotrl.logformat import Kind
 from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Thought, Transition
 from robotrl.node import Node
+from robotrl.nodes.estate import Estate, left
 from robotrl.nodes.outbox import Outbox
 from robotrl.nodes.pilot import Pilot
 from robotrl.replay import Replay, ReplayError
 
 JOIN_NS = 20_000_000  # between two looks at whether the recorder is there
+INHERIT_NS = 10_000_000_000  # for a recorder that is there to take what an earlier life has left
 SETTLE_NS = 2_000_000_000  # at the end, for the last acknowledgements
 LARGEST = (1 << 63) - 1  # a number that a message and a column of the replay can hold
 EARLY_NS, LATE_NS = 300_000, 1_000_000  # around the moment at which the next servo cycle is expected
@@ -146,10 +148,13 @@ def main(argv: list[str]) -> int:
 def serve(node: Node) -> None:
     """Answer every servo cycle, and keep what the gate made of the answers, until told to stop."""
     acks = node.bus.subscriber("ack")
+    publisher = node.bus.publisher("transition")
+    inherit(node, publisher, acks)
     replay = joined(node, acks)
     if replay is None:
         return
-    outbox: Outbox[Transition] = Outbox(node.bus.publisher("transition"), node.clock, Kind.TRANSITION, node.source, node.bus.boot)
+    estate = Estate(node.bus.directory, node.bus.boot, node.say)
+    outbox: Outbox[Transition] = Outbox(publisher, node.clock, Kind.TRANSITION, node.source, node.bus.boot, estate)
     pilot = resumed(node.run, replay, partial(hand_over, outbox, replay))
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)
     streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit")}
@@ -187,9 +192,30 @@ def serve(node: Node) -> None:
             node.beat(weights.refused)
         settle(node, outbox, acks)
     finally:
+        estate.close()
         metrics.write("policy", transitions=replay.count + outbox.unacked, dropped=pilot.dropped + outbox.lost)
         replay.close()
         metrics.close()
+
+
+def inherit(node: Node, publisher: Publisher, acks: Subscriber) -> None:
+    """Send what an earlier life of ours was killed with, as that life's, until the recorder has it; before we go on after it."""
+    for life, messages, path in left(node.bus.directory, node.bus.boot):
+        outbox: Outbox[Transition] = Outbox(publisher, node.clock, Kind.TRANSITION, node.source, life)
+        if messages:
+            outbox.take_over([msgspec.structs.replace(made, life=life) for made in messages])
+        heard = 0
+        while outbox.unacked and not node.over():
+            node.bus.wait([acks], 0.02)
+            ack = acks.latest()
+            outbox.tend(ack, now := node.clock.now())
+            heard = heard or (now if ack is not None and not ack.trouble else 0)
+            if heard and now > heard + INHERIT_NS:
+                break
+        if outbox.unacked and not node.over():
+            node.say(f"{outbox.unacked} transitions of an earlier life are not taken by the recorder; see logs/recorder.log")
+        if not node.over():
+            path.unlink()
 
 
 def joined(node: Node, acks: Subscriber) -> Replay | None:

@@ -7,7 +7,7 @@ import struct
 
 MS = 1_000_000
 IDS = [1, 2]
-HOSTS = (("80", 0x00), ("fe", 0x7E), ("fd", 0x7D), ("fc", 0x7C))
+HOSTS = [(f"{0x80 | host:02x}", host) for host in range(0x40, 0x7F)]
 CONFIG = {
     "robot": {
         "servos": {"ids": IDS, "sign": [1, -1], "offset": [0.0, 0.0], "watchdog_s": 0.1},
@@ -37,6 +37,7 @@ class Tale:
     def __init__(self, late=()):
         """`late`: the periods in which guard and driver say nothing, a joint sinking meanwhile."""
         self.late = late
+        self.asked = 0
         self.records = [{"t": 0, "k": "begin", "config": CONFIG}]
         self.seq = dict.fromkeys(("permit", "guard", "operator", "action"), 0)
         for n, name in enumerate(("manager", "twin", "guard", "rescue", "servos", "policy")):
@@ -86,7 +87,8 @@ class Tale:
         self.wire(n, ms + 4, torque)
 
     def wire(self, n, ms, torque):
-        word, host = HOSTS[n % 4]
+        word, host = HOSTS[self.asked % len(HOSTS)]
+        self.asked += 1
         mode = 10 if torque and n > 20 else 0
         self.add(ms, "in", wire="servos", v="".join(f"can send {word}{i:02x} 11001f01110a130d\n" for i in IDS))
         self.add(ms + 1, "modes", wire="servos", v=[mode] * 2)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from robotrl import config
+from robotrl.calibration.board import CHARUCO
 from robotrl.clock import LockstepClock
 from robotrl.messages import Joints
 
@@ -105,3 +110,29 @@ def robot():
 @pytest.fixture
 def chain(robot, clock):
     return Servos(robot, clock)
+
+
+@pytest.fixture(scope="session")
+def optics():
+    """bench/optics.py: cameras and boards with a known truth."""
+    path = Path(__file__).resolve().parents[2] / "bench" / "optics.py"
+    spec = importlib.util.spec_from_file_location("optics", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def looks(optics):
+    """Twelve poses of the chessboard in a camera's frame, (4, 4) each."""
+    return optics.held(np.random.default_rng(3), CHARUCO.size_m, optics.LENS, (480, 640), 12)
+
+
+@pytest.fixture(scope="session")
+def pictures(optics, looks, tmp_path_factory):
+    """A folder with what the camera saw of them, 000.png and on."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(4)
+    scene = optics.Scene(CHARUCO.black(), CHARUCO.size_m, 0.001)
+    for i, pose in enumerate(looks):
+        cv2.imwrite(str(folder / f"{i:03d}.png"), scene.picture(pose, optics.LENS, (480, 640), rng, parts=2))
+    return folder

@@ -74,7 +74,7 @@ def run_file(tmp_path, serial='serial = "a1"'):
 def test_without_a_terminal_it_asks_nothing_and_does_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     with pytest.raises(CalibrationError, match="--yes"):
-        homing.main(["homing", run_file(tmp_path), "--calibration", str(tmp_path / "records")])
+        homing.main([run_file(tmp_path), "--calibration", str(tmp_path / "records")])
     assert not (tmp_path / "records").exists()
 
 

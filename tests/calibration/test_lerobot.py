@@ -82,7 +82,7 @@ def test_another_robot_is_refused(tmp_path):
 
 def test_the_command_writes_a_record_that_the_robot_takes(tmp_path, capsys):
     robot_of(tmp_path)
-    words = ["homing", str(tmp_path / "run.toml"), "--serial", "mine", "--calibration", str(tmp_path / "kept")]
+    words = [str(tmp_path / "run.toml"), "--serial", "mine", "--calibration", str(tmp_path / "kept")]
     assert homing.main([*words, "--lerobot", str(given(tmp_path)), "--yes"]) == 0
     said = capsys.readouterr().out
     assert "gripper (servo 6)" in said and "wrote" in said

@@ -12,7 +12,7 @@ from robotrl import config
 from robotrl.drivers.commands import HOSTS, Commands
 
 SERVOS = config.Servos(
-    ids=(1, 10, 123),
+    ids=(1, 10, 63),
     sign=(1, -1, 1),
     offset=(0.0, 0.5, -2.0),
     max_torque=3.5,
@@ -58,7 +58,7 @@ def test_no_checksum_is_right_by_chance():
 @pytest.mark.parametrize("checksum", [False, True])
 def test_queries_stops_and_damping(checksum):
     commands = Commands(SERVOS, checksum)
-    assert HOSTS == (0x00, 0x7E, 0x7D, 0x7C)
+    assert tuple(range(0x40, 0x7F)) == HOSTS, "63 numbers: seven bits, and 0x7F is everybody"
     for host, sent in zip(HOSTS, commands.queries, strict=True):
         assert sent == b"".join(line((0x80 | host) << 8 | i, QUERY, 8, checksum) for i in SERVOS.ids)
     assert commands.stopping == b"".join(line(i, STOP, 3, checksum) for i in SERVOS.ids)
@@ -105,7 +105,7 @@ def test_no_line_for_what_is_no_number(bad, why, at):
 
 GOOD: list[dict[str, object]] = [
     {"ids": (1, 2, 3)},
-    {"ids": (121, 122, 123)},
+    {"ids": (61, 62, 63)},
     {"offset": (1e6, -1e6, 0.0)},
     *(
         {name: value}
@@ -118,9 +118,9 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"ids": (1, 2)}, "2 ids, 3 signs, 3 offsets"),
     ({"sign": (1, 1)}, "3 ids, 2 signs, 3 offsets"),
     ({"offset": (0.0,) * 4}, "3 ids, 3 signs, 4 offsets"),
-    ({"ids": (1, 2, 2)}, "give each servo its own, 1 to 123"),
-    ({"ids": (0, 1, 2)}, "give each servo its own, 1 to 123"),
-    ({"ids": (1, 2, 124)}, "give each servo its own, 1 to 123"),
+    ({"ids": (1, 2, 2)}, "give each servo its own, 1 to 63"),
+    ({"ids": (0, 1, 2)}, "give each servo its own, 1 to 63"),
+    ({"ids": (1, 2, 64)}, "give each servo its own, 1 to 63"),
     ({"sign": (1, 0, 1)}, "signs"),
     ({"sign": (2, 1, 1)}, "signs"),
     ({"sign": (1, 1, -2)}, "signs"),

@@ -34,15 +34,15 @@ def frame(turn=0.25, speed=0.5, torque=-0.75, mode=10, motor=47, volts=32, board
 
 
 class Wire:
-    """Answers each query with the lines of `says`, a function of the query's host (0x7e, 0x7d, 0x7c and 0 in turn)."""
+    """Answers each query with the lines of `says`, a function of the query's host (0x40 to 0x7e in turn)."""
 
     def __init__(self) -> None:
         self.says, self.out, self.asked = lambda host: [], b"", []
 
     def receive(self, data: bytes) -> None:
         line = data.splitlines()[0]
-        if line.startswith(b"can send 8") or line.startswith(b"can send f"):
-            host = int(line.split()[2][:2], 16) & 0x7F
+        host = int(line.split()[2][:2], 16) - 0x80
+        if host >= 0:
             self.asked.append(data)
             self.out += b"".join(said + b"\r\n" for said in self.says(host))
 
@@ -189,10 +189,10 @@ def test_the_first_angle_is_believed_wherever_it_is(rig):
     assert read(rig, lambda host: rcv(1, host, frame(turn=1000.0))).missed[0] == 0
 
 
-TURNS = (0x7E, 0x7D, 0x7C, 0x00)
+TURNS = range(0x40, 0x7F)
 
 
-@pytest.mark.parametrize("late", [1, 2, 3])
+@pytest.mark.parametrize("late", [1, 2, 3, 62])
 def test_an_answer_to_an_earlier_cycle_is_late_and_one_to_nobody_an_error(rig, late):
     _, chain = rig
     for k in range(4):
@@ -204,11 +204,50 @@ def test_an_answer_to_an_earlier_cycle_is_late_and_one_to_nobody_an_error(rig, l
     assert (chain.late_replies, chain.frame_errors) == (5, 2)
 
 
-def test_queries_come_from_four_hosts_in_turn(rig):
+@pytest.mark.parametrize("held", [*range(1, 6), *range(59, 70), 126])
+@pytest.mark.parametrize("first", [1, 2, 5, 9999])
+def test_of_a_wire_that_was_held_up_no_answer_but_to_the_newest_question_is_taken(rig, held, first):
+    """All that was said meanwhile comes after the next question, `first` of it with this one, the rest with the one after it.
+
+    The question's own number is also that of the one 63 cycles ago: who was silent for so long is believed again after
+    three answers in cycles in which nothing came late.
+    """
+    wire, chain = rig
+    said, taken = [], []
+    for k in range(held + 8):
+
+        def says(host: int, k: int = k) -> list[bytes]:
+            said.append(rcv(1, host, frame(motor=k - held, board=-128)))
+            count = 0 if 1 <= k <= held else first if k == held + 1 else len(said)
+            out, said[:] = said[:count], said[count:]
+            return [*out, rcv(26, host, frame())]
+
+        wire.says = says
+        joints = chain.read(3)
+        taken.append((joints.missed[0] == 0, joints.temp_c[0] == k - held))
+    assert all(right for fresh, right in taken if fresh)
+    assert all(fresh for fresh, _ in taken[held + 6 :])
+    assert held >= 61 or taken[held + 2] == (True, True), "it was not silent for as long as numbers last"
+
+
+@pytest.mark.parametrize(("silent", "doubted"), [(61, 0), (62, 3), (63, 3), (200, 3)])
+def test_who_was_silent_for_as_long_as_numbers_last_is_believed_after_three_answers(rig, silent, doubted):
+    _, chain = rig
+    read(rig, lambda host: rcv(1, host, frame()))
+    for k in range(silent):
+        assert read(rig).missed == (k + 1, 0)
+    for k in range(doubted):
+        assert read(rig, lambda host: rcv(1, host, frame(turn=1.0))).missed == (silent + k + 1, 0)
+    joints = read(rig, lambda host: rcv(1, host, frame(turn=1.0)))
+    assert joints.missed == (0, 0) and joints.position[0] == pytest.approx(TAU - 0.5)
+    assert (chain.frame_errors, chain.late_replies) == (0, 0)
+
+
+def test_queries_come_from_63_hosts_in_turn(rig):
     wire, _ = rig
-    for _ in range(5):
+    for _ in range(64):
         read(rig)
-    assert [data.split()[2] for data in wire.asked] == [b"fe01", b"fd01", b"fc01", b"8001", b"fe01"]
+    assert [data.split()[2] for data in wire.asked] == [*(b"%x01" % host for host in range(0xC0, 0xFF)), b"c001"]
 
 
 def test_a_second_answer_is_an_error_and_its_servo_is_named(rig):
@@ -236,12 +275,12 @@ def test_a_second_answer_is_an_error_and_its_servo_is_named(rig):
         (b"rcv 101", 1),
         (b"rcv", 1),
         (b"xrcv 99 00", 1),
-        (b"rcv 17e 00 *00", 1),
-        (b"rcv 17e", 1),
-        (b"rcv 17e zz", 1),
-        (b"rcv 17e \xff", 1),
-        (b"can 17e " + frame().hex().encode(), 1),
-        (b"x 17e " + frame().hex().encode() + b" rcv", 1),
+        (b"rcv 140 00 *00", 1),
+        (b"rcv 140", 1),
+        (b"rcv 140 zz", 1),
+        (b"rcv 140 \xff", 1),
+        (b"can 140 " + frame().hex().encode(), 1),
+        (b"x 140 " + frame().hex().encode() + b" rcv", 1),
     ],
 )
 def test_what_else_a_line_may_be(rig, line, errors):
@@ -282,12 +321,12 @@ def test_checksums_are_turned_on_where_the_far_end_asks_for_them(rig):
 @pytest.mark.parametrize(
     ("lines", "with_sums", "late", "errors"),
     [
-        ([rcv(1, 0x7C, frame()), rcv(26, 0x00, frame())], False, 2, 0),
-        ([rcv(1, 0x7E, b"P"), summed(rcv(1, 0x7D, b"P"))], False, 2, 0),  # of whom, not what, it is that tells
-        ([rcv(3, 0x7C, frame()), rcv(1, 0x7B, frame()), rcv(3, 0x7C, b"P")], False, 0, 3),
+        ([rcv(1, 0x41, frame()), rcv(26, 0x42, frame())], False, 2, 0),
+        ([rcv(1, 0x40, b"P"), summed(rcv(1, 0x7E, b"P"))], False, 2, 0),  # of whom, not what, it is that tells
+        ([rcv(3, 0x41, frame()), rcv(1, 0x3F, frame()), rcv(3, 0x41, b"P")], False, 0, 3),
         ([b"OK", b"OK extra", b"ERR no such frame", b"noise"], False, 0, 2),
-        ([summed(rcv(1, 0x7C, frame())), summed(rcv(3, 0x7C, frame())), summed(b"OK")], True, 1, 1),
-        ([rcv(1, 0x7C, frame()), rcv(3, 0x7C, frame()), rcv(1, 0x7C, frame()) + b" *00"], True, 0, 3),
+        ([summed(rcv(1, 0x41, frame())), summed(rcv(3, 0x41, frame())), summed(b"OK")], True, 1, 1),
+        ([rcv(1, 0x41, frame()), rcv(3, 0x41, frame()), rcv(1, 0x41, frame()) + b" *00"], True, 0, 3),
     ],
 )
 def test_what_came_before_the_question_is_counted_as_what_it_is_and_not_believed(lines, with_sums, late, errors):

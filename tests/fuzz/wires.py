@@ -67,7 +67,7 @@ def wild(rng: random.Random) -> float:
 
 
 SERVOS = config.Servos(ids=(1, 2), sign=(1, -1), offset=(0.0, 0.5))
-HOSTS = (0x7E, 0x7D, 0x7C, 0x00)  # by which a Chain asks, in turn
+HOSTS = (0x40, 0x41, 0x42, 0x43)  # the first by which a Chain asks, in turn
 REPLY = struct.Struct("<HbHfffHbHbbb")
 LINE_MAX = 16_384  # bytes that wait before a question: a system's terminal holds a quarter
 
@@ -81,7 +81,7 @@ class Servoline:
     """`drivers/chain.py` over `drivers/moteus.py`: two servos; fuzzed is what waits before a question, and the answer to it."""
 
     name = "servo chain"
-    words = (b"rcv ", b"OK\r\n", b"ERR ", b"\n", b"\r\n", b" *", b"rcv 17e ", b"rcv 100 ", b"\x00" * 40, b"checksum", b" E F",
+    words = (b"rcv ", b"OK\r\n", b"ERR ", b"\n", b"\r\n", b" *", b"rcv 140 ", b"rcv 100 ", b"\x00" * 40, b"checksum", b" E F",
              b"_", b"0x", b"+", telemetry(0.1).hex().encode())  # fmt: skip
 
     def __init__(self) -> None:
@@ -90,16 +90,21 @@ class Servoline:
     def _fresh(self) -> None:
         self._far, self._clock = Far(), LockstepClock()
         self._chain = Chain(MemoryPort(self._far), SERVOS, self._clock)
-        for host in 2 * HOSTS:
-            last = self._cycle(self._good(host))
-        self._last = last
+        for _ in range(2):
+            for host in HOSTS:
+                self._last = self._cycle(self._good(host))
+            self._begin()
+
+    def _begin(self) -> None:
+        """The next input meets the first number again."""
+        self._chain._cycle = -1
 
     def example(self, rng: random.Random) -> bytes:
         out, sums = b"", rng.random() < 0.2
         for _ in range(rng.randint(1, 3)):
             for servo in SERVOS.ids:
                 if rng.random() < 0.8:
-                    text = b"rcv %x %b" % (servo << 8 | rng.choice((*HOSTS, 0x7E, 0x7E, 0x7E)), self._frame(rng).hex().encode())
+                    text = b"rcv %x %b" % (servo << 8 | rng.choice((*HOSTS, 0x40, 0x40, 0x40)), self._frame(rng).hex().encode())
                 else:
                     text = rng.choice((b"OK", b"ERR unknown command", b"ERR checksum required", b"rcv 8001 110f", b"hello"))
                 out += (checked(text) if sums else text) + rng.choice((b"\r\n", b"\n"))
@@ -129,8 +134,9 @@ class Servoline:
         if any(again.missed) or self._chain.checksum:
             self._fresh()
             return
-        for host in HOSTS[2:]:  # the next input meets the first turn again
+        for host in HOSTS[2:]:
             again = self._cycle(self._good(host))
+        self._begin()
         self._last = again
 
     def _cycle(self, answers: Sequence[bytes], waiting: bytes = b"") -> Joints:
@@ -196,12 +202,12 @@ class Codec:
         return b"rcv %x %b\r\n" % (rng.randrange(0x10000), frame.hex().encode())
 
     def check(self, data: bytes) -> None:
-        good = b"\nrcv 17e 2100\n"
+        good = b"\nrcv 140 2100\n"
         merged = self._one.feed(data + good)
         pieced = [line for piece in (*torn(data), good) for line in self._many.feed(piece)]
         if merged != pieced:
             raise Broken("torn bytes are other lines than merged ones")
-        if moteus.parse_line(merged[-1]) != (0x17E, b"\x21\x00", False):
+        if moteus.parse_line(merged[-1]) != (0x140, b"\x21\x00", False):
             raise Broken("the good line after it is not understood")
         for line in merged[:-1]:
             got = moteus.parse_line(line)

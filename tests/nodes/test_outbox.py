@@ -22,9 +22,10 @@ from robotrl.logformat import Kind
 from robotrl.messages import Ack, Guard, Label, Operator
 from robotrl.nodes import keeper as keeper_module
 from robotrl.nodes import outbox as outbox_module
+from robotrl.nodes.estate import HEAD, Estate, left
 from robotrl.nodes.keeper import Keeper
 from robotrl.nodes.outbox import Outbox
-from robotrl.nodes.policy import hand_over
+from robotrl.nodes.policy import hand_over, inherit
 from robotrl.replay import Replay, ReplayError
 from robotrl.replaycheck import compared, rebuild
 from tests import logwitness
@@ -203,6 +204,109 @@ def test_another_life_of_the_policy_goes_on_behind_the_last_one(world):
     world.until(lambda: not world.box.unacked)
     assert Replay.open(world.directory / "replay").count == 50
     assert compared(world.directory, []) == {"logged": 50, "differ": 0}
+
+
+class Killed:
+    """The policy of `world`, whose process is killed and begun again."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.clock, self.source, self.say, self.rounds = world, world.clock, "policy", world.say, 0
+        self.again()
+
+    def again(self) -> None:
+        self.world.policy.close()
+        self.world.policy = self.bus = Bus(self.world.sockets, "policy", self.clock)
+        self.world.acks = self.world.policy.subscriber("ack")
+        publisher = self.world.policy.publisher("transition")
+        inherit(self, publisher, self.world.acks)  # type: ignore[arg-type]  # of a node it takes these alone
+        estate = Estate(self.world.sockets, self.world.policy.boot, self.world.say)
+        life = self.world.policy.boot
+        self.world.box = Outbox(publisher, self.clock, Kind.TRANSITION, "policy", life, estate)
+
+    def over(self) -> bool:
+        """Asked in each round of `inherit`; where the recorder is away it is back after the first rounds."""
+        self.rounds += 1
+        if self.world.keeper is None and self.rounds > 3:
+            self.world.begin()
+        if self.world.keeper is not None:
+            self.world.keeper.cycle()
+        return False
+
+
+def test_a_policy_killed_while_the_recorder_is_away_leaves_to_its_next_life_what_was_not_acknowledged(world):
+    policy = Killed(world)
+    for number in range(30):
+        world.act(number)
+    world.until(lambda: not world.box.unacked)
+    assert left(world.sockets, 0)[0][1] == [], "what is acknowledged is nobody's to keep"
+    world.kill()
+    for number in range(30, 50):
+        world.act(number)
+    (life, kept, path), first = left(world.sockets, 0)[0], world.policy.boot
+    assert life == first and [t.number for t in kept] == list(range(31, 51))
+    path.write_bytes(path.read_bytes()[:-9])  # killed in the midst of the last one's writing
+    policy.again()
+    for number in range(49, 60):  # the one that was torn is not known to anybody; the next life goes on behind the others
+        world.act(number)
+    world.until(lambda: not world.box.unacked)
+    world.until(lambda: Replay.open(world.directory / "replay").count == 60)
+    replay = Replay.open(world.directory / "replay")
+    assert replay.columns["tick"][:60].tolist() == list(range(60)) and not path.exists()
+    seen = [r for r in logwitness.records(world.directory / "log") if r.kind == Kind.TRANSITION]
+    assert [(r.boot == first, r.number) for r in seen] == [
+        *((True, n) for n in range(1, 50)),
+        *((False, n) for n in range(1, 12)),
+    ]
+    assert logwitness.faults(seen) == {"lost": 0, "doubled": 0, "reordered": 0} and not world.said
+    assert rebuild(world.directory, []) == 60
+
+
+def test_what_is_left_to_the_next_life_is_taken_once_also_when_it_had_arrived(world):
+    policy = Killed(world)
+    for number in range(10):
+        world.act(number)
+    while world.keeper.replay.count < 10:
+        world.keeper.cycle()
+        world.box.tend(None, world.clock.now())  # the recorder takes a while to connect
+    assert [t.number for t in left(world.sockets, 0)[0][1]]  # the log has them, and the policy has not heard of it
+    for _ in range(2):  # a next life that is killed at once, and one more
+        policy.again()
+    assert [path.stat().st_size for _, _, path in left(world.sockets, 0)] == [0]
+    seen = [r for r in logwitness.records(world.directory / "log") if r.kind == Kind.TRANSITION]
+    assert [r.number for r in seen] == list(range(1, 11))
+
+
+def test_a_disk_without_room_for_what_is_left_is_said_once_and_ends_nothing(tmp_path):
+    said: list[object] = []
+    estate = Estate(tmp_path, 5, said.append)
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, estate._fd)
+    os.close(full)
+    made = transitions.make(np.zeros(2), np.zeros(1), 0.0, np.zeros(2), terminated=False, truncated=False, episode=0, step=0,
+                            tick=0, policy_version=0)  # fmt: skip
+    for _ in range(2):
+        estate.add(made)
+        estate.clear()
+    assert len(said) == 1 and "No space left" in str(said[0]) and not list(tmp_path.iterdir())
+
+
+def test_of_what_is_left_nothing_is_read_that_is_not_whole(tmp_path):
+    estate = Estate(tmp_path, 5, print)
+    for number in (1, 2, 3):
+        estate.add(transitions.make(np.zeros(2), np.zeros(1), number, np.zeros(2), terminated=False, truncated=False, episode=0,
+                                    step=0, tick=0, policy_version=0))  # fmt: skip
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    ends = [0]
+    while ends[-1] < len(whole):
+        ends.append(ends[-1] + HEAD.size + HEAD.unpack_from(whole, ends[-1])[0])
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        assert len(left(tmp_path, 0)[0][1]) == sum(end <= cut for end in ends[1:])
+    for byte in range(len(whole)):
+        path.write_bytes(whole[:byte] + bytes([whole[byte] ^ 1]) + whole[byte + 1 :])
+        assert len(left(tmp_path, 0)[0][1]) == sum(end <= byte for end in ends[1:])
+    assert left(tmp_path, 5) == []
 
 
 def test_on_a_full_disk_nothing_is_acknowledged_and_it_is_said_until_there_is_room(world, monkeypatch):

@@ -29,7 +29,7 @@ LOW, HIGH, SLEW, LEAD, OPENING = 0.4, 3.6, 40.0 * 0.02, 1.6, 0.035
 SUM_LOW, SUM_HIGH = 0.1, 2 * math.pi - 0.1  # of a leg's two motors
 TINY = 1e-5  # two roundings to float32 revolutions
 STAND = (2.0,) * 8
-ASKED = re.compile(rb"can send (80|f[cde])([0-9a-f]{2}) ")
+ASKED = re.compile(rb"can send ([c-f][0-9a-f])([0-9a-f]{2}) ")
 
 
 class Servo8:

@@ -54,7 +54,7 @@ def goals(*angles: float, torque: str = "0000a040", watchdog: str = "cdcccc3d") 
     ).encode()
 
 
-def seen(*angles: float, host: int = 0) -> bytes:
+def seen(*angles: float, host: int = 0x40) -> bytes:
     import struct
 
     turns = [struct.pack("<f", angle / 6.283185307179586).hex() for angle in angles]
@@ -63,7 +63,7 @@ def seen(*angles: float, host: int = 0) -> bytes:
     ).encode()
 
 
-ASK = b"can send 8001 11001f01110a130d\ncan send 8002 11001f01110a130d\n"
+ASK = b"can send c001 11001f01110a130d\ncan send c002 11001f01110a130d\n"
 
 
 def witness_of(*periods: tuple[bytes, bytes], state: str = "HOLD", torque: bool = True) -> list[str]:
@@ -95,7 +95,7 @@ def test_the_witness_has_nothing_against_a_robot_that_keeps_the_rules():
         ([(seen(2.0, 2.0), goals(2.0))], "goals for"),
         ([(seen(2.0, 2.0), goals(2.0, 2.0, torque="0000c040"))], "torque limit"),
         ([(seen(2.0, 2.0), goals(2.0, 2.0, watchdog="0000c07f"))], "watchdog"),
-        ([(seen(2.0, 2.0, host=0x7E), goals(2.0, 2.0))], "nobody knows where"),
+        ([(seen(2.0, 2.0, host=0x41), goals(2.0, 2.0))], "nobody knows where"),
         ([(seen(2.0, 2.0), b"can send 0001 01000c\n")], "nobody knows this line"),
     ],
 )

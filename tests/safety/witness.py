@@ -19,7 +19,7 @@ GOAL = re.compile(
 )
 DAMP = re.compile(rb"can send 00([0-9a-f]{2}) 01000a0e200000c07f000000000223007f0d25[0-9a-f]{8}0e27[0-9a-f]{16}(?:50)*")
 STOP = re.compile(rb"can send 00([0-9a-f]{2}) 010000")
-ASK = re.compile(rb"can send ([8-9a-f][0-9a-f])([0-9a-f]{2}) 11001f01110a130d")
+ASK = re.compile(rb"can send ([c-f][0-9a-f])([0-9a-f]{2}) 11001f01110a130d")
 CONSOLE = re.compile(rb"can send [8-9a-f0][0-9a-f]{3} 4[02][0-9a-f]*")
 ANSWER = re.compile(rb"rcv ([0-9a-fA-F]+) 2100([0-9a-f]{2})2f01([0-9a-f]{8})[0-9a-f]{16}210a..230d[0-9a-f]{6}(?:50)*")
 TAU = 2 * math.pi
