@@ -195,7 +195,10 @@ BODY = [(box_corners((0.0, 0.0, 0.0), (0.3, 0.13, 0.087)), DARK)] + [
 
 def links(motors: Array) -> list[Array]:
     """The legs' upper and lower links, each as points (16, 3) of a bar in the torso's frame."""
-    toes = foot(motors)
+    try:
+        toes = foot(motors)
+    except ValueError:  # thrown about, the twin's loops give by a millimetre: at such a moment its legs are not drawn
+        return []
     out = []
     for leg in range(4):
         hip = np.array((HIP_X * (1 - 2 * (leg % 2)), HIP_Y * (1 - 2 * (leg // 2)), HIP_Z))

@@ -75,6 +75,13 @@ def test_a_board_that_faces_away_or_is_behind_us_is_not_drawn():
         assert scene.picture([])[0].tobytes() == scene.background.tobytes(), "and what was drawn is gone again"
 
 
+def test_legs_that_cannot_close_are_left_out():
+    scene = TagScene(LENS, ABOVE, ROOF, np.random.default_rng(0))
+    at = [(np.eye(3), np.zeros(3))]
+    torn = scene.picture(at, np.array((0.1, 0.1, *(2.0,) * 6)))[0].copy()
+    assert (torn == scene.picture(at)[0]).all() and (torn != scene.picture(at, np.full(8, 2.0))[0]).any()
+
+
 def test_a_print_holds_nothing_beside_the_plate():
     print_ = Print(plates(ROOF)[1], ROOF.tag_m)
     assert set(np.unique(print_.texels)) == {BLACK, WHITE}
