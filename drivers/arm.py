@@ -16,9 +16,15 @@ HOME_RAD = 0.15  # a joint that carries a weight hangs a little lower
 class Arm:
     """What `legged.Minitaur` says of a robot that can fall over, of one that cannot."""
 
-    def __init__(self, robot: config.Robot) -> None:
+    def __init__(self, robot: config.Robot, start: Sequence[float] = ()) -> None:
+        """`start`: where it goes in the place of its home, rad."""
         self._slew = robot.limits.slew_rad_s
-        self._home = robot.home or robot.stow or tuple((a + b) / 2 for a, b in zip(robot.lowest, robot.highest, strict=True))
+        self._home = (
+            tuple(start)
+            or robot.home
+            or robot.stow
+            or tuple((a + b) / 2 for a, b in zip(robot.lowest, robot.highest, strict=True))
+        )
 
     def stand(self, position: Sequence[float]) -> tuple[Keyframe, ...]:
         """Where an episode starts, in the time that the way there from `position` (n,) rad takes."""

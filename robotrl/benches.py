@@ -26,6 +26,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     ),
     "outage": ("outage.py", "the learner away for ten minutes: what the robot walks on, and how soon it has caught up"),
     "twin": ("twin.py", "control steps a second of the lockstep clock, beside PyBullet alone"),
+    "bus": ("bus.py", "frames of two cameras at 60 Hz by the ring, beside plain ZeroMQ: torn, dropped, processor, age"),
     "codecs": ("codecs.py", "processor time of a servo cycle's codecs beside dynamixel-sdk and feetech-servo-sdk"),
     "chain": ("chain.py", "a cycle of 12 servos on a pty: processor and wall time beside dynamixel-sdk"),
     "mutation": ("mutation.py", "whether the tests notice small faults in safety/ and the codecs, put in one at a time"),

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robotrl import robot as robots
+from robotrl import tasksettings
 from robotrl.configfile import ConfigError, Source, Sources, build, check_whole_numbers, override, read, require, within
+from robotrl.robot import CameraPort as CameraPort
 from robotrl.robot import ImuPort as ImuPort
 from robotrl.robot import Limits as Limits
 from robotrl.robot import Robot as Robot
 from robotrl.robot import Servos as Servos
 from robotrl.robot import TrackerPort as TrackerPort
-from robotrl.serialarm import ARMS
+from robotrl.tasksettings import Legs, Moves, Push, Reach, Stack, Stand, WalkTo
 
 MANY = 1_000_000_000  # a bound that nobody meets
 
@@ -77,28 +79,10 @@ class Twin:
 
 
 @dataclass(frozen=True)
-class Reach:
-    """What is an arm's alone: its point goes to a goal and stays (robotrl/tasks/reach.py)."""
-
-    goal_low: tuple[float, ...] = within((0.18, -0.12, 0.08), -2, 2)  # m, base frame: goals are drawn evenly from this box
-    goal_high: tuple[float, ...] = within((0.28, 0.12, 0.24), -2, 2)  # every corner within reach of both arms; chosen
-    tolerance_m: float = within(0.015, 0.001, 1)  # from the goal; chosen: an SO-101's gears give by 5 mm (hardware facts 3.1)
-    hold_steps: int = within(10, 1, 1000)  # readings in a row within the tolerance end the episode: 0.2 s; chosen
-    episode_steps: int = within(150, 1, MANY)  # truncation; a goal is at most a second's way from home; chosen
-    step_rad: float = within(0.03, 0.001, 1)  # a joint's target moves by so much a step at most; slower than the gate; chosen
-    range_rad: float = within(1.5, 0.1, 6.3)  # from home: joints' targets go no farther; no goal asks for more; chosen
-    distance_weight: float = within(5.0, 0, 1000)  # a metre and step; chosen: a goal 0.2 m away costs 1 a step
-    near_weight: float = within(1.0, 0, 1000)  # times tanh(distance / near_m): what the last centimetres are worth; chosen
-    near_m: float = within(0.02, 0.001, 1)  # little more than the tolerance, or a point rests at its edge; chosen
-    time_cost: float = within(0.05, 0, 1000)  # a step, wherever: as much as 1 cm; chosen
-    jerk_weight: float = within(1.0, 0, 1000)  # times mean |second difference| of the last three targets, rad; chosen
-
-
-@dataclass(frozen=True)
 class Task:
     """Walking: the MDP of Haarnoja et al. 2019 (learning facts 4.1). Name, rate and history are every task's."""
 
-    name: Literal["walk", "reach"] = "walk"
+    name: Literal["walk", "reach", "walk_to", "stand", "stack", "push"] = "walk"
     rate_hz: float = within(50.0, 20, 200)  # 160k steps = 53 min, the published label (learning facts 4.1)
     history: int = within(5, 1, 100)  # past observations and actions in the policy's input; Haarnoja et al.
     episode_steps: int = within(500, 1, MANY)  # truncation; same source
@@ -122,7 +106,14 @@ class Task:
     stuck_m: float = within(0.15, 0, 100)  # m: early policies fold the legs and lie; crawling is faster; chosen
     velocity_window_s: float = within(0.1, 0.01, 10)  # over which the tracker's poses give a speed; chosen
     tracker_patience_s: float = within(1.0, 0.05, 100)  # the episode ends when poses stay away longer (hardware facts 9)
+    start: tuple[float, ...] = within((), -12.6, 12.6)  # rad: where the reset takes an arm before an episode; empty: robot.home
     reach: Reach = field(default_factory=Reach)
+    moves: Moves = field(default_factory=Moves)
+    push: Push = field(default_factory=Push)
+    stack: Stack = field(default_factory=Stack)
+    legs: Legs = field(default_factory=Legs)
+    walk_to: WalkTo = field(default_factory=WalkTo)
+    stand: Stand = field(default_factory=Stand)
 
 
 @dataclass(frozen=True)
@@ -190,6 +181,11 @@ class Run:
     network: Network = field(default_factory=Network)
 
 
+def start_of(task: Task, robot: Robot) -> tuple[float, ...]:
+    """Where an arm's episodes begin, rad."""
+    return task.start or robot.home or tuple((a + b) / 2 for a, b in zip(robot.lowest, robot.highest, strict=True))
+
+
 def load(path: Path, overrides: list[str] | None = None) -> Run:
     """Read a run file, the robot file it names, and `key.path=value` overrides; complaints name file and line, or override."""
     data = read(path)
@@ -231,27 +227,8 @@ def _fitting(run: Run, where: Sources) -> None:
     require(bool(re.fullmatch(address, run.network.listen)), "network.listen", 'like "tcp://192.168.1.5:5555"',
             repr(run.network.listen), where)  # fmt: skip
     require(0 < len(agent.hidden) <= 8, "agent.hidden", "1 to 8 layers", list(agent.hidden), where)
-    if run.task.name == "reach":
-        _fitting_reach(run, where)
-
-
-def _fitting_reach(run: Run, where: Sources) -> None:
-    """What an arm that reaches needs."""
-    reach, robot, box = run.task.reach, run.robot, run.robot.workspace
-    arms = ", ".join(ARMS)
-    require(robot.kind in ARMS, "robot.kind", f'one of {arms} for task.name = "reach"', robot.kind, where, "task.name")
-    require(not run.agent.mirror, "agent.mirror", "false: an arm has no left and right", run.agent.mirror, where, "task.name")
-    for key, values in (("goal_low", reach.goal_low), ("goal_high", reach.goal_high)):
-        require(len(values) == 3, f"task.reach.{key}", "three numbers, x, y, z", list(values), where)
-    ordered = all(a < b for a, b in zip(reach.goal_low, reach.goal_high, strict=True))
-    require(ordered, "task.reach.goal_low", "less than goal_high, each", list(reach.goal_low), where, "task.reach.goal_high")
-    inside = not box.low or all(
-        low <= a and b <= high for low, a, b, high in zip(box.low, reach.goal_low, reach.goal_high, box.high, strict=True)
-    )
-    require(inside, "task.reach.goal_low", "within robot.workspace, and goal_high too", list(reach.goal_low), where)
-    slew = robot.limits.slew_rad_s / run.task.rate_hz
-    require(reach.step_rad <= slew, "task.reach.step_rad", f"at most robot.limits.slew_rad_s a period, {slew:g}", reach.step_rad,
-            where, "task.rate_hz")  # fmt: skip
+    if (mine := tasksettings.FITTING.get(run.task.name)) is not None:
+        mine(run, where)
 
 
 def from_dict(data: dict[str, Any], path: Path) -> Run:
@@ -269,6 +246,8 @@ def to_dict(config: Any) -> dict[str, Any]:
             value = to_dict(value)
         elif isinstance(value, tuple):
             value = list(value)
+        elif isinstance(value, dict):
+            value = {name: to_dict(one) for name, one in value.items()}
         elif isinstance(value, float) and math.isnan(value):
             value = None
         out[f.name] = value

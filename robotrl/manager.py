@@ -22,7 +22,7 @@ from pathlib import Path
 from robotrl import aloud, config, keyring, rundir
 from robotrl.complaint import command
 from robotrl.notify import Notify
-from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess
+from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess, cameras
 from robotrl.replaycheck import counted, told
 from robotrl.robot import require_task
 from robotrl.watch import Watch
@@ -39,6 +39,11 @@ def with_ports(run: config.Run, ports: dict[str, str]) -> config.Run:
         servos=dataclasses.replace(run.robot.servos, port=ports["servos"], quiet_s=run.twin.quiet_s),
         imu=dataclasses.replace(run.robot.imu, port=ports.get("imu", "")),
         tracker=dataclasses.replace(run.robot.tracker, port=ports.get("tracker", "")),
+        cameras={
+            name: dataclasses.replace(camera, kind="mjpeg", url=ports[f"camera.{name}"], depth=False)
+            for name, camera in run.robot.cameras.items()
+            if f"camera.{name}" in ports
+        },
     )
     return dataclasses.replace(run, robot=robot)
 
@@ -148,7 +153,8 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
             manager.say("twin", twin.process.pid, "started")
         scripted = twin is not None and not (sys.stdin is not None and sys.stdin.isatty())
         network = (GATEWAY,) if run.network.listen else ()
-        for spec in (*NODES, *network, OPERATOR) if scripted else (*NODES, *network):
+        nodes = (*NODES, *cameras(run.robot), *network)
+        for spec in (*nodes, OPERATOR) if scripted else nodes:
             manager.start(spec)
             if spec.name == "recorder":
                 manager.wait_for(spec.name)
@@ -211,12 +217,10 @@ class Ending:
 
 def overruns(directory: Path) -> tuple[int, int] | None:
     """How many periods the servo loop missed in all the run's lives, and how many it kept; None where no driver has said."""
-    import numpy as np
-
     try:
-        with np.load(directory / "timing.npz", allow_pickle=False) as kept:
-            return int(kept["overruns"]), len(kept["late_us"])
-    except (OSError, ValueError, KeyError):
+        kept = rundir.read_arrays(directory / "timing.npz")
+        return int(kept["overruns"]), len(kept["late_us"])
+    except (rundir.RunError, KeyError, TypeError, ValueError):
         return None
 
 

@@ -210,6 +210,29 @@ class Process(Message, frozen=True, kw_only=True, gc=False):
     restarts: int = 0
 
 
+class Image(Message, frozen=True, kw_only=True, gc=False):
+    """A frame of a camera, or that there is none. `t` is when it was exposed. Its pixels are in the camera's ring (`ring.py`)."""
+
+    camera: str  # its name in the robot file
+    count: int = 0  # of the ring's frames; 0: no pixels came with it
+    fault: str = ""  # "repeated", "frozen", "black", "white", "flat", "late", "size", "unplugged"; empty: it is to be believed
+    stamp: str = ""  # whose word `t` is: "device", "driver", or "arrival", which is all that some cameras give
+    arrived: int = 0  # when the last byte of it was here, ns; how old it was then is `arrived` - `t`
+    number: int = -1  # the camera's own count; -1: it has none
+    dropped: int = 0  # frames that the camera counted and nobody saw, ever
+    height: int = 0
+    width: int = 0
+
+
+class Picture(Message, frozen=True, kw_only=True, gc=False):
+    """A frame, compressed: for the session, and for other machines. Of the same `t` and `count` as the Image."""
+
+    camera: str
+    count: int
+    data: bytes  # a JPEG: the camera's own where it makes one
+    format: str = "jpeg"
+
+
 class Label(Message, frozen=True, kw_only=True, gc=False):
     """A reward by key, bound to the tick that was on the screen."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,6 +12,7 @@ from robotrl.serialarm import ARMS, Box
 from robotrl.tagboard import Roof
 
 MOTORS = 8  # of a Minitaur
+CAMERAS = 4  # of a robot at most; each has its place on the bus, `topics.CAMERAS`
 ADAPTER_IDS = 125  # CAN ids of moteus servos; those above are the host's
 LEAD_RAD = 0.5  # of a Feetech servo, at most: it has no watchdog and goes there when nobody talks to it any more; chosen
 
@@ -69,6 +71,23 @@ class TrackerPort:
 
 
 @dataclass(frozen=True)
+class CameraPort:
+    """A camera: `[cameras.NAME]`, at most four (docs/cameras.md)."""
+
+    kind: Literal["uvc", "realsense", "mjpeg", "file"] = "uvc"  # on USB; Intel's; on the network; a recording of either
+    serial: str = ""  # uvc, realsense: its own number, by which it is found at whatever port it is
+    path: str = ""  # uvc: a stable /dev/v4l/by-id/... name, where it has no number; file: a video, or RealSense's .db3
+    url: str = ""  # mjpeg: http://HOST:PORT/PATH of its stream, or unix:/PATH of one on this machine
+    width: int = within(640, 16, 8192)  # pixels; a network camera and a recording have their own
+    height: int = within(480, 16, 8192)
+    rate_hz: float = within(30.0, 1, 240)  # frames a second; when they stay away is judged by it
+    exposure_s: float = within(0.0, 0, 1)  # for which each frame is exposed; 0: the camera's own choice, which changes with light
+    focus: int = within(-1, -1, 65_535)  # uvc, the camera's steps; -1: where it is. Never automatic: that moves the lens's model
+    depth: bool = False  # realsense: the distance of each pixel too
+    record_hz: float = within(0.0, 0, 240)  # frames a second that go into the session; 0: every one
+
+
+@dataclass(frozen=True)
 class Limits:
     """What the gate lets through, for every writer."""
 
@@ -109,6 +128,7 @@ class Robot:
     imu: ImuPort = field(default_factory=ImuPort)
     tracker: TrackerPort = field(default_factory=TrackerPort)
     roof: Roof = field(default_factory=Roof)
+    cameras: dict[str, CameraPort] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     workspace: Workspace = field(default_factory=Workspace)
 
@@ -152,11 +172,30 @@ def check(robot: Robot, rate_hz: float, where: Sources) -> None:
     for key, size in (("mount", 9), ("gyro_bias", 3), ("accel_bias", 3), ("accel_scale", 3)):
         numbers = getattr(robot.imu, key)
         require(len(numbers) in (0, size), f"robot.imu.{key}", f"{size} numbers, or none", list(numbers), where)
+    _check_cameras(robot, where)
     if servos.protocol == "moteus":
         most = max(servos.ids)
         require(min(servos.ids) >= 1 and most <= ADAPTER_IDS, "robot.servos.ids", f"1 to {ADAPTER_IDS}", list(servos.ids), where)
     else:
         _check_bus_servos(robot, where)
+
+
+def _check_cameras(robot: Robot, where: Sources) -> None:
+    """No more than the bus has room for, each with what it is found by."""
+    require(len(robot.cameras) <= CAMERAS, "robot.cameras", f"at most {CAMERAS} cameras", len(robot.cameras), where)
+    for name, camera in robot.cameras.items():
+        key = f"robot.cameras.{name}"
+        plain = re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) is not None
+        require(plain, key, "named in small letters, digits and '_', a letter first", repr(name), where)
+        if camera.kind == "uvc":
+            require(bool(camera.serial or camera.path), f"{key}.serial", "the camera's number, or path its /dev/v4l/by-id name",
+                    "neither", where)  # fmt: skip
+        elif camera.kind == "mjpeg":
+            found = re.match(r"http://[^/]|unix:/", camera.url) is not None
+            require(found, f"{key}.url", "http://HOST:PORT/PATH or unix:/PATH", repr(camera.url), where)
+        elif camera.kind == "file":
+            require(bool(camera.path), f"{key}.path", "the recording", "empty", where)
+        require(camera.kind == "realsense" or not camera.depth, f"{key}.depth", "false: only a realsense has it", "true", where)
 
 
 def _check_bus_servos(robot: Robot, where: Sources) -> None:

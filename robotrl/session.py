@@ -25,8 +25,9 @@ from mcap.stream_reader import StreamReader
 from mcap.writer import Writer
 from zstandard import ZstdError
 
+from robotrl import foxglove
 from robotrl.complaint import Complaint
-from robotrl.messages import Message
+from robotrl.messages import Message, Picture
 from robotrl.topics import TOPICS
 
 CHUNK = 1 << 20  # bytes: a chunk is ended by its second, or by this
@@ -51,7 +52,10 @@ class Session:
         self._writer.start("", "robotrl")
         self._day = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.monotonic_ns()
         self._writer.add_metadata("session", {**about, "format": FORMAT, "unix_minus_monotonic_ns": str(self._day)})
-        self._channels = {topic: self._channel(topic) for topic, entry in TOPICS.items() if entry.recorded}
+        self._channels = {
+            topic: self._channel(topic) for topic, entry in TOPICS.items() if entry.recorded and entry.type is not Picture
+        }
+        self._pictures = self._writer.register_schema(foxglove.NAME, "jsonschema", json.dumps(foxglove.SCHEMA).encode())
         self._encode = msgspec.json.Encoder().encode
         self.flush()
 
@@ -64,6 +68,10 @@ class Session:
     def write(self, topic: str, message: Message) -> None:
         """One message, into the chunk that is being filled."""
         t = message.t + self._day
+        if isinstance(message, Picture):
+            topic, message = f"{topic}/{message.camera}", foxglove.compressed(message, t)
+            if topic not in self._channels:  # one a camera: Foxglove shows a channel as one
+                self._channels[topic] = self._writer.register_channel(topic, "json", self._pictures)
         self._writer.add_message(self._channels[topic], t, self._encode(message), t, message.seq & 0xFFFFFFFF)
 
     def attach(self, name: str, t: int, data: bytes) -> None:
@@ -131,7 +139,7 @@ class Reading:
                     topics[record.id] = record.topic
                 case records.Attachment():
                     yield Attached(record.name, record.data)
-                case records.Message() if (topic := topics.get(record.channel_id, "")) in TOPICS:
+                case records.Message() if (topic := topics.get(record.channel_id, "").partition("/")[0]) in TOPICS:
                     yield topic, self._message(topic, record.data)
 
     def _message(self, topic: str, data: bytes) -> Message:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
+from robotrl.drivers.tracker import PoseStream
 from robotrl.messages import Guard, Transition
 from robotrl.nodes.reset import LEVEL
 from robotrl.replay import Replay
+from robotrl.serialarm import ARMS
+from robotrl.sim.freetwin import FreeTwin
 from robotrl.sim.program import Program
 from robotrl.sim.rig import Rig
 from robotrl.sim.servotwin import ServoTwin
+
+if TYPE_CHECKING:
+    from robotrl.sim.tabletop import Table
+
+PUSHED = (3, 30)  # steps of an episode, between which a push begins; chosen: a brick is on its place after 40
 
 
 class ArmRig(Program):
@@ -24,8 +35,23 @@ class ArmRig(Program):
         """`keep` takes the pilot's transitions; the replay does without it."""
         clock = LockstepClock()
         self.twin = ServoTwin(run.robot.kind, seed, clock, run.twin.physics_dt)
+        self._table = self._laid(run, seed)
         super().__init__(run, seed, clock, self.twin, replay, deterministic, keep)
         self.imu = LEVEL  # it stands on a table
+        self._push_at, self._pushed = -1, 0  # the step at which it is pushed, and for how many more it is
+
+    def _laid(self, run: Run, seed: int) -> Table | None:
+        """What stands on its table."""
+        if run.task.name not in ("stack", "push"):
+            return None
+        from robotrl.sim.tabletop import table_of  # late: it imports pybullet, which must have been told to be quiet
+
+        return table_of(run, self.twin, seed)
+
+    @property
+    def table(self) -> Any:
+        """What stands on its table, to be looked at."""
+        return self._table
 
     @property
     def note(self) -> str:
@@ -40,7 +66,44 @@ class ArmRig(Program):
         if command == "clear":
             self.twin.command({"place": "stand"})
 
+    def _open_senses(self) -> None:
+        self._tracker = PoseStream(self._ports["tracker"], self.clock) if "tracker" in self._ports else None
 
-def rig_of(run: Run, seed: int, replay: Replay | None = None, keep: Callable[[Transition], object] | None = None) -> Program:
+    def _sense(self, now: int) -> None:
+        tracker = self._tracker
+        if tracker is None:
+            return
+        for pose in self._try("tracker", now, tracker.read, lambda: None) or ():
+            self.pilot.see(pose)
+            self.sentry.hear(pose, now)
+
+    def _entered(self, state: str) -> None:
+        self.twin.joints.push[:], self._pushed = 0.0, 0
+        if self._table is not None:
+            self._table.entered(state, self.pilot.episode + 1)
+        if state == "RUN" and self.run.twin.push_n > 0:
+            self._push_at = int(self.rng.integers(*PUSHED))
+
+    def _stepped(self, steps: int) -> None:
+        """A push on the hand, level, from any side, with half to all of `twin.push_n`."""
+        if steps == self._push_at:
+            angle, force = self.rng.uniform(0, 2 * np.pi), self.run.twin.push_n * self.rng.uniform(0.5, 1.0)
+            self._force = np.array((force * np.cos(angle), force * np.sin(angle), 0.0))
+            self._pushed = round(self.run.twin.push_s / self.period_s)
+        if self._pushed and self.joints is not None:
+            self._pushed -= 1
+            arm = ARMS[self.run.robot.kind]
+            rows = np.array(arm.jacobian(self.joints.position))
+            self.twin.joints.push[: arm.moving] = rows @ self._force if self._pushed else 0.0
+
+
+def rig_of(
+    run: Run, seed: int, replay: Replay | None = None, keep: Callable[[Transition], object] | None = None,
+    deterministic: bool = False,
+) -> Program:  # fmt: skip
     """The rig that a run's robot needs. `keep` as above."""
-    return Rig(run, seed, replay, keep=keep) if run.robot.kind == "minitaur" else ArmRig(run, seed, replay, keep=keep)
+    if run.robot.kind == "minitaur":
+        return Rig(run, seed, replay, deterministic, keep=keep)
+    if "imu" in run.robot.senses:
+        return Rig(run, seed, replay, deterministic, twin=FreeTwin, keep=keep)
+    return ArmRig(run, seed, replay, deterministic, keep=keep)

@@ -41,10 +41,13 @@ class DynamixelBus(HalfDuplex):
         self._ear.forget()
 
     def _listening(self) -> list[DynamixelServo]:
-        return [s for s in self.servos if s.hears and self.hears(s.baud) and not self.faults.mute(s.id, s.now)]
+        return [s for s in self.servos if self._listens(s)]
+
+    def _listens(self, s: DynamixelServo) -> bool:
+        return s.hears and self.hears(s.baud) and not self.faults.mute(s.id, s.now)
 
     def _named(self, servo: int) -> list[DynamixelServo]:
-        return [s for s in self._listening() if s.id == servo]
+        return [s for s in self.servos if s.id == servo and self._listens(s)]
 
     def _obey(self, packet: Packet) -> None:
         listening = self._listening()
@@ -169,8 +172,9 @@ class DynamixelBus(HalfDuplex):
             at += 5 + size
 
     def _write(self, servo: int, address: int, data: bytes) -> None:
-        for s in self._listening():
-            if servo in (s.id, s.registers.get("shadow_id")) and not self.faults.deaf(s.id, s.now):
+        for s in self.servos:
+            meant = servo == s.id or servo == s.registers.get("shadow_id")
+            if meant and self._listens(s) and not self.faults.deaf(s.id, s.now):
                 s.write(address, data)
 
 

@@ -239,8 +239,9 @@ class DynamixelServo(Powered):
         return self._settings
 
     def _put(self, name: str, value: int) -> None:  # a register that every step asks for
-        self.registers.put(name, value)
-        self._settings = None
+        if self.registers.get(name) != value:
+            self.registers.put(name, value)
+            self._settings = None
 
     def _read_settings(self) -> Settings:
         get = self.registers.get

@@ -22,7 +22,7 @@ from rich.console import Console
 from robotrl import config, rundir
 from robotrl.agents.actor import Actor, WeightsError
 from robotrl.kinematics import to_leg
-from robotrl.sim import reaching
+from robotrl.sim import reaching, trials
 from robotrl.sim.rig import Rig
 from robotrl.sim.video import VideoWriter, caption
 
@@ -209,11 +209,14 @@ def main(argv: list[str]) -> int:
     if odd := [value for name, value in elsewhere.items() if name != "terrain" and not 0 <= value < math.inf]:
         parser.error(f"a push is finite and not negative, not {odd[0]}")
     run = rundir.load(directory)
-    if run.task.name == "reach":
-        if elsewhere:
-            parser.error("an arm that reaches has one ground and is not pushed: leave --terrain and --push out")
-        result = reaching.evaluate(run, directory, args.episodes, args.video, console.print, args.weights)
-        console.print(reaching.summarise(result))
+    if run.task.name != "walk":
+        judge: Any = reaching if run.task.name == "reach" else trials
+        pushed = elsewhere.keys() <= {"push_n", "push_s"} and judge is trials
+        if elsewhere and not pushed:
+            parser.error(f"task {run.task.name} has one ground{'' if judge is trials else ' and is not pushed'}: leave these out")
+        run = dataclasses.replace(run, twin=dataclasses.replace(run.twin, **elsewhere))
+        result = judge.evaluate(run, directory, args.episodes, args.video, console.print, args.weights)
+        console.print(judge.summarise(result))
     else:
         result = evaluate(run, directory, args.episodes, args.video, console.print, elsewhere, args.weights)
         console.print(summarise(result))

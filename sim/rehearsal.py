@@ -17,7 +17,7 @@ from robotrl import checkpoint, config, rundir
 from robotrl.complaint import command
 from robotrl.nodes.learner import demonstrations
 from robotrl.robot import require_task
-from robotrl.sim import evaluation, reaching
+from robotrl.sim import evaluation, reaching, trials
 from robotrl.sim.course import Course
 from robotrl.sim.training import RehearsalError, Training
 
@@ -125,7 +125,7 @@ def carry_out(training: Training, *, video: bool, as_json: bool) -> int:
     finally:
         training.close()
     wall = time.monotonic() - training.started
-    judge = reaching if run.task.name == "reach" else evaluation
+    judge = judge_of(run)
     result = judge.evaluate(run, directory, run.evaluation_episodes, video=video, say=console.print)
     result |= {"run": str(directory), "steps": run.steps, "seed": run.seed, "train_wall_s": round(wall, 1),
                "updates": training.updates, "engine": training.learner.engine}  # fmt: skip
@@ -136,6 +136,13 @@ def carry_out(training: Training, *, video: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps(result))
     return 0
+
+
+def judge_of(run: config.Run) -> Any:
+    """The module that evaluates a run's task."""
+    if run.task.name in trials.TASKS:
+        return trials
+    return reaching if run.task.name == "reach" else evaluation
 
 
 def finish(result: dict[str, Any], directory: Path, console: Console, summary: str, again: str) -> None:

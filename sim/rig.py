@@ -13,6 +13,7 @@ from robotrl.drivers.tracker import PoseStream
 from robotrl.messages import Guard, Imu, Pose, Transition
 from robotrl.nodes.tagtracker import TagTracker
 from robotrl.replay import Replay
+from robotrl.sim.freetwin import FreeTwin
 from robotrl.sim.operator import needs_a_hand
 from robotrl.sim.program import Program
 from robotrl.sim.tagcamera import view_of
@@ -23,20 +24,20 @@ class Rig(Program):
     """One robot, its program and its operator. Everything random comes from `seed`."""
 
     def __init__(
-        self, run: Run, seed: int, replay: Replay | None = None, deterministic: bool = False, twin: type[Twin] = Twin,
-        keep: Callable[[Transition], object] | None = None,
+        self, run: Run, seed: int, replay: Replay | None = None, deterministic: bool = False,
+        twin: type[Twin] | type[FreeTwin] = Twin, keep: Callable[[Transition], object] | None = None,
     ) -> None:  # fmt: skip
         """`keep` takes the pilot's transitions; the replay does without it."""
         clock = LockstepClock()
         self.twin = twin(run, seed, clock)
-        self._push_at = -1
+        self._push_at, self._aloft = -1, False
         super().__init__(run, seed, clock, self.twin, replay, deterministic, keep)
 
     def speed(self) -> float:
         """True forward speed of the torso along its heading, m/s, over the last period."""
-        now, before = self.twin.world.sensed(0.0), self.twin.world.sensed(self.period_s)
+        now, before = self.twin.world.torso(0.0), self.twin.world.torso(self.period_s)
         heading = np.array((np.cos(now.rpy[2]), np.sin(now.rpy[2])))
-        return float((now.position[:2] - before.position[:2]) @ heading / self.period_s)
+        return float(np.subtract(now.position[:2], before.position[:2]) @ heading / self.period_s)
 
     def _open_senses(self) -> None:
         self.imu_driver = self._imu()
@@ -91,6 +92,7 @@ class Rig(Program):
             self.twin.world.push(self._push(), self.run.twin.push_s)
 
     def _entered(self, state: str) -> None:
+        self._put_down(state)
         if state == "RESET" and self.run.twin.randomise:
             self.twin.world.randomise(self.rng)
         if state == "RESET" and (self.run.twin.terrain != "flat" or self.sight is not None):
@@ -98,6 +100,13 @@ class Rig(Program):
             self.twin.world.place("stand")
         if state == "RUN" and self.run.twin.push_n > 0:
             self._push_at = int(self.rng.integers(50, max(51, self.run.task.episode_steps - 150)))
+
+    def _put_down(self, state: str) -> None:
+        """A robot that a person holds is played its reset in the air, and then set on its feet."""
+        if isinstance(self.twin, FreeTwin) and self.twin.world.held:
+            if self._aloft and state != "RESET":
+                self.twin.world.let_go()
+            self._aloft = state == "RESET"
 
     def _push(self) -> tuple[float, float, float]:
         """From any side, between half of and the whole force asked for (120 to 240 N), and downwards where that is asked."""

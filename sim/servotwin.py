@@ -20,6 +20,7 @@ from robotrl.sim.dynamixelservo import DynamixelServo
 from robotrl.sim.faultline import from_line
 from robotrl.sim.feetechservo import FeetechServo
 from robotrl.sim.fleets import FLEETS
+from robotrl.sim.senses import TrackerSensor
 from robotrl.sim.servobus import Chain
 
 INSIDE = ("trip", "reboot", "heat", "rename", "mute", "deaf")  # faults of a servo, not of the wire
@@ -37,6 +38,7 @@ class ServoTwin:
         self.chain = Chain(self.bus.servos, self.joints, dt)
         self.note = f"{robot}: {len(self.bus.servos)} servos; {says}"
         self.wires = {"servos": faults.FaultyWire(self.bus, self.now)}
+        self.senses: list[TrackerSensor] = []  # what looks at the table, where something does
         self._rng = np.random.default_rng(seed)
 
     @property
@@ -53,6 +55,8 @@ class ServoTwin:
 
     def advance(self, seconds: float) -> None:
         self.chain.advance(seconds)
+        for sense in self.senses:
+            sense.advance()
         if isinstance(self.clock, LockstepClock):
             self.clock.sleep_until(round(self.chain.time * 1e9))
 

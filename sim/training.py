@@ -259,8 +259,9 @@ class Training:
         last = list(self.recent)
         total = sum(e.total_return for e in last) / max(1, len(last))
         times = (self._robot_s + self.rig.seconds) / wall
-        if self.run.task.name == "reach":
-            did = f"reached {sum(e.ended == 'reached' for e in last)} of the last {len(last)}  return {total:z.0f}"
+        if self.run.task.name in ("reach", "push", "stack"):
+            word = done_word(self.run)
+            did = f"{word} {sum(e.ended == word for e in last)} of the last {len(last)}  return {total:z.0f}"
         else:
             speed = sum(e.speed for e in last) / max(1, len(last))
             did = f"{speed:z.2f} m/s  return {total:z.0f}  falls {self.falls}  stuck {self.stuck}"
@@ -276,6 +277,11 @@ class Training:
         self.replay.close()
         self._log.close()
         self.rig.close()
+
+
+def done_word(run: config.Run) -> str:
+    """How an episode of an arm's task ends when all went well."""
+    return {"push": "there", "stack": "stacked"}.get(run.task.name, "reached")
 
 
 def _gone_back(directory: Path, sizes: tuple[int, int], kept: Checkpoint) -> Replay:

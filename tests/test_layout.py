@@ -15,19 +15,20 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "tasks", "nodes")  # a layer each
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
-    "native", "roles", "realtime", "aloud", "serialarm", "tagboard", "viewpoint",
+    "native", "roles", "realtime", "aloud", "serialarm", "tasksettings",
+    "resolved", "tagboard", "viewpoint",
 )  # fmt: skip
 TOP = (
     "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
-    "setupservo",
+    "findcameras", "setupservo",
     "replaycheck", "resume", "benches", "keytool", "installed", "notify", "play", "timing", "picture", "plotreach",
     "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
     **dict.fromkeys(TOP, "top"),
-    **dict.fromkeys(("keyring", "door", "remote"), "bus"),  # the bus's door to other machines
-    **dict.fromkeys(("log", "logformat", "logread", "session"), "log"),
+    **dict.fromkeys(("keyring", "door", "remote", "ring"), "bus"),  # the bus's door to other machines
+    **dict.fromkeys(("log", "logformat", "logread", "session", "foxglove"), "log"),
     **dict.fromkeys(("replayfiles", "frames", "transitions"), "replay"),
     **{name: name for name in ("bus", "replay", "node")},
 }

@@ -12,7 +12,7 @@ from robotrl import messages
 from robotrl.bus import Bus, BusError
 from robotrl.clock import WallClock
 from robotrl.node import _BEATERS
-from robotrl.topics import TOPICS
+from robotrl.topics import CAMERAS, TOPICS
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("servos", "guard", "policy", "learner", "reset", "imu", "tracker", "console", "gateway")
@@ -21,6 +21,7 @@ NODES = {
         name: ROOT / "robotrl" / "nodes" / f"{name}.py"
         for name in ("servos", "policy", "learner", "reset", "imu", "tracker", "gateway")
     },
+    **{name: ROOT / "robotrl" / "nodes" / "camera.py" for name in CAMERAS},
     "recorder": ROOT / "robotrl" / "nodes" / "keeper.py",
     "guard": ROOT / "robotrl" / "nodes" / "vigil.py",
     "console": ROOT / "robotrl" / "nodes" / "desk.py",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robotrl import messages as m
+from robotrl.complaint import Complaint
 from robotrl.config import Robot, Run
 from robotrl.node import Node
 from robotrl.nodes.epoch import EpochFile, LockoutFile
@@ -282,7 +283,10 @@ def _hottest(joints: m.Joints) -> float:
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "guard")
-    epochs = EpochFile(node.directory / "epoch")
+    try:
+        epochs = EpochFile(node.directory / "epoch")
+    except Complaint as error:
+        return node.refuse(error)
     lockout = LockoutFile(node.directory / "lockout")
     restarted = "--restarted" in argv
     if not restarted:

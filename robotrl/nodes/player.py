@@ -32,7 +32,7 @@ class Feed:
         if self.run is None:
             try:
                 self.run = config.from_dict(json.loads(reading.about["config"]), reading.path / "config")
-            except (KeyError, ValueError) as error:
+            except (KeyError, ValueError, RecursionError) as error:
                 why = f"{reading.path}: says no run's configuration ({error}); it cannot be played"
                 raise SessionError(why) from None
             self.begin(self.run)

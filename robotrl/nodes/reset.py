@@ -9,6 +9,7 @@ from pathlib import Path
 from robotrl.config import Run
 from robotrl.drivers.arm import Arm
 from robotrl.drivers.legged import Keyframe, Minitaur
+from robotrl.drivers.quadruped import DKitty
 from robotrl.messages import Action, Imu, Joints, Permit, Reset
 from robotrl.node import Node
 from robotrl.safety.reset import ResetScript, Stage
@@ -22,12 +23,19 @@ def stages(frames: Sequence[Keyframe]) -> tuple[Stage, ...]:
     return tuple(Stage(k.name, k.target, k.seconds, k.tolerance, k.max_tilt) for k in frames)
 
 
+def _robot(run: Run) -> Minitaur | DKitty | Arm:
+    """Who knows how it comes to where an episode starts. A D'Kitty without an IMU hangs on its stand, and is led as an arm is."""
+    if run.robot.kind == "minitaur":
+        return Minitaur(run.robot.limits)
+    return DKitty(run.robot) if run.robot.kind == "dkitty" and "imu" in run.robot.senses else Arm(run.robot, run.task.start)
+
+
 class Resetter:
     """One script a lease. Pure of bus and port; one call a servo cycle."""
 
     def __init__(self, run: Run) -> None:
-        robot = Minitaur(run.robot.limits) if run.robot.kind == "minitaur" else Arm(run.robot)
-        self._robot: Minitaur | Arm = robot
+        robot = _robot(run)
+        self._robot = robot
         self._self_right = stages(robot.self_right())
         self._get_up = tuple(stages(way) for way in robot.get_up())
         self._script: ResetScript | None = None

@@ -14,8 +14,12 @@ import numpy as np
 from robotrl.config import ConfigError, Run
 from robotrl.messages import Imu, Joints, Pose
 from robotrl.observe import Mirror
+from robotrl.tasks.push import Push
 from robotrl.tasks.reach import Reach
+from robotrl.tasks.stack import Stack
+from robotrl.tasks.stand import Stand
 from robotrl.tasks.walk import Walk
+from robotrl.tasks.walk_to import WalkTo
 
 
 class Task(Protocol):
@@ -80,10 +84,25 @@ class Task(Protocol):
 
 def task_of(run: Run, seed: int = 0) -> Task:
     """The task that a run names; what it draws comes from `seed`. ConfigError for a robot that it is not for."""
-    task: Task = Reach(run.task, run.robot, seed) if run.task.name == "reach" else Walk(run.task)
+    task = _made(run, seed)
     if missing := [sense for sense in task.senses if sense not in run.robot.senses]:
         raise ConfigError(f"task {run.task.name}: {run.robot.name} has no {' and no '.join(missing)}; see robot.senses")
     return task
+
+
+def _made(run: Run, seed: int) -> Task:
+    match run.task.name:
+        case "reach":
+            return Reach(run.task, run.robot, seed)
+        case "push":
+            return Push(run.task, run.robot, seed)
+        case "stack":
+            return Stack(run.task, run.robot, seed)
+        case "walk_to":
+            return WalkTo(run.task, seed)
+        case "stand":
+            return Stand(run.task)
+    return Walk(run.task)
 
 
 def sizes(run: Run) -> tuple[int, int]:

@@ -4,9 +4,10 @@ import math
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from robotrl.config import ConfigError, load
+from robotrl.config import ConfigError, load, start_of
 from robotrl.messages import Action, Permit
 from robotrl.move import described
 from robotrl.nodes.powerdown import gate_limits
@@ -14,6 +15,7 @@ from robotrl.safety.gate import RANGE, Gate
 from robotrl.safety.limits import PairSum, jointed_limits
 from robotrl.safety.stow import Stow
 from robotrl.serialarm import ARMS
+from robotrl.tasks.task import task_of
 
 T = 20_000_000
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
@@ -125,6 +127,24 @@ def test_no_writer_leads_an_arm_through_its_table(robot, writer):
             for _ in range(10):
                 led.ask(wish)
                 assert over(led.at) >= floor
+
+
+@pytest.mark.parametrize("space", ["joint", "cartesian"])
+@pytest.mark.parametrize("name", ["reach", "reach_omx", "stack"])
+def test_no_action_leads_an_arm_through_its_table(name, space):
+    """A policy's own actions, in joints and in the room: asked down and about at random, every point stays over the floor."""
+    run = load(LAUNCH / f"{name}.toml", [f"task.moves.space={space}"])
+    task, rng = task_of(run), np.random.default_rng(3)
+    limits, arm, floor = gate_limits(run.robot, 0.02), ARMS[run.robot.kind], run.robot.workspace.low[2]
+    led = Led(limits, start_of(run.task, run.robot))
+    least = math.inf
+    for _ in range(12):
+        wish = np.append(rng.uniform(-1, 1, 2), (-1.0, rng.uniform(-1, 1))) if space == "cartesian" else rng.uniform(-1, 1, 4)
+        for _ in range(40):
+            led.ask(task.target(wish, task.applied(led.at)))
+            least = min(least, *(z for _, _, z in arm.points(led.at)[2:]))
+            assert least >= floor
+    assert least < floor + 0.02, "it was asked through the floor, and came to it"
 
 
 def test_a_file_whose_home_is_under_the_table_is_refused(tmp_path):

@@ -78,7 +78,7 @@ def test_a_board_that_faces_away_or_is_behind_us_is_not_drawn():
 def test_legs_that_cannot_close_are_left_out():
     scene = TagScene(LENS, ABOVE, ROOF, np.random.default_rng(0))
     at = [(np.eye(3), np.zeros(3))]
-    torn = scene.picture(at, np.array((0.1, 0.1, *(2.0,) * 6)))[0].copy()
+    torn = scene.picture(at, np.array((math.pi, math.pi, *(2.0,) * 6)))[0].copy()
     assert (torn == scene.picture(at)[0]).all() and (torn != scene.picture(at, np.full(8, 2.0))[0]).any()
 
 
