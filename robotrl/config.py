@@ -29,7 +29,7 @@ MANY = 1_000_000_000  # a bound that nobody meets
 
 
 @dataclass(frozen=True)
-class Stand:
+class Tripod:
     """The twin's camera beside the track, for a tracker by sight (robot.tracker.camera). Its lens is a wide webcam's; chosen."""
 
     width: int = within(1280, 64, 4096)  # px
@@ -74,7 +74,7 @@ class Twin:
     push_n: float = within(0.0, 0, 10_000)  # N, horizontal; one push an episode has half to all of it, 0 for none
     push_down_n: float = within(0.0, 0, 10_000)  # N, downwards; a push has 0.6 to all of it: 500 for Tan et al.'s 300 to 500
     push_s: float = within(0.1, 0, 10)  # how long it lasts; Tan et al.: 10 control steps of 6 ms
-    stand: Stand = field(default_factory=Stand)
+    tripod: Tripod = field(default_factory=Tripod)
     wire_time: bool = True  # on the wall clock, bytes take the time they take on the wire
 
 

@@ -14,22 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robotrl.configfile import within
+from robotrl.robot import CELLS as CELLS
+from robotrl.robot import Roof as Roof
 
 Array = NDArray[np.float64]
 DICTIONARY = "DICT_4X4_50"  # ArUco's smallest: six cells a side are read from fewer pixels than an AprilTag's eight to ten
-CELLS = 6  # of a tag's side, its black rim included
-
-
-@dataclass(frozen=True)
-class Roof:
-    """A top plate and two long sides with two tags each, and two ends with one: two tags along the torso, one across."""
-
-    tag_m: float = within(0.1, 0.01, 1)  # side of a tag's black square
-    margin_m: float = within(0.0167, 0.002, 0.5)  # white on each side of it: less than a cell, and it is not found
-    slope_rad: float = within(0.7854, 0.1, 1.4)  # by which the sides lean outwards from flat
-    at: tuple[float, ...] = within((0.0, 0.0, 0.17), -2, 2)  # m, torso's frame: the middle of the top plate
-    ids: tuple[int, ...] = within((0, 1, 2, 3, 4, 5, 6, 7), 0, 49)  # top front and rear, left two, right two, front, rear
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from robotrl.complaint import Complaint
 
 Array = NDArray[np.float64]
 SCHEMA = 1
+FILE = "viewpoint.json"  # in a run directory: with what it was tracked
 
 
 class ViewpointError(Complaint):
@@ -61,7 +62,9 @@ class Viewpoint:
 def path_of(camera: str, folder: Path) -> Path:
     """The file of one camera in the calibration folder. ViewpointError for a serial that names no file."""
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", camera):
-        raise ViewpointError(f"tracker.camera is {camera!r}; write the camera's serial number (letters, digits, '.', '_', '-')")
+        raise ViewpointError(
+            f"the tracker's camera is {camera!r}; write the camera's serial number (letters, digits, '.', '_', '-')"
+        )
     return folder / "cameras" / f"{camera}.viewpoint.json"
 
 
@@ -81,7 +84,11 @@ def write(view: Viewpoint, path: Path) -> None:
 
 def load(camera: str, folder: Path, size: tuple[int, int] | None = None) -> Viewpoint:
     """The file of this camera. ViewpointError where there is none, it is of another camera, or of pictures of another `size`."""
-    path = path_of(camera, folder)
+    return read(path_of(camera, folder), camera, size)
+
+
+def read(path: Path, camera: str, size: tuple[int, int] | None = None) -> Viewpoint:
+    """The file at `path`, which is to be of this camera; ViewpointError as `load`."""
     try:
         view = msgspec.json.decode(path.read_bytes(), type=Viewpoint)
     except FileNotFoundError:

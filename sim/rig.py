@@ -43,7 +43,7 @@ class Rig(Program):
         self.imu_driver = self._imu()
         self.tracker = self._tracker()
         wired = self.run.robot.tracker.camera
-        self.sight = TagTracker(self.run.robot.roof, view_of(self.run.twin.stand, wired)) if wired else None
+        self.sight = TagTracker(self.run.robot.roof, view_of(self.run.twin.tripod, self.run.robot.seen_by)) if wired else None
 
     def _imu(self) -> WitImu:
         driver = WitImu(self._ports["imu"], self.run.robot.imu, self.clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -23,13 +24,13 @@ BACKDROPS = 4  # what does not move has its noise from as many pictures
 STEP_S = 1e-9
 
 
-def lens_of(stand: config.Stand) -> Lens:
+def lens_of(stand: config.Tripod) -> Lens:
     """The lens: square pixels; its middle a little off the picture's, as lenses are."""
     f = stand.focal_px
     return Lens(stand.width, stand.height, f, f, stand.width / 2 + 1.3, stand.height / 2 - 1.8, stand.distortion)
 
 
-def view_of(stand: config.Stand, camera: str) -> Viewpoint:
+def view_of(stand: config.Tripod, camera: str) -> Viewpoint:
     """What a perfect calibration of this camera finds."""
     lens, place = lens_of(stand), Stand.looking(stand.position, stand.target)
     turn = cv2.Rodrigues(place.axes)[0].ravel()
@@ -40,10 +41,20 @@ def view_of(stand: config.Stand, camera: str) -> Viewpoint:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Exposure:
+    """When its middle was and its picture arrives (s of physics), where the torso was meanwhile, and the motors' angles (8,)."""
+
+    taken: float
+    arrives: float
+    moments: list[tuple[Array, Array]]
+    motors: Array
+
+
 class Film:
     """Turns a drawing into a picture: what a lens blurs and a sensor adds. Everything random comes from `rng`."""
 
-    def __init__(self, scene: TagScene, stand: config.Stand, rng: np.random.Generator) -> None:
+    def __init__(self, scene: TagScene, stand: config.Tripod, rng: np.random.Generator) -> None:
         self._scene, self._stand, self._rng = scene, stand, rng
         self._bank = rng.standard_normal(BANK, np.float32)
         whole = (0, 0, scene.lens.width, scene.lens.height)
@@ -70,17 +81,26 @@ class Film:
         level = np.sqrt(self._stand.noise**2 + self._stand.shot * light)
         return np.clip(np.rint(light + level * noise.reshape(light.shape)), 0, 255).astype(np.uint8)
 
+    def develop(self, exposure: Exposure) -> Image:
+        """The picture of an exposure."""
+        return self.take(exposure.moments, exposure.motors)
+
+
+def film_of(stand: config.Tripod, roof: Roof, rng: np.random.Generator) -> Film:
+    """For this camera, with this roof before it."""
+    return Film(TagScene(lens_of(stand), Stand.looking(stand.position, stand.target), roof, rng), stand, rng)
+
 
 class TagCamera:
-    """A camera at the twin's world. Pictures fall due in `advance`, and come out of `shoot` when they have arrived."""
+    """A camera at the twin's world: exposures fall due in `advance`, and come out when their pictures have arrived."""
 
-    def __init__(self, world: Any, stand: config.Stand, roof: Roof, rng: np.random.Generator) -> None:
+    def __init__(self, world: Any, stand: config.Tripod, roof: Roof, rng: np.random.Generator, develops: bool = True) -> None:
+        """`develops`: it makes its pictures itself; else somebody else does, of its `exposures` (`darkroom.py`)."""
         self._world, self._stand, self._rng = world, stand, rng
-        scene = TagScene(lens_of(stand), Stand.looking(stand.position, stand.target), roof, rng)
-        self._film = Film(scene, stand, rng)
+        self._film = film_of(stand, roof, rng) if develops else None
         self.covered = False  # something is before the lens
         self._next = world.time + stand.exposure_s
-        self._taken: deque[tuple[float, float, list[tuple[Array, Array]], Array]] = deque(maxlen=64)
+        self._taken: deque[Exposure] = deque(maxlen=64)
 
     def advance(self) -> None:
         """Open and shut the shutter as often as fell due since the last call."""
@@ -91,20 +111,23 @@ class TagCamera:
             lost, late = self._rng.random(), self._rng.random()
             if lost >= self._stand.drop:
                 arrives = self._next + self._stand.delay_s + late * self._stand.jitter_s
-                self._taken.append((self._next, arrives, self._moments(now), self._world.angle))
+                moments = [] if self.covered and self._film is not None else self._moments(now)
+                self._taken.append(Exposure(self._next, arrives, moments, self._world.angle))
             self._next += 1.0 / self._stand.rate_hz
+
+    def exposures(self) -> list[Exposure]:
+        """All since the last call, oldest first."""
+        out = list(self._taken)
+        self._taken.clear()
+        return out
 
     def shoot(self) -> tuple[int, Image] | None:
         """The next picture that has arrived: the middle of its exposure (ns of physics), grey. None: none has."""
-        if not self._taken or self._taken[0][1] > self._world.time + STEP_S:
+        assert self._film is not None
+        if not self._taken or self._taken[0].arrives > self._world.time + STEP_S:
             return None
-        taken, _, moments, motors = self._taken.popleft()
-        return round(taken * 1e9), self._film.take([] if self.covered else moments, motors)
-
-    def colour(self) -> tuple[int, Image] | None:
-        """The same as BGR (height, width, 3): what goes over a camera's wire."""
-        shot = self.shoot()
-        return None if shot is None else (shot[0], np.asarray(cv2.cvtColor(shot[1], cv2.COLOR_GRAY2BGR), np.uint8))
+        exposure = self._taken.popleft()
+        return round(exposure.taken * 1e9), self._film.develop(exposure)
 
     def _moments(self, now: float) -> list[tuple[Array, Array]]:
         """Where the torso was while the shutter was open."""

@@ -137,7 +137,8 @@ class TagScene:
         to_plate = plate.to_texels @ np.linalg.inv(at)  # of each moment, from a ray
         each = to_plate[self._steps * len(seen) // len(ROOKS)] @ self._shifts
         places = (each.reshape(-1, 3).astype(np.float32) @ rays).reshape(len(ROOKS), 3, -1)
-        places[:, :2] /= places[:, 2:]
+        with np.errstate(divide="ignore", invalid="ignore"):  # a ray along the plate meets it nowhere
+            places[:, :2] /= places[:, 2:]
         across, along = (np.ascontiguousarray(places[:, k]).reshape(-1, x1 - x0) for k in (0, 1))
         value = cv2.remap(plate.texels, across, along, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
         value = value.reshape(len(ROOKS), y1 - y0, x1 - x0)

@@ -23,7 +23,7 @@ from robotrl.sim.tagscene import Stand, TagScene
 from robotrl.tagboard import Roof, corners
 
 ROOF = Roof()
-STAND = config.Stand(width=640, height=360, focal_px=480.0, position=(0.0, -1.4, 1.6), target=(0.0, 0.0, 0.35))
+STAND = config.Tripod(width=640, height=360, focal_px=480.0, position=(0.0, -1.4, 1.6), target=(0.0, 0.0, 0.35))
 MS = 1_000_000
 
 

@@ -12,10 +12,10 @@ from robotrl import config
 from robotrl.messages import Episode, Pose
 from robotrl.sim.rig import Rig
 
-WALK = Path(__file__).resolve().parent.parent.parent / "launch" / "walk.toml"
+WALK = Path(__file__).resolve().parent.parent.parent / "launch" / "walk_seen.toml"
 SMALL = [
-    "robot.tracker.camera=twin", "twin.randomise=false", "twin.stand.rate_hz=25", "twin.stand.width=640", "twin.stand.height=360",
-    "twin.stand.focal_px=500", "twin.stand.position=[0.3, -1.5, 1.5]", "twin.stand.target=[0.3, 0.0, 0.25]",
+    "twin.randomise=false", "twin.tripod.rate_hz=25", "twin.tripod.width=640", "twin.tripod.height=360",
+    "twin.tripod.focal_px=500", "twin.tripod.position=[0.3, -1.5, 1.5]", "twin.tripod.target=[0.3, 0.0, 0.25]",
 ]  # fmt: skip
 
 

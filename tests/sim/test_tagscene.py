@@ -97,7 +97,7 @@ class StillWorld:
         return SimpleNamespace(rpy=(0.0, 0.0, 0.0), position=(self.time - delay, 0.0, 0.27))
 
 
-SMALL = config.Stand(width=160, height=90, focal_px=80.0, drop=0.0, jitter_s=0.0, rate_hz=50.0)
+SMALL = config.Tripod(width=160, height=90, focal_px=80.0, drop=0.0, jitter_s=0.0, rate_hz=50.0)
 
 
 def run(camera: TagCamera, world: StillWorld, seconds: float) -> list[tuple[float, int]]:
@@ -121,12 +121,12 @@ def test_pictures_come_late_by_their_delay_and_say_when_they_were_taken():
 
 def test_a_share_of_them_never_comes():
     world = StillWorld()
-    camera = TagCamera(world, config.Stand(width=160, height=90, focal_px=80.0, drop=0.5), ROOF, np.random.default_rng(0))
+    camera = TagCamera(world, config.Tripod(width=160, height=90, focal_px=80.0, drop=0.5), ROOF, np.random.default_rng(0))
     assert 15 < len(run(camera, world, 1.0)) < 45
 
 
 def test_the_same_seed_gives_the_same_picture_and_a_dark_one_has_less_noise():
-    stand = config.Stand(width=320, height=180, focal_px=160.0)
+    stand = config.Tripod(width=320, height=180, focal_px=160.0)
     pictures = []
     for seed in (0, 0, 1):
         rng = np.random.default_rng(seed)
