@@ -12,9 +12,9 @@ from robotrl.serialarm import ARMS, Box
 
 MOTORS = 8  # of a Minitaur
 CAMERAS = 4  # of a robot at most; each has its place on the bus, `topics.CAMERAS`
-TAGS = 8  # of a roof
 CELLS = 6  # of a tag's side, its black rim included
-ADAPTER_IDS = 125  # CAN ids of moteus servos; those above are the host's
+TAGS = 8  # of a roof
+ADAPTER_IDS = 63  # CAN ids of moteus servos; those above are the numbers by which the host asks
 LEAD_RAD = 0.5  # of a Feetech servo, at most: it has no watchdog and goes there when nobody talks to it any more; chosen
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from robotrl.clock import LockstepClock
-from robotrl.config import Run
+from robotrl.config import ConfigError, Run
 from robotrl.drivers.imu import WitImu
 from robotrl.drivers.tracker import PoseStream
 from robotrl.messages import Guard, Imu, Pose, Transition
@@ -43,6 +43,8 @@ class Rig(Program):
         self.imu_driver = self._imu()
         self.tracker = self._tracker()
         wired = self.run.robot.tracker.camera
+        if wired and self.twin.camera is None:
+            raise ConfigError(f"robot.tracker.camera: the twin of a {self.run.robot.kind} has none; set it to an empty name")
         self.sight = TagTracker(self.run.robot.roof, view_of(self.run.twin.tripod, self.run.robot.seen_by)) if wired else None
 
     def _imu(self) -> WitImu:
