@@ -56,10 +56,16 @@ class Imu(Message, frozen=True, kw_only=True, gc=False):
 
 
 class Pose(Message, frozen=True, kw_only=True, gc=False):
-    """Pose of the torso in the tracker's world frame; `t` is when the picture was taken, not when it arrived."""
+    """Pose of the torso in the tracker's world frame; `t` is when the picture was taken, not when it arrived.
+
+    A tracker that says a velocity says of when: a filter's delay is `t - velocity_t`.
+    """
 
     position: Vector  # (3,) m
     rpy: Vector  # (3,) rad
+    velocity: Vector = ()  # (3,) m/s; empty: not known
+    velocity_t: int = 0  # ns, as `t`: the middle of the time over which it was measured
+    reckoned: bool = False  # not seen: the way since the last sight, by the legs and the IMU
 
 
 class Action(Message, frozen=True, kw_only=True, gc=False):

@@ -16,7 +16,7 @@ FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "task
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
     "native", "roles", "realtime", "aloud", "serialarm", "tasksettings",
-    "resolved",
+    "resolved", "tagboard", "viewpoint",
 )  # fmt: skip
 TOP = (
     "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
@@ -64,7 +64,7 @@ ONLY_IN = {
 }
 STDLIB_ONLY = ("robotrl.safety",)
 # Thinking that a rehearsal drives without processes: neither bus nor node, not even late.
-NO_BUS = ("robotrl.nodes.pilot", "robotrl.nodes.student")
+NO_BUS = ("robotrl.nodes.pilot", "robotrl.nodes.student", "robotrl.nodes.sight", "robotrl.nodes.tagtracker")
 SECOND_COPIES = ("drivers", "calibration", "safety", "sim")
 UNTRUSTED = (
     "pickle", "cPickle", "_pickle", "pickle5", "pickletools", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle",
