@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from robotrl import config
 from robotrl.calibration import capture, devices, intrinsics, store, views
 from robotrl.calibration.board import CHARUCO
 from robotrl.calibration.store import CalibrationError
@@ -190,3 +191,13 @@ def test_the_command_takes_live_pictures_and_keeps_them(pictures, tmp_path, monk
     record = devices.lens_of("S123", 640, 480, tmp_path)
     assert len(views.pictures(tmp_path / "cameras" / record.source.rpartition("/")[2])) >= 10
     assert "wrote" in capsys.readouterr().out
+
+
+def test_a_camera_of_the_robot_file_is_known_by_its_number_or_its_name():
+    robot = replace(
+        config.Robot(), cameras={"front": config.CameraPort(serial="S1"), "film": config.CameraPort(kind="file", path="a.avi")}
+    )
+    assert [capture.identity_of(robot, name) for name in ("front", "film", "S9")] == ["S1", "film", "S9"]
+    assert capture.wiring_of(robot, "film").path == "a.avi" and capture.wiring_of(robot, "S9").serial == "S9"
+    for name in ("front", "film"):
+        assert replace(robot, tracker=config.TrackerPort(camera=name)).seen_by == capture.identity_of(robot, name)
