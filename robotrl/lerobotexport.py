@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import sys
@@ -17,13 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from robotrl import rundir
+from robotrl import rundir, transitions
 from robotrl.complaint import Complaint, missing_extra
 from robotrl.config import Run, to_dict
 from robotrl.logread import sync
 from robotrl.messages import Transition
+from robotrl.replay import Cameras
 from robotrl.replaycheck import logged
 from robotrl.transitions import FLOAT
 
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 # Of where in its run a transition was; the lerobot package hands on what is called so. `run` counts the runs of the dataset.
 ORIGIN = ("run", "episode", "step", "tick", "policy_version")
 PREFIX = "complementary_info."
+IMAGES = "observation.images."
 
 
 class ExportError(Complaint):
@@ -48,6 +53,7 @@ class Exported:
     episodes: int = 0
     divided: int = 0  # times an episode was divided, for transitions between are missing
     refused: int = 0  # transitions that are not finite
+    blind: int = 0  # transitions whose image came with one that is not there
 
 
 def counting(directory: Path, said: list[str]) -> Iterator[Transition]:
@@ -74,6 +80,20 @@ def goes_on(t: Transition, after: Transition) -> bool:
     return next_one and t.observation == after.next_observation and not (after.terminated or after.truncated)
 
 
+def sighted(found: Iterator[Transition], told: Exported) -> Iterator[Transition]:
+    """Each with its own images, where the log has those of the transition before it."""
+    before: Transition | None = None
+    for t in found:
+        if t.cameras and not t.images:
+            if before is None or before.cameras != t.cameras or not transitions.goes_on(before, t):
+                told.blind += 1
+                before = t
+                continue
+            t = msgspec.structs.replace(t, images=before.next_images)
+        before = t
+        yield t
+
+
 def pieces(found: Iterator[Transition], told: Exported) -> Iterator[list[Transition]]:
     """Episodes, and parts of those of which something is missing."""
     piece: list[Transition] = []
@@ -91,7 +111,7 @@ def pieces(found: Iterator[Transition], told: Exported) -> Iterator[list[Transit
         yield piece
 
 
-def features(observation_size: int, action_size: int, history: int) -> dict[str, Feature]:
+def features(observation_size: int, action_size: int, history: int, cameras: Cameras = ()) -> dict[str, Feature]:
     """The dataset's own, by their names in it; the numbers have names where they are those of the walk."""
     from robotrl.lerobotformat import Feature
     from robotrl.tasks.walk import ACTION_NAMES, window_names
@@ -106,6 +126,7 @@ def features(observation_size: int, action_size: int, history: int) -> dict[str,
         "next.done": Feature("bool"),
         "next.truncated": Feature("bool"),
         **{PREFIX + name: Feature("int64") for name in ORIGIN},
+        **{IMAGES + name: Feature("video", tuple(shape), ("height", "width", "channels")) for name, *shape in cameras},
     }
 
 
@@ -121,12 +142,22 @@ def add(writer: Writer, piece: list[Transition], task: str, run: int) -> None:
         PREFIX + "run": np.full(len(piece), run),
         **{PREFIX + name: np.array([getattr(t, name) for t in piece]) for name in ORIGIN[1:]},
     }
-    writer.add(task, columns, np.frombuffer(piece[-1].next_observation, FLOAT))
+    writer.add(task, columns, np.frombuffer(piece[-1].next_observation, FLOAT), seen(piece))
+
+
+def seen(piece: list[Transition]) -> dict[str, NDArray[np.uint8]]:
+    """What each camera saw in an episode of n: (n + 1, height, width, channels)."""
+    out, at = {}, 0
+    for name, *shape in piece[0].cameras:
+        size = math.prod(shape)
+        parts = [np.frombuffer(data, np.uint8, size, at) for data in (*(t.images for t in piece), piece[-1].next_images)]
+        out[IMAGES + name], at = np.stack(parts).reshape(-1, *shape), at + size
+    return out
 
 
 def export(runs: list[Path], out: Path, said: list[str]) -> list[Exported]:
     """The runs' transitions as a dataset at `out`, whole or not at all. Complaint, and nothing there, when it cannot be."""
-    from robotrl.lerobotformat import Writer
+    from robotrl.lerobotformat import INDICES, Writer
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ExportError(f"{out}: is there already; name a directory that is not, or remove it")
@@ -139,13 +170,16 @@ def export(runs: list[Path], out: Path, said: list[str]) -> list[Exported]:
         aside.mkdir(parents=True)
         for path, run in known:
             done.append(told := Exported(path.resolve().name))
-            for piece in pieces(counting(path, said), told):
-                sizes = len(piece[0].observation) // 4, len(piece[0].action) // 4
+            for piece in pieces(sighted(counting(path, said), told), told):
+                sizes, cameras = (len(piece[0].observation) // 4, len(piece[0].action) // 4), piece[0].cameras
+                own = features(*sizes, run.task.history, cameras)
                 if writer is None:
-                    writer = Writer(aside, run.task.rate_hz, run.robot.name, features(*sizes, run.task.history))
+                    writer = Writer(aside, run.task.rate_hz, run.robot.name, own)
                 wanted = tuple(writer.features[name].shape[0] for name in ("observation.state", "action"))
                 if sizes != wanted:
                     raise ExportError(f"{path}: (observation, action) is {sizes}, that of the others {wanted}; leave it out")
+                if not own.items() <= writer.features.items() or len(own) + len(INDICES) != len(writer.features):
+                    raise ExportError(f"{path}: its cameras are {cameras}, not those of the others; leave it out")
                 add(writer, piece, run.task.name, len(done) - 1)
                 told.transitions, told.episodes = told.transitions + len(piece), told.episodes + 1
         if writer is None:
@@ -192,6 +226,8 @@ def main(argv: list[str]) -> int:
             print(f"{told.name}  {told.divided} times an episode was divided: transitions between are missing")
         if told.refused:
             said.append(f"{told.name}: {told.refused} transitions are not finite, and were left out")
+        if told.blind:
+            said.append(f"{told.name}: {told.blind} transitions have no image, for the one before is missing; they were left out")
     for line in said:
         print(f"robotrl export: {line}", file=sys.stderr)
     print(f"dataset  {args.lerobot}")
