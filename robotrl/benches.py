@@ -35,6 +35,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "nemesis": ("nemesis.py", "kill, stop, clock, loss and full disk over the whole tree: invariants I1 to I12 of each history"),
     "wall-walk": ("wall_walk.py", "learning to walk on the wall clock, every process: ten minutes a seed"),
     "walk": ("walk.py", "learning to walk: hours"),
+    "tracker": ("tracker.py", "the tracker by sight against drawn pictures of known poses: errors, flips, reckoning, cost"),
     "reach": ("reach.py", "an arm learns to reach: 50 goals a seed beside a scripted controller; minutes a seed"),
     "attacks": ("attacks.py", "what gets through the network door under attack, and how late a stop comes"),
     "peers": ("peers.py", "shipped policies, open-loop trots and stable-baselines3 on the same task"),

@@ -86,7 +86,9 @@ def _needed(sim: bool) -> Iterator[Row]:
 
 def port_rows(robot: config.Robot) -> Iterator[Row]:
     """The ports the robot file names: there, permitted, free, prompt."""
-    wires = (("servos", robot.servos.port), ("imu", robot.imu.port), ("tracker", robot.tracker.port))
+    wires = [("servos", robot.servos.port), ("imu", robot.imu.port), ("tracker", robot.tracker.port)]
+    if robot.tracker.camera:
+        del wires[2]  # it has none: `camera_rows` judges its camera
     for name, path in wires:
         yield _row(f"{name} port", judge(path, f"{name}.port"))
     used = [os.path.realpath(path) for _, path in wires if path]
@@ -114,6 +116,23 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
             yield Row(name, "fail", found or str(error), fix if found else maker)
         else:
             yield Row(name, "ok", f"of {robot.name} {robot.serial}")
+
+
+def viewpoint_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Row]:
+    """Whether it is known where the tracker's camera stands, and by what lens it looks."""
+    if not robot.tracker.camera:
+        return
+    from robotrl import viewpoint
+    from robotrl.calibration import store
+
+    camera = robot.cameras[robot.tracker.camera]
+    try:
+        viewpoint.load(robot.seen_by, store.folder(records), (camera.width, camera.height))
+    except viewpoint.ViewpointError as error:
+        found, _, fix = str(error).rpartition("; ")
+        yield Row("tracker's camera", "fail", found, fix)
+    else:
+        yield Row("tracker's camera", "ok", f"{robot.seen_by} has its place")
 
 
 def board_row(robot: config.Robot, records: Path | None = None) -> Row:
@@ -174,7 +193,7 @@ def _no_intel(serial: str) -> str:
 
 def robot_rows(robot: config.Robot, records: Path | None = None) -> list[Row]:
     """The robot's ports and records, and where nothing of these is missing, the servos themselves."""
-    rows = [*port_rows(robot), *record_rows(robot, records), *camera_rows(robot)]
+    rows = [*port_rows(robot), *record_rows(robot, records), *camera_rows(robot), *viewpoint_rows(robot, records)]
     if all(row.state != "fail" for row in rows) and importlib.util.find_spec("serial") is not None:
         try:
             rows.append(board_row(robot, records))

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from robotrl import aloud, config, keyring, rundir
+from robotrl import aloud, config, keyring, rundir, viewpoint
 from robotrl.complaint import command
 from robotrl.notify import Notify
 from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess, cameras
@@ -83,6 +83,8 @@ def main(argv: list[str]) -> int:
 
     demonstrations(run)  # a complaint comes before anything is written or moves
     directory = rundir.create(run, args.out, "wall", args.sim)
+    if not args.sim:
+        keep_viewpoint(run, directory, args.calibration)
     return operate(run, directory, args.seconds, as_json=args.json)
 
 
@@ -99,6 +101,14 @@ def looked_over(run: config.Run, records: Path | None) -> config.Run | None:
     from robotrl.calibration.store import calibrated
 
     return dataclasses.replace(run, robot=calibrated(run.robot, records))
+
+
+def keep_viewpoint(run: config.Run, directory: Path, records: Path | None) -> None:
+    """Into the run's directory, from where the tracker's node takes it: where the camera stands that it sees by."""
+    if run.robot.tracker.camera:
+        from robotrl.calibration.store import folder
+
+        viewpoint.write(viewpoint.load(run.robot.seen_by, folder(records)), directory / viewpoint.FILE)
 
 
 def resume(directory: Path, steps: int | None, seconds: float, calibration: Path | None, *, as_json: bool) -> int:
@@ -128,6 +138,7 @@ def resume(directory: Path, steps: int | None, seconds: float, calibration: Path
         if ready is None:
             return 2
         run = ready
+        keep_viewpoint(run, directory, calibration)
     rundir.amend(directory, run)
     print(f"goes on after {done} transitions", flush=True)
     return operate(run, directory, seconds, as_json=as_json, begun=done)

@@ -12,6 +12,8 @@ from robotrl.serialarm import ARMS, Box
 
 MOTORS = 8  # of a Minitaur
 CAMERAS = 4  # of a robot at most; each has its place on the bus, `topics.CAMERAS`
+CELLS = 6  # of a tag's side, its black rim included
+TAGS = 8  # of a roof
 ADAPTER_IDS = 63  # CAN ids of moteus servos; those above are the numbers by which the host asks
 LEAD_RAD = 0.5  # of a Feetech servo, at most: it has no watchdog and goes there when nobody talks to it any more; chosen
 
@@ -62,10 +64,22 @@ class ImuPort:
 
 @dataclass(frozen=True)
 class TrackerPort:
-    """The pose tracker's line stream: one pose a line, from a camera or motion-capture computer."""
+    """The pose tracker: a line stream, one pose a line, from a camera or motion-capture computer; or, with `camera`, our own."""
 
-    port: str = ""  # path of its serial adapter
+    camera: str = ""  # name, in [cameras.NAME], of the one that sees the tags on the torso; empty: the line stream
+    port: str = ""  # path of the line stream's serial adapter
     baud: int = within(921600, 4800, 4_000_000)
+
+
+@dataclass(frozen=True)
+class Roof:
+    """A top plate and two long sides with two tags each, and two ends with one: two tags along the torso, one across."""
+
+    tag_m: float = within(0.1, 0.01, 1)  # side of a tag's black square
+    margin_m: float = within(0.0167, 0.002, 0.5)  # white on each side of it: less than a cell, and it is not found
+    slope_rad: float = within(0.7854, 0.1, 1.4)  # by which the sides lean outwards from flat
+    at: tuple[float, ...] = within((0.0, 0.0, 0.17), -2, 2)  # m, torso's frame: the middle of the top plate
+    ids: tuple[int, ...] = within((0, 1, 2, 3, 4, 5, 6, 7), 0, 49)  # top front and rear, left two, right two, front, rear
 
 
 @dataclass(frozen=True)
@@ -125,9 +139,16 @@ class Robot:
     servos: Servos = field(default_factory=Servos)
     imu: ImuPort = field(default_factory=ImuPort)
     tracker: TrackerPort = field(default_factory=TrackerPort)
+    roof: Roof = field(default_factory=Roof)
     cameras: dict[str, CameraPort] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     workspace: Workspace = field(default_factory=Workspace)
+
+    @property
+    def seen_by(self) -> str:
+        """What the camera that tracks it is known by: its serial number, or its name where it has none. Empty: there is none."""
+        name = self.tracker.camera
+        return self.cameras[name].serial or name if name in self.cameras else name
 
     @property
     def lowest(self) -> tuple[float, ...]:
@@ -170,6 +191,7 @@ def check(robot: Robot, rate_hz: float, where: Sources) -> None:
         numbers = getattr(robot.imu, key)
         require(len(numbers) in (0, size), f"robot.imu.{key}", f"{size} numbers, or none", list(numbers), where)
     _check_cameras(robot, where)
+    _check_roof(robot, where)
     if servos.protocol == "moteus":
         most = max(servos.ids)
         require(min(servos.ids) >= 1 and most <= ADAPTER_IDS, "robot.servos.ids", f"1 to {ADAPTER_IDS}", list(servos.ids), where)
@@ -193,6 +215,17 @@ def _check_cameras(robot: Robot, where: Sources) -> None:
         elif camera.kind == "file":
             require(bool(camera.path), f"{key}.path", "the recording", "empty", where)
         require(camera.kind == "realsense" or not camera.depth, f"{key}.depth", "false: only a realsense has it", "true", where)
+
+
+def _check_roof(robot: Robot, where: Sources) -> None:
+    """A tracker's camera that there is, and tags that it can tell apart."""
+    name, roof = robot.tracker.camera, robot.roof
+    known = ", ".join(robot.cameras) or "none"
+    require(not name or name in robot.cameras, "robot.tracker.camera", f"one of [cameras.NAME] ({known})", repr(name), where)
+    require(len(roof.at) == 3, "robot.roof.at", "three numbers, x, y, z", list(roof.at), where)
+    require(len(roof.ids) == len(set(roof.ids)) == TAGS, "robot.roof.ids", f"{TAGS} ids, no two alike", list(roof.ids), where)
+    require(roof.margin_m >= roof.tag_m / CELLS, "robot.roof.margin_m", "a sixth of robot.roof.tag_m or more", roof.margin_m,
+            where, "robot.roof.tag_m")  # fmt: skip
 
 
 def _check_bus_servos(robot: Robot, where: Sources) -> None:
