@@ -115,8 +115,8 @@ class Opinions:
     def of(self, piece: list[Transition]) -> tuple[Rewards, NDArray[np.bool_]]:
         """Rewards and ends of the transitions of a piece, (n,) each, and where it succeeded."""
         step, n = np.array([t.step for t in piece]), len(piece)
-        ends = (np.array([getattr(t, name) for t in piece], np.uint8) for name in ("terminated", "truncated"))
-        base = Rewards(np.array([t.reward for t in piece], FLOAT), *ends, np.zeros(n, np.bool_))
+        terminated, truncated = (np.array([getattr(t, name) for t in piece], np.uint8) for name in ("terminated", "truncated"))
+        base = Rewards(np.array([t.reward for t in piece], FLOAT), terminated, truncated, np.zeros(n, np.bool_))
         success = base.terminated.astype(np.bool_) & self._goal
         episode = piece[0].episode
         if not (said := self._of.get(episode)):
