@@ -22,8 +22,7 @@ TOP = (
     "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
     "findcameras", "setupservo",
     "replaycheck", "resume", "relabel", "plotlabels", "benches", "keytool", "installed", "notify", "play", "timing", "picture",
-    "plotreach",
-    "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
+    "plotreach", "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport", "lerobotvideo",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
