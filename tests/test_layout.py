@@ -20,9 +20,9 @@ CORE = (
 )  # fmt: skip
 TOP = (
     "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
-    "findcameras", "setupservo",
-    "replaycheck", "resume", "relabel", "plotlabels", "benches", "keytool", "installed", "notify", "play", "timing", "picture",
-    "plotreach", "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport", "lerobotvideo",
+    "findcameras", "setupservo", "replaycheck", "resume", "relabel", "plotlabels", "benches", "keytool", "installed", "notify",
+    "play", "timing", "picture", "plotreach", "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport", "lerobotvideo",
+    "homestops",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
