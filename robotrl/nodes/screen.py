@@ -9,7 +9,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from robotrl.messages import Beat, Joints
-from robotrl.nodes.panels import BAD, DIM, WARN, Part, fact, facts, line, servos
+from robotrl.nodes.panels import BAD, DIM, WARN, Part, account_lines, fact, facts, line, servos
 from robotrl.nodes.view import SECOND, View, clean, span, stop_status
 from robotrl.topics import TOPICS
 
@@ -125,7 +125,7 @@ def asked(view: View, now: int) -> list[Text]:
 
 def body(view: View, now: int) -> list[Text]:
     """Streams on the left; the robot and what it learns on the right."""
-    left, right = streams(view, now), facts(view)
+    left, right = [*streams(view, now), *account_lines(view)], facts(view)
     rows = []
     for index in range(max(len(left), len(right))):
         row = left[index] if index < len(left) else line()
