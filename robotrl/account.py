@@ -47,7 +47,7 @@ class Figures(NamedTuple):
             return "the robot has not moved"
         between = f"{self.mtbf_s / 60:.1f} min between failures" if self.failures else "no failure"
         return (
-            f"{self.run_s / 60:.1f} min by the policy, {self.reset_s / 60:.1f} min of resets, {self.wait_s / 60:.1f} min of waiting:"
+            f"{self.run_s / 60:.1f} min by the policy, {self.reset_s / 60:.1f} min of resets, {self.wait_s / 60:.1f} min waiting:"
             f" {self.autonomy:.0%} by itself; {self.touches} touches, {self.interventions} interventions,"
             f" {self.failures} failures, {between}"
         )
