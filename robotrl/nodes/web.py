@@ -135,7 +135,7 @@ def history(directory: Path, learnt: list[dict[str, float]]) -> dict[str, list[d
         if not isinstance(row, dict):
             continue
         if row.get("kind") == "episode":
-            row["return"] = labelled.get(row.get("episode"), row.get("return"))
+            row["return"] = labelled.get(row.get("episode", -1), row.get("return"))
             episodes.append({key: row.get(key) for key in ("step_total", "return", "speed", "ended", "steps")})
         elif row.get("kind") == "learner":
             learner.append({key: row.get(key) for key in ("updates", "critic_loss", "actor_loss", "entropy", "temperature")})
