@@ -28,8 +28,8 @@ import cv2
 import numpy as np
 
 from robotrl import config, rundir
+from robotrl.boardpose import angle_between
 from robotrl.messages import Imu, Pose
-from robotrl.nodes.boardpose import angle_between
 from robotrl.nodes.tagtracker import WINDOW_NS, TagTracker
 from robotrl.sim.tagcamera import MOMENTS, Film, lens_of, rotation_of, view_of
 from robotrl.sim.tagscene import Stand, TagScene

@@ -16,7 +16,7 @@ FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "task
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
     "native", "roles", "realtime", "aloud", "serialarm", "tasksettings",
-    "resolved", "tagboard", "viewpoint",
+    "resolved", "tagboard", "tagcorners", "boardpose", "viewpoint",
 )  # fmt: skip
 TOP = (
     "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",

@@ -17,8 +17,8 @@ from robotrl.ring import Ring
 from robotrl.sim.tagcamera import film_of, rotation_of, view_of
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
-RUN = config.load(LAUNCH / "walk_seen.toml", ["twin.tripod.width=640", "twin.tripod.height=360", "twin.tripod.focal_px=480",
-                                              "twin.tripod.position=[0, -1.4, 1.6]", "twin.tripod.target=[0, 0, 0.35]"])  # fmt: skip
+NEAR = ["width=640", "height=360", "focal_px=480", "position=[0, -1.4, 1.6]", "target=[0, 0, 0.35]"]
+RUN = config.load(LAUNCH / "walk_seen.toml", [f"twin.tripod.{word}" for word in NEAR])
 
 
 @pytest.fixture

@@ -7,16 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robotrl import config
+from robotrl import config, tagcorners
 from robotrl.clock import WallClock
 from robotrl.drivers import mjpeg
-from robotrl.nodes import tagcorners
 from robotrl.sim.darkroom import Darkroom, exposure_of
 from robotrl.sim.tagcamera import MOMENTS, Exposure
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
-RUN = config.load(LAUNCH / "walk_seen.toml", ["twin.tripod.width=640", "twin.tripod.height=360", "twin.tripod.focal_px=480",
-                                              "twin.tripod.position=[0, -1.4, 1.6]", "twin.tripod.target=[0, 0, 0.35]"])  # fmt: skip
+NEAR = ["width=640", "height=360", "focal_px=480", "position=[0, -1.4, 1.6]", "target=[0, 0, 0.35]"]
+RUN = config.load(LAUNCH / "walk_seen.toml", [f"twin.tripod.{word}" for word in NEAR])
 STANDING = Exposure(0.0, 0.0, [(np.eye(3), np.array((0.0, 0.0, 0.27)))] * MOMENTS, np.full(8, 2.0))
 
 
