@@ -3,8 +3,8 @@
     robotrl calibrate viewpoint --camera SERIAL --images DIR [--height M] [--roll DEG --pitch DEG]
 
 Stand the robot where its track begins, looking along it: that is the tracker's origin and its x axis. Take a few pictures
-without moving anything. The lens must be calibrated (`robotrl calibrate intrinsics`). On a floor that is not level, say the torso's
-roll and pitch as its IMU has them.
+without moving anything. The lens must be calibrated (`robotrl calibrate intrinsics`). On a floor that is not level, say the
+torso's roll and pitch as its IMU has them.
 """
 
 from __future__ import annotations
