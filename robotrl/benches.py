@@ -22,7 +22,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     ),
     "kills": (
         "kills.py",
-        "recorder, policy, learner, console, driver killed with -9 a thousand times each: what of the kept is lost",
+        "recorder, policy, learner, console, servo driver killed with -9 a thousand times each, and stopped: what is lost",
     ),
     "outage": ("outage.py", "the learner away for ten minutes: what the robot walks on, and how soon it has caught up"),
     "twin": ("twin.py", "control steps a second of the lockstep clock, beside PyBullet alone"),

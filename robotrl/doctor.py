@@ -156,9 +156,44 @@ def board_row(robot: config.Robot, records: Path | None = None) -> Row:
     return Row("servo boards", "ok", "those of the commissioning record")
 
 
+_INTEL = "from robotrl.drivers import realsense; print(*realsense.serials(realsense.library()))"
+
+
+def camera_rows(robot: config.Robot) -> Iterator[Row]:
+    """The cameras that the robot file names: there, by serial number where it gives one, and permitted."""
+    fix = f"plug it in, or correct it in the robot file: {command('find-cameras')}"
+    for name, camera in robot.cameras.items():
+        if camera.kind == "uvc":
+            found, why = next((c.path for c in machine.video() if c.serial == camera.serial), ""), f"no {camera.serial} on USB"
+            path = found if camera.serial else camera.path
+            why = "" if os.path.exists(path) else why if camera.serial else f"no {path}"
+            if path and not why and not os.access(path, os.R_OK | os.W_OK):
+                yield Row(f"camera {name}", "fail", f"{path}: no permission", machine.group_of(Path(path)))
+                continue
+        elif camera.kind == "realsense":
+            path, why = camera.serial, _no_intel(camera.serial)
+        else:
+            path = camera.path or camera.url
+            why = "" if camera.kind == "mjpeg" or os.path.isfile(path) else f"no file {path}"
+        yield Row(f"camera {name}", "fail" if why else "ok", why or f"{camera.kind} {camera.serial or path}", fix if why else "")
+
+
+def _no_intel(serial: str) -> str:
+    """Why that RealSense is not there; its library is asked in a process of its own, for it may crash."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _INTEL], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, cwd=ROOT
+        )
+    except subprocess.TimeoutExpired:
+        return "librealsense does not answer"
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or [f"librealsense ended by {done.returncode}"])[-1]
+    return "" if serial in done.stdout.split() else f"no RealSense {serial} (there: {done.stdout.strip() or 'none'})"
+
+
 def robot_rows(robot: config.Robot, records: Path | None = None) -> list[Row]:
     """The robot's ports and records, and where nothing of these is missing, the servos themselves."""
-    rows = [*port_rows(robot), *record_rows(robot, records), *viewpoint_rows(robot, records)]
+    rows = [*port_rows(robot), *record_rows(robot, records), *camera_rows(robot), *viewpoint_rows(robot, records)]
     if all(row.state != "fail" for row in rows) and importlib.util.find_spec("serial") is not None:
         try:
             rows.append(board_row(robot, records))

@@ -235,10 +235,29 @@ def overruns(directory: Path) -> tuple[int, int] | None:
         return None
 
 
+def learnt(directory: Path) -> str:
+    """The updates that were made of the data, and those that will not be; "" before the first checkpoint."""
+    from robotrl.checkpoint import CheckpointError, newest
+
+    try:
+        agent, kept = rundir.load(directory).agent, newest(directory)
+    except (CheckpointError, rundir.RunError, config.ConfigError) as error:
+        return f"learner {error}"
+    if kept is None:
+        return ""
+    per_step = kept.updates / max(1, kept.transitions - agent.learn_after)
+    line = f"learner {kept.updates} updates, {per_step:.2g} a step of {agent.updates_per_step:g} asked"
+    if dropped := int(kept.about.get("dropped", 0)):
+        line += f"; {dropped} owed beyond agent.max_backlog = {agent.max_backlog} steps' are DROPPED, their data is kept"
+    return line
+
+
 def report(directory: Path, counts: dict[str, int], missed: tuple[int, int] | None) -> None:
     """What the run left behind, in a few lines."""
     if missed is not None:
         print(f"timing  {missed[0]} overruns, {missed[1]} periods kept; an overrun is {OVERRUN}")
+    if line := learnt(directory):
+        print(line)
     print(told(counts) if counts else "replay  none: the run ended before the policy had begun one")
     print(f"run     {directory}\nlook    {command(f'plot {directory}')}")
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from robotrl.serialarm import SerialArm, Y
 
@@ -42,7 +42,7 @@ class ResolvedRate:
         out[3] = np.multiply(self._pitch, ARM_M)
         return out
 
-    def turn(self, q: Sequence[float], motion: Sequence[float]) -> Array:
+    def turn(self, q: Sequence[float], motion: ArrayLike) -> Array:
         """How the four joints turn, rad, for a small motion (4,)."""
         u, s, vt = np.linalg.svd(self.jacobian(q))
         least = float(s[-1])
@@ -50,7 +50,7 @@ class ResolvedRate:
         asked = np.multiply(motion, (1.0, 1.0, 1.0, ARM_M))
         return np.asarray(vt.T @ (s / (s * s + damping2) * (u.T @ asked)))
 
-    def motion(self, q: Sequence[float], turn: Sequence[float]) -> Array:
+    def motion(self, q: Sequence[float], turn: ArrayLike) -> Array:
         """The small motion (4,) that such a turn (4,) rad makes."""
         out = self.jacobian(q) @ np.asarray(turn)
         out[3] /= ARM_M

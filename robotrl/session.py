@@ -191,9 +191,31 @@ def files(path: Path) -> list[Path]:
 
 
 def schema_of(kind: type[Message]) -> dict[str, Any]:
-    """The JSON schema of a message, flat: Foxglove follows no references."""
+    """The JSON schema of a message as far as Foxglove can read one: it follows no references, and knows no lists of lists.
+
+    What it cannot be told is left out, and shown by it as it is (foxglove/studio, packages/mcap-support/src/parseJsonSchema.ts).
+    """
     schema = msgspec.json.schema(kind)
-    return dict(schema["$defs"][kind.__name__])
+    plain = _plain(schema, schema["$defs"])
+    assert plain is not None
+    return plain
+
+
+def _plain(schema: dict[str, Any], known: Mapping[str, Any], item: bool = False) -> dict[str, Any] | None:
+    """A part of a schema, None for what cannot be told; an `item` of a list holds its bytes as text."""
+    schema = known[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if schema.get("type") == "object":
+        parts = {name: _plain(part, known) for name, part in schema.get("properties", {}).items()}
+        told = {name: part for name, part in parts.items() if part is not None}
+        required = [name for name in schema.get("required", ()) if name in told]
+        return {**schema, "properties": told, "required": required}
+    if schema.get("type") == "array":
+        kinds = schema.get("prefixItems") or [schema.get("items")]
+        inner = _plain(kinds[0], known, item=True) if all(kind == kinds[0] for kind in kinds) and kinds[0] else None
+        return None if inner is None or item else {"type": "array", "items": inner}
+    return (
+        {name: value for name, value in schema.items() if not (item and name == "contentEncoding")} if "type" in schema else None
+    )
 
 
 class Sessions:

@@ -28,13 +28,16 @@ from robotrl import config, rundir, transitions
 from robotrl.agents.actor import Actor
 from robotrl.checkpoint import Checkpoint
 from robotrl.complaint import Complaint
+from robotrl.labels import VERDICTS
 from robotrl.log import Log, Took
 from robotrl.logformat import Kind
-from robotrl.messages import Episode, Transition
+from robotrl.messages import Episode, Label, Transition
+from robotrl.nodes.labelbook import BookFile
 from robotrl.replay import Replay
 from robotrl.sim.armrig import rig_of
 from robotrl.sim.course import Course
 from robotrl.sim.program import Program
+from robotrl.sim.supervisor import Supervisor
 from robotrl.tasks.task import sizes
 
 
@@ -68,10 +71,14 @@ class LearnerProcess:
         self.engine, self.note = hello["engine"], hello["note"]
         self.version = hello["version"]  # of the weights that are out, where it goes on from a checkpoint
 
-    def ask(self, count: int, save: dict[str, Any] | None = None) -> None:
-        """Let it do the updates that `count` transitions are worth, and then keep a checkpoint that holds `save` too."""
+    def ask(self, count: int, labels: int, save: dict[str, Any] | None = None) -> None:
+        """Let it do the updates that `count` transitions are worth, with the first `labels` of the operator's.
+
+        Then it keeps a checkpoint that holds `save` too.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"count": count} | ({} if save is None else {"save": save})) + "\n")
+        asked = {"count": count, "labels": labels} | ({} if save is None else {"save": save})
+        self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         self.pending += 1
 
@@ -121,11 +128,14 @@ class Training:
         if kept is not None:  # what came after it is in the log, and counts no more
             payload = json.dumps({"transitions": kept.transitions}).encode()
             self._log.append(Kind.CUT, "rehearsal", self._boot, 1, payload)
+            self._log.sync()
+        self._book = BookFile(directory, self.replay)
         self.metrics = rundir.Metrics(directory)
         self.learner = LearnerProcess(directory)
         self.falls, self.stuck, self.episodes, self.updates = (tally[k] for k in ("falls", "stuck", "episodes", "updates"))
         self._kept = self.replay.count // self.keep_every if self.keep_every else 0
         self._weights: tuple[Actor, int] | None = self._published(self.learner.version) if self.learner.version else None
+        self.supervisor: Supervisor | None = None  # of rewards by key
         self.rig = self._session()
         self.recent: deque[Episode] = deque(maxlen=10)
         self.started = time.monotonic() - tally["wall_s"]
@@ -143,7 +153,26 @@ class Training:
         if self._weights is not None:
             rig.pilot.take(*self._weights, rig.clock.now())
         self._due = count + self.run.checkpoint_every
+        if self.run.task.reward == "keyboard":
+            before = self.supervisor.number if self.supervisor is not None else 0
+            self.supervisor = Supervisor(self.run, seed, self._boot, before)
         return rig
+
+    def _keep_label(self, label: Label) -> None:
+        """As a press at the console: the policy hears it, and it is kept."""
+        if label.kind in VERDICTS:
+            self.rig.pilot.conclude(label.episode, label.kind)
+        payload = msgspec.msgpack.encode(label)
+        while self._log.append(Kind.LABEL, "console", label.giver, label.number, payload) is Took.REFUSED:
+            self._log.sync()
+        self._book.hear(self._log.sequence, label)
+
+    def _supervise(self, supervisor: Supervisor) -> None:
+        """The person looks, once a cycle."""
+        pilot, now = self.rig.pilot, self.rig.clock.now()
+        success = pilot.tally is not None and bool(getattr(pilot.task, "seen", ""))
+        for label in supervisor.look(now, pilot.report(now), success):
+            self._keep_label(label)
 
     def _keep_transition(self, made: Transition) -> None:
         """Into the log, as the recorder does, and at once into the replay: here a disk may be waited for."""
@@ -161,6 +190,8 @@ class Training:
             begun = time.perf_counter()
             self.rig.cycle()
             self.steps_us.append((time.perf_counter() - begun) * 1e6)
+            if self.supervisor is not None:
+                self._supervise(self.supervisor)
             for episode in self.rig.take_finished():
                 self._note(episode)
             self._note_causes()
@@ -168,7 +199,7 @@ class Training:
                 asked = self.replay.count
                 self._exchange(asked)
                 course.show(asked, self._said())
-            if self._due <= self.replay.count < self.run.steps and self.rig.pilot.idle:
+            if self._due <= self.replay.count < self.run.steps and self._between():
                 asked = self.replay.count
                 self._robot_s += self.rig.seconds
                 self._checkpoint()
@@ -177,20 +208,29 @@ class Training:
         self._checkpoint()
         course.show(self.run.steps, self._said())
 
+    def _between(self) -> bool:
+        """Two episodes, with nothing under way from one to the next."""
+        return self.rig.pilot.idle and (self.supervisor is None or self.supervisor.idle)
+
+    def _labels(self) -> int:
+        """The operator's labels that count by now."""
+        self._book.settle()
+        return len(self._book.book.accepted)
+
     def _checkpoint(self) -> None:
         """Let the learner finish what it is asked for, and keep all that a run needs to go on from here."""
         self._log.sync()
         self.replay.flush()
-        self.learner.ask(self.replay.count)
+        self.learner.ask(self.replay.count, self._labels())
         while self.learner.pending:
             self._take(self._wait())
         values = (self.falls, self.stuck, self.episodes, self.updates, self.keep_every, self.metrics.size, self._robot_s,
                   time.monotonic() - self.started)  # fmt: skip
-        self.learner.ask(self.replay.count, save={"rehearsal": dict(zip(TALLY, values, strict=True))})
+        self.learner.ask(self.replay.count, self._labels(), save={"rehearsal": dict(zip(TALLY, values, strict=True))})
         self._take(self._wait())
 
     def _exchange(self, count: int) -> None:
-        self.learner.ask(count)
+        self.learner.ask(count, self._labels())
         if self.learner.pending > LAG:
             self._take(self._wait())
 
@@ -261,7 +301,7 @@ class Training:
         times = (self._robot_s + self.rig.seconds) / wall
         if self.run.task.name in ("reach", "push", "stack"):
             word = done_word(self.run)
-            did = f"{word} {sum(e.ended == word for e in last)} of the last {len(last)}  return {total:z.0f}"
+            did = f"{word} {sum(e.ended in (word, 'success') for e in last)} of the last {len(last)}  return {total:z.0f}"
         else:
             speed = sum(e.speed for e in last) / max(1, len(last))
             did = f"{speed:z.2f} m/s  return {total:z.0f}  falls {self.falls}  stuck {self.stuck}"
@@ -274,6 +314,7 @@ class Training:
     def close(self) -> None:
         self.learner.close()
         self.metrics.close()
+        self._book.close()
         self.replay.close()
         self._log.close()
         self.rig.close()

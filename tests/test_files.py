@@ -16,14 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from robotrl import checkpoint, config, keyring, logread, plots, rundir, session
 from robotrl.agents.actor import Actor
 from robotrl.agents.weights import packed
-from robotrl.calibration import lerobot, store
+from robotrl.calibration import devices, lerobot, store, views
+from robotrl.clock import LockstepClock
 from robotrl.complaint import Complaint
+from robotrl.drivers.recording import Recording
 from robotrl.log import Log
 from robotrl.logformat import Kind as Record
 from robotrl.manager import overruns
@@ -33,6 +36,7 @@ from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.replay import Replay
 
 ROBOT = config.Robot(serial="a1")
+UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 FOREIGN = (b"", b"\n", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4, b"PK\x03\x04" + b"\x14" * 300, b"\x00" * 4096, b"hello\n",
            b"[]", b"{}", b"null", b"[" * 100_000, b"\xff\xfe" * 90)  # fmt: skip
 NEWER = re.compile("newer|version|schema|format|unknown|known|must|holds")
@@ -155,6 +159,53 @@ def commissioning(folder: Path) -> Path:
     return record(folder, store.Commissioning, calibration=store.digest(calibration(folder)), firmware=("1",) * n,
                   boards=("0" * 24,) * n, watchdog_s=0.1, trip_s=(0.1,) * n, moved=(0.1,) * n, step=0.1, seen="operator",
                   stop_s=0.1)  # fmt: skip
+
+
+def lens(folder: Path) -> Path:
+    made = devices.Intrinsics(
+        schema=1, camera="C1", made="now", width=640, height=480, lens=(500.0, 500.0, 320.0, 240.0, *(0.0,) * 5),
+        deviation=(0.0,) * 9, rms=0.1, view_rms=(0.1,), board="a board", views=("a.png",), rejected=(), source="here", digest="0",
+    )  # fmt: skip
+    store.write(made, path := devices.lens_path("C1", 640, 480, folder))
+    return path
+
+
+def hand_eye(folder: Path) -> Path:
+    made = devices.HandEye(
+        schema=1, robot="minitaur", kind="minitaur", serial="a1", camera="C1", made="now", mount="hand", rotation=UPRIGHT,
+        translation=(0.0,) * 3, target=(*UPRIGHT, 0.0, 0.0, 0.0), deviation=(0.0,) * 6, residual_deg=(0.1,), residual_m=(0.1,),
+        rms_px=0.1, axes_deg=(9.0,) * 3, samples=("a",), source="here", digest="0",
+    )  # fmt: skip
+    store.write(made, path := devices.hand_eye_path(ROBOT, "C1", folder))
+    return path
+
+
+def imu_mount(folder: Path) -> Path:
+    zeros = (0.0,) * 3
+    made = devices.ImuMount(
+        schema=1, robot="minitaur", kind="minitaur", serial="a1", device="/dev/imu", made="now", mount=UPRIGHT, gyro_bias=zeros,
+        accel_bias=zeros, accel_scale=(1.0,) * 3, gyro_noise=zeros, accel_noise=zeros, rate_hz=200.0, poses=("top",),
+        residual_deg=(0.1,), samples=9, digest="0",
+    )  # fmt: skip
+    store.write(made, path := devices.imu_path(ROBOT, folder))
+    return path
+
+
+def video(folder: Path) -> Path:
+    writer = cv2.VideoWriter(str(folder / "seen.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 30.0, (64, 48))
+    for level in range(10):
+        writer.write(np.full((48, 64, 3), 20 * level, np.uint8))
+    writer.release()
+    return folder / "seen.avi"
+
+
+def read_video(folder: Path) -> None:
+    Recording(str(folder / "seen.avi"), LockstepClock()).close()
+
+
+def picture(folder: Path) -> Path:
+    cv2.imwrite(str(folder / "board.png"), np.zeros((48, 64), np.uint8))
+    return folder / "board.png"
 
 
 def foreign_calibration(folder: Path) -> Path:
@@ -280,6 +331,11 @@ KINDS = {
     "policy weights": Kind(weights, lambda f: Actor.load(f / "policy.safetensors")),
     "calibration": Kind(calibration, lambda f: store.calibrated(ROBOT, f), lambda b: said(b, schema=2)),
     "commissioning": Kind(commissioning, lambda f: store.commissioned(ROBOT, f), lambda b: said(b, schema=2)),
+    "lens": Kind(lens, lambda f: devices.lens_of("C1", 640, 480, f), lambda b: said(b, schema=2)),
+    "hand-eye": Kind(hand_eye, lambda f: devices.hand_eye_of(ROBOT, "C1", f), lambda b: said(b, schema=2)),
+    "IMU's mount": Kind(imu_mount, lambda f: devices.imu_of(ROBOT, "/dev/imu", f), lambda b: said(b, schema=2)),
+    "recorded video": Kind(video, read_video, cut=False),
+    "picture of a board": Kind(picture, lambda f: views.picture(f / "board.png")),
     "LeRobot's calibration": Kind(foreign_calibration, lambda f: lerobot._read(f / "arm.json"), lambda b: said(b, camera={})),
     "session": Kind(mcap, read_mcap, newer_mcap),
     "robot's key": Kind(key, keyring.load, lambda b: said(b, telepathy=1)),

@@ -21,7 +21,8 @@ CORE = (
 TOP = (
     "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
     "findcameras", "setupservo",
-    "replaycheck", "resume", "benches", "keytool", "installed", "notify", "play", "timing", "picture", "plotreach",
+    "replaycheck", "resume", "relabel", "plotlabels", "benches", "keytool", "installed", "notify", "play", "timing", "picture",
+    "plotreach",
     "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
 )  # fmt: skip
 LAYER_OF = {
@@ -29,7 +30,7 @@ LAYER_OF = {
     **dict.fromkeys(TOP, "top"),
     **dict.fromkeys(("keyring", "door", "remote", "ring"), "bus"),  # the bus's door to other machines
     **dict.fromkeys(("log", "logformat", "logread", "session", "foxglove"), "log"),
-    **dict.fromkeys(("replayfiles", "frames", "transitions"), "replay"),
+    **dict.fromkeys(("replayfiles", "frames", "transitions", "labels", "labelled"), "replay"),
     **{name: name for name in ("bus", "replay", "node")},
 }
 EVERYTHING = {"core", "bus", "replay", "log", "node", "top", *FOLDERS}
@@ -45,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The rehearsal is the nodes' work in one process, so it holds what they hold. Nothing imports it.
     "sim": {"core", "replay", "log", "node", "drivers", "calibration", "safety", "nodes", "tasks", "agents"},
     "agents": {"core", "replay"},
-    "rewards": {"core", "calibration"},
+    "rewards": {"core", "calibration", "tasks"},
     "tasks": {"core"},
     "node": {"core", "bus", "log"},
     "nodes": EVERYTHING - {"sim"},

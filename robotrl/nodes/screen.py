@@ -33,22 +33,22 @@ LEVELS = {
     "bad": BAD,
     "alarm": "bold white on red",
 }
-KEYS = "e enable|r run|SPACE STOP|c clear|p pause|R reset|d off|+- reward|? help|q quit"
+KEYS = "e enable|r run|SPACE STOP|c clear|p pause|R reset|d off|sf+- rate|? help|q quit"
 HELP = """\
-e      enable: torque on; the robot holds the pose it is in         READY -> HOLD
-r      run: opens a session; the policy moves the robot             HOLD  -> RUN
-SPACE  QUICK STOP, from any state, at any time; Ctrl-C does the same
-c      clear, once the cause is gone; nothing moves by it
-p      pause: stand still; r goes on                                RUN   -> HOLD
-R      reset: the script stands it up; also after your hands did    HOLD  -> RESET
-d      disable: torque off                                          HOLD  -> READY
-+ -    good, bad: a reward for what is on the screen now
-q      leave; asks again, for leaving stops the robot
-?      this page, or back
+e      enable: torque on, it holds its pose  + -  good, bad: what you just saw
+r      run: opens a session, and it moves    h    held down: good, each step
+SPACE  QUICK STOP, from any state; Ctrl-C    s f  success, fail: ends the episode
+c      clear, once the cause is gone         S F  the same of the last episode
+p      pause: stand still; r goes on         x    end the episode, no verdict
+R      reset: by script, or by your hands    u U  take back the last, last seconds
+d      disable: torque off                   m n  a mark; a note, to ENTER, SPACE=_
+q      leave; asks again, the robot stops    t ?  try the keyboard; this page, or back
 
 A quick stop is no emergency stop: keep a switch for the motor supply in reach.
 POWER says CONFIRMED only when every servo was read back with its torque off.
 Keys that come in a burst (a paste, a slow line) are refused; SPACE never is.
+A label means what was on the screen a moment ago, and is never moved to another
+step; it changes what is learned from later, not the updates that were done.
 LATE: nothing for three periods. SLOW: under 80 % of its rate. idle: not needed
 now. STUCK: it speaks, but its loop stands still."""
 UNSHOWN = ("operator", "beat", "wire", "thought", "transition", "ack")  # what is said to no person
@@ -183,6 +183,13 @@ def pressed(view: View, now: int) -> Text:
     if view.leave_asked is not None and now - view.leave_asked < 2 * SECOND:
         question = " Leaving stops the robot. q again to leave. "
         return line((question, "bold black on yellow"))
+    if view.typed is not None:
+        return line((f" note: {view.typed}_ ", "bold black on yellow"), " ENTER ends it; SPACE stops the robot")
+    if view.watching and not view.keys:
+        return line((" ANOTHER CONSOLE SUPERVISES: you watch. SPACE stops the robot from here too. ", "bold black on yellow"))
+    if not view.keys:
+        answer = "does not answer" if view.answered is None else f"answers in {span(view.answered)}"
+        return fact(" keys", f"press t to try the keyboard; nothing moves. Terminal {answer}")
     parts: list[Part] = []
     for index, (when, key, did) in enumerate(reversed(view.keys)):
         parts.append((f"{key} {did} {span(now - when)} ago   ", "bold" if index == 0 else DIM))

@@ -52,6 +52,15 @@ def test_row_17_the_third_alike_is_frozen(stuck):
     assert seen[:4] == [""] * 4 and seen[4:8] == ["repeated", "frozen", "frozen", "frozen"] and seen[8:] == [""] * 3
 
 
+def test_row_17_repeats_are_no_new_frame():
+    """What shows one picture for ever is late too, by the last new one."""
+    watch = FrameWatch(PERIOD)
+    for i in range(4):
+        assert not watch.silence(i * PERIOD + 1)
+        watch.see(Frame(t=i * PERIOD, stamp="driver", image=STILL), STILL, i * PERIOD)
+    assert watch.silence(4 * PERIOD + 1) == "late"
+
+
 def test_row_17_two_alike_are_borne():
     pairs = itertools.chain.from_iterable([(i, i, noisy())] * 2 for i in range(10))
     assert watch_all(pairs) == ["", "repeated"] * 10
@@ -110,16 +119,18 @@ def test_a_jpeg_that_was_cut_off_is_no_picture():
     assert whole(data) and whole(data + bytes(20)) and decode(data) is not None
     for cut in (0, 1, 10, len(data) // 2, len(data) - 1):
         assert decode(data[:cut]) is None
+        assert decode(data[:cut] + b"\xa5" * (len(data) - cut)) is None, "the rest is of an older frame"
     assert decode(b"\xff\xd8" + random.Random(1).randbytes(300) + b"\xff\xd9") is None
 
 
-def test_a_clock_is_moved_by_the_least_delay_of_late():
+@pytest.mark.parametrize("drift", [50e-6, -50e-6])
+def test_a_clock_is_moved_by_the_least_delay_of_late(drift):
     """Against the truth: a camera whose clock is 1,000 s off and drifts by 50 ppm, with delays of 8 to 40 ms."""
     rng, clock = random.Random(7), ClockMap()
     worst = 0
     for i in range(6000):  # 200 s at 30 Hz
         taken = i * PERIOD + 10**12
-        mark = round((taken - 10**12) * (1 + 50e-6)) + 77
+        mark = round((taken - 10**12) * (1 + drift)) + 77
         arrival = taken + 8_000_000 + rng.randrange(32_000_000)
         t = clock(mark, arrival)
         assert t <= arrival

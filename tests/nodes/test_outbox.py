@@ -22,6 +22,7 @@ from robotrl.logformat import Kind
 from robotrl.messages import Ack, Guard, Label, Operator
 from robotrl.nodes import keeper as keeper_module
 from robotrl.nodes import outbox as outbox_module
+from robotrl.nodes import policy as policy_module
 from robotrl.nodes.estate import HEAD, Estate, left
 from robotrl.nodes.keeper import Keeper
 from robotrl.nodes.outbox import Outbox
@@ -274,6 +275,17 @@ def test_what_is_left_to_the_next_life_is_taken_once_also_when_it_had_arrived(wo
     assert [path.stat().st_size for _, _, path in left(world.sockets, 0)] == [0]
     seen = [r for r in logwitness.records(world.directory / "log") if r.kind == Kind.TRANSITION]
     assert [r.number for r in seen] == list(range(1, 11))
+
+
+def test_what_the_recorder_never_takes_is_given_up_and_said(world, monkeypatch):
+    policy = Killed(world)
+    world.act(0)
+    assert len(left(world.sockets, 0)[0][1]) == 1
+    monkeypatch.setattr(policy_module, "INHERIT_NS", 200_000_000)
+    monkeypatch.setattr(world.keeper, "_take", lambda message: None)
+    policy.again()
+    assert world.said == ["1 transitions of an earlier life are not taken by the recorder; see logs/recorder.log"]
+    assert [kept for _, kept, _ in left(world.sockets, 0)] == [[]]
 
 
 def test_a_disk_without_room_for_what_is_left_is_said_once_and_ends_nothing(tmp_path):

@@ -157,13 +157,13 @@ def test_an_arm_presses_on_the_floor_with_what_its_servo_gives():
     for servo in twin.bus.servos:
         servo.write(40, b"\1")
     for link in range(6):  # a smooth floor: it can only push up
-        pybullet.changeDynamics(twin.joints.body, link, lateralFriction=0, physicsClientId=twin.joints._client)
+        pybullet.changeDynamics(twin.joints.body, link, lateralFriction=0, physicsClientId=twin.joints.client)
     lift = twin.bus.servos[1]
     lift.write(41, b"\5")
     lift.write(42, (2048 + 1100).to_bytes(2, "little"))
     twin.advance(2.5)
     assert max(abs(twin.joints.velocity)) < 0.02
-    points = pybullet.getContactPoints(twin.joints.body, physicsClientId=twin.joints._client)
+    points = pybullet.getContactPoints(twin.joints.body, physicsClientId=twin.joints.client)
     assert points, "it does not touch the floor"
     force = sum(p[9] for p in points)
     away = sum(p[9] * (p[5][0] - 0.0692) for p in points)
@@ -191,7 +191,7 @@ def test_both_fingers_of_omx_go_alike():
     crank.write(64, b"\1")
     crank.write(116, (2048 + 900).to_bytes(4, "little"))
     twin.advance(1.5)
-    places = [pybullet.getJointState(twin.joints.body, i, physicsClientId=twin.joints._client)[0] for i in (4, 5)]
+    places = [pybullet.getJointState(twin.joints.body, i, physicsClientId=twin.joints.client)[0] for i in (4, 5)]
     assert places == pytest.approx([900 * 1.7627e-5] * 2, abs=1e-4)
 
 
@@ -202,5 +202,5 @@ def test_a_chain_of_a_body_falls_without_torque_and_stays_over_the_floor():
     arm.put([0.0, 0.3, 0.0, 0.0, 0.0, 0.0])
     chain.advance(3.6)
     assert arm.angle[1] > 0.8 and max(abs(arm.velocity)) < 0.1
-    lowest = min(pybullet.getAABB(arm.body, i, physicsClientId=arm._client)[0][2] for i in range(6))
+    lowest = min(pybullet.getAABB(arm.body, i, physicsClientId=arm.client)[0][2] for i in range(6))
     assert lowest > -0.005

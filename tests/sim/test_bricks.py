@@ -22,11 +22,11 @@ SEAT = np.array((0.2, 0.05, 0.1))
 class World:
     """One brick over the other."""
 
-    def __init__(self, fit=Fit(), aside=(0.0, 0.0), yaw=0.3):
+    def __init__(self, fit=None, aside=(0.0, 0.0), yaw=0.3):
         self.client = pybullet.connect(pybullet.DIRECT)
         pybullet.setGravity(0, 0, -G, physicsClientId=self.client)
         pybullet.setPhysicsEngineParameter(fixedTimeStep=DT, physicsClientId=self.client)
-        self.bricks = Bricks(self.client, fit)
+        self.bricks = Bricks(self.client, fit or Fit())
         turn = pybullet.getQuaternionFromEuler((0, 0, yaw), physicsClientId=self.client)
         self.bricks.lay(SEAT, 0.3, SEAT + (*aside, STUD_M + 0.0005), turn)
 

@@ -23,7 +23,8 @@ LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 
 
 @pytest.mark.parametrize(
-    "name, setting", [("stack", []), ("stack", ["twin.push_n=10", "twin.push_s=0.3"]), ("stack", ["task.moves.space=joint"]), ("push", [])]
+    "name, setting",
+    [("stack", []), ("stack", ["twin.push_n=10", "twin.push_s=0.3"]), ("stack", ["task.moves.space=joint"]), ("push", [])],
 )  # fmt: skip
 def test_a_script_solves_it_and_the_physics_agrees(name, setting):
     result = trials.scripted(load(LAUNCH / f"{name}.toml", setting), 1)

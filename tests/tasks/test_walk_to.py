@@ -131,5 +131,5 @@ def test_places_are_drawn_between_their_bounds():
 
 
 def test_other_robots_are_refused():
-    with pytest.raises(ConfigError, match="robot.kind must be dkitty"):
+    with pytest.raises(ConfigError, match=r"robot\.kind must be dkitty"):
         load(LAUNCH / "dkitty_walk.toml", ["robot.kind=omx"])
