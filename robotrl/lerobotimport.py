@@ -23,16 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl.complaint import Complaint, missing_extra
-from robotrl.lerobotexport import ORIGIN, PREFIX
+from robotrl.lerobotexport import ORIGIN, PREFIX, RECORDED, SUCCESS
 from robotrl.logread import sync
 from robotrl.replay import Replay
 
 if TYPE_CHECKING:
     from robotrl.lerobotread import Dataset
 
-STATE, ACTION, REWARD, SUCCESS, DONE, TRUNCATED = (
-    "observation.state", "action", "next.reward", "next.success", "next.done", "next.truncated",
-)  # fmt: skip
+STATE, ACTION, REWARD, DONE, TRUNCATED = ("observation.state", "action", "next.reward", "next.done", "next.truncated")
 INTERVENED = ("is_intervention", PREFIX + "is_intervention")
 INDICES = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 
@@ -87,7 +85,8 @@ def planned(dataset: Dataset, interventions: bool, images: bool = False) -> Plan
         plan.cameras = [name for name, feature in features.items() if feature.get("dtype") == "video"]
         if not plan.cameras:
             raise ImportFailed(f"{root}: has no video; leave out --images")
-    for name in [n for n in features if n not in (*plan.columns, *plan.cameras, *INDICES)]:
+    ours = (SUCCESS, RECORDED) if plan.ours else ()
+    for name in [n for n in features if n not in (*plan.columns, *plan.cameras, *INDICES, *ours)]:
         plan.said.append(f"{name}: left out, {_why(features[name])}")
     return plan
 
