@@ -33,6 +33,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "wall-clock": ("wall_clock.py", "lateness of the servo loop, and what the death of each process leads to"),
     "reaction": ("reaction.py", "onset of a fault to the stop's first byte on the wire, idle and beside a learner: six minutes"),
     "nemesis": ("nemesis.py", "kill, stop, clock, loss and full disk over the whole tree: invariants I1 to I12 of each history"),
+    "presses": ("presses.py", "10,000 quick stops in every state: what the screen says of the power, against the servos"),
     "wall-walk": ("wall_walk.py", "learning to walk on the wall clock, every process: ten minutes a seed"),
     "walk": ("walk.py", "learning to walk: hours"),
     "tracker": ("tracker.py", "the tracker by sight against drawn pictures of known poses: errors, flips, reckoning, cost"),

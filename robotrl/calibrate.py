@@ -14,6 +14,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "homing": ("robotrl.calibration.homing", "where each motor's zero is: by hand, from LeRobot's file, or --stops"),
     "intrinsics": ("robotrl.calibration.intrinsics", "a camera's lens: --camera SERIAL [--images DIR]"),
     "imu": ("robotrl.calibration.imu", "which way an IMU is mounted, its bias and noise: [--poses top,left,front]"),
+    "viewpoint": ("robotrl.calibration.viewpoint", "where the tracker's camera stands: --camera SERIAL --images DIR"),
     "hand-eye": (
         "robotrl.calibration.handeyetool",
         "where a camera is on a robot: --mount hand|base --camera SERIAL --samples DIR",
