@@ -217,8 +217,8 @@ class Nemesis:
 
 
 def driven_on(lives: list[list[float]], modes: list[tuple[int, tuple[int, ...]]]) -> int:
-    """Lives of the driver, each from when it first drove the motors to its last word, that drove some which had not been off since
-    the life before. `modes`: of the motors, as they changed; off is 0."""
+    """Lives of the driver, each from when it first drove the motors to its last word, that drove some which had not been off
+    since the life before. `modes`: of the motors, as they changed; off is 0."""
     bad = 0
     for (_, ended), (drove, _) in pairwise(lives):
         between = [mode for t, mode in modes if t <= ended][-1:] + [mode for t, mode in modes if ended < t < drove]
