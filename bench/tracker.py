@@ -9,7 +9,7 @@ flips      postures of all kinds from all over the walk's picture, plates covere
            begin with nothing known. A pose whose attitude is more than 20 degrees wrong is an undetected flip. Beside it, as a
            control, OpenCV's better pose of one tag alone. `--frames` with an IMU, a fifth as many without
 lost       a robot that trots on the twin, its lens covered for 0.9 s of every 3: what legs and IMU reckon
-cost       processor time of a picture, read and drawn, with PyBullet's renderer beside it
+cost       processor time of a picture, read and drawn, with PyBullet's renderer beside it; of a step of a rehearsal
 Run: robotrl bench tracker [--frames 10000] [--seed 0] [--out FILE]   (four minutes of a core)
 """
 
@@ -28,8 +28,8 @@ import cv2
 import numpy as np
 
 from robotrl import config, rundir
+from robotrl.boardpose import angle_between
 from robotrl.messages import Imu, Pose
-from robotrl.nodes.boardpose import angle_between
 from robotrl.nodes.tagtracker import WINDOW_NS, TagTracker
 from robotrl.sim.tagcamera import MOMENTS, Film, lens_of, rotation_of, view_of
 from robotrl.sim.tagscene import Stand, TagScene
@@ -96,7 +96,7 @@ class Theatre:
         return pose
 
 
-def accuracy(stand: config.Tripod, frames: int, seed: int, speed: float = 0.45) -> dict[str, Any]:
+def accuracy(stand: config.Tripod, frames: int, seed: int, speed: float = 0.45, gravity: bool = True) -> dict[str, Any]:
     """Errors of walks that begin at the origin, five seconds each, the IMU's bias the same in all."""
     theatre = Theatre(stand, seed)
     rng, tracker = theatre.rng, TagTracker(Roof(), theatre.view, legs=False)
@@ -107,7 +107,8 @@ def accuracy(stand: config.Tripod, frames: int, seed: int, speed: float = 0.45) 
         if k % 300 == 0:  # walks five seconds, and is carried back
             motion = Motion(rng, begin - (speed * t, 0, 0), 0.0, np.zeros(2), speed)
             tracker, counts = TagTracker(Roof(), theatre.view, legs=False), counts + tracker.sight.counts
-        tracker.hear(motion.imu(t, bias, rng))
+        if gravity:
+            tracker.hear(motion.imu(t, bias, rng))
         pose = theatre.show(motion, t, tracker)
         if pose is None:
             continue
@@ -260,6 +261,31 @@ def cost(theatre: Theatre) -> dict[str, Any]:
     return out
 
 
+def steps(seed: int, count: int = 300) -> dict[str, float]:
+    """Processor time of a control step in lockstep, ms, while a robot trots: by the line tracker, and by the camera."""
+    from twin import SETTINGS, Trot
+
+    from robotrl.sim.rig import Rig
+
+    out = {}
+    for name, file, hz in (
+        ("line", "walk.toml", 60),
+        ("camera_30_hz", "walk_seen.toml", 30),
+        ("camera_60_hz", "walk_seen.toml", 60),
+    ):
+        run = config.load(ROOT / "launch" / file, [*SETTINGS, f"twin.tripod.rate_hz={hz}"])
+        rig = Rig(run, seed)
+        rig.pilot.take(Trot(run), 1, 0)  # type: ignore[arg-type]
+        while rig.permit is None or rig.permit.state != "RUN":
+            rig.cycle()
+        begun = time.process_time()
+        for _ in range(count):
+            rig.cycle()
+        out[name] = round((time.process_time() - begun) / count * 1000, 2)
+        rig.close()
+    return out
+
+
 def timed(stand: config.Tripod, frames: int, seed: int) -> dict[str, Any]:
     """Processor time of reading and drawing, while a robot walks through the picture."""
     theatre = Theatre(stand, seed)
@@ -287,7 +313,9 @@ def main() -> int:
         ("cost", lambda: timed(config.Tripod(), 240, args.seed)),
         ("at_2_m", lambda: accuracy(near, few, args.seed, speed=0.05)),
         ("on_the_track", lambda: accuracy(config.Tripod(), few, args.seed)),
+        ("on_the_track_without_imu", lambda: accuracy(config.Tripod(), few, args.seed, gravity=False)),
         ("lost", lambda: lost(60.0, args.seed)),
+        ("lockstep_step_ms", lambda: steps(args.seed)),
         ("flips", lambda: flips(args.frames, args.seed, True)),
         ("flips_without_imu", lambda: flips(args.frames // 5, args.seed + 1, False)),
     ):

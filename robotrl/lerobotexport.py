@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import sys
@@ -19,16 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from robotrl import rundir
+from robotrl import rundir, transitions
 from robotrl.complaint import Complaint, missing_extra
 from robotrl.config import Run, to_dict
 from robotrl.labelled import LABELS, LabelFile
 from robotrl.labels import VERDICTS, Given, Rewards, derive, standing
 from robotrl.logread import sync
 from robotrl.messages import Transition
+from robotrl.replay import Cameras
 from robotrl.replaycheck import logged
 from robotrl.transitions import FLOAT
 
@@ -40,6 +43,7 @@ ORIGIN = ("run", "episode", "step", "tick", "policy_version")
 PREFIX = "complementary_info."
 SUCCESS, RECORDED = "next.success", PREFIX + "recorded_reward"  # ours, and not read back: what they say is in reward and ends
 GOALS = ("reach", "push", "stack")  # tasks whose episodes terminate where the goal is reached, and nowhere else
+IMAGES = "observation.images."
 
 
 class ExportError(Complaint):
@@ -57,6 +61,7 @@ class Exported:
     refused: int = 0  # transitions that are not finite
     labelled: int = 0  # transitions whose reward or end is the operator's
     over: int = 0  # transitions left out: behind the step at which the operator said how the episode ended
+    blind: int = 0  # transitions whose image came with one that is not there
 
 
 def counting(directory: Path, said: list[str]) -> Iterator[Transition]:
@@ -81,6 +86,20 @@ def goes_on(t: Transition, after: Transition) -> bool:
     """Whether `t` is the very next step after another: only then is its observation that one's next observation."""
     next_one = (t.episode, t.step, t.tick) == (after.episode, after.step + 1, after.tick + 1)
     return next_one and t.observation == after.next_observation and not (after.terminated or after.truncated)
+
+
+def sighted(found: Iterator[Transition], told: Exported) -> Iterator[Transition]:
+    """Each with its own images, where the log has those of the transition before it."""
+    before: Transition | None = None
+    for t in found:
+        if t.cameras and not t.images:
+            if before is None or before.cameras != t.cameras or not transitions.goes_on(before, t):
+                told.blind += 1
+                before = t
+                continue
+            t = msgspec.structs.replace(t, images=before.next_images)
+        before = t
+        yield t
 
 
 def pieces(found: Iterator[Transition], told: Exported) -> Iterator[list[Transition]]:
@@ -132,7 +151,7 @@ class Opinions:
         return found, success
 
 
-def features(observation_size: int, action_size: int, history: int) -> dict[str, Feature]:
+def features(observation_size: int, action_size: int, history: int, cameras: Cameras = ()) -> dict[str, Feature]:
     """The dataset's own, by their names in it; the numbers have names where they are those of the walk."""
     from robotrl.lerobotformat import Feature
     from robotrl.tasks.walk import ACTION_NAMES, window_names
@@ -149,6 +168,7 @@ def features(observation_size: int, action_size: int, history: int) -> dict[str,
         SUCCESS: Feature("bool"),
         RECORDED: Feature("float32"),
         **{PREFIX + name: Feature("int64") for name in ORIGIN},
+        **{IMAGES + name: Feature("video", tuple(shape), ("height", "width", "channels")) for name, *shape in cameras},
     }
 
 
@@ -170,14 +190,24 @@ def add(writer: Writer, piece: list[Transition], task: str, run: int, opinions: 
         PREFIX + "run": np.full(n, run),
         **{PREFIX + name: np.array([getattr(t, name) for t in piece]) for name in ORIGIN[1:]},
     }
-    writer.add(task, columns, np.frombuffer(piece[-1].next_observation, FLOAT))
+    writer.add(task, columns, np.frombuffer(piece[-1].next_observation, FLOAT), seen(piece))
     differ = (found.reward[:n] != reward) | (ended != [t.terminated or t.truncated for t in piece])
     return n, int(differ.sum())
 
 
+def seen(piece: list[Transition]) -> dict[str, NDArray[np.uint8]]:
+    """What each camera saw in an episode of n: (n + 1, height, width, channels)."""
+    out, at = {}, 0
+    for name, *shape in piece[0].cameras:
+        size = math.prod(shape)
+        parts = [np.frombuffer(data, np.uint8, size, at) for data in (*(t.images for t in piece), piece[-1].next_images)]
+        out[IMAGES + name], at = np.stack(parts).reshape(-1, *shape), at + size
+    return out
+
+
 def export(runs: list[Path], out: Path, said: list[str]) -> list[Exported]:
     """The runs' transitions as a dataset at `out`, whole or not at all. Complaint, and nothing there, when it cannot be."""
-    from robotrl.lerobotformat import Writer
+    from robotrl.lerobotformat import INDICES, Writer
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ExportError(f"{out}: is there already; name a directory that is not, or remove it")
@@ -191,13 +221,16 @@ def export(runs: list[Path], out: Path, said: list[str]) -> list[Exported]:
         for path, run in known:
             done.append(told := Exported(path.resolve().name))
             opinions = Opinions(path, run.task.name in GOALS)
-            for piece in pieces(counting(path, said), told):
-                sizes = len(piece[0].observation) // 4, len(piece[0].action) // 4
+            for piece in pieces(sighted(counting(path, said), told), told):
+                sizes, cameras = (len(piece[0].observation) // 4, len(piece[0].action) // 4), piece[0].cameras
+                own = features(*sizes, run.task.history, cameras)
                 if writer is None:
-                    writer = Writer(aside, run.task.rate_hz, run.robot.name, features(*sizes, run.task.history))
+                    writer = Writer(aside, run.task.rate_hz, run.robot.name, own)
                 wanted = tuple(writer.features[name].shape[0] for name in ("observation.state", "action"))
                 if sizes != wanted:
                     raise ExportError(f"{path}: (observation, action) is {sizes}, that of the others {wanted}; leave it out")
+                if not own.items() <= writer.features.items() or len(own) + len(INDICES) != len(writer.features):
+                    raise ExportError(f"{path}: its cameras are {cameras}, not those of the others; leave it out")
                 count, labelled = add(writer, piece, run.task.name, len(done) - 1, opinions)
                 told.transitions, told.episodes = told.transitions + count, told.episodes + bool(count)
                 told.labelled, told.over = told.labelled + labelled, told.over + len(piece) - count
@@ -248,6 +281,8 @@ def main(argv: list[str]) -> int:
             print(f"{told.name}  {told.labelled} rewards or ends are the operator's{gone}")
         if told.refused:
             said.append(f"{told.name}: {told.refused} transitions are not finite, and were left out")
+        if told.blind:
+            said.append(f"{told.name}: {told.blind} transitions have no image, for the one before is missing; they were left out")
     for line in said:
         print(f"robotrl export: {line}", file=sys.stderr)
     print(f"dataset  {args.lerobot}")

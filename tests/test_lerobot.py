@@ -421,7 +421,7 @@ def test_what_another_does_not_say_is_told(exported, tmp_path, capsys):
     one = without(foreign(dataset, tmp_path / "one"), ("next.truncated",))
     assert cli.main(["import", "--lerobot", str(one), "--out", str(tmp_path / "a")]) == 0
     said = capsys.readouterr().err
-    assert all(word in said for word in ("no next.truncated", "no images", "last frames of episodes"))
+    assert all(word in said for word in ("no next.truncated", "--images keeps it", "last frames of episodes"))
     keep, replay = ~last | done, Replay.open(tmp_path / "a")
     n = replay.count
     before_lost = np.append((last & ~done)[1:], False) & ~last
@@ -510,7 +510,7 @@ def test_what_the_lerobot_package_recorded_is_learned_from(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["import", "--lerobot", str(tmp_path / "dataset"), "--out", str(tmp_path / "all")]) == 0
     said = capsys.readouterr()
-    for line in ("no next.truncated: ", "observation.images.top: left out, a replay keeps no images", "last frames of episodes"):
+    for line in ("no next.truncated: ", "observation.images.top: left out, only videos are read", "last frames of episodes"):
         assert f"robotrl import: {line}" in said.err or line in said.err
     assert "30 frames a second" in said.out
     last = np.append(np.diff(given["piece"]) != 0, True)
