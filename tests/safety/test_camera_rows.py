@@ -98,9 +98,7 @@ def test_the_robot_holds_within_the_rows_budget(tmp_path, fault):
     assert world.shown.state == "HOLD" and cause in world.shown.causes, (world.shown.state, world.shown.causes)
     world.spoils = lambda n, frame: frame
     world.eye.begin()
-    assert world.step(50) == ("RESET" if cause == "camera_late" else "HOLD"), (
-        "a hiccup heals by a reset, others by a key"
-    )
+    assert world.step(50) == ("RESET" if cause == "camera_late" else "HOLD"), "a hiccup heals by a reset, others by a key"
     assert cause not in world.shown.causes
 
 
