@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("robotrl.resume", "goes on where a run stopped: RUN_DIR [--steps N]"),
     "eval": ("robotrl.sim.evaluation", "the deterministic policy on the twin: RUN_DIR [--episodes N] [--terrain ...]"),
     "console": ("robotrl.nodes.console", "the operator's terminal: [RUN_DIR]"),
+    "view": ("robotrl.nodes.web", "a live page of a run for a browser on this machine: RUN_DIR [--port N]"),
     "relabel": ("robotrl.relabel", "what was said of a run's episodes, and what is said of them later: RUN_DIR [EPISODE ...]"),
     "twin": ("robotrl.sim.twin", "the twin alone, on ptys, for any client of the real protocol: --robot NAME"),
     "doctor": ("robotrl.doctor", "what is missing before the first motion, and the line that fixes it"),

@@ -176,8 +176,9 @@ def with_robot(run: config.Run, name: str | None, robots: Path) -> config.Run:
     try:
         data = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
+        why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         known = ", ".join(sorted(p.stem for p in robots.glob("*.toml"))) or "none"
-        raise config.ConfigError(f"{path}: no robot read ({error}); known robots: {known}") from None
+        raise config.ConfigError(f"{path}: no robot read: {why}; known robots: {known}") from None
     return dataclasses.replace(run, robot=config.from_dict({"robot": data}, path).robot)
 
 
