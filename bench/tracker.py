@@ -27,6 +27,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from tracked import lost, rms, spread, steps
 
 from robotrl import config, rundir
 from robotrl.boardpose import angle_between
@@ -36,7 +37,6 @@ from robotrl.sim.tagcamera import MOMENTS, Film, lens_of, rotation_of, view_of
 from robotrl.sim.tagscene import Stand, TagScene
 from robotrl.tagboard import Roof, corners
 
-ROOT = Path(__file__).resolve().parent.parent
 HZ = 60.0
 FLIPPED_RAD = math.radians(20)
 BOUT = 20  # pictures
@@ -124,18 +124,10 @@ def accuracy(stand: config.Tripod, frames: int, seed: int, speed: float = 0.45, 
     return {
         "distance_m": round(float(depth), 2), "frames": frames, "seen": len(place),
         "came_to": dict(counts + tracker.sight.counts),
-        "lateral_mm": _spread(np.hypot(e[:, 0], e[:, 1])), "depth_mm": _spread(e[:, 2]), "attitude_deg": _spread(a),
-        "velocity_m_s": {axis: _rms(v[:, k]) for k, axis in enumerate("xyz")}, "velocity_delay_s": WINDOW_NS * 0.5e-9,
+        "lateral_mm": spread(np.hypot(e[:, 0], e[:, 1])), "depth_mm": spread(e[:, 2]), "attitude_deg": spread(a),
+        "velocity_m_s": {axis: rms(v[:, k]) for k, axis in enumerate("xyz")}, "velocity_delay_s": WINDOW_NS * 0.5e-9,
         "velocities": len(v),
     }  # fmt: skip
-
-
-def _spread(errors: np.ndarray) -> dict[str, float]:
-    return {"rms": _rms(errors), "p99": round(float(np.quantile(errors, 0.99)), 4), "max": round(float(errors.max()), 4)}
-
-
-def _rms(errors: np.ndarray) -> float:
-    return round(float(np.sqrt(np.mean(errors**2))), 4)
 
 
 def anywhere(theatre: Theatre) -> Motion:
@@ -175,7 +167,7 @@ def flips(frames: int, seed: int, gravity: bool) -> dict[str, Any]:
     wrong = np.array(errors)
     return {
         "frames": frames, "poses": len(errors), "undetected_flips": int((wrong > FLIPPED_RAD).sum()),
-        "attitude_deg": _spread(np.degrees(wrong)), "came_to": dict(counts), "one_tag_alone": control,
+        "attitude_deg": spread(np.degrees(wrong)), "came_to": dict(counts), "one_tag_alone": control,
     }  # fmt: skip
 
 
@@ -193,48 +185,6 @@ def one_tag(theatre: Theatre, tracker: TagTracker) -> np.ndarray | None:
     tag = np.column_stack((right, up, np.cross(right, up)))  # its axes in the torso's frame
     out: np.ndarray = view.axes @ cv2.Rodrigues(turn)[0] @ tag.T
     return out
-
-
-def lost(seconds: float, seed: int) -> dict[str, Any]:
-    """Reckoned poses against the truth, by how long the board had been away."""
-    from twin import SETTINGS, Trot
-
-    from robotrl.sim.rig import Rig
-
-    run = config.load(ROOT / "launch" / "walk_seen.toml", [*SETTINGS, "twin.tripod.rate_hz=60", "twin.tripod.drop=0"])
-    rig = Rig(run, seed)
-    rig.pilot.take(Trot(run), 1, 0)  # type: ignore[arg-type]
-    rows: list[tuple[float, float, float]] = []
-    seen, take = [0.0, 0.0, 0.0], rig.pilot.see
-    covered_since = math.inf
-
-    def see(pose: Pose) -> None:
-        nonlocal seen
-        true = rig.twin.world.sensed(max(0.0, rig.seconds - pose.t * 1e-9)).position
-        if not pose.reckoned:
-            seen = [pose.t * 1e-9, *true[:2]]
-        elif covered_since < math.inf:  # in an episode: elsewhere the robot may just be carried back
-            way = math.hypot(true[0] - seen[1], true[1] - seen[2])
-            rows.append((pose.t * 1e-9 - seen[0], math.dist(pose.position[:2], true[:2]), way))
-        take(pose)
-
-    rig.pilot.see = see  # type: ignore[method-assign]
-    assert rig.twin.camera is not None
-    while rig.seconds < seconds:
-        running = rig.permit is not None and rig.permit.state == "RUN"
-        phase = rig.seconds % 3.0
-        if not running or phase >= 0.9:
-            covered_since, rig.twin.camera.covered = math.inf, False
-        elif covered_since == math.inf and phase < 0.1:
-            covered_since, rig.twin.camera.covered = rig.seconds, True
-        rig.cycle()
-    rig.close()
-    table = np.array(rows)
-    last = table[table[:, 0] > 0.8]
-    return {
-        "poses": len(rows), "error_mm": _spread(table[:, 1] * 1000),
-        "after_0.8_s_mm": _spread(last[:, 1] * 1000), "share_of_the_way": round(float(last[:, 1].sum() / last[:, 2].sum()), 3),
-    }  # fmt: skip
 
 
 def cost(theatre: Theatre) -> dict[str, Any]:
@@ -260,50 +210,6 @@ def cost(theatre: Theatre) -> dict[str, Any]:
     out["search_whole_ms"] = round((time.process_time() - begun) * 50, 2)
     out["picture"] = f"{theatre.stand.width} x {theatre.stand.height}"
     return out
-
-
-def steps(seed: int, count: int = 300) -> dict[str, Any]:
-    """A control step in lockstep, ms of processor time, while a robot trots, by the line tracker and by the camera.
-
-    And how wrong the speed is that the walk's reward is made of, m/s (rms), against the true way of the same time.
-    """
-    from twin import SETTINGS, Trot
-
-    from robotrl.sim.rig import Rig
-
-    out = {}
-    for name, file, hz in (
-        ("line", "walk.toml", 60),
-        ("camera_30_hz", "walk_seen.toml", 30),
-        ("camera_60_hz", "walk_seen.toml", 60),
-    ):
-        run = config.load(ROOT / "launch" / file, [*SETTINGS, f"twin.tripod.rate_hz={hz}"])
-        rig = Rig(run, seed)
-        rig.pilot.take(Trot(run), 1, 0)  # type: ignore[arg-type]
-        while rig.permit is None or rig.permit.state != "RUN":
-            rig.cycle()
-        spent, wrong = 0.0, []
-        for k in range(count):
-            begun = time.process_time()
-            rig.cycle()
-            spent += time.process_time() - begun
-            if k > 25 and rig.permit.state == "RUN":
-                wrong.append(speed_error(rig))
-        out[name] = {"step_ms": round(spent / count * 1000, 2), "speed_m_s": _rms(np.array([e for e in wrong if e is not None]))}
-        rig.close()
-    return out
-
-
-def speed_error(rig: Any) -> float | None:
-    """Of the newest speed that the task's track can tell; None where a pose of it is older than the twin remembers."""
-    track, window = rig.pilot.task.track, rig.run.task.velocity_window_s
-    newest = track.newest()
-    said = None if newest is None else track.speed(newest, window)
-    age = 0.0 if newest is None else rig.seconds - newest * 1e-9
-    if said is None or not 0.0 <= age < 0.4 - window:
-        return None
-    way = np.subtract(rig.twin.world.sensed(age).position, rig.twin.world.sensed(age + window).position)[:2]
-    return float(said - way @ track.direction / window)
 
 
 def timed(stand: config.Tripod, frames: int, seed: int) -> dict[str, Any]:
