@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from farend import FarEnd
+from labelwitness import judged
 from zygote import Zygote, gone
 
 from robotrl import config, rundir
@@ -54,7 +55,10 @@ SHARE = 0.2  # stops for a kill, where it is not said
 PATIENCE_S = 120.0
 LOOK_S = 0.01
 SAY_S = 10.0
-BAD = ("acknowledged_and_lost", "steps_given_and_lost", "left_out", "doubled", "reordered", "differ_in_replay")
+BAD = (
+    "acknowledged_and_lost", "steps_given_and_lost", "left_out", "doubled", "reordered", "differ_in_replay", "labels_moved",
+    "labels_twice",
+)  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -193,7 +197,7 @@ class Nemesis:
             "steps_given_and_lost": lost["given"][Kind.TRANSITION], "rewards_given_and_lost": lost["given"][Kind.LABEL],
             "left_out": faults["lost"], "doubled": faults["doubled"] + counts["doubles"], "reordered": faults["reordered"],
             "transitions": counts["transitions"], "labels": sum(record.kind == Kind.LABEL for record in seen),
-            "differ_in_replay": compared(self.directory, [])["differ"],
+            "differ_in_replay": compared(self.directory, [])["differ"], **judged(seen, self.directory),
         }  # fmt: skip
 
     def close(self) -> None:
