@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from farend import FarEnd
+from labelwitness import judged
 from zygote import Zygote, gone
 
 from robotrl import config, rundir
@@ -56,7 +57,10 @@ SHARE = 0.2  # stops for a kill, where it is not said
 PATIENCE_S = 120.0
 LOOK_S = 0.01
 SAY_S = 10.0
-BAD = ("acknowledged_and_lost", "steps_given_and_lost", "left_out", "doubled", "reordered", "differ_in_replay", "driven_on")
+BAD = (
+    "acknowledged_and_lost", "steps_given_and_lost", "left_out", "doubled", "reordered", "differ_in_replay", "driven_on",
+    "labels_moved", "labels_twice",
+)  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -202,6 +206,7 @@ class Nemesis:
             "differ_in_replay": compared(self.directory, [])["differ"],
             "lives_that_drove": sum(drove < math.inf for drove, _ in self.drivers.values()),
             "driven_on": driven_on(list(self.drivers.values()), list(self.far.modes)),
+            **judged(seen, self.directory),
         }  # fmt: skip
 
     def close(self) -> None:
