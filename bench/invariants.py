@@ -7,6 +7,7 @@ shares code with the product.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterator
 from itertools import pairwise
@@ -19,6 +20,8 @@ MOVING = {"RUN": "policy", "RESET": "reset"}
 PERIOD = 20 * MS
 PERMIT = 60 * MS
 GRACE = PERIOD + 10 * MS  # until the driver has heard a permit and its next cycle is over
+UNHEARD = PERMIT - PERIOD + 3 * MS  # between two looks, after which a permit that was a period old at the first may have run out
+HELD_UP = 160 * MS  # before a goal, in which a cycle of the driver's may have been late: two permits and two periods
 OPENING, ROUND = 0.035, 2e-4  # rad: first target after torque came on; of a float32 and of a reading that came in between
 MOVED = 1e-3  # rad
 ACTION = 75 * MS
@@ -45,6 +48,21 @@ def frozen(history: History, t: int) -> bool:
         for d in history.done("stop", "pause")
         if d.deed.get("name", "servos") == "servos" and d.until > d.t
     )
+
+
+def begins_anew(history: History, last: Line, line: Line) -> bool:
+    """The permit that the driver last heard had run out, or it was held up and may not have heard of another: the gate, open
+    again, begins where the joint has been read, led by nobody. A driver hears permits just before it asks the servos.
+    """
+    seen = history.last_readings(line.servo, line.t, 100 * MS)
+    if not seen or abs(line.angle - seen[-1].angle) > ROUND:
+        return False
+    lines = history.lines[bisect.bisect_left(history.lines, line.t - HELD_UP, key=lambda one: one.t) :]
+    asked = [one.t for one in lines if one.t <= line.t and one.kind == "ask" and one.servo == history.robot.ids[0]]
+    heard = max((t for t in asked if t <= last.t), default=last.t)
+    permit = history.permit_before(heard)
+    lapsed = permit is None or line.t - permit.m["t"] > PERMIT
+    return lapsed or any(after - before > UNHEARD for before, after in pairwise(asked))
 
 
 def i1(history: History) -> Iterator[Violation]:
@@ -95,7 +113,8 @@ def i2(history: History) -> Iterator[Violation]:
         outside = max((_outside(robot.low, robot.high, angle) for angle in was), default=0.0)
         if _outside(robot.low, robot.high, now) > outside + ROUND:
             yield Violation("I2", line.t, f"servo {line.servo} got {now:.4f} rad, out of range")
-        if before is not None and abs(now - before.angle) > robot.slew + ROUND:
+        far = before is not None and abs(now - before.angle) > robot.slew + ROUND
+        if before is not None and far and not begins_anew(history, before, line):
             yield Violation("I2", line.t, f"servo {line.servo} was led {now - before.angle:+.4f} rad in a period")
         if before is None and seen and min(abs(now - angle) for angle in seen) > OPENING + ROUND:
             yield Violation("I2", line.t, f"servo {line.servo}: the first goal is {now:.4f} rad, and the joint elsewhere")

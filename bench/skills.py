@@ -32,9 +32,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--collect", type=Path, nargs="+", metavar="RUN_DIR", help="evaluate these runs, train none")
     parser.add_argument("--weights", default="policy.safetensors", help="which of a run's weights (default: the newest)")
     parser.add_argument("--episodes", type=int, default=50, help="trials of each evaluation")
-    parser.add_argument(
-        "--push", type=float, default=0.0, metavar="N", help="judge once more under pushes of up to this"
-    )
+    parser.add_argument("--push", type=float, default=0.0, metavar="N", help="judge once more under pushes of up to this")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run directories are made (default: runs)")
     parser.add_argument("--note", default="", help="words to keep with the results")
     parser.add_argument("--out", type=Path, help="write the figures there, with machine and commit")

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from invariants import GRACE, MOVED, MOVING, PERIOD, PERMIT, ROUND, Violation, frozen, unheard
+from invariants import GRACE, MOVED, MOVING, PERIOD, PERMIT, Violation, begins_anew, frozen, unheard
 from told import MS, Deed, History, Line
 
 # From a deed to the last motion of the lease under which it fell, ms: the rows of the fault catalogue, and one period where the
@@ -35,7 +35,7 @@ def moves(history: History) -> list[int]:
         before[line.servo] = line
         if last is None or not abs(line.angle - last.angle) > MOVED:
             continue
-        if _comes_in(history, last, before) or _begins_anew(history, last, line):
+        if _comes_in(history, last, before) or begins_anew(history, last, line):
             continue
         seen = history.last_readings(line.servo, line.t, 100 * MS)
         if not any(abs(r.angle - last.angle) > history.robot.lead - 0.05 for r in seen):
@@ -49,16 +49,6 @@ def _comes_in(history: History, last: Line, goals: dict[int, Line]) -> bool:
     pair = [goals[servo].angle for servo in robot.ids[at // 2 * 2 : at // 2 * 2 + 2] if servo in goals]
     out = len(pair) == 2 and not robot.gap_min + MOVED < sum(pair) < 2 * math.pi - robot.gap_min - MOVED
     return out or not robot.low + MOVED < last.angle < robot.high - MOVED
-
-
-def _begins_anew(history: History, last: Line, line: Line) -> bool:
-    """The permit that the driver last heard had run out: the gate, open again, begins where the joint has been read, led by
-    nobody. A driver hears permits when it asks the servos, before it writes.
-    """
-    asked = next((a.t for a in reversed(history.lines[: history.lines.index(last)]) if a.kind == "ask"), last.t)
-    permit, seen = history.permit_before(asked), history.last_readings(line.servo, line.t, 100 * MS)
-    lapsed = permit is None or line.t - permit.m["t"] > PERMIT
-    return lapsed and bool(seen) and abs(line.angle - seen[-1].angle) < ROUND
 
 
 def i5(history: History) -> Iterator[Violation]:

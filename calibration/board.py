@@ -2,6 +2,7 @@
 
     robotrl board --kind charuco --out board.pdf [--paper a4] [--square MM]
     robotrl board --kind torso --out torso.pdf [--tag MM]
+    robotrl board --kind roof --out roof.pdf [--tag MM]         what the tracker by sight sees: five plates (`roofprint.py`)
 
 Print at 100 %, glue to something flat and stiff, and measure the ruler line: where it is not 100 mm long, nothing will be right.
 """
@@ -185,7 +186,7 @@ def page(board: Charuco | TagBoard, paper: str) -> tuple[pdf.Page, tuple[float, 
     left, top = (out.width - width) / 2, (out.height - FOOT_MM - height + EDGE_MM) / 2
     out.rectangles((left + x * 1000, top + y * 1000, w * 1000, h * 1000) for x, y, w, h in board.black())
     foot = out.height - FOOT_MM + 4.0
-    _ruler(out, EDGE_MM + 5.0, foot)
+    ruler(out, EDGE_MM + 5.0, foot)
     out.text(EDGE_MM + 5.0, foot + 4.0, f"The line is {RULER_MM:g} mm long, or the print is not to scale. robotrl: {board}", 2.5)
     if isinstance(board, TagBoard):
         middle = out.width / 2
@@ -196,7 +197,7 @@ def page(board: Charuco | TagBoard, paper: str) -> tuple[pdf.Page, tuple[float, 
     return out, (left, top)
 
 
-def _ruler(out: pdf.Page, left: float, y: float) -> None:
+def ruler(out: pdf.Page, left: float, y: float) -> None:
     """A line of RULER_MM, with a tick every 10."""
     out.line(left, y, left + RULER_MM, y)
     for mm in range(0, int(RULER_MM) + 1, 10):
@@ -206,7 +207,7 @@ def _ruler(out: pdf.Page, left: float, y: float) -> None:
 def main(argv: list[str]) -> int:
     """`board`: 0 when the PDF is written. CalibrationError for a board that cannot be, or not on this paper."""
     parser = argparse.ArgumentParser("robotrl board", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--kind", choices=("charuco", "torso"), required=True)
+    parser.add_argument("--kind", choices=("charuco", "torso", "roof"), required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the PDF")
     parser.add_argument("--paper", choices=tuple(pdf.PAPER), default="a4")
     parser.add_argument("--square", type=float, metavar="MM", help=f"of the chessboard ({CHARUCO.square_m * 1000:g})")
@@ -215,6 +216,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--tag", type=float, metavar="MM", help=f"of the torso's ({TORSO.tag_m * 1000:g})")
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
     args = parser.parse_args(argv)
+    if args.kind == "roof":
+        from robotrl.calibration import roofprint
+
+        return roofprint.write(args.out, args.paper, args.tag, as_json=args.json)
     board: Charuco | TagBoard = CHARUCO if args.kind == "charuco" else TORSO
     changes: dict[str, Any] = {k: v for k in ("columns", "rows") if (v := getattr(args, k)) is not None}
     if isinstance(board, Charuco) and args.square is not None:

@@ -159,13 +159,14 @@ class Coverage:
             out.append(f"views from nearer and farther ({min(self.distances):.2f} to {max(self.distances):.2f} m so far)")
         return out
 
-    def text(self) -> str:
-        """The same for a terminal: the picture's fields, tilts, distances, what is missing."""
+    def text(self, wanted: int = VIEWS_MIN) -> str:
+        """The same for a terminal: views of so many wanted, the picture's fields, tilts, distances, what is missing."""
         bar = "+" + "-----+" * GRID[0]
         rows = [bar]
         for row in self.cells.tolist():
             rows += ["|" + "|".join(f"{n:^5}" if n else "     " for n in row) + "|", bar]
         tilts = "  ".join(f"{way} {n}/{TILTED_MIN}" for way, n in self.tilts.items())
         reach = f"{min(self.distances):.2f} to {max(self.distances):.2f} m" if self.distances else "-"
-        needs = "; ".join(self.missing()) or "nothing: enough"
-        return "\n".join([f"views {self.views}/{VIEWS_MIN}", *rows, f"tilted  {tilts}", f"distance {reach}", f"missing: {needs}"])
+        more = wanted - max(self.views, VIEWS_MIN)
+        needs = "; ".join(self.missing() or ([f"{more} more views, for a surer lens"] if more > 0 else ["nothing"]))
+        return "\n".join([f"views {self.views}/{wanted}", *rows, f"tilted  {tilts}", f"distance {reach}", f"missing: {needs}"])

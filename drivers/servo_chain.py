@@ -2,7 +2,9 @@
 
 A cycle is one synchronous read and one synchronous write. Servos answer in turn, so one that is silent silences those asked
 after it: they are asked again at once without it, only it is missed, and from the next cycle on it is asked last. Silence
-costs `servos.quiet_s` and the second question. What the families do not share is behind `servo_line.Line`.
+costs `servos.quiet_s` and the second question. Each of TURNS cycles asks for another number of bytes, by which a late answer
+is known; who was silent for so long is believed again after three answers in cycles in which nothing came late.
+What the families do not share is behind `servo_line.Line`.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ READS_MAX = 256  # a babbling far end ends the cycle even where the clock stands
 SETTLE_READS = 4  # of what waits before a question
 JUMP_S = 0.05  # no joint gets farther than 1.5 x its fastest in this time (safety facts, row 4)
 FALL_RAD_S = 8.0  # of a limp joint: no velocity limit holds it; chosen
+ALONE = 3  # answers in cycles without a late one, after which who was silent for long is believed; chosen
 UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three misses stop the robot (row 1)
 TURNS_MAX, SPEED_MAX, AMPS_MAX = 256.0, 40.0, 20.0  # rev, rad/s, A: no servo of these families goes beyond
 ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
@@ -65,6 +68,8 @@ class ServoChain:
         self._values = np.full((5, n), math.nan)  # position, velocity, torque, temperature, voltage
         self._mode, self._fault = np.full(n, -1), np.zeros(n, int)
         self._missed = np.full(n, UNKNOWN_AFTER)
+        self._doubts = np.zeros(n, int)  # answers still to come, none beside a late one, before a servo is believed
+        self._spoke = np.zeros(n, bool)  # in this cycle
         self._reach = 1.5 * max(servos.velocity_limit, FALL_RAD_S) * JUMP_S / self._gear
         self._quiet_ns = round(servos.quiet_s * 1e9)
         self._turn = 0
@@ -81,15 +86,18 @@ class ServoChain:
 
         A servo that was not heard keeps its last values (nan and mode -1 before the first); its `missed` counts the cycles since.
         """
+        late = self.late_replies
         self._settle()
         self._turn = (self._turn + 1) % TURNS
         sent = self._clock.now()
+        self._spoke[:] = False
         self._missed += 1
         left = self._order
         while left:
             left = self._ask(left, sent, patience_ns)
         if self.rebooted:
             self._look_after_the_rebooted(sent)
+        self._doubt(alone=self.late_replies == late)
         self.round_trip_ns = self._clock.now() - sent
         silent = self._missed > 0
         self._order = tuple(np.argsort(silent, kind="stable").tolist()) if silent.any() else self._all
@@ -214,6 +222,12 @@ class ServoChain:
                 return
             self.late_replies += 1
 
+    def _doubt(self, alone: bool) -> None:
+        """After a cycle: whom not to believe in the next. `alone`: nothing that came in it was late."""
+        doubted = self._doubts > 0
+        self._doubts = np.where(doubted & self._spoke, self._doubts - 1 if alone else ALONE, self._doubts)
+        self._doubts[(self._missed >= TURNS) & ~self._spoke] = ALONE
+
     def _ask(self, order: tuple[int, ...], sent: int, patience_ns: int) -> tuple[int, ...]:
         """One synchronous read of servos by place; those that were silenced by the first silent one, to be asked again."""
         read = self.line.asked(tuple([self._servos.ids[i] for i in order]), self._turn)
@@ -259,6 +273,8 @@ class ServoChain:
         far = np.abs(angle - self._values[0, at]) > self._reach[at]
         sane &= ~(far & (self._missed[at] <= UNKNOWN_AFTER))
         good = heard & got.set_up & sane
+        self._spoke[at] |= good
+        good &= self._doubts[at] == 0
         values = np.array((angle, ratio * got.speed, got.amps * self._nm_per_amp[at], got.temp_c, got.volts))
         mode = np.where(got.on, np.where(got.tripped, TIMEOUT, POSITION), STOPPED)
         if order is self._all and good.all():

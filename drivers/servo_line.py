@@ -24,7 +24,7 @@ from robotrl.drivers.handshake import Wanted
 from robotrl.drivers.sync import SyncRead
 from robotrl.drivers.tables import Item
 
-TURNS = 4  # an answer would have to be four cycles late to be taken for fresh, and three without one stop the robot
+TURNS = 4  # an answer would have to be four cycles late to be taken for fresh; three without one stop the robot
 KEPT = 64  # reads
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -15,6 +15,7 @@ import os
 import socket as sockets
 import stat
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from robotrl.complaint import Complaint
 from robotrl.messages import Message
 from robotrl.topics import TOPICS
 
-QUEUE = 4096  # messages a queue topic may hold for a slow reader: 80 s at 50 Hz; and the most that one drain takes of a source
 REJECTS = 100  # messages refused, and who sent them is heard no more
 LIVES = 1000  # of all sources of a topic, remembered so that none is replayed
 LOOK_NS = 1_000_000_000  # how often a publisher looks whether its path is still its own
@@ -56,7 +56,7 @@ class Publisher:
                 raise
             raise BusError(f"{path}: another process already publishes {topic!r} as {source}; stop it first") from None
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.SNDHWM, QUEUE)
+        self._socket.setsockopt(zmq.SNDHWM, TOPICS[topic].queue)
         before = os.umask(0o177)
         try:
             self._socket.bind(f"ipc://{path}")
@@ -100,15 +100,17 @@ class Subscriber:
     has been before. A source with `REJECTS` of them is dropped.
     """
 
-    def __init__(self, context: zmq.Context, directory: Path, topic: str, clock: Clock, whole: bool = False) -> None:
+    def __init__(self, context: zmq.Context, directory: Path, topic: str, clock: Clock, whole: bool = False,
+                 sources: Collection[str] | None = None) -> None:  # fmt: skip
         self.topic, self.clock = topic, clock
         entry = TOPICS[topic]
+        self._most = entry.queue
         self._decode = msgspec.msgpack.Decoder(entry.type).decode
         self._open: dict[str, zmq.Socket] = {}
-        for source in entry.sources:
+        for source in entry.sources if sources is None else sources:
             socket = context.socket(zmq.SUB)
             socket.setsockopt(zmq.LINGER, 0)
-            socket.setsockopt(zmq.RCVHWM, QUEUE)
+            socket.setsockopt(zmq.RCVHWM, entry.queue)
             socket.setsockopt(zmq.MAXMSGSIZE, entry.limit)
             socket.setsockopt(zmq.RECONNECT_IVL, 20)
             if entry.latest and not whole:
@@ -134,10 +136,10 @@ class Subscriber:
         return list(self._open.values())
 
     def drain(self) -> list[Any]:
-        """Everything that has arrived since the last call, in order of arrival per source; at most `QUEUE` of each."""
+        """Everything that has arrived since the last call, in order of arrival per source; at most its `queue` of each."""
         out: list[Any] = []
         for source, socket in self._open.items():
-            for _ in range(QUEUE):
+            for _ in range(self._most):
                 try:
                     frame = socket.recv(zmq.NOBLOCK, copy=False)
                 except zmq.Again:
@@ -272,10 +274,12 @@ class Bus:
         self._ends.append(publisher)
         return publisher
 
-    def subscriber(self, topic: str, whole: bool = False) -> Subscriber:
-        """A reader of `topic`; `whole`: every message of it, where others keep only the newest."""
+    def subscriber(self, topic: str, whole: bool = False, sources: Collection[str] | None = None) -> Subscriber:
+        """A reader of `topic`; `whole`: every message of it, where others keep only the newest. `sources`: of these alone: one
+        that is never there is looked for fifty times a second.
+        """
         _known(topic)
-        subscriber = Subscriber(self._context, self.directory, topic, self.clock, whole)
+        subscriber = Subscriber(self._context, self.directory, topic, self.clock, whole, sources)
         self._ends.append(subscriber)
         return subscriber
 

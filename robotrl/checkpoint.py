@@ -121,13 +121,18 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 
 
 def _forget(parent: Path) -> None:
-    """Remove all but the newest KEEP and the best of those whose manifest is whole: no damaged score may be the best."""
+    """Remove all but the newest KEEP and the best of those whose manifest is whole: no damaged score may be the best.
+
+    What a newer robotrl has made is not ours to remove, nor counted.
+    """
     paths = _all(parent)
     scores: dict[Path, float] = {}
-    for path in paths:
+    for path in list(paths):
         try:
             manifest = json.loads((path / MANIFEST).read_text())
-            if manifest["sha256"] == _digest(manifest):
+            if type(manifest["schema"]) is int and manifest["schema"] > SCHEMA:
+                paths.remove(path)
+            elif manifest["sha256"] == _digest(manifest):
                 scores[path] = float(manifest["about"]["score"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue

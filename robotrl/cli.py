@@ -15,9 +15,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("robotrl.resume", "goes on where a run stopped: RUN_DIR [--steps N]"),
     "eval": ("robotrl.sim.evaluation", "the deterministic policy on the twin: RUN_DIR [--episodes N] [--terrain ...]"),
     "console": ("robotrl.nodes.console", "the operator's terminal: [RUN_DIR]"),
+    "view": ("robotrl.nodes.web", "a live page of a run for a browser on this machine: RUN_DIR [--port N]"),
+    "relabel": ("robotrl.relabel", "what was said of a run's episodes, and what is said of them later: RUN_DIR [EPISODE ...]"),
     "twin": ("robotrl.sim.twin", "the twin alone, on ptys, for any client of the real protocol: --robot NAME"),
     "doctor": ("robotrl.doctor", "what is missing before the first motion, and the line that fixes it"),
     "find-port": ("robotrl.findport", "which serial port is which: unplug and see; --ping asks for servos at every speed"),
+    "find-cameras": ("robotrl.findcameras", "which cameras there are, with a picture of each: [URL of a network camera ...]"),
     "setup-servo": ("robotrl.setupservo", "a new servo's id and speed: --port P --family feetech|dynamixel --id N"),
     "board": ("robotrl.calibration.board", "a board for cameras as a PDF at true scale: --kind charuco|torso --out FILE"),
     "calibrate": ("robotrl.calibrate", "homing, intrinsics, hand-eye, imu: a robot's zeros, a camera's lens and place, an IMU"),
@@ -33,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def usage() -> str:
-    rows = "\n".join(f"  {name:<11} {what}" for name, (_, what) in COMMANDS.items())
+    rows = "\n".join(f"  {name:<12} {what}" for name, (_, what) in COMMANDS.items())
     return f"usage: robotrl COMMAND ...\n\n{rows}\n\nrobotrl COMMAND --help says more."
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from robotrl import robot as robots
 from robotrl import tasksettings
 from robotrl.configfile import ConfigError, Source, Sources, build, check_whole_numbers, override, read, require, within
+from robotrl.robot import CameraPort as CameraPort
 from robotrl.robot import ImuPort as ImuPort
 from robotrl.robot import Limits as Limits
 from robotrl.robot import Robot as Robot
@@ -25,6 +26,26 @@ from robotrl.robot import TrackerPort as TrackerPort
 from robotrl.tasksettings import Legs, Moves, Push, Reach, Stack, Stand, WalkTo
 
 MANY = 1_000_000_000  # a bound that nobody meets
+
+
+@dataclass(frozen=True)
+class Tripod:
+    """The twin's camera beside the track, for a tracker by sight (robot.tracker.camera). Its lens is a wide webcam's; chosen."""
+
+    width: int = within(1280, 64, 4096)  # px
+    height: int = within(720, 48, 4096)
+    focal_px: float = within(640.0, 10, 10_000)  # 90 degrees across: 5 m of track from 2.6 m
+    distortion: tuple[float, ...] = within((-0.05, 0.02, 0.0005, -0.0003, -0.004), -10, 10)  # k1, k2, p1, p2, k3
+    position: tuple[float, ...] = within((1.6, -2.4, 1.6), -100, 100)  # m; the robot begins at the origin and walks along x
+    target: tuple[float, ...] = within((1.6, 0.0, 0.25), -100, 100)  # m, what it looks at
+    rate_hz: float = within(60.0, 1, 1000)
+    exposure_s: float = within(0.004, 0.00001, 0.1)
+    delay_s: float = within(0.025, 0, 1)  # from the middle of the exposure to a picture in memory
+    jitter_s: float = within(0.004, 0, 1)  # up to so much more
+    drop: float = within(0.01, 0, 1)  # share of pictures that never come
+    noise: float = within(2.0, 0, 100)  # grey levels, sd, where it is dark
+    shot: float = within(0.02, 0, 10)  # grey levels of variance for each of light: sd 2.8 at 200 with the noise above
+    blur_px: float = within(0.6, 0, 10)  # sd of a point's image
 
 
 @dataclass(frozen=True)
@@ -53,6 +74,7 @@ class Twin:
     push_n: float = within(0.0, 0, 10_000)  # N, horizontal; one push an episode has half to all of it, 0 for none
     push_down_n: float = within(0.0, 0, 10_000)  # N, downwards; a push has 0.6 to all of it: 500 for Tan et al.'s 300 to 500
     push_s: float = within(0.1, 0, 10)  # how long it lasts; Tan et al.: 10 control steps of 6 ms
+    tripod: Tripod = field(default_factory=Tripod)
     wire_time: bool = True  # on the wall clock, bytes take the time they take on the wire
 
 
@@ -61,6 +83,7 @@ class Task:
     """Walking: the MDP of Haarnoja et al. 2019 (learning facts 4.1). Name, rate and history are every task's."""
 
     name: Literal["walk", "reach", "walk_to", "stand", "stack", "push"] = "walk"
+    reward: Literal["task", "keyboard"] = "task"  # the task's own, or the operator's keys alone (docs/labels.md)
     rate_hz: float = within(50.0, 20, 200)  # 160k steps = 53 min, the published label (learning facts 4.1)
     history: int = within(5, 1, 100)  # past observations and actions in the policy's input; Haarnoja et al.
     episode_steps: int = within(500, 1, MANY)  # truncation; same source
@@ -131,6 +154,20 @@ class Agent:
 
 
 @dataclass(frozen=True)
+class Operator:
+    """What the operator's keys are worth, and when he saw what he pressed them for (docs/labels.md)."""
+
+    reaction_s: float = within(0.25, 0, 5)  # from a sight to its key: what was on the screen then is meant; a simple reaction's
+    success: float = within(1.0, -1e6, 1e6)  # reward of the step at which an episode is said to have succeeded; it ends there
+    fail: float = within(0.0, -1e6, 1e6)  # the same, failed
+    good: float = within(1.0, -1e6, 1e6)  # one press
+    bad: float = within(-1.0, -1e6, 1e6)
+    hold: float = within(0.1, -1e6, 1e6)  # of each step while the key is held down
+    step: float = within(0.0, -1e6, 1e6)  # of every step, where the keys alone give rewards
+    undo_s: float = within(5.0, 0.1, 3600)  # so far back the key reaches that takes back the last seconds
+
+
+@dataclass(frozen=True)
 class Network:
     """The one door to other machines (docs/security.md). Without `listen` nothing listens."""
 
@@ -156,6 +193,7 @@ class Run:
     task: Task = field(default_factory=Task)
     agent: Agent = field(default_factory=Agent)
     twin: Twin = field(default_factory=Twin)
+    operator: Operator = field(default_factory=Operator)
     network: Network = field(default_factory=Network)
 
 
@@ -224,6 +262,8 @@ def to_dict(config: Any) -> dict[str, Any]:
             value = to_dict(value)
         elif isinstance(value, tuple):
             value = list(value)
+        elif isinstance(value, dict):
+            value = {name: to_dict(one) for name, one in value.items()}
         elif isinstance(value, float) and math.isnan(value):
             value = None
         out[f.name] = value

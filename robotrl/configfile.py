@@ -153,6 +153,11 @@ def build(cls: type, data: Any, path: str, where: Sources) -> Any:
             raise ConfigError(f"{where.of(full)}: unknown key {full!r}; {hint}")
         if dataclasses.is_dataclass(hints[key]):
             values[key] = build(typing.cast(type, hints[key]), value, full, where)
+        elif typing.get_origin(hints[key]) is dict:  # sections by names of the person's own
+            if not isinstance(value, dict):
+                raise ConfigError(f"{where.of(full)}: {full} must be sections, [{key}.NAME], not {value!r}")
+            made = typing.get_args(hints[key])[1]
+            values[key] = {name: build(made, one, f"{full}.{name}", where) for name, one in value.items()}
         else:
             values[key] = _convert(hints[key], fields[key].metadata.get("within"), value, full, where)
     return cls(**values)

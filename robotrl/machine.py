@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from robotrl.complaint import SETUP
 
@@ -202,24 +203,34 @@ def controls(dev: Path = Path("/dev")) -> Row:
     found = sorted((dev / "input").glob("js*"))
     shut = [path for path in found if not os.access(path, os.R_OK)]
     if shut:
-        return Row("gamepad", "warn", f"{shut[0]}: no permission", _group(shut[0]))
+        return Row("gamepad", "warn", f"{shut[0]}: no permission", group_of(shut[0]))
     return Row("gamepad", "ok", ", ".join(map(str, found)) or "none, and none is needed")
 
 
+class Camera(NamedTuple):
+    """A video device of the system's: `serial` of its USB end, "" where it has none."""
+
+    path: str
+    name: str
+    serial: str
+
+
+def video(dev: Path = Path("/dev"), system: Path = Path("/sys")) -> list[Camera]:
+    """Those that give pictures; the others say something about them."""
+    nodes = [node for node in (system / "class" / "video4linux").glob("video*") if _text(node / "index") in ("", "0")]
+    return [
+        Camera(str(dev / node.name), _text(node / "name"), _text((node / "device").resolve().parent / "serial"))
+        for node in sorted(nodes, key=lambda n: (len(n.name), n.name))
+    ]
+
+
 def cameras(dev: Path = Path("/dev"), system: Path = Path("/sys")) -> Row:
-    """The video devices, each by name and its USB serial number."""
-    found, shut = [], []
-    for entry in sorted((system / "class" / "video4linux").glob("video*")):
-        if _text(entry / "index") not in ("", "0"):  # 0 gives pictures; the others metadata
-            continue
-        usb = (entry / "device").resolve().parent
-        serial = _text(usb / "serial")
-        found.append(f"{entry.name} {_text(entry / 'name')} ({f'serial {serial}' if serial else 'no serial number'})")
-        if not os.access(dev / entry.name, os.R_OK | os.W_OK):
-            shut.append(dev / entry.name)
-    if shut:
-        return Row("cameras", "warn", f"{shut[0]}: no permission", _group(shut[0]))
-    return Row("cameras", "ok", "; ".join(found) or "none, and no task here needs one")
+    """The video devices, each by name and serial number."""
+    found = video(dev, system)
+    if shut := [camera.path for camera in found if not os.access(camera.path, os.R_OK | os.W_OK)]:
+        return Row("cameras", "warn", f"{shut[0]}: no permission", group_of(Path(shut[0])))
+    told = [f"{Path(c.path).name} {c.name} ({f'serial {c.serial}' if c.serial else 'no serial number'})" for c in found]
+    return Row("cameras", "ok", "; ".join(told) or "none on USB")
 
 
 def _text(path: Path) -> str:
@@ -229,7 +240,8 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _group(path: Path) -> str:
+def group_of(path: Path) -> str:
+    """The line that lets this user have a device."""
     try:
         group = grp.getgrgid(os.stat(path).st_gid).gr_name
     except (OSError, KeyError):

@@ -19,10 +19,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from robotrl import aloud, config, keyring, rundir
+import msgspec
+
+from robotrl import aloud, config, keyring, rundir, viewpoint
+from robotrl.account import Account, Figures
 from robotrl.complaint import command
+from robotrl.logformat import Kind
+from robotrl.logread import read
+from robotrl.messages import Guard
 from robotrl.notify import Notify
-from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess
+from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess, cameras
 from robotrl.replaycheck import counted, told
 from robotrl.robot import require_task
 from robotrl.watch import Watch
@@ -39,6 +45,11 @@ def with_ports(run: config.Run, ports: dict[str, str]) -> config.Run:
         servos=dataclasses.replace(run.robot.servos, port=ports["servos"], quiet_s=run.twin.quiet_s),
         imu=dataclasses.replace(run.robot.imu, port=ports.get("imu", "")),
         tracker=dataclasses.replace(run.robot.tracker, port=ports.get("tracker", "")),
+        cameras={
+            name: dataclasses.replace(camera, kind="mjpeg", url=ports[f"camera.{name}"], depth=False)
+            for name, camera in run.robot.cameras.items()
+            if f"camera.{name}" in ports
+        },
     )
     return dataclasses.replace(run, robot=robot)
 
@@ -78,6 +89,8 @@ def main(argv: list[str]) -> int:
 
     demonstrations(run)  # a complaint comes before anything is written or moves
     directory = rundir.create(run, args.out, "wall", args.sim)
+    if not args.sim:
+        keep_viewpoint(run, directory, args.calibration)
     return operate(run, directory, args.seconds, as_json=args.json)
 
 
@@ -94,6 +107,14 @@ def looked_over(run: config.Run, records: Path | None) -> config.Run | None:
     from robotrl.calibration.store import calibrated
 
     return dataclasses.replace(run, robot=calibrated(run.robot, records))
+
+
+def keep_viewpoint(run: config.Run, directory: Path, records: Path | None) -> None:
+    """Into the run's directory, from where the tracker's node takes it: where the camera stands that it sees by."""
+    if run.robot.tracker.camera:
+        from robotrl.calibration.store import folder
+
+        viewpoint.write(viewpoint.load(run.robot.seen_by, folder(records)), directory / viewpoint.FILE)
 
 
 def resume(directory: Path, steps: int | None, seconds: float, calibration: Path | None, *, as_json: bool) -> int:
@@ -123,6 +144,7 @@ def resume(directory: Path, steps: int | None, seconds: float, calibration: Path
         if ready is None:
             return 2
         run = ready
+        keep_viewpoint(run, directory, calibration)
     rundir.amend(directory, run)
     print(f"goes on after {done} transitions", flush=True)
     return operate(run, directory, seconds, as_json=as_json, begun=done)
@@ -148,7 +170,8 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
             manager.say("twin", twin.process.pid, "started")
         scripted = twin is not None and not (sys.stdin is not None and sys.stdin.isatty())
         network = (GATEWAY,) if run.network.listen else ()
-        for spec in (*NODES, *network, OPERATOR) if scripted else (*NODES, *network):
+        nodes = (*NODES, *cameras(run.robot), *network)
+        for spec in (*nodes, OPERATOR) if scripted else nodes:
             manager.start(spec)
             if spec.name == "recorder":
                 manager.wait_for(spec.name)
@@ -180,9 +203,11 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
         return code
     counts = counted(directory) if (directory / "replay" / "header.json").is_file() else {}
     missed = overruns(directory)
-    report(directory, counts, missed)
+    figures = account_of(directory)
+    report(directory, counts, missed, figures)
     if as_json:
-        print(json.dumps({"run_dir": str(directory), "exit_code": code, **counts, "overruns": missed[0] if missed else None}))
+        told_of = {"run_dir": str(directory), "exit_code": code, **counts, "overruns": missed[0] if missed else None}
+        print(json.dumps(told_of | {"account": figures._asdict()}))
     return code
 
 
@@ -211,19 +236,47 @@ class Ending:
 
 def overruns(directory: Path) -> tuple[int, int] | None:
     """How many periods the servo loop missed in all the run's lives, and how many it kept; None where no driver has said."""
-    import numpy as np
-
     try:
-        with np.load(directory / "timing.npz", allow_pickle=False) as kept:
-            return int(kept["overruns"]), len(kept["late_us"])
-    except (OSError, ValueError, KeyError):
+        kept = rundir.read_arrays(directory / "timing.npz")
+        return int(kept["overruns"]), len(kept["late_us"])
+    except (rundir.RunError, KeyError, TypeError, ValueError):
         return None
 
 
-def report(directory: Path, counts: dict[str, int], missed: tuple[int, int] | None) -> None:
+def learnt(directory: Path) -> str:
+    """The updates that were made of the data, and those that will not be; "" before the first checkpoint."""
+    from robotrl.checkpoint import CheckpointError, newest
+
+    try:
+        agent, kept = rundir.load(directory).agent, newest(directory)
+    except (CheckpointError, rundir.RunError, config.ConfigError) as error:
+        return f"learner {error}"
+    if kept is None:
+        return ""
+    per_step = kept.updates / max(1, kept.transitions - agent.learn_after)
+    line = f"learner {kept.updates} updates, {per_step:.2g} a step of {agent.updates_per_step:g} asked"
+    if dropped := int(kept.about.get("dropped", 0)):
+        line += f"; {dropped} owed beyond agent.max_backlog = {agent.max_backlog} steps' are DROPPED, their data is kept"
+    return line
+
+
+def account_of(directory: Path) -> Figures:
+    """Who moved the robot in all the run's lives, from its log."""
+    account = Account()
+    if (directory / "log").is_dir():
+        for record in read(directory / "log", []):
+            if record.kind is Kind.CAUSE:
+                account.hear(msgspec.msgpack.decode(record.payload, type=Guard))
+    return account.figures()
+
+
+def report(directory: Path, counts: dict[str, int], missed: tuple[int, int] | None, figures: Figures) -> None:
     """What the run left behind, in a few lines."""
+    print(f"account {figures.told()}")
     if missed is not None:
         print(f"timing  {missed[0]} overruns, {missed[1]} periods kept; an overrun is {OVERRUN}")
+    if line := learnt(directory):
+        print(line)
     print(told(counts) if counts else "replay  none: the run ended before the policy had begun one")
     print(f"run     {directory}\nlook    {command(f'plot {directory}')}")
 

@@ -56,10 +56,16 @@ class Imu(Message, frozen=True, kw_only=True, gc=False):
 
 
 class Pose(Message, frozen=True, kw_only=True, gc=False):
-    """Pose of the torso in the tracker's world frame; `t` is when the picture was taken, not when it arrived."""
+    """Pose of the torso in the tracker's world frame; `t` is when the picture was taken, not when it arrived.
+
+    A tracker that says a velocity says of when: a filter's delay is `t - velocity_t`.
+    """
 
     position: Vector  # (3,) m
     rpy: Vector  # (3,) rad
+    velocity: Vector = ()  # (3,) m/s; empty: not known
+    velocity_t: int = 0  # ns, as `t`: the middle of the time over which it was measured
+    reckoned: bool = False  # not seen: the way since the last sight, by the legs and the IMU
 
 
 class Action(Message, frozen=True, kw_only=True, gc=False):
@@ -166,6 +172,7 @@ class Episode(Message, frozen=True, kw_only=True, gc=False):
     ended: str = ""  # "", "fall", "time", "stuck", "stopped", "tracker lost"
     transitions: int = 0  # in the replay
     dropped: int = 0  # transitions that could not be completed, ever
+    tick: int = -1  # of the reading with which the newest step ended: with episode and step it names that step
 
 
 class Learner(Message, frozen=True, kw_only=True, gc=False):
@@ -183,6 +190,8 @@ class Learner(Message, frozen=True, kw_only=True, gc=False):
     updates_per_step: float = 0.0  # really done, for each transition that counts
     owed: int = 0  # updates that the data so far is still worth
     dropped: int = 0  # updates owed beyond agent.max_backlog, which will not be done
+    labels: int = 0  # the operator's, taken so far
+    relabelled: int = 0  # rows whose reward or end a label changed after updates may have drawn them
 
 
 class Reset(Message, frozen=True, kw_only=True, gc=False):
@@ -204,15 +213,49 @@ class Process(Message, frozen=True, kw_only=True, gc=False):
     restarts: int = 0
 
 
+class Image(Message, frozen=True, kw_only=True, gc=False):
+    """A frame of a camera, or that there is none. `t` is when it was exposed. Its pixels are in the camera's ring (`ring.py`)."""
+
+    camera: str  # its name in the robot file
+    count: int = 0  # of the ring's frames; 0: no pixels came with it
+    fault: str = ""  # "repeated", "frozen", "black", "white", "flat", "late", "size", "unplugged"; empty: it is to be believed
+    stamp: str = ""  # whose word `t` is: "device", "driver", or "arrival", which is all that some cameras give
+    arrived: int = 0  # when the last byte of it was here, ns; how old it was then is `arrived` - `t`
+    number: int = -1  # the camera's own count; -1: it has none
+    dropped: int = 0  # frames that the camera counted and nobody saw, ever
+    height: int = 0
+    width: int = 0
+
+
+class Picture(Message, frozen=True, kw_only=True, gc=False):
+    """A frame, compressed: for the session, and for other machines. Of the same `t` and `count` as the Image."""
+
+    camera: str
+    count: int
+    data: bytes  # a JPEG: the camera's own where it makes one
+    format: str = "jpeg"
+
+
 class Label(Message, frozen=True, kw_only=True, gc=False):
-    """A reward by key, bound to the tick that was on the screen."""
+    """What the operator says of a step, or of several (`robotrl/labels.py`), bound to what was on the screen; or takes back.
+
+    `press` is unique to the key press. Episode, step and tick name the last step it is about, as `Episode` showed them; `life` is
+    the policy's whose episode it is. A label that names no such step is refused, never moved to another.
+    """
 
     press: int
     value: float
-    tick: int
+    tick: int  # -1: given without a look at the screen, the numbers alone tell
     giver: int = 0  # the console it comes from, for the life of that process
     number: int = 0  # of the giver's labels, from 1: one that is sent again keeps it
     oldest: int = 0  # before this number all are acknowledged
+    kind: str = "add"  # one of `labels.KINDS`
+    life: int = 0  # 0: of whichever
+    episode: int = -1
+    step: int = -1  # from 0, as in `Transition`
+    first: int = -1  # the first step it is about; -1: that one alone
+    text: str = ""
+    undoes: tuple[int, int, int] = (0, 0, 0)  # giver, and the first and the last number, of what an "undo" takes back
 
 
 class Transition(Message, frozen=True, kw_only=True, gc=False):
@@ -252,6 +295,9 @@ class Ack(Message, frozen=True, kw_only=True, gc=False):
     durable: int  # sequence in the log
     transitions: int  # in the log, durable or not: as many will be in the replay
     trouble: str = ""
+    labels: tuple[int, int, int] = (0, 0, 0)  # bound to their steps, waiting for them, refused; all that the log has
+    refused: str = ""  # the last one refused, and why
+    account: tuple[float, ...] = ()  # `account.Account.figures` of the run so far
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -294,6 +340,7 @@ class Thought(Message, frozen=True, kw_only=True, gc=False):
     episode: int
     step: int
     steps: int  # transitions begun before this cycle, ever
+    told: str = ""  # by which key the operator ended the episode in this cycle
     acted: bool = False
     policy_version: int = -1
     weights_t: int = -1  # when the learner wrote them

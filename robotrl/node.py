@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import io
 import os
 import select
 import shutil
@@ -46,10 +47,15 @@ class Lateness:
 
         late, cycles, overruns = np.asarray(self.late_us), np.asarray(cycles_us), self.overruns
         if path.is_file():
-            with np.load(path, allow_pickle=False) as before:
+            try:
+                before = rundir.read_arrays(path)
                 late, cycles = np.concatenate((before["late_us"], late)), np.concatenate((before["cycle_us"], cycles))
                 overruns += int(before["overruns"]) if "overruns" in before else 0
-        np.savez(path, late_us=late, cycle_us=cycles, overruns=overruns)
+            except (rundir.RunError, KeyError, TypeError, ValueError):  # of this life's figures at least none are lost
+                os.replace(path, path.with_suffix(".npz.damaged"))
+        whole = io.BytesIO()
+        np.savez(whole, late_us=late, cycle_us=cycles, overruns=overruns)
+        rundir.write_bytes(path, whole.getvalue())
 
 
 class Node:

@@ -91,6 +91,7 @@ class Track:
         self._x: list[float] = []
         self._poses: list[Pose] = []
         self._direction = (1.0, 0.0)
+        self._seen: int | None = None
 
     def add(self, pose: Pose) -> None:
         """Take a pose; one that is not newer than the last, or not finite, is refused."""
@@ -98,6 +99,7 @@ class Track:
             return
         self._t.append(pose.t)
         self._poses.append(pose)
+        self._seen = self._seen if pose.reckoned else pose.t
         self._x.append(pose.position[0] * self._direction[0] + pose.position[1] * self._direction[1])
         if len(self._t) > 4096:  # over a minute at 60 Hz: longer than an episode
             del self._t[:2048], self._x[:2048], self._poses[:2048]
@@ -113,6 +115,10 @@ class Track:
     def newest(self) -> int | None:
         """Capture time of the newest pose, ns."""
         return self._t[-1] if self._t else None
+
+    def seen(self) -> int | None:
+        """Capture time of the newest pose that was seen and not reckoned, ns."""
+        return self._seen
 
     def at(self, t: int) -> float | None:
         """Displacement (m) at time `t` (ns); None while poses do not reach there yet."""

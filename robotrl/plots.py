@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robotrl import rundir
 from robotrl.picture import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RED, picture
 from robotrl.rundir import RunError
 from robotrl.session import SessionError
@@ -83,17 +83,16 @@ def read_arrays(path: Path, required: tuple[str, ...]) -> dict[str, Array]:
     """The arrays of an .npz as float64, {} when there is no file."""
     if not path.exists():
         return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: np.asarray(file[name]) for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path}: corrupt ({error}); remove it or restore it from a copy") from None
+    arrays = rundir.read_arrays(path)
     missing = [name for name in required if name not in arrays]
     if missing:
         raise RunError(f"{path}: lacks {', '.join(missing)}; it has {', '.join(sorted(arrays)) or 'nothing'}")
     if "t" in arrays and arrays["t"].dtype.kind in "iu":
         arrays["t"] = arrays["t"] * 1e-9  # integer times are ns
-    return {name: np.asarray(value, dtype=np.float64) for name, value in arrays.items()}
+    try:
+        return {name: np.asarray(value, dtype=np.float64) for name, value in arrays.items()}
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path}: holds no numbers ({error}); remove it or restore it from a copy") from None
 
 
 def running_mean(values: Array, width: int = SMOOTH) -> Array:

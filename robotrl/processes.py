@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from robotrl import config
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.messages import Drive, Guard, Process
+from robotrl.topics import CAMERAS
 
 RESTARTS, WITHIN_S = 3, 60.0  # Erlang's restart intensity: more often, and it stays down
 READY_S = 10.0  # for the recorder to listen, before the others begin: chosen for a busy machine, of which a quiet one takes 0.5
@@ -30,6 +32,7 @@ class Spec:
 
     name: str
     module: str
+    words: tuple[str, ...] = ()  # behind the run directory
 
 
 # In the order of starting. Each is started again when it dies; none of them moves the robot before the operator has cleared it.
@@ -45,11 +48,17 @@ NODES = (
     Spec("learner", "robotrl.nodes.learner"),
 )
 OPERATOR = Spec("operator", "robotrl.sim.operator")
+CAMERA = "robotrl.nodes.camera"  # a process for each camera of the robot file
 GATEWAY = Spec("gateway", "robotrl.nodes.gateway")  # only where the run says network.listen
 # NumPy's threads wait by spinning, which a matrix of 256 x 256 is not worth; torch has its own setting, agent.threads.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 # End after all others, in this order: while anything runs, somebody watches, and it is on record how it ended.
 LAST = ("servos", "rescue", "guard", "recorder")
+
+
+def cameras(robot: config.Robot) -> tuple[Spec, ...]:
+    """The nodes of the robot's cameras, by their places on the bus."""
+    return tuple(Spec(place, CAMERA, (place,)) for place, _ in zip(CAMERAS, robot.cameras, strict=False))
 
 
 class GaveUp(Exception):
@@ -86,7 +95,7 @@ class Manager:
 
     def start(self, spec: Spec, deaths: list[float] | None = None) -> None:
         """Start one node; its standard input is a pipe whose closing tells it that we are gone."""
-        words = [sys.executable, "-m", spec.module, str(self.directory), *self.extra.get(spec.name, [])]
+        words = [sys.executable, "-m", spec.module, str(self.directory), *spec.words, *self.extra.get(spec.name, [])]
         if deaths:
             words.append("--restarted")
         path = self.directory / "logs" / f"{spec.name}.log"
@@ -243,6 +252,10 @@ class TwinProcess:
             os.write(self.write_fd, json.dumps({"place": "stand"}).encode() + b"\n")
         except BrokenPipeError:
             pass
+
+    def lay(self, angles: Sequence[float]) -> None:
+        """Put an arm's joints (n,) rad so, as a person's hands would."""
+        os.write(self.write_fd, json.dumps({"place": list(angles)}).encode() + b"\n")
 
     def close(self) -> None:
         self.process.terminate()

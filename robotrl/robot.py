@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,7 +11,10 @@ from robotrl.configfile import ConfigError, Sources, require, within
 from robotrl.serialarm import ARMS, Box
 
 MOTORS = 8  # of a Minitaur
-ADAPTER_IDS = 125  # CAN ids of moteus servos; those above are the host's
+CAMERAS = 4  # of a robot at most; each has its place on the bus, `topics.CAMERAS`
+CELLS = 6  # of a tag's side, its black rim included
+TAGS = 8  # of a roof
+ADAPTER_IDS = 63  # CAN ids of moteus servos; those above are the numbers by which the host asks
 LEAD_RAD = 0.5  # of a Feetech servo, at most: it has no watchdog and goes there when nobody talks to it any more; chosen
 
 
@@ -60,10 +64,39 @@ class ImuPort:
 
 @dataclass(frozen=True)
 class TrackerPort:
-    """The pose tracker's line stream: one pose a line, from a camera or motion-capture computer."""
+    """The pose tracker: a line stream, one pose a line, from a camera or motion-capture computer; or, with `camera`, our own."""
 
-    port: str = ""  # path of its serial adapter
+    camera: str = ""  # name, in [cameras.NAME], of the one that sees the tags on the torso; empty: the line stream
+    port: str = ""  # path of the line stream's serial adapter
     baud: int = within(921600, 4800, 4_000_000)
+
+
+@dataclass(frozen=True)
+class Roof:
+    """A top plate and two long sides with two tags each, and two ends with one: two tags along the torso, one across."""
+
+    tag_m: float = within(0.1, 0.01, 1)  # side of a tag's black square
+    margin_m: float = within(0.0167, 0.002, 0.5)  # white on each side of it: less than a cell, and it is not found
+    slope_rad: float = within(0.7854, 0.1, 1.4)  # by which the sides lean outwards from flat
+    at: tuple[float, ...] = within((0.0, 0.0, 0.17), -2, 2)  # m, torso's frame: the middle of the top plate
+    ids: tuple[int, ...] = within((0, 1, 2, 3, 4, 5, 6, 7), 0, 49)  # top front and rear, left two, right two, front, rear
+
+
+@dataclass(frozen=True)
+class CameraPort:
+    """A camera: `[cameras.NAME]`, at most four (docs/cameras.md)."""
+
+    kind: Literal["uvc", "realsense", "mjpeg", "file"] = "uvc"  # on USB; Intel's; on the network; a recording of either
+    serial: str = ""  # uvc, realsense: its own number, by which it is found at whatever port it is
+    path: str = ""  # uvc: a stable /dev/v4l/by-id/... name, where it has no number; file: a video, or RealSense's .db3
+    url: str = ""  # mjpeg: http://HOST:PORT/PATH of its stream, or unix:/PATH of one on this machine
+    width: int = within(640, 16, 8192)  # pixels; a network camera and a recording have their own
+    height: int = within(480, 16, 8192)
+    rate_hz: float = within(30.0, 1, 240)  # frames a second; when they stay away is judged by it
+    exposure_s: float = within(0.0, 0, 1)  # for which each frame is exposed; 0: the camera's own choice, which changes with light
+    focus: int = within(-1, -1, 65_535)  # uvc, the camera's steps; -1: where it is. Never automatic: that moves the lens's model
+    depth: bool = False  # realsense: the distance of each pixel too
+    record_hz: float = within(0.0, 0, 240)  # frames a second that go into the session; 0: every one
 
 
 @dataclass(frozen=True)
@@ -74,6 +107,10 @@ class Limits:
     position_max: float = within(3.6, -12.6, 12.6)  # rad; chosen
     joint_min: tuple[float, ...] = within((), -12.6, 12.6)  # rad, one a joint, in the place of position_min; empty: that for all
     joint_max: tuple[float, ...] = within((), -12.6, 12.6)  # the same of position_max
+    stop_min: tuple[float, ...] = within(
+        (), -12.6, 12.6, nan=True
+    )  # rad, one a joint: its mechanical ends, nan: none; for homing
+    stop_max: tuple[float, ...] = within((), -12.6, 12.6, nan=True)  # the same; empty: nobody knows
     slew_rad_s: float = within(45.0, 0.1, 200)  # fastest change of a target: the walking task's largest step is 0.85 rad; chosen
     lead_rad: float = within(1.8, 0.01, 12.6)  # farthest target from the present angle: what 2 periods at slew_rad_s can travel
     gap_min: float = within(0.1, 0, 3)  # rad, of a Minitaur's legs: pi - 2(extension - pi/2) stays in [gap_min, 2 pi - gap_min]
@@ -106,8 +143,16 @@ class Robot:
     servos: Servos = field(default_factory=Servos)
     imu: ImuPort = field(default_factory=ImuPort)
     tracker: TrackerPort = field(default_factory=TrackerPort)
+    roof: Roof = field(default_factory=Roof)
+    cameras: dict[str, CameraPort] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     workspace: Workspace = field(default_factory=Workspace)
+
+    @property
+    def seen_by(self) -> str:
+        """What the camera that tracks it is known by: its serial number, or its name where it has none. Empty: there is none."""
+        name = self.tracker.camera
+        return self.cameras[name].serial or name if name in self.cameras else name
 
     @property
     def lowest(self) -> tuple[float, ...]:
@@ -149,11 +194,42 @@ def check(robot: Robot, rate_hz: float, where: Sources) -> None:
     for key, size in (("mount", 9), ("gyro_bias", 3), ("accel_bias", 3), ("accel_scale", 3)):
         numbers = getattr(robot.imu, key)
         require(len(numbers) in (0, size), f"robot.imu.{key}", f"{size} numbers, or none", list(numbers), where)
+    _check_cameras(robot, where)
+    _check_roof(robot, where)
     if servos.protocol == "moteus":
         most = max(servos.ids)
         require(min(servos.ids) >= 1 and most <= ADAPTER_IDS, "robot.servos.ids", f"1 to {ADAPTER_IDS}", list(servos.ids), where)
     else:
         _check_bus_servos(robot, where)
+
+
+def _check_cameras(robot: Robot, where: Sources) -> None:
+    """No more than the bus has room for, each with what it is found by."""
+    require(len(robot.cameras) <= CAMERAS, "robot.cameras", f"at most {CAMERAS} cameras", len(robot.cameras), where)
+    for name, camera in robot.cameras.items():
+        key = f"robot.cameras.{name}"
+        plain = re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) is not None
+        require(plain, key, "named in small letters, digits and '_', a letter first", repr(name), where)
+        if camera.kind == "uvc":
+            require(bool(camera.serial or camera.path), f"{key}.serial", "the camera's number, or path its /dev/v4l/by-id name",
+                    "neither", where)  # fmt: skip
+        elif camera.kind == "mjpeg":
+            found = re.match(r"http://[^/]|unix:/", camera.url) is not None
+            require(found, f"{key}.url", "http://HOST:PORT/PATH or unix:/PATH", repr(camera.url), where)
+        elif camera.kind == "file":
+            require(bool(camera.path), f"{key}.path", "the recording", "empty", where)
+        require(camera.kind == "realsense" or not camera.depth, f"{key}.depth", "false: only a realsense has it", "true", where)
+
+
+def _check_roof(robot: Robot, where: Sources) -> None:
+    """A tracker's camera that there is, and tags that it can tell apart."""
+    name, roof = robot.tracker.camera, robot.roof
+    known = ", ".join(robot.cameras) or "none"
+    require(not name or name in robot.cameras, "robot.tracker.camera", f"one of [cameras.NAME] ({known})", repr(name), where)
+    require(len(roof.at) == 3, "robot.roof.at", "three numbers, x, y, z", list(roof.at), where)
+    require(len(roof.ids) == len(set(roof.ids)) == TAGS, "robot.roof.ids", f"{TAGS} ids, no two alike", list(roof.ids), where)
+    require(roof.margin_m >= roof.tag_m / CELLS, "robot.roof.margin_m", "a sixth of robot.roof.tag_m or more", roof.margin_m,
+            where, "robot.roof.tag_m")  # fmt: skip
 
 
 def _check_bus_servos(robot: Robot, where: Sources) -> None:
@@ -162,7 +238,8 @@ def _check_bus_servos(robot: Robot, where: Sources) -> None:
     require(servos.model > 0, "robot.servos.model", "the model number of its servos", servos.model, where)
     require(len(servos.joints) == n, "robot.servos.joints", f"{n} names, one a servo", list(servos.joints), where)
     for key, values in (("servos.gear", servos.gear), ("limits.joint_min", limits.joint_min),
-                        ("limits.joint_max", limits.joint_max), ("home", robot.home)):  # fmt: skip
+                        ("limits.joint_max", limits.joint_max), ("home", robot.home),
+                        ("limits.stop_min", limits.stop_min), ("limits.stop_max", limits.stop_max)):  # fmt: skip
         require(len(values) in (0, n), f"robot.{key}", f"{n} numbers, one a joint, or none", list(values), where)
     for low, high, name in zip(robot.lowest, robot.highest, servos.joints, strict=True):
         require(high - low > 0.02, "robot.limits.joint_min", f"less than joint_max, also for {name}", low, where)

@@ -18,11 +18,14 @@ ROLES: dict[str, tuple[str, ...]] = {
     "viewer": (),
 }
 MOTION = ("enable", "run", "reset")
-COMMANDS = ("stop", "clear", "pause", "disable", "good", "bad", "beat", *MOTION)
+# Of these the guard hears no more than that somebody is there: a label goes with all of them but the beat.
+LABELLING = ("good", "bad", "hold", "success", "fail", "relabel", "end", "mark", "note", "undo", "beat")
+COMMANDS = ("stop", "clear", "pause", "disable", *LABELLING, *MOTION)
 READ = (
     "joints", "applied", "drive", "imu", "pose", "permit", "guard", "cause", "episode", "episode_end", "learner", "reset",
-    "process", "beat", "ack",
+    "process", "beat", "ack", "image",
 )  # fmt: skip
+ASKED = ("picture",)  # read only by who asks, and one of each camera at a time: a slow line carries stops first
 
 
 def refusal(role: str, topic: str, message: Message, motion: bool) -> str:

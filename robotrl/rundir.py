@@ -10,13 +10,19 @@ import fcntl
 import json
 import os
 import platform
+import struct
 import subprocess
 import time
+import zipfile
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robotrl.complaint import Complaint
 from robotrl.config import Run, from_dict, to_dict
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class RunError(Complaint):
@@ -83,7 +89,7 @@ def bus_directory(directory: Path) -> Path:
     """Where a live run's sockets are; a directory that does not exist when it is not live."""
     try:
         return Path(json.loads((directory / "bus.json").read_text())["directory"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return directory / "no-bus"
 
 
@@ -98,6 +104,19 @@ def newest(root: Path) -> Path:
     if not runs:
         raise RunError(f"{root}: no runs here; launch/rehearse.sh makes one")
     return runs[0]
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Those of an .npz; RunError where it is none, or damaged."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: np.asarray(file[name]) for name in file.files}
+    except (OSError, ValueError, TypeError, AttributeError, EOFError, KeyError, NotImplementedError, MemoryError, OverflowError,
+            RuntimeError, SyntaxError, struct.error, zlib.error, zipfile.BadZipFile) as error:  # fmt: skip
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise RunError(f"{path}: corrupt ({why}); remove it or restore it from a copy") from None
 
 
 def write_json(path: Path, value: Any) -> None:

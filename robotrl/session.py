@@ -25,8 +25,9 @@ from mcap.stream_reader import StreamReader
 from mcap.writer import Writer
 from zstandard import ZstdError
 
+from robotrl import foxglove
 from robotrl.complaint import Complaint
-from robotrl.messages import Message
+from robotrl.messages import Message, Picture
 from robotrl.topics import TOPICS
 
 CHUNK = 1 << 20  # bytes: a chunk is ended by its second, or by this
@@ -51,7 +52,10 @@ class Session:
         self._writer.start("", "robotrl")
         self._day = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.monotonic_ns()
         self._writer.add_metadata("session", {**about, "format": FORMAT, "unix_minus_monotonic_ns": str(self._day)})
-        self._channels = {topic: self._channel(topic) for topic, entry in TOPICS.items() if entry.recorded}
+        self._channels = {
+            topic: self._channel(topic) for topic, entry in TOPICS.items() if entry.recorded and entry.type is not Picture
+        }
+        self._pictures = self._writer.register_schema(foxglove.NAME, "jsonschema", json.dumps(foxglove.SCHEMA).encode())
         self._encode = msgspec.json.Encoder().encode
         self.flush()
 
@@ -64,6 +68,10 @@ class Session:
     def write(self, topic: str, message: Message) -> None:
         """One message, into the chunk that is being filled."""
         t = message.t + self._day
+        if isinstance(message, Picture):
+            topic, message = f"{topic}/{message.camera}", foxglove.compressed(message, t)
+            if topic not in self._channels:  # one a camera: Foxglove shows a channel as one
+                self._channels[topic] = self._writer.register_channel(topic, "json", self._pictures)
         self._writer.add_message(self._channels[topic], t, self._encode(message), t, message.seq & 0xFFFFFFFF)
 
     def attach(self, name: str, t: int, data: bytes) -> None:
@@ -131,7 +139,7 @@ class Reading:
                     topics[record.id] = record.topic
                 case records.Attachment():
                     yield Attached(record.name, record.data)
-                case records.Message() if (topic := topics.get(record.channel_id, "")) in TOPICS:
+                case records.Message() if (topic := topics.get(record.channel_id, "").partition("/")[0]) in TOPICS:
                     yield topic, self._message(topic, record.data)
 
     def _message(self, topic: str, data: bytes) -> Message:
@@ -183,9 +191,31 @@ def files(path: Path) -> list[Path]:
 
 
 def schema_of(kind: type[Message]) -> dict[str, Any]:
-    """The JSON schema of a message, flat: Foxglove follows no references."""
+    """The JSON schema of a message as far as Foxglove can read one: it follows no references, and knows no lists of lists.
+
+    What it cannot be told is left out, and shown by it as it is (foxglove/studio, packages/mcap-support/src/parseJsonSchema.ts).
+    """
     schema = msgspec.json.schema(kind)
-    return dict(schema["$defs"][kind.__name__])
+    plain = _plain(schema, schema["$defs"])
+    assert plain is not None
+    return plain
+
+
+def _plain(schema: dict[str, Any], known: Mapping[str, Any], item: bool = False) -> dict[str, Any] | None:
+    """A part of a schema, None for what cannot be told; an `item` of a list holds its bytes as text."""
+    schema = known[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if schema.get("type") == "object":
+        parts = {name: _plain(part, known) for name, part in schema.get("properties", {}).items()}
+        told = {name: part for name, part in parts.items() if part is not None}
+        required = [name for name in schema.get("required", ()) if name in told]
+        return {**schema, "properties": told, "required": required}
+    if schema.get("type") == "array":
+        kinds = schema.get("prefixItems") or [schema.get("items")]
+        inner = _plain(kinds[0], known, item=True) if all(kind == kinds[0] for kind in kinds) and kinds[0] else None
+        return None if inner is None or item else {"type": "array", "items": inner}
+    return (
+        {name: value for name, value in schema.items() if not (item and name == "contentEncoding")} if "type" in schema else None
+    )
 
 
 class Sessions:

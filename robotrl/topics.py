@@ -21,10 +21,14 @@ class Topic:
     latest: bool
     recorded: bool
     limit: int = 8192  # bytes: state (safety facts 3.7)
+    queue: int = 4096  # messages that wait for a slow reader: 80 s at 50 Hz; and the most that one drain takes of a source
 
 
 COMMAND, LABEL = 512, 1024  # bytes; same source
+VIEWERS = ("viewer", "viewer2", "viewer3")  # consoles beside the one that supervises: all they may say is stop
 TAPE = 1 << 18  # bytes: what `drivers/tape.py` may collect, packed
+PICTURE, PICTURES = 1 << 21, 128  # bytes: a JPEG of 8 megapixels has less; two seconds at 60 Hz
+CAMERAS = ("camera1", "camera2", "camera3", "camera4")  # a process each, in the order of the robot file
 
 TOPICS: dict[str, Topic] = {
     #               type        published by            rate   latest  recorded
@@ -33,12 +37,14 @@ TOPICS: dict[str, Topic] = {
     "drive": Topic(m.Drive, ("servos",), 50, True, True),
     "imu": Topic(m.Imu, ("imu",), 200, True, True),
     "pose": Topic(m.Pose, ("tracker",), 60, False, True),
+    "image": Topic(m.Image, CAMERAS, 30, False, True),
+    "picture": Topic(m.Picture, CAMERAS, 30, False, True, PICTURE, PICTURES),
     "action": Topic(m.Action, ("policy", "reset", "gateway"), 50, True, True),
     "permit": Topic(m.Permit, ("guard",), 50, True, True),
     "guard": Topic(m.Guard, ("guard",), 50, True, True),
     "cause": Topic(m.Guard, ("guard",), 0, False, True),
-    "operator": Topic(m.Operator, ("console", "gateway"), 10, False, True, COMMAND),
-    "label": Topic(m.Label, ("console", "gateway"), 0, False, True, LABEL),
+    "operator": Topic(m.Operator, ("console", "gateway", *VIEWERS), 10, False, True, COMMAND),
+    "label": Topic(m.Label, ("console", "gateway", "relabel"), 0, False, True, LABEL),
     "episode": Topic(m.Episode, ("policy",), 50, True, False),
     "episode_end": Topic(m.Episode, ("policy",), 0, False, True),
     "learner": Topic(m.Learner, ("learner",), 5, True, True),

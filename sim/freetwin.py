@@ -15,10 +15,13 @@ from robotrl.sim.faultline import from_line
 from robotrl.sim.fleets import FLEETS
 from robotrl.sim.senses import ImuSensor, TrackerSensor
 from robotrl.sim.servobus import Chain
+from robotrl.sim.tagcamera import TagCamera
 
 
 class FreeTwin:
     """As `twin.Twin`, of a robot whose servos are behind gears. Everything random comes from `seed`."""
+
+    camera: TagCamera | None = None  # nobody has drawn it
 
     def __init__(self, run: config.Run, seed: int, clock: Clock | None = None) -> None:
         try:

@@ -70,10 +70,13 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     node = Node(args.run_dir, "console")
     keys, guards = node.bus.publisher("operator"), node.bus.subscriber("guard")
-    script, press, waited = Script(), 0, PATIENCE
+    script, press, waited, state = Script(), 0, PATIENCE, ""
     for _ in node.every(PERIOD_NS):
         guard = None if (said := guards.age_ns(node.clock.now())) is None or said > SILENT_NS else guards.latest()
         waited += 1
+        before, state = state, guard.state if guard is not None else ""
+        if state == "RESET" != before and node.run.robot.tracker.camera:
+            lift(args.twin_fd)  # back into the camera's view, as in lockstep
         command = script.answer(guard) if guard is not None and waited > PATIENCE else ""
         if guard is None or not command:
             keys.send(Operator(command="beat", press=0))

@@ -7,14 +7,16 @@ from collections.abc import Callable
 import numpy as np
 
 from robotrl.clock import LockstepClock
-from robotrl.config import Run
+from robotrl.config import ConfigError, Run
 from robotrl.drivers.imu import WitImu
 from robotrl.drivers.tracker import PoseStream
-from robotrl.messages import Guard, Transition
+from robotrl.messages import Guard, Imu, Pose, Transition
+from robotrl.nodes.tagtracker import TagTracker
 from robotrl.replay import Replay
 from robotrl.sim.freetwin import FreeTwin
 from robotrl.sim.operator import needs_a_hand
 from robotrl.sim.program import Program
+from robotrl.sim.tagcamera import view_of
 from robotrl.sim.twin import Twin
 
 
@@ -40,6 +42,10 @@ class Rig(Program):
     def _open_senses(self) -> None:
         self.imu_driver = self._imu()
         self.tracker = self._tracker()
+        wired = self.run.robot.tracker.camera
+        if wired and self.twin.camera is None:
+            raise ConfigError(f"robot.tracker.camera: the twin of a {self.run.robot.kind} has none; set it to an empty name")
+        self.sight = TagTracker(self.run.robot.roof, view_of(self.run.twin.tripod, self.run.robot.seen_by)) if wired else None
 
     def _imu(self) -> WitImu:
         driver = WitImu(self._ports["imu"], self.run.robot.imu, self.clock)
@@ -60,9 +66,20 @@ class Rig(Program):
         if sample is not None:
             self.imu = sample
             self.sentry.hear(sample, now)
-        for pose in self._try("tracker", now, lambda: self.tracker.read(), listen) or ():
+        poses = self._look(sample) if self.sight is not None else self._try("tracker", now, lambda: self.tracker.read(), listen)
+        for pose in poses or ():
             self.pilot.see(pose)
             self.sentry.hear(pose, now)
+
+    def _look(self, sample: Imu | None) -> list[Pose]:
+        """By the camera's pictures: what its process would make of them, and of the last readings of IMU and motors."""
+        assert self.sight is not None and self.twin.camera is not None
+        if sample is not None:
+            self.sight.hear(sample)
+        poses = [self.sight.step(self.joints)] if self.joints is not None else []
+        while (shot := self.twin.camera.shoot()) is not None:
+            poses.append(self.sight.look(shot[1], shot[0]))
+        return [pose for pose in poses if pose is not None]
 
     def _jitter(self) -> float:
         return self.twin.world.domain.period_jitter
@@ -81,8 +98,9 @@ class Rig(Program):
         self._put_down(state)
         if state == "RESET" and self.run.twin.randomise:
             self.twin.world.randomise(self.rng)
-        if state == "RESET" and self.run.twin.terrain != "flat":
-            self.twin.world.place("stand")  # a course begins at its start: carried back, or the stairs would be behind it
+        if state == "RESET" and (self.run.twin.terrain != "flat" or self.sight is not None):
+            # A course begins at its start: carried back, or the stairs would be behind it; and so does a camera's view.
+            self.twin.world.place("stand")
         if state == "RUN" and self.run.twin.push_n > 0:
             self._push_at = int(self.rng.integers(50, max(51, self.run.task.episode_steps - 150)))
 

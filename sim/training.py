@@ -25,6 +25,7 @@ import numpy as np
 from rich.console import Console
 
 from robotrl import config, rundir, transitions
+from robotrl.account import Account
 from robotrl.agents.actor import Actor
 from robotrl.checkpoint import Checkpoint
 from robotrl.complaint import Complaint
@@ -35,6 +36,7 @@ from robotrl.replay import Replay
 from robotrl.sim.armrig import rig_of
 from robotrl.sim.course import Course
 from robotrl.sim.program import Program
+from robotrl.sim.supervisor import Supervision
 from robotrl.tasks.task import sizes
 
 
@@ -68,10 +70,14 @@ class LearnerProcess:
         self.engine, self.note = hello["engine"], hello["note"]
         self.version = hello["version"]  # of the weights that are out, where it goes on from a checkpoint
 
-    def ask(self, count: int, save: dict[str, Any] | None = None) -> None:
-        """Let it do the updates that `count` transitions are worth, and then keep a checkpoint that holds `save` too."""
+    def ask(self, count: int, labels: int, save: dict[str, Any] | None = None) -> None:
+        """Let it do the updates that `count` transitions are worth, with the first `labels` of the operator's.
+
+        Then it keeps a checkpoint that holds `save` too.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"count": count} | ({} if save is None else {"save": save})) + "\n")
+        asked = {"count": count, "labels": labels} | ({} if save is None else {"save": save})
+        self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         self.pending += 1
 
@@ -121,11 +127,14 @@ class Training:
         if kept is not None:  # what came after it is in the log, and counts no more
             payload = json.dumps({"transitions": kept.transitions}).encode()
             self._log.append(Kind.CUT, "rehearsal", self._boot, 1, payload)
+            self._log.sync()
+        self.supervision = Supervision(run, directory, self._log, self.replay, self._boot)
         self.metrics = rundir.Metrics(directory)
         self.learner = LearnerProcess(directory)
         self.falls, self.stuck, self.episodes, self.updates = (tally[k] for k in ("falls", "stuck", "episodes", "updates"))
         self._kept = self.replay.count // self.keep_every if self.keep_every else 0
         self._weights: tuple[Actor, int] | None = self._published(self.learner.version) if self.learner.version else None
+        self.account = Account()
         self.rig = self._session()
         self.recent: deque[Episode] = deque(maxlen=10)
         self.started = time.monotonic() - tally["wall_s"]
@@ -143,6 +152,7 @@ class Training:
         if self._weights is not None:
             rig.pilot.take(*self._weights, rig.clock.now())
         self._due = count + self.run.checkpoint_every
+        self.supervision.begin(seed)
         return rig
 
     def _keep_transition(self, made: Transition) -> None:
@@ -161,6 +171,7 @@ class Training:
             begun = time.perf_counter()
             self.rig.cycle()
             self.steps_us.append((time.perf_counter() - begun) * 1e6)
+            self.supervision.look(self.rig)
             for episode in self.rig.take_finished():
                 self._note(episode)
             self._note_causes()
@@ -168,7 +179,7 @@ class Training:
                 asked = self.replay.count
                 self._exchange(asked)
                 course.show(asked, self._said())
-            if self._due <= self.replay.count < self.run.steps and self.rig.pilot.idle:
+            if self._due <= self.replay.count < self.run.steps and self.rig.pilot.idle and self.supervision.idle:
                 asked = self.replay.count
                 self._robot_s += self.rig.seconds
                 self._checkpoint()
@@ -181,16 +192,16 @@ class Training:
         """Let the learner finish what it is asked for, and keep all that a run needs to go on from here."""
         self._log.sync()
         self.replay.flush()
-        self.learner.ask(self.replay.count)
+        self.learner.ask(self.replay.count, self.supervision.settled())
         while self.learner.pending:
             self._take(self._wait())
         values = (self.falls, self.stuck, self.episodes, self.updates, self.keep_every, self.metrics.size, self._robot_s,
                   time.monotonic() - self.started)  # fmt: skip
-        self.learner.ask(self.replay.count, save={"rehearsal": dict(zip(TALLY, values, strict=True))})
+        self.learner.ask(self.replay.count, self.supervision.settled(), save={"rehearsal": dict(zip(TALLY, values, strict=True))})
         self._take(self._wait())
 
     def _exchange(self, count: int) -> None:
-        self.learner.ask(count)
+        self.learner.ask(count, self.supervision.settled())
         if self.learner.pending > LAG:
             self._take(self._wait())
 
@@ -234,6 +245,8 @@ class Training:
     def _note_causes(self) -> None:
         """What stopped the robot, as it happens: a run that stands still must say why."""
         guard = self.rig.guard
+        if guard is not None and (guard.trigger or guard.causes != self._causes):
+            self.account.hear(guard)
         if guard is not None and guard.causes and guard.causes != self._causes:
             self.metrics.write(
                 "cause", state=guard.state, causes=list(guard.causes), note=guard.note, robot_s=self._robot_s + self.rig.seconds
@@ -261,7 +274,7 @@ class Training:
         times = (self._robot_s + self.rig.seconds) / wall
         if self.run.task.name in ("reach", "push", "stack"):
             word = done_word(self.run)
-            did = f"{word} {sum(e.ended == word for e in last)} of the last {len(last)}  return {total:z.0f}"
+            did = f"{word} {sum(e.ended in (word, 'success') for e in last)} of the last {len(last)}  return {total:z.0f}"
         else:
             speed = sum(e.speed for e in last) / max(1, len(last))
             did = f"{speed:z.2f} m/s  return {total:z.0f}  falls {self.falls}  stuck {self.stuck}"
@@ -274,6 +287,7 @@ class Training:
     def close(self) -> None:
         self.learner.close()
         self.metrics.close()
+        self.supervision.close()
         self.replay.close()
         self._log.close()
         self.rig.close()

@@ -22,18 +22,20 @@ from typing import Any
 
 import numpy as np
 
-from robotrl import config, rundir
+from robotrl import config, rundir, viewpoint
 from robotrl.clock import Clock, LockstepClock, WallClock
 from robotrl.drivers.port import MemoryPort
 from robotrl.realtime import real_time
 from robotrl.sim import faults
 from robotrl.sim.bullet import import_bullet
+from robotrl.sim.darkroom import Darkroom
 from robotrl.sim.faultline import from_line
 from robotrl.sim.fleets import FLEETS
 from robotrl.sim.moteusbus import MoteusBus
 from robotrl.sim.senses import ImuSensor, TrackerSensor
 from robotrl.sim.server import Server
 from robotrl.sim.servotwin import ServoTwin
+from robotrl.sim.tagcamera import TagCamera, view_of
 
 PRIORITY = 10  # real robots wait for no scheduler; below the driver and the guard, whom the twin must not hold up
 
@@ -54,7 +56,7 @@ class Twin:
 
         self.clock = clock or LockstepClock()
         lockstep = isinstance(self.clock, LockstepClock)
-        streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(5)]
+        streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(6)]
         try:
             self.world = World(run.twin, seed)
         except ValueError as error:  # names a terrain or a robot that there is not
@@ -65,6 +67,10 @@ class Twin:
         self.note = self._loop.note  # why the twin is slower than it can be; empty when it is not
         self.imu = ImuSensor(self.world, run.twin, streams[1], inner.imu_frames(self.world, run.twin))
         self.tracker = TrackerSensor(self.world, run.twin, streams[2])
+        tags = run.robot.tracker.camera
+        self._camera_name = tags
+        self.camera = TagCamera(self.world, run.twin.tripod, run.robot.roof, streams[5], develops=lockstep) if tags else None
+        self.darkroom = Darkroom(run, seed) if tags and not lockstep else None
         self._ids, self._rng = run.robot.servos.ids, streams[3]
         if run.twin.randomise:
             self.world.randomise(streams[4])
@@ -92,12 +98,22 @@ class Twin:
         self._loop.advance(seconds)
         self.imu.advance()
         self.tracker.advance()
+        if self.camera is not None:
+            self.camera.advance()
+        if self.camera is not None and self.darkroom is not None:
+            now = self.clock.now() - round(self.world.time * 1e9)  # the moment when physics began, as it stands
+            for exposure in self.camera.exposures():
+                self.darkroom.develop(exposure, now + round(exposure.taken * 1e9), now + round(exposure.arrives * 1e9))
         if isinstance(self.clock, LockstepClock):
             self.clock.sleep_until(round(self.world.time * 1e9))
 
     def ports(self) -> dict[str, MemoryPort]:
         """The near ends for lockstep: servos, imu, tracker."""
         return {name: MemoryPort(wire, name) for name, wire in self.wires.items()}
+
+    def cameras(self) -> dict[str, str]:
+        """Where each camera's pictures are to be had, by "camera." and its name in the robot file."""
+        return {f"camera.{self._camera_name}": self.darkroom.url} if self.darkroom is not None else {}
 
     def command(self, line: dict[str, Any]) -> None:
         """Do what a control line says. Raises ValueError naming what is wrong with it; then nothing was done."""
@@ -129,6 +145,8 @@ class Twin:
 
     def close(self) -> None:
         self.world.close()
+        if self.darkroom is not None:
+            self.darkroom.close()
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -158,8 +176,9 @@ def with_robot(run: config.Run, name: str | None, robots: Path) -> config.Run:
     try:
         data = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
+        why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         known = ", ".join(sorted(p.stem for p in robots.glob("*.toml"))) or "none"
-        raise config.ConfigError(f"{path}: no robot read ({error}); known robots: {known}") from None
+        raise config.ConfigError(f"{path}: no robot read: {why}; known robots: {known}") from None
     return dataclasses.replace(run, robot=config.from_dict({"robot": data}, path).robot)
 
 
@@ -177,6 +196,8 @@ def twin_of(args: argparse.Namespace) -> tuple[Twin | ServoTwin, bool, str]:
         servos = ServoTwin(robot, run.seed, WallClock())
         return servos, run.real_time, servos.note
     twin = Twin(run, run.seed, WallClock())
+    if args.run_dir is not None and run.robot.tracker.camera:
+        viewpoint.write(view_of(run.twin.tripod, run.robot.seen_by), args.run_dir / viewpoint.FILE)
     return twin, run.real_time, f"plain Python, slower: {twin.note}" if twin.note else ""
 
 
@@ -185,12 +206,13 @@ def main(argv: list[str]) -> int:
     words = os.dup(1)  # where our one line goes: physics prints on descriptor 1 from C
     os.dup2(2, 1)
     twin, in_real_time, note = twin_of(args)
+    cameras = twin.cameras() if isinstance(twin, Twin) else {}
     server = Server(twin, args.until_eof)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     try:
         with os.fdopen(words, "w") as out:
-            print(json.dumps(server.paths), file=out, flush=True)
+            print(json.dumps(server.paths | cameras), file=out, flush=True)
         if note:
             print(f"robotrl twin: {note}", file=sys.stderr, flush=True)
         if in_real_time and (refused := real_time(PRIORITY, lock=False)):

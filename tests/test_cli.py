@@ -43,9 +43,10 @@ def one_line(text: str) -> str:
 # command: a word its help cannot do without
 HELP = {
     "rehearse": "--seed", "run": "--sim", "eval": "--terrain", "console": "RUN_DIR", "twin": "--robot", "doctor": "missing",
-    "find-port": "port", "move": "joint", "setup-servo": "id", "calibrate": "zero", "board": "scale", "commission": "record",
+    "find-port": "port", "find-cameras": "picture", "move": "joint", "setup-servo": "id", "calibrate": "zero", "board": "scale",
+    "commission": "record",
     "plot": "RUN_DIR", "replay": "check", "bench": "FIGURE", "keys": "reach", "export": "LeRobotDataset",
-    "import": "demonstrations",
+    "import": "demonstrations", "relabel": "success", "view": "browser",
 }  # fmt: skip
 
 

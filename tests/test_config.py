@@ -226,3 +226,49 @@ def test_an_override_that_is_no_value_is_one_line(tmp_path, value):
     (tmp_path / "robots" / "minitaur.toml").write_text("")
     (tmp_path / "run.toml").write_text("")
     assert "--set steps=" in complaint(tmp_path / "run.toml", [f"steps={value}"])
+
+
+CAMERAS = """
+[cameras.front]
+kind = "mjpeg"
+url = "http://10.0.0.7:81/stream"
+rate_hz = 25
+
+[cameras.wrist_2]
+serial = "AB12"
+exposure_s = 0.004
+"""
+
+
+def test_cameras_are_sections_by_names_of_ones_own(files, tmp_path):
+    robot = tmp_path / "robots" / "minitaur.toml"
+    robot.write_text(robot.read_text() + CAMERAS)
+    run = config.load(files(""), ["robot.cameras.front.rate_hz=50"])
+    front, wrist = run.robot.cameras["front"], run.robot.cameras["wrist_2"]
+    assert list(run.robot.cameras) == ["front", "wrist_2"]
+    assert (front.kind, front.rate_hz, wrist.kind, wrist.serial, wrist.width) == ("mjpeg", 50.0, "uvc", "AB12", 640)
+    again = config.from_dict(json.loads(json.dumps(config.to_dict(run))), tmp_path / "run.json")
+    assert again == run
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("[cameras.front]\nserail = 'x'", "unknown key 'robot.cameras.front.serail'; did you mean 'serial'?"),
+        ("[cameras.front]\nwidth = 640", "robot.cameras.front.serial must be the camera's number, or path its"),
+        ("[cameras.front]\nkind = 'mjpg'", 'robot.cameras.front.kind must be "uvc", "realsense", "mjpeg" or "file"'),
+        ("[cameras.front]\nkind = 'mjpeg'\nurl = 'rtsp://x'", "robot.cameras.front.url must be http://HOST:PORT/PATH"),
+        ("[cameras.front]\nkind = 'file'", "robot.cameras.front.path must be the recording"),
+        ("[cameras.front]\npath = 'x'\ndepth = true", "robot.cameras.front.depth must be false"),
+        ("[cameras.front]\npath = 'x'\nrate_hz = 500", "robot.cameras.front.rate_hz must be 240 or less, not 500"),
+        ("[cameras.'my eye']\npath = 'x'", "named in small letters"),
+        ("cameras = 3", "robot.cameras must be sections, [cameras.NAME], not 3"),
+        ("".join(f"[cameras.c{i}]\npath = 'x'\n" for i in range(5)), "robot.cameras must be at most 4 cameras, not 5"),
+    ],
+)
+def test_a_mistake_in_a_camera_is_one_line(files, tmp_path, text, want):
+    robot = tmp_path / "robots" / "minitaur.toml"
+    before = robot.read_text()
+    robot.write_text(text + "\n" + before if text.startswith("cameras =") else before + "\n" + text)
+    said = complaint(files(""))
+    assert want in said and str(robot) in said

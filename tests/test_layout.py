@@ -15,21 +15,20 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "tasks", "nodes")  # a layer each
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
-    "native", "roles", "realtime", "aloud", "serialarm", "tasksettings",
-    "resolved",
+    "native", "roles", "realtime", "aloud", "serialarm", "tasksettings", "account", "resolved", "tagboard", "viewpoint",
 )  # fmt: skip
 TOP = (
     "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
-    "setupservo",
-    "replaycheck", "resume", "benches", "keytool", "installed", "notify", "play", "timing", "picture", "plotreach",
-    "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
+    "findcameras", "setupservo", "replaycheck", "resume", "relabel", "plotlabels", "benches", "keytool", "installed", "notify",
+    "play", "timing", "picture", "plotreach", "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport", "lerobotvideo",
+    "homestops",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
     **dict.fromkeys(TOP, "top"),
-    **dict.fromkeys(("keyring", "door", "remote"), "bus"),  # the bus's door to other machines
-    **dict.fromkeys(("log", "logformat", "logread", "session"), "log"),
-    **dict.fromkeys(("replayfiles", "frames", "transitions"), "replay"),
+    **dict.fromkeys(("keyring", "door", "remote", "ring"), "bus"),  # the bus's door to other machines
+    **dict.fromkeys(("log", "logformat", "logread", "session", "foxglove"), "log"),
+    **dict.fromkeys(("replayfiles", "frames", "transitions", "labels", "labelled"), "replay"),
     **{name: name for name in ("bus", "replay", "node")},
 }
 EVERYTHING = {"core", "bus", "replay", "log", "node", "top", *FOLDERS}
@@ -45,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The rehearsal is the nodes' work in one process, so it holds what they hold. Nothing imports it.
     "sim": {"core", "replay", "log", "node", "drivers", "calibration", "safety", "nodes", "tasks", "agents"},
     "agents": {"core", "replay"},
-    "rewards": {"core", "calibration"},
+    "rewards": {"core", "calibration", "tasks"},
     "tasks": {"core"},
     "node": {"core", "bus", "log"},
     "nodes": EVERYTHING - {"sim"},
@@ -65,7 +64,7 @@ ONLY_IN = {
 }
 STDLIB_ONLY = ("robotrl.safety",)
 # Thinking that a rehearsal drives without processes: neither bus nor node, not even late.
-NO_BUS = ("robotrl.nodes.pilot", "robotrl.nodes.student")
+NO_BUS = ("robotrl.nodes.pilot", "robotrl.nodes.student", "robotrl.nodes.sight", "robotrl.nodes.tagtracker")
 SECOND_COPIES = ("drivers", "calibration", "safety", "sim")
 UNTRUSTED = (
     "pickle", "cPickle", "_pickle", "pickle5", "pickletools", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle",

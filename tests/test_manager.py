@@ -15,7 +15,7 @@ import pytest
 from robotrl import processes
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
-from robotrl.config import Run
+from robotrl.config import CameraPort, Run
 from robotrl.manager import with_ports
 from robotrl.messages import Beat, Guard
 from robotrl.processes import GaveUp, Manager, Spec, last_line
@@ -281,3 +281,21 @@ def test_deaths_long_past_are_forgotten(manager, monkeypatch):
 def test_the_rescue_is_there_before_the_driver_and_after_it():
     names = [node.name for node in processes.NODES]
     assert names.index("rescue") < names.index("servos") and processes.LAST == ("servos", "rescue", "guard", "recorder")
+
+
+def test_a_node_for_each_camera_and_with_the_twin_only_for_those_it_shows():
+    cameras = {
+        "front": CameraPort(serial="A", rate_hz=60),
+        "wrist": CameraPort(kind="realsense", depth=True),
+        "top": CameraPort(path="x"),
+    }
+    run = replace(Run(), robot=replace(Run().robot, cameras=cameras))
+    nodes = processes.cameras(run.robot)
+    assert [(n.name, n.words) for n in nodes] == [(f"camera{i}", (f"camera{i}",)) for i in (1, 2, 3)]
+    ports = {"servos": "s", "camera.wrist": "unix:/w", "camera.front": "unix:/f"}
+    there = with_ports(run, ports).robot.cameras
+    assert list(there) == ["front", "wrist"] and not processes.cameras(Run().robot)
+    assert [(c.kind, c.url, c.rate_hz, c.depth) for c in there.values()] == [
+        ("mjpeg", "unix:/f", 60, False),
+        ("mjpeg", "unix:/w", 30, False),
+    ]

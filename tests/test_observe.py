@@ -69,3 +69,11 @@ def test_a_long_track_forgets_and_stays_right():
         track.add(pose(i, i * 1e-3))
     assert track.speed(9_999 * MS, 0.1) == pytest.approx(1.0)
     assert track.at(9_000 * MS) == pytest.approx(9.0)
+
+
+def test_a_reckoned_pose_counts_for_the_way_and_not_as_seen():
+    track = Track()
+    assert track.seen() is None
+    track.add(pose(0, 0.0))
+    track.add(Pose(t=20 * MS, position=(0.1, 0.0, 0.2), rpy=(0.0, 0.0, 0.0), reckoned=True))
+    assert (track.newest(), track.seen()) == (20 * MS, 0) and track.at(10 * MS) == pytest.approx(0.05)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from robotrl import manager, plots, timing
+from robotrl import checkpoint, config, manager, plots, rundir, timing
 from robotrl import messages as m
 from robotrl.node import Lateness
 from robotrl.session import Session
@@ -101,6 +101,20 @@ def test_overruns_of_all_lives_are_in_the_summary(tmp_path, capsys):
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("timing  4 overruns, 3 periods kept; an overrun is skipped") and "HOLD" in first and "PSTOP" in first
     assert manager.overruns(tmp_path / "nowhere") is None
+
+
+def test_what_was_not_learnt_is_in_the_summary(tmp_path, capsys):
+    run = config.load(Path(__file__).resolve().parent.parent / "launch" / "walk.toml", ["agent.learn_after=100"])
+    directory = rundir.create(run, tmp_path, "wall", sim=True)
+    assert manager.learnt(directory) == ""
+    checkpoint.save(directory, 1_100, 1_000, {"a": b""}, {"dropped": 0})
+    assert manager.learnt(directory) == "learner 1000 updates, 1 a step of 1 asked"
+    checkpoint.save(directory, 10_100, 2_950, {"a": b""}, {"dropped": 7041})
+    manager.report(directory, {}, None)
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(
+        "learner 2950 updates, 0.29 a step of 1 asked; 7041 owed beyond agent.max_backlog = 3000 steps' are DROPPED"
+    )
 
 
 def test_what_the_summary_says_of_overruns_is_what_the_causes_do():

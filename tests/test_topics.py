@@ -12,7 +12,7 @@ from robotrl import messages
 from robotrl.bus import Bus, BusError
 from robotrl.clock import WallClock
 from robotrl.node import _BEATERS
-from robotrl.topics import TOPICS
+from robotrl.topics import CAMERAS, TOPICS, VIEWERS
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("servos", "guard", "policy", "learner", "reset", "imu", "tracker", "console", "gateway")
@@ -21,10 +21,12 @@ NODES = {
         name: ROOT / "robotrl" / "nodes" / f"{name}.py"
         for name in ("servos", "policy", "learner", "reset", "imu", "tracker", "gateway")
     },
+    **{name: ROOT / "robotrl" / "nodes" / "camera.py" for name in CAMERAS},
     "recorder": ROOT / "robotrl" / "nodes" / "keeper.py",
     "guard": ROOT / "robotrl" / "nodes" / "vigil.py",
     "console": ROOT / "robotrl" / "nodes" / "desk.py",
     "manager": ROOT / "robotrl" / "processes.py",
+    "relabel": ROOT / "robotrl" / "relabel.py",
 }
 
 
@@ -44,6 +46,7 @@ def published(source: str) -> set[str]:
 def test_what_nodes_publish_is_what_the_table_says():
     found = {(topic, name) for name, path in NODES.items() for topic in published(path.read_text())}
     found |= {("beat", name) for name in _BEATERS}
+    found |= {("operator", name) for name in VIEWERS}  # a console beside the one that supervises: the same code, another name
     assert found == {(topic, source) for topic, entry in TOPICS.items() for source in entry.sources}
 
 

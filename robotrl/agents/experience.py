@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from robotrl import config
 from robotrl.agents.base import Rows
+from robotrl.labelled import LABELS, Labelled
 from robotrl.replay import Batch, Images, Replay, ReplayError
+
+Rewarded = Replay | Labelled  # as recorded, or with what the operator said of it
 
 
 class Experience(Rows, Protocol):
@@ -26,7 +29,7 @@ class Experience(Rows, Protocol):
         ...
 
 
-def experience(agent: config.Agent, own: Replay, demonstrations: Replay | None) -> Experience:
+def experience(agent: config.Agent, own: Rewarded, demonstrations: Rewarded | None) -> Experience:
     """What a run learns from. Rows of `own` keep their numbers; those of `demonstrations` begin at `own.capacity`."""
     if demonstrations is None:
         return _steps(agent, own)
@@ -34,7 +37,7 @@ def experience(agent: config.Agent, own: Replay, demonstrations: Replay | None) 
     return Shared(_steps(agent, own), own.capacity, _steps(agent, demonstrations), given, agent.demonstrations_share)
 
 
-def _steps(agent: config.Agent, replay: Replay) -> Experience:
+def _steps(agent: config.Agent, replay: Rewarded) -> Experience:
     return replay if agent.n_step == 1 else NStep(replay, agent.n_step, agent.discount)
 
 
@@ -47,7 +50,7 @@ class NStep:
     leaves a gap in tick, and one whose reward never came in step too. Rows from number `end` on are not looked at.
     """
 
-    def __init__(self, replay: Replay, n: int, gamma: float) -> None:
+    def __init__(self, replay: Rewarded, n: int, gamma: float) -> None:
         self.replay, self.end = replay, replay.count
         self._offsets, self._powers = np.arange(n), gamma ** np.arange(n)
 
@@ -111,8 +114,8 @@ class Shared:
         return Batch._make(np.concatenate([getattr(b, name) for b in (own, others)])[place] for name in Batch._fields)
 
 
-def open_demonstrations(path: str, observation_size: int, action_size: int) -> Replay | None:
-    """The replay at `path`, that of a run directory or the folder itself; None for "".
+def open_demonstrations(path: str, observation_size: int, action_size: int) -> Labelled | None:
+    """The replay at `path`, that of a run directory with what was said of it, or the folder itself; None for "".
 
     ReplayError when there is none that could be learnt from.
     """
@@ -132,4 +135,6 @@ def open_demonstrations(path: str, observation_size: int, action_size: int) -> R
         )
     if not replay.count:
         raise ReplayError(f"agent.demonstrations: {folder}: holds no transitions; name a run that has recorded")
-    return replay
+    rows = Labelled(replay, folder.parent / LABELS)
+    rows.refresh()
+    return rows

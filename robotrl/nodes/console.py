@@ -26,9 +26,8 @@ from robotrl.bus import Bus, BusError
 from robotrl.clock import WallClock
 from robotrl.complaint import Complaint
 from robotrl.keyring import read
-from robotrl.messages import Joints
 from robotrl.nodes.desk import Link, beat
-from robotrl.nodes.keys import KeyParser, Terminal
+from robotrl.nodes.keys import ASK, KeyParser, Terminal
 from robotrl.nodes.screen import draw
 from robotrl.nodes.view import SECOND, STOPPED, View
 from robotrl.remote import Remote
@@ -79,12 +78,15 @@ class Signals:
 def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal, live: Live, signals: Signals) -> str:
     """The loop: keys as they come, a beat and a frame ten times a second. Returns why it ended."""
     clock, parser = link.clock, KeyParser()
-    due = looked = clock.now()
+    due = looked = asked = clock.now()
+    terminal.say(ASK)
     state = ""
     while not view.leaving:
         wait = min(due - clock.now(), LISTEN_NS) / SECOND
-        for key in parser.feed(terminal.read(wait), clock.now()):
+        for key in parser.feed(terminal.read(wait), clock.now(), view.typed is not None):
             link.obey(key, view)
+        if parser.answered and view.answered is None:
+            view.answered = clock.now() - asked
         link.listen(view)
         if signals.suspend or signals.resumed:
             change_hands(terminal, live, signals)
@@ -92,7 +94,11 @@ def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal
             continue
         due = max(due + PERIOD, now)
         link.read(view)
-        link.operator.send(beat(view, now))
+        if not link.watching:
+            link.operator.send(beat(view, now))
+        elif link.promote():
+            view.keys.append((now, "now", "YOU SUPERVISE: the other console has left"))
+            live.console.bell()
         if directory is not None and now >= looked:
             looked = now + SECOND
             view.disk_free = shutil.disk_usage(directory).free
@@ -103,6 +109,8 @@ def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal
             if state and guard.state in STOPPED:
                 live.console.bell()
             state = guard.state
+    if link.watching:
+        return "left; the run goes on"
     return f"left; the robot stops and the run goes on; attach again: bash launch/supervise.sh {directory or ''}"
 
 
@@ -112,8 +120,7 @@ def show(live: Live, view: View, now: int, parser: KeyParser) -> None:
         view.keys.append((now, "several keys at once:", "REFUSED, press one"))
         parser.refused = 0
     live.update(draw(view, now, *live.console.size), refresh=True)
-    joints = view.get("joints", Joints)
-    view.seen_tick = joints.tick if joints else -1
+    view.drawn(now)
 
 
 def change_hands(terminal: Terminal, live: Live, signals: Signals) -> None:
@@ -153,7 +160,9 @@ def operate(directory: Path) -> int:
     """Attach to the live run in `directory` until the operator leaves or the run ends."""
     clock = WallClock()
     run = rundir.load(directory)
-    view = View(run=directory.name, temp_limit_c=run.robot.limits.temp_c, agent=run.agent, last_human=clock.now())
+    view = View(
+        run=directory.name, temp_limit_c=run.robot.limits.temp_c, agent=run.agent, settings=run.operator, last_human=clock.now()
+    )
     return watch(Link(Bus(node.bus_directory(directory), "console", clock)), view, directory, str(directory))
 
 

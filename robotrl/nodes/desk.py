@@ -9,9 +9,12 @@ import msgspec
 from robotrl.bus import Bus, BusError, Subscriber
 from robotrl.logformat import Kind
 from robotrl.messages import Ack, Label, Operator
+from robotrl.nodes.keys import BACKSPACE, ENTER, STOP_KEYS
+from robotrl.nodes.labelling import label, remember
 from robotrl.nodes.outbox import Outbox
-from robotrl.nodes.view import SECOND, View
+from robotrl.nodes.view import SECOND, Said, View
 from robotrl.remote import Remote, RemoteSubscriber
+from robotrl.topics import VIEWERS
 
 LEAVE_WITHIN = 2 * SECOND
 TOPICS_SHOWN = (
@@ -20,28 +23,41 @@ TOPICS_SHOWN = (
 )  # fmt: skip
 COMMANDS = {
     "e": "enable", "r": "run", " ": "stop", "\x03": "stop", "\x1c": "stop", "c": "clear", "p": "pause",
-    "R": "reset", "d": "disable", "+": "good", "=": "good", "-": "bad",
+    "R": "reset", "d": "disable", "+": "good", "=": "good", "-": "bad", "h": "hold", "s": "success", "f": "fail",
+    "S": "last success", "F": "last fail", "x": "end", "m": "mark", "u": "undo", "U": "undo seconds",
 }  # fmt: skip
-NAMES = {" ": "SPACE", "\x03": "Ctrl-C", "\x1c": "Ctrl-\\"}
+SAID = {"last success": "relabel", "last fail": "relabel", "undo seconds": "undo"}  # on the bus; all others by their own names
+NAMES = {" ": "SPACE", "\x03": "Ctrl-C", "\x1c": "Ctrl-\\", ENTER: "ENTER", BACKSPACE: "BACKSPACE"}
+LABELS = {"good", "bad", "hold", "success", "fail", "last success", "last fail", "end", "mark", "note", "undo", "undo seconds"}
+LONGEST = 200  # letters of a note
 
 
 def press(key: str, view: View, now: int) -> Operator | None:
     """What a key says to the guard, None for a key of the screen's own. It changes nothing but `view`."""
     view.last_human = now
-    if key == "q":
+    if key == "q" and view.typed is None:
         view.leaving = view.leave_asked is not None and now - view.leave_asked < LEAVE_WITHIN
         view.leave_asked = now
         return None
     view.leave_asked = None
-    if key == "?":
-        view.help = not view.help
+    if view.typed is not None and key not in STOP_KEYS:
+        return _written(key, view, now)
+    if key in "?tTn" and not (view.watching and key == "n"):
+        _own(key, view, now)
         return None
     command = COMMANDS.get(key)
     if command is None:
-        view.keys.append((now, key, "is no key"))
+        view.keys.append((now, NAMES.get(key, key), "is no key"))
         return None
+    if view.watching and command != "stop":
+        view.keys.append((now, NAMES.get(key, key), "does nothing: another console supervises, only SPACE acts here"))
+        return None
+    return _said(command, NAMES.get(key, key), view, now)
+
+
+def _said(command: str, key: str, view: View, now: int) -> Operator:
     view.last_press = max(now, view.last_press + 1)  # unique over consoles too: monotonic time never repeats
-    view.keys.append((now, NAMES.get(key, key), command))
+    view.keys.append((now, key, command))
     if command == "stop":
         view.stop_pressed, view.stop_answered = now, None
     elif command in ("clear", "enable", "run"):
@@ -51,10 +67,28 @@ def press(key: str, view: View, now: int) -> Operator | None:
     return Operator(command=command, press=view.last_press, nonce=nonce, seen_tick=view.seen_tick)
 
 
-def label(operator: Operator) -> Label | None:
-    """The reward in a good or bad key, bound to the tick that was on the screen; None for other commands."""
-    value = {"good": 1.0, "bad": -1.0}.get(operator.command)
-    return None if value is None else Label(press=operator.press, value=value, tick=operator.seen_tick)
+def _own(key: str, view: View, now: int) -> None:
+    """A key of the screen's own."""
+    if key == "?":
+        view.help = not view.help
+    elif key == "n":
+        view.typed = ""
+    else:
+        view.tested = True
+        caps = "; Caps Lock is on, and swaps r and R" if key == "T" else ""
+        view.keys.append((now, key, f"arrives: the keyboard works{caps}"))
+
+
+def _written(key: str, view: View, now: int) -> Operator | None:
+    """A letter of a note; the key that ends it. SPACE stays the stop, so words are joined by `_`."""
+    assert view.typed is not None
+    if key == ENTER:
+        if view.typed:
+            return _said("note", "n", view, now)
+        view.typed = None
+        return None
+    view.typed = view.typed[:-1] if key == BACKSPACE else (view.typed + key)[:LONGEST]
+    return None
 
 
 def beat(view: View, now: int) -> Operator:
@@ -68,23 +102,68 @@ class Link:
     """The console's end of the bus: all that is shown comes in, keys and beats go out."""
 
     def __init__(self, bus: Bus | Remote) -> None:
+        """BusError where there are too many consoles. Where one supervises already, this is a viewer until it leaves."""
         self.bus, self.clock = bus, bus.clock
+        self.watching = False
         try:
-            self.operator, labels = bus.publisher("operator"), bus.publisher("label")
-            self.giver = int.from_bytes(os.urandom(6), "big") | 1
-            self.labels: Outbox[Label] = Outbox(labels, self.clock, Kind.LABEL, "console", self.giver)
+            self._speak(bus)
+        except BusError:
+            if isinstance(bus, Remote):
+                bus.close()
+                raise
+            self._watch(bus)
+        try:
             self.subscribers: list[Subscriber | RemoteSubscriber] = [bus.subscriber(topic) for topic in TOPICS_SHOWN]
             self.guard = next(s for s in self.subscribers if s.topic == "guard")
         except BusError:
-            self.bus.close()
+            self.close()
             raise
+
+    def _speak(self, mouth: Bus | Remote) -> None:
+        """As the console that supervises."""
+        operator = mouth.publisher("operator")
+        labels = mouth.publisher("label")
+        self._mouth, self.operator = mouth, operator
+        self.giver = int.from_bytes(os.urandom(6), "big") | 1
+        self.labels: Outbox[Label] = Outbox(labels, self.clock, Kind.LABEL, "console", self.giver)
+
+    def _watch(self, bus: Bus) -> None:
+        """As one beside it, whose word counts only to stop."""
+        for name in VIEWERS:
+            mouth = Bus(bus.directory, name, self.clock)
+            try:
+                self.operator = mouth.publisher("operator")
+            except BusError as error:
+                mouth.close()
+                taken = error
+            else:
+                self._mouth, self.watching = mouth, True
+                return
+        bus.close()
+        raise taken
+
+    def promote(self) -> bool:
+        """Supervise, if nobody does any more."""
+        if not self.watching or not isinstance(self.bus, Bus):
+            return False
+        mouth, before = Bus(self.bus.directory, "console", self.clock), self._mouth
+        try:
+            self._speak(mouth)
+        except BusError:
+            mouth.close()
+            return False
+        self.watching = False
+        before.close()
+        return True
 
     def read(self, view: View) -> None:
         """Bring `view` up to date; never waits."""
         for subscriber in self.subscribers:
             self._take(subscriber, view)
-        self.labels.tend(view.get("ack", Ack), self.clock.now())
-        view.labels = (self.labels.given, self.labels.acked)
+        view.watching = self.watching
+        if not self.watching:
+            self.labels.tend(view.get("ack", Ack), self.clock.now())
+            view.labels = (self.labels.given, self.labels.acked)
 
     def listen(self, view: View) -> None:
         """The guard's newest word alone: its nonce and its answer to a key."""
@@ -96,12 +175,28 @@ class Link:
 
     def obey(self, key: str, view: View) -> None:
         """Send what the key says, at once."""
-        command = press(key, view, self.clock.now())
-        if command is not None:
-            self.operator.send(command)
-            if (reward := label(command)) is not None:
-                self.labels.keep(msgspec.structs.replace(reward, giver=self.giver))
-                view.labels = (self.labels.given, self.labels.acked)
+        command = press(key, view, now := self.clock.now())
+        if command is None:
+            return
+        self.operator.send(msgspec.structs.replace(command, command=SAID.get(command.command, command.command)))
+        if command.command in LABELS:
+            self._label(command, view, now)
+
+    def _label(self, key: Operator, view: View, now: int) -> None:
+        """Give the label that the key stands for, and say what came of it."""
+        given = label(key.command, key.press, view, now)
+        when, name, _ = view.keys.pop()
+        view.typed = None
+        if isinstance(given, str):
+            if given:  # a key that is held says nothing new until the next frame
+                view.keys.append((when, name, given))
+            return
+        self.labels.keep(msgspec.structs.replace(given, giver=self.giver))
+        numbered = msgspec.structs.replace(given, giver=self.giver, number=self.labels.given)
+        view.keys.append((when, name, remember(view, numbered, now)))
+        if key.command == "hold":
+            view.held = Said(now, numbered.number, numbered)
+        view.labels = (self.labels.given, self.labels.acked)
 
     def guard_speaks(self, view: View, within_ns: int) -> bool:
         """Wait for the guard's first word, at most `within_ns`."""
@@ -112,4 +207,6 @@ class Link:
         return view.guard() is not None
 
     def close(self) -> None:
+        if self._mouth is not self.bus:
+            self._mouth.close()
         self.bus.close()

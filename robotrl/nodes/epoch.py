@@ -6,13 +6,29 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from robotrl.complaint import Complaint
+from robotrl.safety.causes import catalogue
+
+UNKNOWN = "stop_unconfirmed"  # the cause of a lockout whose file says none
+
 
 class EpochFile:
-    """The lease counter, on disk before it is used: a process that wakes from an old lease never holds a number as high."""
+    """The lease counter, on disk before it is used: a process that wakes from an old lease never holds a number as high.
+
+    Complaint where the file is not as it was written: from 0 on, old leases would be as good as new ones.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self.value = int(path.read_text()) if path.is_file() else 0
+        self._path, self.value = path, 0
+        if not path.exists():
+            return
+        try:
+            text = path.read_text()
+            self.value = int(text) if text.isdecimal() and text.isascii() else -1
+        except (OSError, ValueError):
+            self.value = -1
+        if not 0 <= self.value < 1 << 62:
+            raise Complaint(f"{path}: no lease counter; write one into it that is larger than any lease of this run, as 1000000")
 
     def next(self) -> int:
         self.value += 1
@@ -27,7 +43,15 @@ class LockoutFile:
         self._path = path
 
     def causes(self) -> tuple[str, ...]:
-        return tuple(self._path.read_text().split()) if self._path.is_file() else ()
+        """None without the file. One that cannot be read is a lockout too."""
+        if not self._path.exists():
+            return ()
+        try:
+            words = self._path.read_bytes().decode(errors="replace").split()
+        except OSError:
+            words = []
+        known = {cause.id for cause in catalogue()}
+        return tuple(word for word in words if word in known) or (UNKNOWN,)
 
     def keep(self, causes: Iterable[str]) -> None:
         """OSError where the disk takes nothing."""

@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robotrl import messages as m
+from robotrl.complaint import Complaint
 from robotrl.config import Robot, Run
 from robotrl.node import Node
 from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.nodes.evidence import Evidence
 from robotrl.nodes.vigil import NEVER, Vigil
+from robotrl.roles import LABELLING
 from robotrl.safety.causes import Cause, Command, Inputs, catalogue, without
 from robotrl.safety.gate import PERMIT_VALID_NS
 from robotrl.safety.guard import Guard, Outputs
@@ -160,7 +162,7 @@ class Sentry:
 
     def _take_operator(self, key: m.Operator, now: int) -> None:
         role = key.role if key.source == "gateway" else key.source  # the gateway knows its peers by their keys
-        if key.command not in ("good", "bad", "beat"):
+        if key.command not in LABELLING:
             late = now - key.t > KEY_NS  # it waited while this process slept: who pressed it may stand elsewhere now
             self._commands.append(Command(key.command, role, UNANSWERED if late else key.nonce))
         if role != "console":  # nobody's word but a console's says that somebody supervises
@@ -282,7 +284,10 @@ def _hottest(joints: m.Joints) -> float:
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "guard")
-    epochs = EpochFile(node.directory / "epoch")
+    try:
+        epochs = EpochFile(node.directory / "epoch")
+    except Complaint as error:
+        return node.refuse(error)
     lockout = LockoutFile(node.directory / "lockout")
     restarted = "--restarted" in argv
     if not restarted:

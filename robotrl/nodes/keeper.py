@@ -14,12 +14,14 @@ import msgspec
 
 from robotrl import messages as m
 from robotrl import transitions
+from robotrl.account import Account
 from robotrl.complaint import command
 from robotrl.config import Run
 from robotrl.log import Log, Took
-from robotrl.logformat import Kind
+from robotrl.logformat import Kind, Record
 from robotrl.logread import read, survey
 from robotrl.node import Node
+from robotrl.nodes.labelbook import BookFile
 from robotrl.replay import Replay, ReplayError
 from robotrl.tasks.task import sizes
 from robotrl.tasks.walk import CAMERAS
@@ -67,15 +69,18 @@ class Keeper:
             self.replay = open_replay(node.directory, node.run)
             if added := top_up(node.directory / "log", self.replay, self.log.counts().get(Kind.TRANSITION, 0)):
                 node.say(f"{added} transitions of the log were not in the replay yet")
+            self.account = Account()
+            self.book = BookFile(node.directory, self.replay, self._recall)
         except BaseException:
             self.log.close()
             raise
         self._flusher = Flusher(self.replay, node.say)
-        self._waiting: deque[tuple[int, m.Transition]] = deque()  # taken, and not durable yet
+        self._waiting: deque[tuple[int, m.Transition | m.Label]] = deque()  # taken, and not durable yet
         self.streams = [node.bus.subscriber("transition"), node.bus.subscriber("label")]
         self._acks = node.bus.publisher("ack")
         self._due = self._told = self._timing = self._notes = 0
         self._reset, self._version, self._said = ("", ""), 0, ""
+        self._judged = False  # the guard has been heard in this life
         self.note("session", m.Process(source="recorder", name="run", pid=0, event="started"))
 
     @property
@@ -90,18 +95,34 @@ class Keeper:
                 self._take(message)
         durable = self.log.durable
         while self._waiting and self._waiting[0][0] <= durable:
-            made = self._waiting.popleft()[1]
-            if transitions.add(self.replay, made) == transitions.ORPHAN:
-                self.node.say(f"transition {made.number} of the policy's: its frame was in a record that the log does not have")
+            self._learn_from(*self._waiting.popleft())
+        self.book.settle()
         now = self.node.clock.now()
         if durable != self._told or self.trouble != self._said or now >= self._due:
             self._tell(durable, now)
+
+    def _learn_from(self, order: int, made: m.Transition | m.Label) -> None:
+        """What is durable, for the learner."""
+        if isinstance(made, m.Label):
+            self.book.hear(order, made)
+            return
+        self.book.book.lived(made.episode, made.life or made.boot)
+        if transitions.add(self.replay, made) == transitions.ORPHAN:
+            self.node.say(f"transition {made.number} of the policy's: its frame was in a record that the log does not have")
+
+    def _recall(self, record: Record) -> None:
+        """What was noted in an earlier life."""
+        if record.kind is Kind.CAUSE:
+            self.account.hear(msgspec.msgpack.decode(record.payload, type=m.Guard))
 
     def note(self, topic: str, message: m.Message) -> None:
         """One message of another recorded topic: what tells of the run is kept too, though nobody would send it again."""
         now = self.node.clock.now()
         kind = SIMPLE.get(topic)
         match message:
+            case m.Guard() if topic == "cause":
+                self._judged = True
+                self.account.hear(message)
             case m.Reset() if (message.stage, message.outcome) != self._reset:
                 kind, self._reset = Kind.RESET, (message.stage, message.outcome)
             case m.Operator() if topic == "operator" and message.command != "beat":
@@ -120,7 +141,9 @@ class Keeper:
         if isinstance(message, m.Label):
             if message.giver > 0 and message.number > 0:  # a console of an older version asks for no acknowledgement
                 payload = msgspec.msgpack.encode(message)
-                self.log.append(Kind.LABEL, "console", message.giver, message.number, payload, message.oldest)
+                took = self.log.append(Kind.LABEL, "console", message.giver, message.number, payload, message.oldest)
+                if took is Took.STORED:
+                    self._waiting.append((self.log.sequence, message))
         elif why := transitions.fits(self.replay, message):
             self.node.say(f"transition {message.number} of the policy's is refused: {why}")
         else:
@@ -135,8 +158,14 @@ class Keeper:
             self.node.say(self.trouble or "there is room again: what was not acknowledged is kept now")
         self._told, self._said, self._due = durable, self.trouble, now + ACK_NS
         kept = tuple((*mark, number) for mark, number in self.log.acks().items() if mark[0] in (Kind.TRANSITION, Kind.LABEL))
-        rows = self.replay.count + len(self._waiting)
-        self._acks.send(m.Ack(kept=kept[-ACKS:], durable=durable, transitions=rows, trouble=self.trouble))
+        rows = self.replay.count + sum(isinstance(made, m.Transition) for _, made in self._waiting)
+        book = self.book.book
+        refused = book.refused[-1] if book.refused else ""
+        account = tuple(self.account.figures(now if self._judged else None))
+        self._acks.send(
+            m.Ack(kept=kept[-ACKS:], durable=durable, transitions=rows, trouble=self.trouble, labels=book.counts, refused=refused,
+                  account=account)
+        )  # fmt: skip
 
     def close(self) -> None:
         """Keep what has come; LogError for what could not be."""
@@ -147,6 +176,7 @@ class Keeper:
             self.cycle()
         finally:
             self._flusher.close()
+            self.book.close()
             self.replay.close()
             self.log.close()
 

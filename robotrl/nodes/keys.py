@@ -14,7 +14,10 @@ import termios
 from typing import Any
 
 STOP_KEYS = " \x03\x1c"  # SPACE, Ctrl-C, Ctrl-backslash
+ENTER, BACKSPACE = "\n", "\x7f"
 ESCAPE = 0x1B
+WELL = "0n"  # how a terminal that is well answers `ASK`
+ASK = "\x1b[5n"
 ESCAPE_NS = 50_000_000  # a sequence's bytes come together; an ESC older than this was the ESC key
 
 
@@ -52,6 +55,12 @@ class Terminal:
         with contextlib.suppress(termios.error):
             termios.tcsetattr(self.fd, termios.TCSANOW, self._saved)
 
+    def say(self, text: str) -> None:
+        """To the terminal itself; one that takes nothing now is not waited for."""
+        if select.select([], [self.fd], [], 0.0)[1]:
+            with contextlib.suppress(OSError):
+                os.write(self.fd, text.encode())
+
     def read(self, timeout_s: float) -> bytes:
         """What was typed, at once, or b"" after `timeout_s`. EOFError: the terminal is gone."""
         if not select.select([self.fd], [], [], max(0.0, timeout_s))[0]:
@@ -71,16 +80,18 @@ class KeyParser:
     def __init__(self) -> None:
         self._escape = ""  # "", "escape", "csi" or "ss3": inside which sequence
         self._escape_at = 0
+        self._said = ""  # of the sequence so far
         self.refused = 0
+        self.answered = False  # the terminal, to `ASK`
 
-    def feed(self, data: bytes, now: int) -> list[str]:
-        """Keys in `data`, read at `now` (ns). Stop keys always count; different others at once never do."""
+    def feed(self, data: bytes, now: int, typing: bool = False) -> list[str]:
+        """Keys in `data`, read at `now` (ns). Stop keys always count; different others at once never do, but in `typing`."""
         if self._escape and now - self._escape_at > ESCAPE_NS:
             self._escape = ""
         keys = [key for byte in data if (key := self._step(byte, now))]
         stops = [key for key in keys if key in STOP_KEYS]
         others = [key for key in keys if key not in STOP_KEYS]
-        if len(set(others)) > 1:
+        if len(set(others)) > 1 and not typing:
             self.refused += 1
             others = []
         return stops[:1] + others
@@ -93,11 +104,15 @@ class KeyParser:
         if byte == ESCAPE:
             self._escape = "escape"
         elif state == "escape":  # Alt-x ends here; [ and O open longer sequences
-            self._escape = {ord("["): "csi", ord("O"): "ss3"}.get(byte, "")
+            self._escape, self._said = {ord("["): "csi", ord("O"): "ss3"}.get(byte, ""), ""
         elif state == "csi":
             self._escape = "" if 0x40 <= byte <= 0x7E else "csi"
+            self._said = (self._said + chr(byte))[-8:]
+            self.answered = self.answered or (not self._escape and self._said == WELL)
         elif state == "ss3":
             self._escape = ""
         elif 0x20 < byte < 0x7F:
             return chr(byte)
+        elif byte in (0x0A, 0x0D, 0x08, 0x7F):
+            return ENTER if byte in (0x0A, 0x0D) else BACKSPACE
         return ""

@@ -59,7 +59,7 @@ def lockstep(directory: Path) -> int:
 def _answer(student: Student, request: dict[str, Any]) -> dict[str, Any]:
     """Do what the rehearsal asks for; what came of it."""
     begun = time.monotonic()
-    done = student.study(request["count"])
+    done = student.study(request["count"], labels=request.get("labels"))
     if student.updates:
         student.publish(numbered=True)
     if "save" in request:
@@ -212,6 +212,7 @@ def _status(student: Student, marks: deque[tuple[int, int]]) -> Learner:
         transitions=count, critic_loss=m.get("critic_loss", 0.0), actor_loss=m.get("actor_loss", 0.0),
         entropy=m.get("entropy", 0.0), temperature=m.get("temperature", 0.0), engine=student.agent.engine,
         updates_per_step=student.per_step(count), owed=student.owed(count), dropped=student.dropped,
+        labels=student.labelled.labels, relabelled=student.labelled.changed,
     )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ import math
 
 from rich.text import Text
 
-from robotrl.messages import Beat, Drive, Episode, Imu, Joints, Learner, Pose, Reset
+from robotrl.account import Figures
+from robotrl.messages import Ack, Beat, Drive, Episode, Imu, Joints, Learner, Pose, Reset
 from robotrl.nodes.view import SECOND, View, clean, span
 
 BAD, WARN, DIM = "bold red", "yellow", "dim"
@@ -35,9 +36,7 @@ def finite(value: float, form: str) -> str:
 def facts(view: View) -> list[Text]:
     """The right half: episode, policy, learner, servos, loop, posture, disk."""
     rows = [*episode_lines(view), *learner_lines(view)]
-    given, kept = view.labels
-    if given:
-        rows.append(fact("rewards", flag(f"{kept} of {given} kept", kept < given, WARN)))
+    rows += label_lines(view)
     if (joints := view.get("joints", Joints)) is not None:
         rows += servo_lines(joints, view.temp_limit_c)
     if drive := view.get("drive", Drive):
@@ -100,6 +99,37 @@ def learner_lines(view: View) -> list[Text]:
         fact("", flag(heat, not math.isfinite(learner.temperature))),
         *debt(learner, view.agent.updates_per_step),
     ]
+
+
+def account_lines(view: View) -> list[Text]:
+    """Who moved the robot so far, and what it cost a person; three lines at the left."""
+    ack = view.get("ack", Ack)
+    if ack is None or len(ack.account) != len(Figures._fields):
+        return []
+    f = Figures._make(ack.account)
+    if not f.run_s + f.reset_s:
+        return []
+    apart = f", {f.mtbf_s / 60:.0f} min apart" if f.failures else ""
+    return [
+        fact(" robot", f"{f.autonomy:.0%} by itself, {(f.run_s + f.reset_s) / 60:.0f} min"),
+        fact(" person", f"{f.touches:.0f} touches, {f.interventions:.0f} stops"),
+        fact(" failed", f"{f.failures:.0f}{apart}"),
+    ]
+
+
+def label_lines(view: View) -> list[Text]:
+    """How many labels were given here and are kept, and what they did to what is learned from."""
+    given, kept = view.labels
+    ack, learner = view.get("ack", Ack), view.get("learner", Learner)
+    _, waiting, refused = ack.labels if ack is not None else (0, 0, 0)
+    parts: list[Part] = [flag(f"{kept} of {given} kept", kept < given, WARN)] if given else []
+    if refused:
+        parts.append(flag(f"  {refused} REFUSED", True, WARN))
+    if waiting:
+        parts.append(f"  {waiting} waiting")
+    if learner is not None and learner.relabelled:
+        parts.append(f"  {learner.relabelled} rows")
+    return [fact("rewards", *parts)] if parts else []
 
 
 def debt(learner: Learner, updates_per_step: float) -> list[Text]:

@@ -21,6 +21,7 @@ from robotrl.config import Run
 from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Transition
 from robotrl.observe import History
 from robotrl.replay import Replay
+from robotrl.rewards.keyboard import rewarded
 from robotrl.tasks.task import task_of
 
 ACTION_VALID_NS = 50_000_000  # 1.5 action periods + 1 driver period (safety facts, row 23)
@@ -58,6 +59,7 @@ class Tally:
     total: float = 0.0
     ended: str = ""
     speed: float = 0.0
+    tick: int = -1  # of the newest step
 
 
 class Pilot:
@@ -70,7 +72,7 @@ class Pilot:
         """`keep` takes each transition that is complete; without it the replay does. Nobody does where there is none."""
         self.run, self.replay, self.deterministic = run, replay, deterministic
         self._keep = keep if keep is not None or replay is None else partial(transitions.add, replay)
-        self.task = task_of(run, seed)
+        self.task = rewarded(run, task_of(run, seed))
         self.history = History(self.task.sensors, self.task.actions, run.task.history)
         self.noise = ColoredNoise(np.random.default_rng(seed), self.task.actions, run.agent.noise_beta, NOISE_STEPS)
         self.actor: Actor | None = None
@@ -78,6 +80,7 @@ class Pilot:
         self.pending: deque[Pending] = deque()
         self.finished: list[Episode] = []  # for the caller to take
         self.just_ended = ""  # why the episode ended in the last cycle, "" when it did not; "stopped" is the guard's own doing
+        self.told = ""  # by which key the operator ends the episode with its next step
         self.tally: Tally | None = None
         self._ended: Tally | None = None  # of the episode that ended last
         self._tallies: dict[int, Tally] = {}
@@ -111,6 +114,11 @@ class Pilot:
         """A pose from the tracker."""
         self.task.see(pose)
 
+    def conclude(self, episode: int, why: str) -> None:
+        """The operator says that this episode is over: it is truncated with its next step. Of another one he says nothing."""
+        if self.tally is not None and self.tally.episode == episode:
+            self.told = why
+
     def cycle(self, joints: Joints, applied: Applied, imu: Imu, permit: Permit | None) -> Action | None:
         """Answer one servo cycle: settle rewards, move the episode on, and ask for an action if it is our turn."""
         self.just_ended = ""
@@ -132,7 +140,7 @@ class Pilot:
         self.dropped += len(self.pending)  # poses never came: their direction is about to change
         self.pending.clear()
         self._close_tallies()
-        self.epoch, self.episode = epoch, self.episode + 1
+        self.epoch, self.episode, self.told = epoch, self.episode + 1, ""
         self.task.begin(self.episode)
         self.noise.reset()
         sent = self.task.applied(applied.target)
@@ -155,9 +163,10 @@ class Pilot:
             return True
         self._tick = joints.tick
         self.tally.steps += 1
+        self.tally.tick = joints.tick
         self.steps += 1
         ended = self.task.ended(joints, imu)
-        why = "" if ended else self.task.cut(joints.t, self.tally.t_begin, self.tally.steps)
+        why = "" if ended else self.told or self.task.cut(joints.t, self.tally.t_begin, self.tally.steps)
         self.pending.append(
             Pending(
                 self._input, action, new, self._sent.copy(), self.task.cost(joints, imu),
@@ -245,5 +254,5 @@ class Pilot:
             episode=tally.episode, step=tally.steps, total_steps=self.steps, total_return=tally.total,
             speed=tally.speed, policy_version=self.version,
             policy_age_s=max(0, now - self.version_t) * 1e-9 if self.version >= 0 else math.nan, ended=tally.ended,
-            transitions=self.replay.count if self.replay is not None else 0, dropped=self.dropped,
+            transitions=self.replay.count if self.replay is not None else 0, dropped=self.dropped, tick=tally.tick,
         )  # fmt: skip

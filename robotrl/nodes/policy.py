@@ -22,6 +22,7 @@ from robotrl.agents.actor import UNREADABLE, Actor
 from robotrl.agents.weights import WeightsError, metadata
 from robotrl.bus import Publisher, Subscriber
 from robotrl.config import Run
+from robotrl.labels import VERDICTS
 from robotrl.logformat import Kind
 from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Thought, Transition
 from robotrl.node import Node
@@ -31,8 +32,10 @@ from robotrl.nodes.pilot import Pilot
 from robotrl.replay import Replay, ReplayError
 
 JOIN_NS = 20_000_000  # between two looks at whether the recorder is there
-INHERIT_NS = 10_000_000_000  # for a recorder that is there to take what an earlier life has left
+FRESH_NS = 1_000_000_000  # an acknowledgement that old is of a recorder that hangs
+INHERIT_NS = 10_000_000_000  # for a recorder that is there to take more of what an earlier life has left
 SETTLE_NS = 2_000_000_000  # at the end, for the last acknowledgements
+ENDS = (*VERDICTS, "end")  # labels that end an episode
 LARGEST = (1 << 63) - 1  # a number that a message and a column of the replay can hold
 EARLY_NS, LATE_NS = 300_000, 1_000_000  # around the moment at which the next servo cycle is expected
 
@@ -158,6 +161,7 @@ def serve(node: Node) -> None:
     pilot = resumed(node.run, replay, partial(hand_over, outbox, replay))
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)
     streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit")}
+    labels = node.bus.subscriber("label")
     actions, episodes, ends, thoughts = (node.bus.publisher(t) for t in ("action", "episode", "episode_end", "thought"))
     metrics = rundir.Metrics(node.directory)
     node.hurry(9)  # without locked memory: the replay's files are mapped into it, whole
@@ -168,17 +172,20 @@ def serve(node: Node) -> None:
             readiness.wait()
             for pose in streams["pose"].drain():
                 pilot.see(pose)
+            for label in labels.drain():
+                if label.kind in ENDS and label.life == node.bus.boot:
+                    pilot.conclude(label.episode, label.kind)
             arrived = streams["applied"].drain()
             readings |= {j.tick: j for j in streams["joints"].drain()}
             for applied in arrived:
                 joints, imu = readings.pop(applied.tick, None), streams["imu"].latest()
                 if joints is None or imu is None:
                     continue
-                permit, before = streams["permit"].latest(), pilot.steps
+                permit, before, told = streams["permit"].latest(), pilot.steps, pilot.told
                 action = pilot.cycle(joints, applied, imu, permit)
                 if action is not None and applied is arrived[-1]:
                     actions.send(action)
-                thoughts.send(thought(pilot, joints, applied, imu, streams["pose"].latest(), permit, before, action))
+                thoughts.send(thought(pilot, joints, applied, imu, streams["pose"].latest(), permit, before, action, told))
                 if pilot.just_ended:
                     ends.send(ended_report(pilot, node.clock.now()))
             if (found := weights.poll(pilot.seen)) is not None:
@@ -204,13 +211,15 @@ def inherit(node: Node, publisher: Publisher, acks: Subscriber) -> None:
         outbox: Outbox[Transition] = Outbox(publisher, node.clock, Kind.TRANSITION, node.source, life)
         if messages:
             outbox.take_over([msgspec.structs.replace(made, life=life) for made in messages])
-        heard = 0
+        left_over, moved = outbox.unacked, node.clock.now()
         while outbox.unacked and not node.over():
             node.bus.wait([acks], 0.02)
             ack = acks.latest()
             outbox.tend(ack, now := node.clock.now())
-            heard = heard or (now if ack is not None and not ack.trouble else 0)
-            if heard and now > heard + INHERIT_NS:
+            speaks = ack is not None and not ack.trouble and now - ack.t < FRESH_NS
+            if not speaks or outbox.unacked < left_over:
+                left_over, moved = outbox.unacked, now
+            elif now > moved + INHERIT_NS:
                 break
         if outbox.unacked and not node.over():
             node.say(f"{outbox.unacked} transitions of an earlier life are not taken by the recorder; see logs/recorder.log")
@@ -255,7 +264,7 @@ def resumed(run: Run, replay: Replay, keep: Callable[[Transition], object] | Non
 
 def thought(
     pilot: Pilot, joints: Joints, applied: Applied, imu: Imu, pose: Pose | None, permit: Permit | None, steps: int,
-    action: Action | None,
+    action: Action | None, told: str = "",
 ) -> Thought:  # fmt: skip
     """What was done with a cycle, and with what. `steps`: transitions begun before it."""
     note = Thought(
@@ -263,7 +272,7 @@ def thought(
         imu=(imu.boot, imu.seq), pose=(pose.boot, pose.seq) if pose else (0, -1),
         permit=(permit.boot, permit.seq) if permit else (0, -1), episode=pilot.episode,
         step=pilot.tally.steps if pilot.tally else 0, steps=steps, policy_version=pilot.version,
-        weights_t=pilot.version_t if pilot.version >= 0 else -1,
+        weights_t=pilot.version_t if pilot.version >= 0 else -1, told=told,
     )  # fmt: skip
     if action is None:
         return note

@@ -15,7 +15,7 @@ from robotrl.config import to_dict
 from robotrl.node import Node
 from robotrl.nodes.keeper import Keeper
 from robotrl.session import Sessions
-from robotrl.topics import TOPICS
+from robotrl.topics import CAMERAS, TOPICS
 
 PERIOD_NS = 50_000_000  # of what nobody waits for
 POLL_S = 0.01
@@ -30,7 +30,11 @@ class Recorder:
     def __init__(self, node: Node) -> None:
         self.node = node
         # First: the others begin meanwhile, and what their drivers did at the handshake is told once.
-        self.heard: list[Subscriber] = [node.bus.subscriber(t, whole=True) for t, e in TOPICS.items() if e.recorded]
+        self.heard: list[Subscriber] = [
+            node.bus.subscriber(t, whole=True, sources=CAMERAS[: len(node.run.robot.cameras)] if e.sources == CAMERAS else None)
+            for t, e in TOPICS.items()
+            if e.recorded
+        ]
         self.keeper = Keeper(node)
         about = {"run": node.directory.resolve().name, "config": json.dumps(to_dict(node.run))}
         self.sessions = Sessions(node.directory / "sessions", about)

@@ -91,7 +91,7 @@ class Rethink:
             del self._poses[:last]
         if permit is not None and permit.epoch != pilot.epoch:
             pilot.episode = thought.episode - 1
-        pilot.steps = thought.steps
+        pilot.steps, pilot.told = thought.steps, thought.told
         pilot.version, pilot.version_t = thought.policy_version, thought.weights_t
         pilot.actor = self.actors.get(thought.policy_version)
         pilot.noise.row = np.array(thought.noise, np.float32)  # type: ignore[attr-defined]

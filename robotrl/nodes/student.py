@@ -26,6 +26,7 @@ from robotrl.agents.weights import packed
 from robotrl.checkpoint import Checkpoint
 from robotrl.complaint import Complaint
 from robotrl.config import Run
+from robotrl.labelled import LABELS, Labelled
 from robotrl.replay import Replay
 from robotrl.tasks.task import sizes, task_of
 
@@ -44,7 +45,8 @@ class Student:
         """ReplayError for demonstrations that do not do; Unsupported or ValueError for an agent that does not exist here."""
         self.run, self.directory, self.replay = run, directory, replay
         self.demonstrations = demonstrations(run)
-        self.rows = experience(run.agent, replay, self.demonstrations)
+        self.labelled = Labelled(replay, directory / LABELS)
+        self.rows = experience(run.agent, self.labelled, self.demonstrations)
         mirror = task_of(run).mirror() if run.agent.mirror else None
         self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror)
         self.rng = np.random.default_rng([run.seed, 1])
@@ -70,11 +72,15 @@ class Student:
         """Updates really done for each of the transitions that count."""
         return self.updates / max(1, transitions - self.run.agent.learn_after)
 
-    def study(self, transitions: int, limit: int | None = None, pause: Callable[[], bool] = lambda: False) -> int:
+    def study(
+        self, transitions: int, limit: int | None = None, pause: Callable[[], bool] = lambda: False, labels: int | None = None
+    ) -> int:
         """Do the updates owed (at most `limit`), sampling from the first `transitions` rows only; returns how many.
 
-        `pause` is asked after each of them; true leaves the rest for later. RanAway when an update's loss is not finite.
+        The operator's labels so far, or the first `labels`, are in their rewards. `pause` is asked after each update; true leaves
+        the rest for later. RanAway when an update's loss is not finite.
         """
+        self.labelled.refresh(transitions, labels)
         before = self.updates
         todo = self.owed(transitions)
         todo = todo if limit is None else min(todo, limit)
@@ -171,7 +177,7 @@ class Student:
         about = {
             "dropped": self.dropped, "version": self.version, "engine": self.agent.engine, "demonstrations": self._drawn_from(),
             "learns": learns(self.run), "noise": self.agent.random_state(), "sampling": self.rng.bit_generator.state,
-            "score": float(self.replay.columns["reward"][max(0, count - SCORED) : count].mean()) if count else 0.0,
+            "score": float(self.labelled.columns["reward"][max(0, count - SCORED) : count].mean()) if count else 0.0,
         }  # fmt: skip
         data = safetensors.numpy.save({k: v.copy(order="C") for k, v in state.items()})
         checkpoint.save(self.directory, count, self.updates, {AGENT: data}, about | dict(also or {}))
@@ -192,15 +198,20 @@ def learns(run: Run) -> str:
     agent = {k: v for k, v in dataclasses.asdict(run.agent).items() if k not in ("threads", "engine")}
     if agent["demonstrations_share"] == 0.5:  # as it was before one could choose: checkpoints of then are still good
         del agent["demonstrations_share"]
-    said = json.dumps([dataclasses.asdict(run.task), agent], sort_keys=True, default=list)
+    task = dataclasses.asdict(run.task)
+    if task["reward"] == "task":
+        del task["reward"]
+    else:
+        task["step"] = run.operator.step
+    said = json.dumps([task, agent], sort_keys=True, default=list)
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-def _crc(replay: Replay, rows: int) -> int:
+def _crc(replay: Labelled, rows: int) -> int:
     """Of the check sums of a replay's first rows."""
     return zlib.crc32(replay.columns["crc"][:rows].tobytes())
 
 
-def demonstrations(run: Run) -> Replay | None:
+def demonstrations(run: Run) -> Labelled | None:
     """What a run learns from beside its own transitions, None for nothing; ReplayError when it could not."""
     return open_demonstrations(run.agent.demonstrations, *sizes(run))

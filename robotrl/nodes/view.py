@@ -6,16 +6,36 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from robotrl.config import Agent
-from robotrl.messages import Applied, Beat, Drive, Episode, Guard, Message, Process
+from robotrl.config import Agent, Operator
+from robotrl.messages import Applied, Beat, Drive, Episode, Guard, Joints, Label, Message, Process
 
 SECOND = 1_000_000_000
 GUARD_SILENT = SECOND // 2  # ten of the guard's messages
 ANSWER = SECOND // 4  # a stop not answered by then is said to be unanswered; 40 ms is usual
 STOPPED = frozenset(("STOPPING", "PSTOP", "RELAX", "LOCKOUT"))
+FRAMES = 100  # shown ones that are remembered: 10 s
 M = TypeVar("M", bound=Message)
+
+
+class Frame(NamedTuple):
+    """What a screen showed of the episode: its newest step when it was drawn, by which a key names what it is about."""
+
+    drawn: int  # ns
+    life: int  # of the policy
+    episode: int
+    step: int  # -1: none yet
+    tick: int
+    over: bool  # the episode has ended
+
+
+class Said(NamedTuple):
+    """A label given here."""
+
+    t: int  # when, ns
+    number: int
+    label: Label
 
 
 @dataclass
@@ -51,6 +71,15 @@ class View:
     last: Episode | None = None  # the episode that ended last
     falls: int = 0  # since this console came up
     labels: tuple[int, int] = (0, 0)  # given here, and kept: acknowledged by the recorder
+    settings: Operator = field(default_factory=Operator)
+    frames: deque[Frame] = field(default_factory=lambda: deque(maxlen=FRAMES))
+    given: deque[Said] = field(default_factory=lambda: deque(maxlen=1000))  # here, and not taken back, the newest last
+    ended_at: int = 0  # when the last episode was heard to have ended, ns
+    held: Said | None = None  # of a key that is held down
+    typed: str | None = None  # of a note that is being written
+    watching: bool = False  # another console supervises: here nothing acts but a stop
+    answered: int | None = None  # how long the terminal took to answer at the start, ns
+    tested: bool = False  # a person has tried the keyboard
     disk_free: int | None = None  # bytes
     last_human: int = 0
     last_press: int = 0
@@ -81,7 +110,7 @@ class View:
                 self.events.append((now, what))
             self.judged = message
         elif topic == "episode_end" and isinstance(message, Episode):
-            self.last = message
+            self.last, self.ended_at = message, now
             self.falls += message.ended == "fall"
         elif topic == "episode" and isinstance(message, Episode):
             if message.ended and self.last is not None and message.episode == self.last.episode:
@@ -95,6 +124,18 @@ class View:
         waiting = self.stop_pressed is not None and self.stop_answered is None
         if waiting and guard.state in STOPPED and guard.t >= (self.stop_pressed or 0):
             self.stop_answered = guard.t
+
+    def drawn(self, now: int) -> None:
+        """A frame of what is known now is on the screen."""
+        joints, stream = self.get("joints", Joints), self.stream("episode")
+        self.seen_tick = joints.tick if joints else -1
+        if stream is not None and isinstance(e := stream.newest, Episode):
+            self.frames.append(Frame(now, e.boot, e.episode, e.step - 1, e.tick, bool(e.ended)))
+
+    def frame(self, now: int) -> Frame | None:
+        """What was on the screen a reaction's time before now."""
+        seen = now - int(self.settings.reaction_s * SECOND)
+        return next((frame for frame in reversed(self.frames) if frame.drawn <= seen), None)
 
     def stream(self, topic: str) -> Stream | None:
         """The topic's stream, of whichever source spoke last."""

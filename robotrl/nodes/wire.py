@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from robotrl.drivers.port import Port, PortError
 from robotrl.drivers.tape import Tape
@@ -19,10 +19,18 @@ PRIORITY = 18  # a sensor's: after the servo driver and the guard, before all th
 Device = TypeVar("Device")
 
 
+class Held(Protocol):
+    """What is opened and lost: a port, or a camera."""
+
+    name: str
+
+    def close(self) -> None: ...
+
+
 class Wire(Generic[Device]):
     """Opened when it is made: PortError or ValueError then say what is wrong. `device` is None while the port is lost."""
 
-    def __init__(self, node: Node, connect: Callable[[], tuple[Port, Device]]) -> None:
+    def __init__(self, node: Node, connect: Callable[[], tuple[Held, Device]]) -> None:
         self._node, self._connect = node, connect
         self._port, device = connect()
         self.device: Device | None = device

@@ -71,7 +71,7 @@ class Manipulator:
 
     def turned(self, motion: np.ndarray, before: np.ndarray) -> np.ndarray:
         """How the joints' targets (4,) turn, rad, for a motion (4,) of point and hand; no faster than `step_rad`."""
-        turn = self.rates.turn(self.pose(before), motion)
+        turn = self.rates.turn(self.pose(before), motion.tolist())
         return np.asarray(turn * (self._steps.step_rad / max(self._steps.step_rad, float(np.abs(turn).max()))))
 
     def moved(self, sent: np.ndarray, turn: np.ndarray) -> np.ndarray:

@@ -143,8 +143,8 @@ class Walk:
 
     def cut(self, now: int, begun: int, steps: int) -> str:
         """Why the episode is cut off here, though the world would go on: values are bootstrapped across it. Empty: it is not."""
-        newest = self.track.newest()
-        if newest is None or now - newest > self.task.tracker_patience_s * 1e9:
+        newest, seen = self.track.newest(), self.track.seen()
+        if newest is None or seen is None or now - seen > self.task.tracker_patience_s * 1e9:
             return "tracker lost"
         if steps >= self.task.episode_steps:
             return "time"

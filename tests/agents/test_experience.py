@@ -243,7 +243,7 @@ def test_demonstrations_by_run_directory_or_folder(tmp_path):
     wandering(tmp_path / "run" / "replay", 1, rows=20).close()
     for path in ("run", "run/replay"):
         found = open_demonstrations(str(tmp_path / path), *SIZES)
-        assert found is not None and found.count == 20 and not found.writable
+        assert found is not None and found.count == 20 and not found.replay.writable
 
 
 def test_demonstrations_that_do_not_do(tmp_path):

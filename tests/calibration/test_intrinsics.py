@@ -76,8 +76,9 @@ def test_a_record_is_of_one_camera_at_one_resolution(pictures, tmp_path):
         devices.lens_of("cam2", 640, 480, tmp_path)
     with pytest.raises(CalibrationError, match="no such file; make it"):
         devices.lens_of("cam3", 640, 480, tmp_path)
-    with pytest.raises(CalibrationError, match=r"camera '\.\./x'"):
-        devices.lens_of("../x", 640, 480, tmp_path)
+    with pytest.raises(CalibrationError, match=r"camera '\.\./'"):
+        devices.lens_of("../", 640, 480, tmp_path)
+    assert devices.lens_path("/dev/v4l/by-id/usb-x", 640, 480, tmp_path).name == "dev_v4l_by-id_usb-x.640x480.json"
 
 
 def test_a_view_that_lies_far_off_is_left_out(many):
@@ -176,3 +177,16 @@ def test_live_keeps_what_is_new_and_still(pictures, tmp_path, monkeypatch):
     assert "views 1/10" in out.getvalue() and "missing: nothing" in out.getvalue()
     with pytest.raises(CalibrationError, match="camera film: no picture"):
         capture.collect(Film(images[:2]), CHARUCO, tmp_path / "few", LockstepClock(), False, io.StringIO())
+
+
+def test_the_command_takes_live_pictures_and_keeps_them(pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(capture, "WANTED", 10)
+    monkeypatch.setattr(views, "TILT_DEG", 15.0)
+    monkeypatch.setattr(capture, "has_display", lambda: False)
+    images, asked = [views.picture(p) for p in views.pictures(pictures)], []
+    monkeypatch.setattr("robotrl.drivers.cameras.connect", lambda wiring, clock: asked.append(wiring) or Film(images))
+    assert intrinsics.main(["--camera", "S123", "--calibration", str(tmp_path)]) == 0
+    assert asked[0].kind == "uvc" and asked[0].serial == "S123"
+    record = devices.lens_of("S123", 640, 480, tmp_path)
+    assert len(views.pictures(tmp_path / "cameras" / record.source.rpartition("/")[2])) >= 10
+    assert "wrote" in capsys.readouterr().out

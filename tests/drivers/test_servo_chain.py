@@ -66,6 +66,25 @@ class Late(MemoryPort):
         return data
 
 
+class Held(MemoryPort):
+    """A hub that is busy: keeps answers while `holds`, then gives `first` bytes after a question, and all after the next."""
+
+    kept, first, holds, asked = b"", 0, False, 0
+
+    def write(self, data):
+        self.asked += 1
+        super().write(data)
+
+    def read(self, deadline, limit=4096):
+        self.kept += super().read(deadline, limit)
+        if self.holds or not self.asked:
+            return b""
+        count = self.first if self.asked == 1 else len(self.kept)
+        data, self.kept = self.kept[:count], self.kept[count:]
+        self.first -= len(data)
+        return data
+
+
 @pytest.fixture(params=ROBOTS)
 def robot(request):
     return request.param
@@ -223,6 +242,28 @@ def test_answers_that_come_a_cycle_late_are_never_fresh(robot, tmp_path):
         assert all(joints.missed) and joints.position == before.position
     if robot != "so101":  # an answer of another length is none of a Feetech's: its sum is too weak to look at it
         assert bench.chain.late_replies > 0
+
+
+@pytest.mark.parametrize("held", range(1, 10))
+@pytest.mark.parametrize("first", [1, 1.5, 2, 3, 99])
+def test_of_a_line_that_was_held_up_no_answer_but_to_the_newest_question_is_taken(robot, tmp_path, held, first):
+    """Of what was kept, so many cycles' answers come with the next question and the rest with the one after it."""
+    bench = Bench(robot, tmp_path, Held)
+    bench.port.asked = 99
+    bench.started()
+    fresh = []
+    for n in range(held + 9):
+        bench.twin.joints.put([0.1 + 0.01 * n] * len(bench.servos.ids))
+        bench.twin.chain.look()
+        bench.port.holds = 1 <= n <= held
+        bench.port.asked = 0 if n == held + 1 else bench.port.asked
+        if n == held + 1:
+            bench.port.first = round(first * len(bench.port.kept) / held)
+        joints = bench.chain.read(n)
+        for angle, missed in zip(joints.position, joints.missed, strict=True):
+            assert missed or angle == pytest.approx(0.1 + 0.01 * n, abs=4e-3)
+        fresh.append(not any(joints.missed))
+    assert fresh[0] and all(fresh[held + 7 :])
 
 
 def test_noise_on_the_line_never_becomes_a_reading(bench):

@@ -26,7 +26,7 @@ from robotrl.door import Door
 from robotrl.nodes import console, desk, keys, screen
 from robotrl.nodes.gateway import Gateway
 from robotrl.nodes.gateway import shown as settings
-from robotrl.nodes.view import SECOND, View, clean, span, stop_status
+from robotrl.nodes.view import SECOND, Frame, View, clean, span, stop_status
 
 NOW = 1000 * SECOND
 MS = SECOND // 1000
@@ -85,7 +85,7 @@ def test_stop_is_said_without_a_guard():
 
 def test_unknown_key_and_help_say_nothing():
     v = view()
-    assert desk.press("x", v, NOW) is None
+    assert desk.press("z", v, NOW) is None and "z is no key" in shown(v)
     assert desk.press("?", v, NOW) is None and v.help
     assert "QUICK STOP" in shown(v) and " RUN " in shown(v)
     assert desk.press(" ", v, NOW).command == "stop"  # the help page is no obstacle
@@ -109,15 +109,6 @@ def test_beat_tells_how_long_the_human_has_been_still():
     assert desk.beat(v, NOW + 7 * SECOND).value == pytest.approx(7.0)
     desk.press("x", v, NOW + 7 * SECOND)
     assert desk.beat(v, NOW + 8 * SECOND).value == pytest.approx(1.0)
-
-
-def test_a_reward_is_bound_to_the_frame_on_the_screen():
-    v = view()
-    v.seen_tick = 500
-    good, bad = desk.press("+", v, NOW), desk.press("-", v, NOW)
-    assert desk.label(good) == m.Label(press=good.press, value=1.0, tick=500)
-    assert desk.label(bad).value == -1.0
-    assert desk.label(desk.press("e", v, NOW)) is None
 
 
 # bytes of a terminal
@@ -559,6 +550,7 @@ def test_a_reward_is_shown_as_kept_only_when_the_recorder_has_it(tmp_path):
     recorder = Bus(tmp_path / "ipc", "recorder", clock)
     acks, labels = recorder.publisher("ack"), recorder.subscriber("label")
     link, v = desk.Link(Bus(tmp_path / "ipc", "console", clock)), view(guard())
+    v.frames.append(Frame(clock.now() - SECOND, 3, 7, 41, 900, False))
     try:
         for _ in range(2):
             link.obey("+", v)

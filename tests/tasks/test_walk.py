@@ -7,7 +7,7 @@ import pytest
 
 from robotrl.config import Task
 from robotrl.kinematics import to_motors
-from robotrl.messages import Imu, Joints
+from robotrl.messages import Imu, Joints, Pose
 from robotrl.observe import History
 from robotrl.tasks.walk import Walk
 
@@ -121,3 +121,10 @@ def test_the_mirror_is_the_robot_seen_from_the_other_side():
         here, there = add[0](seen, action).copy(), add[1](across, action_across).copy()
         assert mirror.observation_sign * here[mirror.observation] == pytest.approx(there, abs=1e-6)
         assert mirror.action_sign * action[mirror.action] == pytest.approx(action_across)
+
+
+def test_poses_that_are_only_reckoned_are_borne_for_as_long_as_the_patience_and_no_longer():
+    walk = Walk(Task())
+    for k in range(120):
+        walk.see(Pose(t=k * 20_000_000, position=(0.01 * k, 0.0, 0.2), rpy=(0.0, 0.0, 0.0), reckoned=k > 10))
+        assert walk.cut(k * 20_000_000, 0, 1) == ("" if (k - 10) * 0.02 <= Task().tracker_patience_s else "tracker lost")

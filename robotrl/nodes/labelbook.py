@@ -1,0 +1,170 @@
+"""Which step each label is about: bound to it, waiting for it, or refused, and never moved to another.
+
+The book is kept by who writes the log, and its accepted labels go into RUN_DIR/labels.jsonl, from which a learner takes them
+(`robotrl/labelled.py`). Both can be made anew from the log at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from robotrl import labels
+from robotrl.labelled import LABELS, line, write_all
+from robotrl.labels import Given
+from robotrl.logformat import Kind, Record
+from robotrl.logread import read
+from robotrl.messages import Label
+from robotrl.replay import Replay
+
+LIVES = 10_000  # episodes whose policy's life is remembered
+_DECODE = msgspec.msgpack.Decoder(Label).decode
+
+
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """Of a transition no more than where it stands."""
+
+    episode: int
+    step: int
+
+
+_PLACE = msgspec.msgpack.Decoder(Place).decode
+
+
+def malformed(label: Label) -> str:
+    """What keeps a label from being one at all; "" for nothing."""
+    if label.kind not in labels.KINDS:
+        return f"no label is called {label.kind[:20]!r}"
+    if not math.isfinite(label.value):
+        return "its value is no number"
+    if label.kind in labels.BOUND and (label.episode < 0 or label.step < 0):
+        return "it names no step"
+    return "its first step is behind its last" if label.first > label.step else ""
+
+
+class Book:
+    """The labels of one replay, from the first; `accepted` are those that count, in the order in which they did."""
+
+    def __init__(self, replay: Replay) -> None:
+        self.replay = replay
+        self.accepted: list[Given] = []
+        self.refused: deque[str] = deque(maxlen=20)
+        self.refusals = 0
+        self._waiting: list[Given] = []
+        self._lives: dict[int, int] = {}  # of the policy, by episode
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Bound, waiting, refused."""
+        return len(self.accepted), len(self._waiting), self.refusals
+
+    def lived(self, episode: int, life: int) -> None:
+        """A transition of this episode was written by this life of the policy."""
+        self._lives[episode] = life
+        if len(self._lives) > LIVES:
+            del self._lives[next(iter(self._lives))]
+
+    def hear(self, given: Given) -> None:
+        """A label that is in the log; `settle` says what becomes of it."""
+        if why := malformed(given.label):
+            self._refuse(given, why)
+        else:
+            self._waiting.append(given)
+
+    def settle(self) -> list[Given]:
+        """Those that are bound since the last call."""
+        bound, rest = [], []
+        for given in self._waiting:
+            verdict = self._judged(given.label)
+            if verdict is None:
+                rest.append(given)
+            elif verdict:
+                self._refuse(given, verdict)
+            else:
+                bound.append(given)
+        self._waiting = rest
+        self.accepted += bound
+        return bound
+
+    def cut(self, episode: int, step: int) -> None:
+        """The run went back to this row, the last that counts: what was said of later ones goes with them."""
+        keep = lambda g: g.label.kind not in labels.BOUND or (g.label.episode, g.label.step) <= (episode, step)  # noqa: E731
+        self.accepted, self._waiting = [g for g in self.accepted if keep(g)], [g for g in self._waiting if keep(g)]
+
+    def _judged(self, label: Label) -> str | None:
+        """ "" for a label that is bound, None for one whose step may still come, or why it is refused."""
+        if label.kind not in labels.BOUND:
+            return ""
+        columns, count = self.replay.columns, self.replay.count
+        life = self._lives.get(label.episode)
+        if label.life and life is not None and label.life != life:
+            return "it is about an episode that died with its policy"
+        first, end = np.searchsorted(columns["episode"][:count], (label.episode, label.episode + 1)).tolist()
+        row = first + int(np.searchsorted(columns["step"][first:end], label.step))
+        if row < end and columns["step"][row] == label.step:
+            same = label.tick < 0 or columns["tick"][row] == label.tick
+            return "" if same else "its step was another one"
+        if not count or (columns["episode"][count - 1], columns["step"][count - 1]) < (label.episode, label.step):
+            return None
+        return "its step was never recorded"
+
+    def _refuse(self, given: Given, why: str) -> None:
+        self.refusals += 1
+        self.refused.append(f"{labels.said(given.label)} is refused: {why}")
+
+
+class BookFile:
+    """A run's book with its file."""
+
+    def __init__(self, directory: Path, replay: Replay, also: Callable[[Record], None] = lambda _: None) -> None:
+        """Made anew from the log; `also` is shown its other records on the way. LogError as `logread.read`."""
+        self.path, self.book = directory / LABELS, Book(replay)
+        self._scan(directory / "log", also)
+        write_all(self.path, self.book.accepted)
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+
+    def _scan(self, log: Path, also: Callable[[Record], None]) -> None:
+        """All labels of the log; none waits for a step that the log has."""
+        episodes, steps = array("q"), array("q")
+        for record in read(log, []):
+            if record.kind is Kind.TRANSITION:
+                t = _PLACE(record.payload)
+                episodes.append(t.episode)
+                steps.append(t.step)
+                self.book.lived(t.episode, record.boot)
+            elif record.kind is Kind.CUT and (kept := int(json.loads(record.payload)["transitions"])) < len(episodes):
+                del episodes[kept:], steps[kept:]
+                self.book.cut(*((episodes[-1], steps[-1]) if kept else (-1, -1)))
+            elif record.kind is Kind.LABEL and (label := decoded(record.payload)) is not None:
+                self.book.hear(Given(record.sequence, label))
+            else:
+                also(record)
+        self.book.settle()
+
+    def hear(self, order: int, label: Label) -> None:
+        self.book.hear(Given(order, label))
+
+    def settle(self) -> list[Given]:
+        """As `Book.settle`, and into the file."""
+        bound = self.book.settle()
+        if bound:
+            self._file.write(b"".join(map(line, bound)))
+        return bound
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def decoded(payload: bytes) -> Label | None:
+    """From a record's payload; None where it is no label that we know."""
+    try:
+        return _DECODE(payload)
+    except msgspec.MsgspecError:
+        return None

@@ -1,0 +1,44 @@
+"""Rewards by key alone: `task.reward = "keyboard"`. The task keeps its observations, actions and ends, but for its own success.
+
+Whether an episode succeeded a person says, by key, and the reward of its step follows from that label (`robotrl/labels.py`). What
+is recorded beside it is `operator.step` for every step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+
+from robotrl.config import Run
+from robotrl.messages import Imu, Joints
+from robotrl.tasks.task import Task
+
+SUCCESSES = ("reached", "stacked", "there")  # ends that a person judges instead
+
+
+class Keyboard:
+    """A task as it is played, without its own reward and without its own word on success. `seen`: that word, for a script."""
+
+    def __init__(self, task: Task, step: float) -> None:
+        self.task, self._step, self.seen = task, step, ""
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is the task's."""
+        return getattr(self.task, name)
+
+    def ended(self, joints: Joints, imu: Imu) -> str:
+        """What terminates the episode and is no success."""
+        self.seen = self.task.ended(joints, imu)
+        return "" if self.seen in SUCCESSES else self.seen
+
+    def reward_of(self, t: int, sent: np.ndarray, cost: float, ended: bool) -> float | None:
+        """Known at once: what the operator says comes on top, whenever he says it."""
+        return self._step
+
+
+def rewarded(run: Run, task: Task) -> Task:
+    """The task as the run's reward source has it."""
+    if run.task.reward == "task":
+        return task
+    return cast(Task, Keyboard(task, run.operator.step))
