@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "tasks", "nodes")  # a layer each
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
-    "native", "roles", "realtime", "aloud", "serialarm", "tasksettings", "account", "resolved", "tagboard", "viewpoint",
+    "native", "roles", "realtime", "aloud", "serialarm", "tasksettings", "account", "resolved", "tagboard",
+    "tagcorners", "boardpose", "viewpoint",
 )  # fmt: skip
 TOP = (
     "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
