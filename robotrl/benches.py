@@ -40,7 +40,6 @@ FIGURES: dict[str, tuple[str, str]] = {
     "reach": ("reach.py", "an arm learns to reach: 50 goals a seed beside a scripted controller; minutes a seed"),
     "calibration": ("calibration.py", "a lens, a camera's place, zeros, an IMU's mounting: how far from the truth; half an hour"),
     "skills": ("skills.py", "stack, push, D'Kitty's walk and stand: 50 trials a seed beside a script; half an hour a seed"),
-    "calibration": ("calibration.py", "a lens, a camera's place, zeros, an IMU's mounting: how far from the truth; ten minutes"),
     "attacks": ("attacks.py", "what gets through the network door under attack, and how late a stop comes"),
     "peers": ("peers.py", "shipped policies, open-loop trots and stable-baselines3 on the same task"),
     "equal-returns": ("equal_returns.py", "whether trainings by each engine end alike: returns compared by a rank-sum test"),
