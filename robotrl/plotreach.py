@@ -72,4 +72,5 @@ def said(last: dict[str, Any]) -> str:
     """The newest evaluation in words."""
     count = len(last.get("episodes", [])) or "?"
     score, far = (float(last.get(key, np.nan)) for key in ("return_mean", "distance_mean_m"))
-    return f"evaluation: {last.get('reached', '?')} of {count} goals reached, return {score:.0f}, {far * 1000:.1f} mm at the end"
+    reached = last.get("reached", last.get("successes", "?"))
+    return f"evaluation: {reached} of {count} goals reached, return {score:.0f}, {far * 1000:.1f} mm at the end"
