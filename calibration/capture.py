@@ -52,9 +52,9 @@ def wiring_of(robot: config.Robot, name: str) -> CameraPort:
     return robot.cameras[name] if name in robot.cameras else CameraPort(serial=name)
 
 
-def identity_of(wiring: CameraPort) -> str:
-    """What its records are kept by: its serial number, or where it is."""
-    return wiring.serial or wiring.path or wiring.url
+def identity_of(robot: config.Robot, name: str) -> str:
+    """What its records are kept by: its serial number, or its name in the robot file where it has none (`Robot.seen_by`)."""
+    return wiring_of(robot, name).serial or name
 
 
 class Keeper:

@@ -130,11 +130,10 @@ def main(argv: list[str]) -> int:
     add_board(parser)
     args = parser.parse_args(argv)
     robot, board = tool.robot_of(args), board_of(args)
-    wiring = capture.wiring_of(robot, args.camera)
-    camera = capture.identity_of(wiring)
+    camera = capture.identity_of(robot, args.camera)
     path = devices.hand_eye_path(robot, camera, args.calibration)
     if args.live:
-        live(wiring, store.calibrated(robot, args.calibration), board, args.samples)
+        live(capture.wiring_of(robot, args.camera), store.calibrated(robot, args.calibration), board, args.samples)
     taken = samples.read(args.samples, robot, board, camera, args.calibration)
     found = handeye.solve(taken.robot, taken.board, args.mount, taken.corners)
     record = record_of(found, taken, robot, camera, args.mount, args.samples)

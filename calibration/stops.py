@@ -94,7 +94,7 @@ def laid(robot: config.Robot, horns: Sequence[float], power: float) -> config.Ro
         high.append(min(ends[1], last) if math.isfinite(last) else rest[i] + LAID_RAD)
     return dataclasses.replace(
         robot,
-        stop_profile="damp", stop_damp_s=1.0, home=rest, workspace=Workspace(),
+        stop_profile="damp", home=rest, workspace=Workspace(),  # no stow: where that is nobody knows; it sinks, braked
         servos=dataclasses.replace(servos, offset=offset, power=power),
         limits=dataclasses.replace(limits, joint_min=tuple(low), joint_max=tuple(high), lead_rad=LEAD_RAD, slew_rad_s=2 * SPEED),
     )  # fmt: skip

@@ -69,11 +69,10 @@ def picture(path: Path) -> NDArray[np.uint8]:
         data = path.read_bytes()
     except OSError as error:
         raise CalibrationError(f"{path}: not readable: {error.strerror}") from None
-    whole = {b"\x89PNG": b"IEND\xaeB`\x82", b"\xff\xd8\xff\xe0": b"\xff\xd9", b"\xff\xd8\xff\xe1": b"\xff\xd9"}
-    end = next((e for start, e in whole.items() if data.startswith(start)), b"")
-    image = (
-        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data and data.rstrip(b"\0").endswith(end) else None
-    )
+    ends = {b"\x89PNG": b"IEND\xaeB`\x82", b"\xff\xd8": b"\xff\xd9"}  # a JPEG that was cut off decodes to half a picture
+    end = next((end for start, end in ends.items() if data.startswith(start)), b"")
+    whole = bool(data) and data.rstrip(b"\0").endswith(end)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if whole else None
     if image is None:
         raise CalibrationError(f"{path}: is no picture, or was cut off ({len(data)} bytes); take it again or remove it")
     return np.asarray(image, np.uint8)

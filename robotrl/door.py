@@ -22,12 +22,12 @@ import zmq
 
 from robotrl.bus import REJECTS, BusError
 from robotrl.clock import Clock
+from robotrl.greeting import DECODE, HELLO, LIMIT, WANT, WELCOME, Shown, Welcome
 from robotrl.keyring import Key, Keyring
 from robotrl.messages import Message, Operator
 from robotrl.roles import ASKED, refusal
 from robotrl.topics import TOPICS
 
-LIMIT = 8192 + 64  # bytes of a frame: the largest topic's message, its name, and the 33 that CURVE adds
 HANDSHAKE_MS = 2000  # who has not proved his key by then is cut off
 TURN = 256  # frames taken in one go
 STOPS = 20  # stops a second that count even of a peer that sends too much
@@ -35,26 +35,6 @@ OUT_NS = 60_000_000_000
 MEMORY = 48 << 20  # bytes that the connections may take together; what comes before the next look is to stay below 64 MB
 BACKLOG = 64
 HWM = 256  # messages waiting for, or from, one peer
-HELLO, WELCOME, WANT = b"hello\0", b"welcome\0", b"want\0"
-DECODE = {topic: msgspec.msgpack.Decoder(entry.type).decode for topic, entry in TOPICS.items()}
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """What of the run's settings a console elsewhere needs for its screen."""
-
-    temp_limit_c: float = 80.0
-    random_steps: int = 0
-    learn_after: int = 0
-    updates_per_step: float = 1.0
-
-
-class Welcome(msgspec.Struct, frozen=True):
-    """The answer to a hello: what the peer must put in `boot` of all it sends, and as whom it is known."""
-
-    session: int
-    name: str
-    role: str
-    shown: Shown = Shown()
 
 
 @dataclass

@@ -18,7 +18,7 @@ import zmq
 
 from robotrl.bus import BusError
 from robotrl.clock import Clock
-from robotrl.door import DECODE, HELLO, LIMIT, WANT, WELCOME, Welcome
+from robotrl.greeting import DECODE, HELLO, LIMIT, WANT, WELCOME, Welcome
 from robotrl.keyring import Key, library
 from robotrl.messages import Message, Operator
 from robotrl.roles import ASKED

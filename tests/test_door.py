@@ -18,7 +18,8 @@ from robotrl import door as door_module
 from robotrl import keyring
 from robotrl.bus import BusError
 from robotrl.clock import WallClock
-from robotrl.door import HELLO, WANT, Door
+from robotrl.door import Door
+from robotrl.greeting import HELLO, WANT
 from robotrl.keyring import Keyring
 from robotrl.messages import Action, Label, Operator, Picture
 from robotrl.remote import Remote

@@ -19,7 +19,8 @@ from robotrl import keyring, node
 from robotrl.bus import Bus
 from robotrl.complaint import Complaint
 from robotrl.config import Run
-from robotrl.door import Door, Received, Shown
+from robotrl.door import Door, Received
+from robotrl.greeting import Shown
 from robotrl.messages import Guard, Operator
 from robotrl.roles import ASKED, READ
 from robotrl.topics import CAMERAS

@@ -320,6 +320,12 @@ def test_of_what_is_left_nothing_is_read_that_is_not_whole(tmp_path):
         path.write_bytes(whole[:byte] + bytes([whole[byte] ^ 1]) + whole[byte + 1 :])
         assert len(left(tmp_path, 0)[0][1]) == sum(end <= byte for end in ends[1:])
     assert left(tmp_path, 5) == []
+    path.write_bytes(whole)
+    estate.close()  # by a complaint: not all is acknowledged
+    assert [len(kept) for _, kept, _ in left(tmp_path, 0)] == [3]
+    ended = Estate(tmp_path, 6, print)
+    ended.close()
+    assert [life for life, _, _ in left(tmp_path, 0)] == [5]
 
 
 def test_on_a_full_disk_nothing_is_acknowledged_and_it_is_said_until_there_is_room(world, monkeypatch):
