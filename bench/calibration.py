@@ -5,7 +5,7 @@ by its renderer, looked at by OpenCV's detector. `shaky`: the arm's own poses ar
 half a millimetre besides.
 Zeros: the twin's SO-101 and OpenManipulator-X, whose encoders are turned at random and which lie up to 10 degrees beside where
 they must, are homed against their stops in lockstep, through guard, gate, chain and bytes.
-Run: robotrl bench calibration [--seeds N] [--out FILE]   (ten minutes)
+Run: robotrl bench calibration [--seeds N] [--out FILE]   (half an hour)
 """
 
 from __future__ import annotations

@@ -197,9 +197,11 @@ class Homer:
     def _wiggle(self, i: int) -> Generator[tuple[float, ...], Joints, float]:
         """Two degrees up, a look, and back; how far it went."""
         start, before = self._target[i], self._at.position[i]
-        for part in [k / 10 for k in range(1, 11)] + [1.0] * 20:
-            yield from self._ask(self._moved(i, start + part * WIGGLE_RAD))
-        went = self._at.position[i] - before
+        for k in range(1, 101):  # 0.6 s; one that sticks is given two
+            yield from self._ask(self._moved(i, start + min(1.0, k / 10) * WIGGLE_RAD))
+            went = self._at.position[i] - before
+            if k >= 30 and abs(went) > 0.8 * WIGGLE_RAD:
+                break
         for part in [k / 10 for k in range(9, -1, -1)] + [0.0] * 20:
             yield from self._ask(self._moved(i, start + part * WIGGLE_RAD))
         if went < -MOVED_MIN * WIGGLE_RAD:

@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "find-port": ("robotrl.findport", "which serial port is which: unplug and see; --ping asks for servos at every speed"),
     "find-cameras": ("robotrl.findcameras", "which cameras there are, with a picture of each: [URL of a network camera ...]"),
     "setup-servo": ("robotrl.setupservo", "a new servo's id and speed: --port P --family feetech|dynamixel --id N"),
-    "board": ("robotrl.calibration.board", "a board for cameras as a PDF at true scale: --kind charuco|torso --out FILE"),
+    "board": ("robotrl.calibration.board", "a board for cameras as a PDF at true scale: --kind charuco|roof --out FILE"),
     "calibrate": ("robotrl.calibrate", "homing, intrinsics, hand-eye, imu: a robot's zeros, a camera's lens and place, an IMU"),
     "commission": ("robotrl.calibration.commission", "the record a robot needs before its first run"),
     "keys": ("robotrl.keytool", "who may reach a run from another machine: new NAME --role console, list"),

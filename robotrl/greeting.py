@@ -21,6 +21,7 @@ class Shown(msgspec.Struct, frozen=True):
     random_steps: int = 0
     learn_after: int = 0
     updates_per_step: float = 1.0
+    operator: dict[str, float] = {}  # what its keys are worth (config.Operator); msgspec copies it
 
 
 class Welcome(msgspec.Struct, frozen=True):

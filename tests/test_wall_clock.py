@@ -20,13 +20,14 @@ from robotrl import checkpoint
 from robotrl.nodes.player import Player
 from robotrl.replay import Replay
 from robotrl.session import Reading, files
-from robotrl.topics import TOPICS, VIEWERS
+from robotrl.topics import CAMERAS, TOPICS, VIEWERS
 
 ROOT = Path(__file__).resolve().parent.parent
-# The scripted operator gives no rewards, and nobody has asked for a network.
+# The scripted operator gives no rewards, nobody has asked for a network, and the robot has no camera.
 ABSENT = {
     *(("label", name) for name in ("console", "relabel")),
     *(("operator", name) for name in VIEWERS),
+    *((topic, name) for topic in ("image", "picture") for name in CAMERAS),
     *((topic, "gateway") for topic, entry in TOPICS.items() if "gateway" in entry.sources),
 }
 

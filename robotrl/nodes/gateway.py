@@ -7,6 +7,7 @@ from its arrival, and a console's word must answer a nonce of the guard's that i
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections import Counter
 from collections.abc import Collection
@@ -137,8 +138,8 @@ def main(argv: list[str]) -> int:
 
 
 def shown(run: Run) -> Shown:
-    agent = run.agent
-    return Shown(run.robot.limits.temp_c, agent.random_steps, agent.learn_after, agent.updates_per_step)
+    agent, keys = run.agent, dataclasses.asdict(run.operator)
+    return Shown(run.robot.limits.temp_c, agent.random_steps, agent.learn_after, agent.updates_per_step, keys)
 
 
 def renew(own: node.Node, door: Door, authorised: Authorised) -> None:
