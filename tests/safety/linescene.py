@@ -6,6 +6,7 @@ import math
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from robotrl import config
 from robotrl.clock import Clock
@@ -14,15 +15,15 @@ from robotrl.drivers.chains import Chain
 from robotrl.drivers.port import PortError
 from robotrl.messages import Action, Joints, Permit
 from robotrl.nodes.powerdown import lower
-from robotrl.serialarm import ARMS
+from robotrl.sim import program
 from robotrl.sim.armrig import ArmRig
 from robotrl.sim.dynamixelservo import DynamixelServo
 from robotrl.sim.feetechservo import FeetechServo
-from tests.safety.linewitness import LineTap, LineWitness, line_witness
+from tests.safety.linefamilies import line_witness
+from tests.safety.linewitness import LineTap, LineWitness
 from tests.safety.scene import LIVE, WALK, Scene, T
 
 QUIET = "[twin]\nperiod_jitter = 0\nrandomise = false\nphysics_dt = 0.004\n"
-REACH = '[task]\nname = "reach"\n[agent]\nmirror = false\n'  # nobody plays it here'
 SWAY_RAD = 0.2
 
 
@@ -32,7 +33,7 @@ def run_of(robot: str) -> Run:
         kept = Path(folder) / "robots" / f"{robot}.toml"
         kept.parent.mkdir()
         kept.write_text((WALK.parent / "robots" / kept.name).read_text())
-        (Path(folder) / "run.toml").write_text(f'robot = "{robot}"\n{REACH if robot in ARMS else ""}{QUIET}')
+        (Path(folder) / "run.toml").write_text(f'robot = "{robot}"\n{QUIET}')
         return config.load(Path(folder) / "run.toml", [])
 
 
@@ -65,7 +66,8 @@ class Watched(ArmRig):
 
     def __init__(self, run: Run, seed: int, witness: LineWitness) -> None:
         self._witness = witness
-        super().__init__(run, seed)
+        with mock.patch.object(program, "Pilot", lambda *_: Swayer()):  # no task is played: D'Kitty on its stand has none
+            super().__init__(run, seed)
 
     def _chain(self) -> Chain:
         port = self._ports["servos"]
@@ -77,16 +79,16 @@ class Watched(ArmRig):
 class LineScene(Scene):
     """As `Scene`. A port that comes back is taken as the driver takes it: an arm that still holds is lowered first."""
 
-    after_s = 4.6  # an arm has 4 s to lower itself
     rig: Watched
+    witness: LineWitness
 
     def __init__(self, robot: str, seed: int = 0, keep: bool = True) -> None:
         self.run = run_of(robot)
         self.witness = line_witness(config.to_dict(self.run), keep)
         self.rig = Watched(self.run, seed, self.witness)
-        self.rig.pilot = Swayer()  # type: ignore[assignment]
         self._begin(("imu", "tracker", "noise", "learner"))
         self.lied: list[Any] = []  # servos that say what is not so
+        self.rescued, self.rescue = True, None  # is there a rescue, and what came of it
 
     def cycle(self, n: int = 1) -> None:
         for _ in range(n):
@@ -102,6 +104,15 @@ class LineScene(Scene):
             lower(self.run.robot, self.rig._ports["servos"], Passing(self))
         except PortError:
             pass  # it is not back
+
+    def settle(self) -> None:
+        """Until a stop that is on its way is over, and nothing moves: an arm takes up to 4 s to lower itself."""
+        for _ in range(300):
+            last, joints = self.witness.history[-1], self.rig.joints
+            moves = joints is not None and max(map(abs, joints.velocity)) > 0.4
+            if not (last.lowers or last.damped or moves):
+                return
+            self.cycle()
 
     def wait(self) -> None:
         """One period in which the driver is busy."""
@@ -120,6 +131,8 @@ class LineScene(Scene):
         self.each, self.action = lambda: None, lambda action: action
         self.console, self.human_age, self.beats = True, 0.0, set(LIVE)
         self.guard_lives = self.driver_lives = True
+        if self.witness.alone:  # another driver is started in the place of the one that died
+            self.witness.alone, self.rig._retry["servos"] = False, self.now
 
     @property
     def servos(self) -> list[DynamixelServo] | list[FeetechServo]:
@@ -133,6 +146,10 @@ class LineScene(Scene):
     def middle(self) -> int:
         """The number of a servo that others wait for, and that waits for others."""
         return self.ids[len(self.ids) // 2]
+
+    @property
+    def feetech(self) -> bool:
+        return self.run.robot.servos.protocol == "feetech"
 
     @property
     def legged(self) -> bool:

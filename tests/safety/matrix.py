@@ -1,6 +1,6 @@
 """The fault matrix: every row of the catalogue in every state it can meet, in lockstep, with a witness at the wire.
 
-    python -m tests.safety.matrix [--seeds N] [--robot NAME ...] [--row N ...] [--out FILE]
+    python -m tests.safety.matrix [--seeds N] [--robot NAME ...] [--row N ...] [--jobs N] [--out FILE]
 
 It is played over the moteus bytes of a Minitaur, the Dynamixel bytes of an arm and of four legs, the Feetech bytes of an arm. It
 prints N/N for the matrix, and N/N for its negative controls: with its detector removed each row must turn red. Each case is a
@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ def _cleared(scene: Scene, row: Row, state: str, stops: bool) -> list[str]:
         return [f"{scene.state} by itself: nobody has cleared {row.causes[0]}"]
     if not latched or not row.heals or row.causes[:1] in (("temp_high",), ("temp_over",)):
         return []
+    scene.settle()
     lying = scene.state
     scene.press("clear")
     if scene.state == "PSTOP" and scene.rig.sentry.guard.ledger.active:
@@ -229,20 +231,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--state", action="append", choices=STATES, help="these states alone, and no controls")
     parser.add_argument("--controls", action="store_true", help="the controls alone")
     parser.add_argument("--row", type=int, action="append", help="these rows of the catalogue alone")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="robots at a time")
     parser.add_argument("--out", type=Path, help="write the result there, with machine and commit")
     args = parser.parse_args(argv)
-    began, table = time.perf_counter(), []
-    for robot in args.robot or PLAYED:
-        mine = table_of(robot, args)
-        table += mine
-        print(f"{robot}: " + ", ".join(f"{name} {good}/{n}" for name, (good, n) in counted(mine).items()), flush=True)
+    began, robots = time.perf_counter(), args.robot or list(PLAYED)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        tables = dict(zip(robots, pool.map(lambda robot: forked(lambda: table_of(robot, args)), robots), strict=True))
+    table = [case for mine in tables.values() for case in mine]
+    by_robot = {robot: counted(mine) for robot, mine in tables.items()}
+    for robot, mine in by_robot.items():
+        print(f"{robot}: " + ", ".join(f"{name} {good}/{n}" for name, (good, n) in mine.items()))
     counts = counted(table)
     for name, (good, n) in counts.items():
         print(f"{name}: {good}/{n}")
     if args.out is not None:
         result = {"built_from": rundir.provenance(), "seeds": args.seeds, "seconds": round(time.perf_counter() - began, 1)}
-        robots = {robot: counted([c for c in table if c["robot"] == robot]) for robot in args.robot or PLAYED}
-        rundir.write_json(args.out, result | {"counts": counts, "robots": robots, "cases": table})
+        rundir.write_json(args.out, result | {"counts": counts, "robots": by_robot, "cases": table})
     return 0 if all(case["good"] for case in table) else 1
 
 

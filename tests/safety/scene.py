@@ -136,6 +136,9 @@ class Scene:
         self.console, self.human_age, self.beats = True, 0.0, set(LIVE)
         self.guard_lives = self.driver_lives = True
 
+    def settle(self) -> None:
+        """Until a stop that is on its way is over: a Minitaur's is, by then."""
+
     def without(self, *ids: str) -> None:
         """Remove detectors: these rows are not in the table any more."""
         ledger = self.rig.sentry.guard.ledger
