@@ -150,17 +150,16 @@ class ServoChain:
         return not any(joints.missed) and all(mode == Mode.STOPPED for mode in joints.mode)
 
     def clear(self) -> tuple[int, ...]:
-        """Torque off, and the watchdog's stop forgotten, for those last read so; their ids."""
+        """Forget the watchdog's stop of those last read so; their ids. Torque stays, for an arm that is let go falls; the goal is
+        to follow at once, since until then they may go for their old one."""
         stuck = tuple(s for s, mode in zip(self._servos.ids, self._mode, strict=True) if mode == Mode.TIMEOUT)
         if stuck:
-            self._port.write(self.line.clear(stuck))
+            self._port.write(self.line.forgive(stuck))
         return stuck
 
     def forgive(self) -> None:
-        """Forget the watchdog's stop of those last read so, torque as it is: goals are taken again."""
-        stuck = [s for s, mode in zip(self._servos.ids, self._mode, strict=True) if mode == Mode.TIMEOUT]
-        if stuck:
-            self._port.write(self.line.forgive(stuck))
+        """The same: what a motor needs a stop for is `clear`'s, and these need none."""
+        self.clear()
 
     # ---- the start
 

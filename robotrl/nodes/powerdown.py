@@ -64,6 +64,7 @@ class Profile:
         if target is None:
             self._until = now
             return ""
+        self._chain.forgive()  # whom a watchdog has stopped takes no targets, and would be let go where it is
         self._chain.write(target)
         return STOW
 
@@ -79,7 +80,6 @@ def lower(robot: Robot, port: Port, clock: Clock) -> None:
     joints = chain.read(-1)
     if not any(mode in HELD for mode in joints.mode):
         return
-    chain.forgive()
     profile = Profile(robot, chain, STEP_NS * 1e-9, clock.now())
     while profile.step(clock.now(), joints):
         clock.sleep_until(clock.now() + STEP_NS)
@@ -105,9 +105,9 @@ class PowerDown:
             self._on = False
             self._profile = Profile(self._robot, self._chain, self._period_s, now)
         if self._profile is not None:
-            if stage := self._profile.step(now, joints):
+            if not off(joints) and (stage := self._profile.step(now, joints)):
                 return stage
-            self._profile = None
+            self._profile = None  # it is done, or all of them are off already: their power was gone
         if off(joints):
             self.unconfirmed = 0
             if tick % OFF_EVERY == 0:

@@ -24,12 +24,22 @@ ELSEWHERE = {
     64: "keys by state, cause and role: tests/safety/test_guard.py::test_state_by_command_by_role",
 }
 NOT_HERE = {
-    5: "no sync read on this bus: each moteus is asked by itself, and a lost answer silences nobody else",
-    13: "not applicable yet: no Dynamixel bus here; a moteus says its fault in register 0x0F (row 7)",
+    5: "no sync read on this bus: each moteus is asked by itself, and a lost answer silences nobody else; lines play it",
+    13: "no Alert on this bus: a moteus says its fault in register 0x0F (row 7); Dynamixel and Feetech play it",
     19: "not applicable yet: no camera here, the tracker sends poses",
     29: "not played: MAXMSGSIZE and one frame a message are libzmq's own (robotrl/bus.py); a flood belongs to the security tests",
     31: "not applicable yet: sockets are ipc in a directory of this user alone, no tcp",
     46: "not played: a torn checkpoint is a matter of files, for the persistence tests",
     54: "not judged: exploration is oscillation, and the gate bounds its speed; hot motors stop it (row 6)",
-    60: "no arm, no box: a leg's folding is bounded by the sum of its two motors, which the witness reads from the bytes",
+    60: "of arms, which play it; a leg's folding is bounded by the sum of its two motors, which the witness reads",
+}
+# Of robots on bus servos; what else they do not play is as above.
+NOT_ON_A_LINE = {
+    15: "no IMU: an arm stands on a table, D'Kitty hangs in its stand",
+    16: "no IMU",
+    17: "no tracker",
+    18: "no tracker",
+    20: "no tracker",
+    33: "no learner in a live session yet: what an arm learns, it learns in the rehearsal",
+    58: "nothing to fall with",
 }

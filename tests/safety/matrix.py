@@ -1,7 +1,8 @@
 """The fault matrix: every row of the catalogue in every state it can meet, in lockstep, with a witness at the wire.
 
-    python -m tests.safety.matrix [--seeds N] [--row N ...] [--out FILE]
+    python -m tests.safety.matrix [--seeds N] [--robot NAME ...] [--row N ...] [--jobs N] [--out FILE]
 
+It is played over the moteus bytes of a Minitaur, the Dynamixel bytes of an arm and of four legs, the Feetech bytes of an arm. It
 prints N/N for the matrix, and N/N for its negative controls: with its detector removed each row must turn red. Each case is a
 process of its own, forked from a robot already in the state. Exit code 1 when anything is missing.
 """
@@ -14,23 +15,26 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from robotrl import rundir
+from tests.safety.linerows import LINES
+from tests.safety.linescene import LineScene
 from tests.safety.mischief import still
 from tests.safety.rows import ROWS, Row
 from tests.safety.scene import STATES, Scene, T
 from tests.safety.witness import Moment
 
 ORDER = ("NONE", "WARN", "HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT")
-AFTER_S = 2.4  # so long after the fault is gone nothing may have started again
 STANDING = {"HOLD": 2, "STOPPING": 3, "PSTOP": 4, "RELAX": 5, "LOCKOUT": 6}
 NATURAL = {
     "READY": ("READY",), "HOLD": ("HOLD",), "RUN": ("RUN",), "RESET": ("RESET", "HOLD", "RUN"),
     "STOPPING": ("STOPPING", "PSTOP"), "clearing": ("PSTOP",),
 }  # fmt: skip
 LATCHED = ("PSTOP", "RELAX", "LOCKOUT")
+PLAYED = {"minitaur": ROWS} | LINES
 
 
 def stopped(state: str, action: str) -> tuple[str, ...]:
@@ -84,7 +88,7 @@ def _acted(row: Row, state: str, told: list[Moment], onset: int) -> list[str]:
 
 def _still(told: list[Moment]) -> list[str]:
     """Torque off: no goals at all. Torque on: goals that do not move."""
-    off = [m for m in told if m.state in ("CHECK", "READY", "RELAX", "LOCKOUT") and m.goal]
+    off = [m for m in told if m.state in ("CHECK", "READY", "RELAX", "LOCKOUT") and m.goal and not m.lowers]
     if off:
         return [f"a goal in {off[0].state}"]
     return still(told)
@@ -111,7 +115,7 @@ def _cleared(scene: Scene, row: Row, state: str, stops: bool) -> list[str]:
             return [f"cleared while the fault was there: {scene.state}"]
     before = scene.state
     scene.heal()
-    for _ in range(int(AFTER_S / 0.02)):
+    for _ in range(int(scene.after_s / 0.02)):
         scene.cycle()
         if scene.state in ("RUN", "RESET"):
             return [f"{scene.state} by itself, after {row.name}, from {before}"]
@@ -119,6 +123,7 @@ def _cleared(scene: Scene, row: Row, state: str, stops: bool) -> list[str]:
         return [f"{scene.state} by itself: nobody has cleared {row.causes[0]}"]
     if not latched or not row.heals or row.causes[:1] in (("temp_high",), ("temp_over",)):
         return []
+    scene.settle()
     lying = scene.state
     scene.press("clear")
     if scene.state == "PSTOP" and scene.rig.sentry.guard.ledger.active:
@@ -126,6 +131,10 @@ def _cleared(scene: Scene, row: Row, state: str, stops: bool) -> list[str]:
     wanted = {"PSTOP": ("HOLD", "READY"), "RELAX": ("READY", "CHECK")}.get(lying, (lying,))
     scene.cycle(25)
     return [] if scene.state in wanted else [f"cleared, and then in {scene.state}: {scene.rig.guard}"]
+
+
+def scene_of(robot: str, seed: int) -> Scene:
+    return Scene(seed) if robot == "minitaur" else LineScene(robot, seed)
 
 
 # ---- one process a case
@@ -149,11 +158,13 @@ def forked(work: Callable[[], Any]) -> Any:
     return json.loads(text) if text else ["the case died"]
 
 
-def cases(rows: Iterable[Row], states: Iterable[str], seed: int) -> Iterator[tuple[Row, str, list[str]]]:
+def cases(rows: Iterable[Row], states: Iterable[str], seed: int, robot: str = "minitaur") -> Iterator[tuple[Row, str, list[str]]]:
     """Each row in each state; what is wrong."""
     rows = list(rows)
     for state in states:
-        scene = Scene(seed)
+        if not any(state in row.states for row in rows):
+            continue
+        scene = scene_of(robot, seed)
         scene.reach(state)
         for row in rows:
             if state in row.states:
@@ -167,14 +178,14 @@ def home(row: Row) -> str:
     return next((s for s in ("RUN", "HOLD", *states) if s in states), states[0])
 
 
-def controls(rows: Iterable[Row], seed: int) -> Iterator[tuple[Row, str, list[str]]]:
+def controls(rows: Iterable[Row], seed: int, robot: str = "minitaur") -> Iterator[tuple[Row, str, list[str]]]:
     """Each row with its detector removed; what is then wrong, which must not be nothing."""
     rows = list(rows)
     for state in STATES:
         mine = [row for row in rows if home(row) == state]
         if not mine:
             continue
-        scene = Scene(seed)
+        scene = scene_of(robot, seed)
         scene.reach(state)
         for row in mine:
 
@@ -186,34 +197,56 @@ def controls(rows: Iterable[Row], seed: int) -> Iterator[tuple[Row, str, list[st
         scene.rig.close()
 
 
+def table_of(robot: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every case of a robot as it came out."""
+    rows, table = [row for row in PLAYED[robot] if not args.row or row.number in args.row], []
+    for seed in range(args.seeds):
+        played = (False, cases(rows, args.state or STATES, seed, robot)), (True, controls(rows, seed, robot))
+        for control, outcomes in played:
+            if (args.state and control) or (args.controls and not control):
+                continue
+            for row, state, wrong in outcomes:
+                good = bool(wrong) == control
+                table.append({"robot": robot, "row": row.number, "name": row.name, "state": state, "seed": seed,
+                              "control": control, "good": good, "said": wrong})  # fmt: skip
+                if not good:
+                    said = "stayed green" if control else "; ".join(wrong)
+                    print(f"{robot}, row {row.number}, {row.name}, in {state}: {said}", flush=True)
+    return table
+
+
+def counted(table: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
+    """How many of how many came out as they must."""
+    counts = {}
+    for control, name in ((False, "faults x states held"), (True, "controls red")):
+        mine = [case["good"] for case in table if case["control"] == control]
+        counts[name] = (sum(mine), len(mine))
+    return counts
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--robot", action="append", choices=list(PLAYED), help="these robots alone")
     parser.add_argument("--state", action="append", choices=STATES, help="these states alone, and no controls")
     parser.add_argument("--controls", action="store_true", help="the controls alone")
     parser.add_argument("--row", type=int, action="append", help="these rows of the catalogue alone")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="robots at a time")
     parser.add_argument("--out", type=Path, help="write the result there, with machine and commit")
     args = parser.parse_args(argv)
-    rows = [row for row in ROWS if not args.row or row.number in args.row]
-    began, table = time.perf_counter(), []
-    for seed in range(args.seeds):
-        for control, played in ((False, cases(rows, args.state or STATES, seed)), (True, controls(rows, seed))):
-            if (args.state and control) or (args.controls and not control):
-                continue
-            for row, state, wrong in played:
-                good = bool(wrong) == control
-                table.append({"row": row.number, "name": row.name, "state": state, "seed": seed, "control": control,
-                              "good": good, "said": wrong})  # fmt: skip
-                if not good:
-                    print(f"row {row.number}, {row.name}, in {state}: {'stayed green' if control else '; '.join(wrong)}")
-    counts = {}
-    for control, name in ((False, "faults x states held"), (True, "controls red")):
-        mine = [case for case in table if case["control"] == control]
-        counts[name] = (sum(case["good"] for case in mine), len(mine))
-        print(f"{name}: {counts[name][0]}/{counts[name][1]}")
+    began, robots = time.perf_counter(), args.robot or list(PLAYED)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        tables = dict(zip(robots, pool.map(lambda robot: forked(lambda: table_of(robot, args)), robots), strict=True))
+    table = [case for mine in tables.values() for case in mine]
+    by_robot = {robot: counted(mine) for robot, mine in tables.items()}
+    for robot, mine in by_robot.items():
+        print(f"{robot}: " + ", ".join(f"{name} {good}/{n}" for name, (good, n) in mine.items()))
+    counts = counted(table)
+    for name, (good, n) in counts.items():
+        print(f"{name}: {good}/{n}")
     if args.out is not None:
         result = {"built_from": rundir.provenance(), "seeds": args.seeds, "seconds": round(time.perf_counter() - began, 1)}
-        rundir.write_json(args.out, result | {"counts": counts, "cases": table})
+        rundir.write_json(args.out, result | {"counts": counts, "robots": by_robot, "cases": table})
     return 0 if all(case["good"] for case in table) else 1
 
 

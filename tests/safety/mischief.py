@@ -136,7 +136,7 @@ def overrun(s: Scene) -> None:
 
 def still(told: list[Moment]) -> list[str]:
     """Goals may be written, and none of them moves, unless the joint itself was moved out of its goal's reach."""
-    pairs = [(a, b) for a, b in pairwise(told) if a.goal and b.goal]
+    pairs = [(a, b) for a, b in pairwise(told) if a.goal and b.goal and not (a.lowers or b.lowers)]
     moved = {i for a, b in pairs for i in b.goal if abs(a.goal.get(i, b.goal[i]) - b.goal[i]) > 3e-5 and i not in b.led}
     return [f"the goals of servos {sorted(moved)} move"] if moved else []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -11,7 +11,7 @@ import numpy as np
 
 from robotrl import config
 from robotrl.messages import Action, Beat, Operator, Process
-from robotrl.safety.causes import catalogue
+from robotrl.safety.causes import catalogue, without
 from robotrl.safety.guard import Guard
 from robotrl.safety.ledger import Ledger
 from robotrl.sim import program as rig_module
@@ -42,16 +42,22 @@ class Sway:
 class Scene:
     """`cycle` is one period. Faults: `wire`, `each` (called every period), `action` (what becomes of the newest action)."""
 
+    after_s = 2.4  # so long after a fault is gone nothing may have started again
+
     def __init__(self, seed: int = 0, *sets: str, twin: type[Twin] = Twin, keep: bool = True) -> None:
         self.run = config.load(WALK, [*SETTINGS, *sets])
         self.rig = Rig(self.run, seed, twin=twin)
         self.witness = Witness(bounds_of(config.to_dict(self.run)), keep)
         port = self.rig._ports["servos"]
         port._far = Tap(port._far, self.witness, self.rig.clock.now)  # type: ignore[assignment]
+        self.rig.pilot.take(Sway(), 1, 0)  # type: ignore[arg-type]
+        self._begin()
+
+    def _begin(self, absent: Collection[str] = ()) -> None:
+        """`absent`: the robot lacks these senses (causes.SHOWN_BY)."""
         limits = self.run.robot.limits
         rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=0, hiccups=0)
-        self.rig.sentry.guard = Guard(rows, self.rig._next_nonce, damp_s=self.run.robot.stop_damp_s)
-        self.rig.pilot.take(Sway(), 1, 0)  # type: ignore[arg-type]
+        self.rig.sentry.guard = Guard(without(rows, absent), self.rig._next_nonce, damp_s=self.run.robot.stop_damp_s)
         self.rig._operate = self._operate  # type: ignore[method-assign]
         self.key, self.console, self.human_age = "", True, 0.0
         self.each: Callable[[], None] = lambda: None
@@ -73,9 +79,14 @@ class Scene:
                 self._without_driver()
             else:
                 self._without_guard()
-            assert rig.permit is not None and rig.guard is not None
-            self.witness.moment(rig.clock.now(), rig.guard.state, rig.guard.causes)
-            self.witness.permit(rig.permit.t, rig.permit.state, rig.permit.torque, rig.permit.speed_scale)
+            self._look()
+
+    def _look(self) -> None:
+        """The period is over: the witness hears what there was, and the permit that follows."""
+        rig = self.rig
+        assert rig.permit is not None and rig.guard is not None
+        self.witness.moment(rig.clock.now(), rig.guard.state, rig.guard.causes)
+        self.witness.permit(rig.permit.t, rig.permit.state, rig.permit.torque, rig.permit.speed_scale)
 
     def _without_guard(self) -> None:
         """Its last permit stays the newest one."""
@@ -124,6 +135,9 @@ class Scene:
         self.each, self.action = lambda: None, lambda action: action
         self.console, self.human_age, self.beats = True, 0.0, set(LIVE)
         self.guard_lives = self.driver_lives = True
+
+    def settle(self) -> None:
+        """Until a stop that is on its way is over: a Minitaur's is, by then."""
 
     def without(self, *ids: str) -> None:
         """Remove detectors: these rows are not in the table any more."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.safety.elsewhere import ELSEWHERE, NOT_HERE
+from tests.safety.elsewhere import ELSEWHERE, NOT_HERE, NOT_ON_A_LINE
+from tests.safety.linerows import LINES
 from tests.safety.matrix import cases, controls, stopped
 from tests.safety.rows import ROWS
 from tests.safety.scene import STATES
@@ -39,6 +40,30 @@ def test_faults_in_a_state(state):
 def test_with_its_detector_removed_a_row_turns_red():
     rows = ROWS[3::STRIDE]
     assert [row.name for row, _, said in controls(rows, 0) if not said] == []
+
+
+PART = 17  # as STRIDE, of a robot on bus servos, which is slower
+
+
+@pytest.mark.parametrize("robot", ["omx", "so101"])
+def test_a_line_plays_every_row_that_a_minitaur_plays_or_says_why_not(robot):
+    numbers, names = [row.number for row in LINES[robot]], [row.name for row in LINES[robot]]
+    assert set(numbers) | set(ELSEWHERE) | (set(NOT_HERE) - {5, 13, 60}) | set(NOT_ON_A_LINE) == set(range(1, 65))
+    assert {5, 13, 60} <= set(numbers) and not set(NOT_ON_A_LINE) & set(numbers)
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(("robot", "state"), [("omx", "RUN"), ("so101", "HOLD"), ("dkitty", "RUN")])
+def test_faults_on_a_line(robot, state):
+    rows = [row for row in LINES[robot] if state in row.states and row.ms < 4000][1::PART]
+    wrong = [(row.name, said) for row, _, said in cases(rows, [state], 0, robot) if said]
+    assert len(rows) > 2 and not wrong
+
+
+@pytest.mark.parametrize("robot", ["omx", "so101"])
+def test_with_its_detector_removed_a_row_on_a_line_turns_red(robot):
+    rows = [row for row in LINES[robot] if row.disarm is not None and "RUN" in row.states][:: PART // 2]
+    assert [row.name for row, _, said in controls(rows, 0, robot) if not said] == [] and len(rows) > 1
 
 
 BOUNDS = Bounds((1, 1), (0.0, 0.0), 0.4, 3.6, 0.5, 1.0, 0.1, 5.0, 0.1)

@@ -36,13 +36,18 @@ class Bounds:
 
     sign: tuple[int, ...]
     offset: tuple[float, ...]
-    low: float
-    high: float
+    low: float | tuple[float, ...]  # of all joints, or one each
+    high: float | tuple[float, ...]
     slew: float
     lead: float
-    gap: float
+    gap: float  # of legs with two motors each; 0: there are none
     torque: float
     watchdog_s: float
+
+    def ends(self, servo: int) -> tuple[float, float]:
+        """Of a joint, by its servo's place on the wire, from 1."""
+        low, high = self.low, self.high
+        return (low if isinstance(low, float) else low[servo - 1]), (high if isinstance(high, float) else high[servo - 1])
 
 
 @dataclass
@@ -58,6 +63,9 @@ class Moment:
     asked: set[int] = field(default_factory=set)
     modes: dict[int, int] = field(default_factory=dict)  # as answered in this period
     led: set[int] = field(default_factory=set)  # servos whose last goal was out of reach or range: it must move
+    on: set[int] = field(default_factory=set)  # bus servos that were switched on
+    all_off: bool = False  # torque off was said to every number on the bus
+    lowers: bool = False  # an arm lowers itself: its stop profile, which needs no permit
 
 
 class Witness:
@@ -131,7 +139,9 @@ class Witness:
         """Whose goal may not stay where it is: the joint was pushed out of its reach, or came on out of its range."""
         bounds, goal = self.bounds, self._goal
         reach = {s for s, x in goal.items() if s in self._seen and abs(x - self._seen[s]) > bounds.lead - 0.05}
-        out = {s for s, x in goal.items() if _out(x, bounds.low, bounds.high) > 0}
+        out = {s for s, x in goal.items() if _out(x, *bounds.ends(s)) > 0}
+        if not bounds.gap:
+            return reach | out
         legs = [(a, a + 1) for a in range(1, len(bounds.sign), 2) if a in goal and a + 1 in goal]
         closed = {s for leg in legs if _out(sum(goal[i] for i in leg), bounds.gap, TAU - bounds.gap) > 0 for s in leg}
         return reach | out | closed
@@ -165,7 +175,7 @@ class Witness:
         self._legs(done.goal, opening)
 
     def _hold(self, servo: int, x: float, before: float, seen: float, step: float) -> None:
-        low, high, lead = self.bounds.low, self.bounds.high, self.bounds.lead
+        (low, high), lead = self.bounds.ends(servo), self.bounds.lead
         if abs(x - before) > step + ROUND:
             self._say(f"servo {servo}: jumps from {before:.4f} to {x:.4f}")
         if _out(x, low, high) > _out(before, low, high) + ROUND:
@@ -177,6 +187,8 @@ class Witness:
             self._say(f"servo {servo}: led to {x:.4f} from {seen:.4f}")
 
     def _legs(self, goal: dict[int, float], opening: bool) -> None:
+        if not self.bounds.gap:
+            return
         low, high = self.bounds.gap, TAU - self.bounds.gap
         base = self._seen if opening else self._goal
         for a in range(1, len(self.bounds.sign), 2):
