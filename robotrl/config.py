@@ -261,7 +261,7 @@ def to_dict(config: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             value = to_dict(value)
         elif isinstance(value, tuple):
-            value = list(value)
+            value = [None if isinstance(one, float) and math.isnan(one) else one for one in value]
         elif isinstance(value, dict):
             value = {name: to_dict(one) for name, one in value.items()}
         elif isinstance(value, float) and math.isnan(value):

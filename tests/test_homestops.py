@@ -90,5 +90,5 @@ def test_a_robot_without_stops_is_refused_before_anything_is_asked(homed):
 def test_stops_outlive_the_runs_own_record():
     """nan, a joint without stops, is null in JSON."""
     run = move.described(LAUNCH / "arm.toml", "omx", [])
-    again = config.from_dict(json.loads(json.dumps(config.to_dict(run))), Path("run.json"))
+    again = config.from_dict(json.loads(json.dumps(config.to_dict(run), allow_nan=False)), Path("run.json"))
     assert math.isnan(again.robot.limits.stop_min[0]) and again.robot.limits.stop_max[1:] == run.robot.limits.stop_max[1:]
