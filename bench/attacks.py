@@ -30,7 +30,8 @@ import zmq
 
 from robotrl import keyring, rundir
 from robotrl.clock import WallClock
-from robotrl.door import HELLO, Door
+from robotrl.door import Door
+from robotrl.greeting import HELLO
 from robotrl.keyring import Key
 from robotrl.messages import Operator
 from robotrl.remote import Remote

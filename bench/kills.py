@@ -4,8 +4,9 @@ The processes are the run's own, on its bus, the driver with its gate and its re
 (farend.py); of the console only its outbox is there and gives rewards, and IMU, tracker and guard are messages (zygote.py). Each
 is killed and started again, or held up (SIGSTOP) for a random time, and that anew a random while after its first sign of life,
 all five beside each other; some die while they are held up. A witness outside hears what is given and what is acknowledged; at
-the end it holds both against the log, which it reads by a reader of its own (tests/logwitness.py). What a kill at each single
-write, sync and rename leaves is judged by tests/test_log_power.py, among the states in which all that was written is there.
+the end it holds both against the log, which it reads by a reader of its own (tests/logwitness.py); and the far end of the wire
+tells whether the motors were off between two lives of the driver. What a kill at each single write, sync and rename leaves is
+judged by tests/test_log_power.py, among the states in which all that was written is there.
 Run: robotrl bench kills [--kills 1000] [--stops N] [--seed S] [--who recorder ...] [--out FILE]   (half a second for one of each)
 """
 
@@ -23,10 +24,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from farend import FarEnd
+from labelwitness import judged
 from zygote import Zygote, gone
 
 from robotrl import config, rundir
@@ -54,7 +57,10 @@ SHARE = 0.2  # stops for a kill, where it is not said
 PATIENCE_S = 120.0
 LOOK_S = 0.01
 SAY_S = 10.0
-BAD = ("acknowledged_and_lost", "steps_given_and_lost", "left_out", "doubled", "reordered", "differ_in_replay")
+BAD = (
+    "acknowledged_and_lost", "steps_given_and_lost", "left_out", "doubled", "reordered", "differ_in_replay", "driven_on",
+    "labels_moved", "labels_twice",
+)  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -83,8 +89,9 @@ class Nemesis:
         self.said = self.directory / "said.txt"
         self.zygote = Zygote(ONE_THREAD, self.said)
         self.bus = Bus(self.sockets, "witness", WallClock())
-        topics = ("ack", "beat", "joints", "transition", "label")
-        self.acks, self.beats, self.joints, self.steps, self.labels = (self.bus.subscriber(t, whole=True) for t in topics)
+        topics = ("ack", "beat", "drive", "transition", "label")
+        self.acks, self.beats, self.drives, self.steps, self.labels = (self.bus.subscriber(t, whole=True) for t in topics)
+        self.drivers: dict[int, list[float]] = {}  # of each of its lives: when it first drove the motors, its last word (ns)
         self.promised: dict[tuple[int, str, int], int] = {}
         self.given: dict[tuple[int, str, int], int] = {}
         self.heard: dict[str, set[int]] = {name: set() for name in WHO}
@@ -109,10 +116,13 @@ class Nemesis:
             self.heard["console"].add(label.giver)
         for beat in self.beats.drain():
             self.heard.setdefault(beat.source, set()).add(beat.boot)
-        self.heard["servos"] |= {joints.boot for joints in self.joints.drain()}
         for victim in list(self.victims.values()):
             self._tend(victim, time.monotonic())
-        del self.far.heard[:], self.far.modes[:]
+        for drive in self.drives.drain():
+            self.heard["servos"].add(drive.boot)
+            life = self.drivers.setdefault(drive.boot, [math.inf, 0])
+            life[0], life[1] = min(life[0], drive.t if drive.gate_open else math.inf), drive.t
+        del self.far.heard[:]
 
     def _tend(self, victim: Victim, now: float) -> None:
         if now >= victim.wakes:
@@ -194,6 +204,9 @@ class Nemesis:
             "left_out": faults["lost"], "doubled": faults["doubled"] + counts["doubles"], "reordered": faults["reordered"],
             "transitions": counts["transitions"], "labels": sum(record.kind == Kind.LABEL for record in seen),
             "differ_in_replay": compared(self.directory, [])["differ"],
+            "lives_that_drove": sum(drove < math.inf for drove, _ in self.drivers.values()),
+            "driven_on": driven_on(list(self.drivers.values()), list(self.far.modes)),
+            **judged(seen, self.directory),
         }  # fmt: skip
 
     def close(self) -> None:
@@ -206,6 +219,16 @@ class Nemesis:
         self.far.close()
         self.bus.close()
         shutil.rmtree(self.sockets, ignore_errors=True)
+
+
+def driven_on(lives: list[list[float]], modes: list[tuple[int, tuple[int, ...]]]) -> int:
+    """Lives of the driver, each from when it first drove the motors to its last word, that drove some which had not been off
+    since the life before. `modes`: of the motors, as they changed; off is 0."""
+    bad = 0
+    for (_, ended), (drove, _) in pairwise(lives):
+        between = [mode for t, mode in modes if t <= ended][-1:] + [mode for t, mode in modes if ended < t < drove]
+        bad += drove < math.inf and all(any(mode) for mode in between)
+    return bad
 
 
 def _count(book: dict[tuple[int, str, int], int], mark: tuple[int, str, int], number: int) -> None:

@@ -85,6 +85,7 @@ GROUPS = {
                 "Chain._take_other",
                 "Chain._take_late",
                 "Chain._sort",
+                "Chain._doubt",
                 "Chain._telemetry",
                 "_senders",
             ),

@@ -126,10 +126,10 @@ def held(
     """`n` poses of a board in the camera's frame, as a person holds it: in turn all over the picture, tilted every way, nearer
     and farther; each so that its middle is in the picture."""
     out, (height, width) = [], shape
-    tilts = [(0.0, 0.0), (0.6, 0.0), (-0.6, 0.0), (0.0, 0.6), (0.0, -0.6)]
+    tilts = [(0.0, 0.0), (0.75, 0.0), (-0.75, 0.0), (0.0, 0.75), (0.0, -0.75)]
     spots = [(0.3, 0.3), (0.7, 0.3), (0.3, 0.7), (0.7, 0.7), (0.5, 0.5), (0.25, 0.5), (0.75, 0.5)]
     for i in range(n):
-        far = max(size) * lens[0] / width * rng.uniform(1.3, 2.4)
+        far = max(size) * lens[0] / width * rng.uniform(1.15, 2.0)
         tilt = np.add(tilts[i % len(tilts)], rng.normal(0, 0.12, 2))
         turn = turned((*tilt, 0.0)) @ turned((0.0, 0.0, rng.normal(0, 0.3)))
         spot = np.add(spots[i % len(spots)], rng.uniform(-0.05, 0.05, 2)) * (width, height)

@@ -69,9 +69,12 @@ def give(directory: Path) -> int:
     clock, giver = WallClock(), int.from_bytes(os.urandom(6), "big") | 1
     bus = Bus(bus_directory(directory), "console", clock)
     labels: Outbox[Label] = Outbox(bus.publisher("label"), clock, Kind.LABEL, "console", giver)
-    acks = bus.subscriber("ack")
+    acks, episodes = bus.subscriber("ack"), bus.subscriber("episode")
     while not select.select([0], [], [], 0)[0]:  # its end is the zygote's
-        labels.keep(Label(press=clock.now(), value=1.0, tick=0, giver=giver))
+        if (e := episodes.latest()) is not None and e.step > 0:
+            labels.keep(
+                Label(press=clock.now(), value=1.0, tick=e.tick, giver=giver, life=e.boot, episode=e.episode, step=e.step - 1)
+            )
         for _ in range(5):
             bus.wait([acks], 0.02)
             labels.tend(acks.latest(), clock.now())

@@ -14,15 +14,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from robotrl import config
 from robotrl.calibration.board import Charuco
 from robotrl.calibration.store import CalibrationError
 from robotrl.calibration.views import Array, Coverage, View, find, rough
 from robotrl.clock import Clock
+from robotrl.config import CameraPort
 
 Pixels = NDArray[np.uint8]
 STILL_PX = 0.5  # moved less than this since the frame before: no blur worth the name; chosen
 ELSEWHERE, TURNED, FARTHER = 0.12, 0.14, 0.15  # of the picture's width, rad, of the distance: another view; chosen
 WANTED = 25  # views: then deviations of the focal length are near 0.1 % at 0.2 px of noise (bench calibration)
+KEPT = "kept"
 PATIENCE_NS = 2_000_000_000  # without a frame
 GIVE_UP_NS = 600_000_000_000
 
@@ -44,6 +47,16 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+def wiring_of(robot: config.Robot, name: str) -> CameraPort:
+    """How a camera is connected: one of the robot file's by its name there, else one on USB by its serial number."""
+    return robot.cameras[name] if name in robot.cameras else CameraPort(serial=name)
+
+
+def identity_of(robot: config.Robot, name: str) -> str:
+    """What its records are kept by: its serial number, or its name in the robot file where it has none (`Robot.seen_by`)."""
+    return wiring_of(robot, name).serial or name
+
+
 class Keeper:
     """Chooses among the views of a moving board. `kept` are those taken, `coverage` what they cover."""
 
@@ -58,22 +71,24 @@ class Keeper:
     def done(self) -> bool:
         return len(self.kept) >= WANTED and not self.coverage.missing()
 
-    def offer(self, view: View | None) -> bool:
-        """Whether this frame's view, the next after the last that was offered, was kept. None: the board is not in it."""
+    def offer(self, view: View | None) -> str:
+        """KEPT, or why this frame's view, the next after the last that was offered, was not. None: the board is not in it."""
         before, self._before = self._before, view
-        if view is None or before is None or not self._still(before, view):
-            return False
+        if view is None:
+            return "not seen"
+        if before is None or not self._still(before, view):
+            return "hold it still"
         found, turn, place = cv2.solvePnP(self._points[view.ids], view.corners, self._matrix, None)
         if not found:
-            return False
+            return "tilt it less"
         far = float(np.linalg.norm(place))
         pose = (view.corners.mean(0) / self._size[0], np.asarray(cv2.Rodrigues(turn)[0][:, 2], float), far)
         if any(self._alike(pose, other) for other in self._poses):
-            return False
+            return "show it elsewhere, tilted otherwise, nearer or farther"
         self._poses.append(pose)
         self.kept.append(view)
         self.coverage.add(view)
-        return True
+        return KEPT
 
     @staticmethod
     def _still(before: View, now: View) -> bool:
@@ -102,10 +117,10 @@ def collect(camera: Source, board: Charuco, folder: Path, clock: Clock, window: 
         if size != keeper.coverage.size:
             raise CalibrationError(f"camera {camera.identity}: its pictures are {size} px all at once; keep to one resolution")
         view = find(board, f"{len(keeper.kept):03d}.png", image)
-        kept = keeper.offer(view)
-        if kept and not cv2.imwrite(str(folder / f"{len(keeper.kept) - 1:03d}.png"), image):
+        word = keeper.offer(view)
+        if word == KEPT and not cv2.imwrite(str(folder / f"{len(keeper.kept) - 1:03d}.png"), image):
             raise CalibrationError(f"{folder}: pictures cannot be written there; make room")
-        _show(keeper, view, image, kept, window, out)
+        _show(keeper, view, image, word, window, out)
         if clock.now() - began > GIVE_UP_NS:
             raise CalibrationError(
                 f"not enough after {GIVE_UP_NS / 6e10:g} minutes; missing: {'; '.join(keeper.coverage.missing())}"
@@ -118,14 +133,12 @@ def has_display() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _show(keeper: Keeper, view: View | None, image: Pixels, kept: bool, window: bool, out: Any) -> None:
-    text = keeper.coverage.text().splitlines()
-    text.append(
-        "board: not seen" if view is None else f"board: {len(view.ids)} corners" + (", kept" if kept else ", hold it still")
-    )
+def _show(keeper: Keeper, view: View | None, image: Pixels, word: str, window: bool, out: Any) -> None:
+    text = keeper.coverage.text(WANTED).splitlines()
+    text.append("board: " + (f"{len(view.ids)} corners, " if view is not None else "") + word)
     if out.isatty():
         out.write("\x1b[H\x1b[J" + "\n".join(text) + "\n")
-    elif kept:
+    elif word == KEPT:
         out.write(f"{text[0]}; {text[-2]}\n")
     out.flush()
     if window:

@@ -137,6 +137,12 @@ def lens_path(camera: str, width: int, height: int, override: Path | None = None
     return store.folder(override) / "cameras" / f"{_plain(camera, 'camera')}.{width}x{height}.json"
 
 
+def pictures_path(camera: str, override: Path | None = None) -> Path:
+    """A folder for the pictures of one calibration of a lens."""
+    when = "".join(c for c in store.today()[:19] if c.isalnum())
+    return store.folder(override) / "cameras" / f"{_plain(camera, 'camera')}.{when}"
+
+
 def hand_eye_path(robot: config.Robot, camera: str, override: Path | None = None) -> Path:
     return _beside(robot, f"{_plain(camera, 'camera')}.hand-eye", override)
 
@@ -148,8 +154,9 @@ def imu_path(robot: config.Robot, override: Path | None = None) -> Path:
 def lens_of(camera: str, width: int, height: int, override: Path | None = None) -> Intrinsics:
     """The lens of the camera with this serial number. CalibrationError for another's record, or for another resolution's."""
     path = lens_path(camera, width, height, override)
-    if not path.exists() and (others := sorted(path.parent.glob(f"{camera}.*x*.json"))):
-        sizes = ", ".join(other.name.removeprefix(camera + ".").removesuffix(".json") for other in others)
+    name = _plain(camera, "camera")
+    if not path.exists() and (others := sorted(path.parent.glob(f"{name}.*x*.json"))):
+        sizes = ", ".join(other.name.removeprefix(name + ".").removesuffix(".json") for other in others)
         raise CalibrationError(
             f"{path}: no such file; camera {camera} was calibrated at {sizes} px: take such pictures, or"
             f" {command(Intrinsics.maker)}"
@@ -203,6 +210,8 @@ def _beside(robot: config.Robot, name: str, override: Path | None) -> Path:
 
 
 def _plain(name: str, what: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
-        raise CalibrationError(f"{what} {name!r}: records are kept by this name; use letters, digits, '.', '_', '-'")
-    return name
+    """A file's name for a device, whatever it is called; the record itself holds its name in full."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._")
+    if not plain:
+        raise CalibrationError(f"{what} {name!r}: records are kept by this name; give its serial number, or a stable path")
+    return plain

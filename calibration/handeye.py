@@ -3,7 +3,7 @@
 A_i (4, 4) is base from gripper for a camera in hand, gripper from base for one that looks at the arm; B_i is camera from
 board. X is then the camera in the gripper's frame, or in the base's; Y the board in the base's, or in the gripper's. Closed
 form: Park and Martin (1994), "Robot sensor calibration: solving AX = XB on the Euclidean group". Then least squares over X and
-Y: of the corners' distances in the pictures where there are corners, else of the poses'.
+Y, each pose weighed by how sure it is: by its corners in the picture, and by the robot's joints, whose share the data tell.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ SECOND_AXIS_DEG = 8.0  # root mean square turn about the second axis: less, and 
 HALF_TURN = math.radians(170)  # near it a rotation's axis has two ends
 ASTRAY_DEG, ASTRAY_M = 3.0, 0.02  # of the board in its place, rms: samples that contradict each other; chosen
 STEP = 1e-6  # of the numeric slopes
+ROUNDS = 4  # of finding how unsure the joints are; it changes by little after the second
+SURE = 2.5  # deviations of chi squared beyond which the joints are to blame
+PX_MIN, ANGLE_MIN, WAY_MIN = 1e-3, 1e-6, 1e-6  # px, rad, m: nothing is surer
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,7 @@ class Found:
     deviation: Array
     residual_deg: Array  # (n,) of the board in each sample from `target`
     residual_m: Array
-    rms_px: float  # of the corners; 0 without
+    rms_px: float  # of the corners from where each board's own pose puts them; 0 without
     axes_deg: Array  # (3,) rms turn of the motions about their principal axes, the largest first
 
 
@@ -125,11 +128,7 @@ def solve(robot: Array, board: Array, mount: Mount, corners: Sequence[Corners] |
     places = a @ camera @ board
     target = np.eye(4)
     target[:3, :3], target[:3, 3] = _middle(places[:, :3, :3]), places[:, :3, 3].mean(0)
-    if corners is not None:
-        camera, target, deviation, rms = _refined(camera, target, lambda x, y: _off_corners(a, corners, x, y))
-    else:
-        camera, target, deviation, rms = _refined(camera, target, lambda x, y: _off_poses(a, board, x, y))
-        rms = 0.0
+    camera, target, deviation, rms = _least_squares(a, board, mount, corners, camera, target)
     off = inverse(target) @ (a @ camera @ board)
     degrees, metres = np.degrees(np.linalg.norm(log(off[:, :3, :3]), axis=1)), np.linalg.norm(off[:, :3, 3], axis=1)
     if not (_rms(degrees) <= ASTRAY_DEG and _rms(metres) <= ASTRAY_M):
@@ -141,28 +140,69 @@ def solve(robot: Array, board: Array, mount: Mount, corners: Sequence[Corners] |
     return Found(camera, target, deviation, degrees, metres, rms, axes)
 
 
-def _off_corners(a: Array, corners: Sequence[Corners], camera: Array, target: Array) -> Array:
-    """(m,) px: of every corner's two coordinates."""
-    boards = inverse(camera) @ inverse(a) @ target
-    out = []
-    for board, seen in zip(boards, corners, strict=True):
-        at = seen.points @ board[:3, :3].T + board[:3, 3]
-        out.append((at[:, :2] / at[:, 2:] - seen.rays).ravel() * seen.focal)
-    return np.concatenate(out)
+def _spread_of_corners(board: Array, corners: Sequence[Corners], mount: Mount) -> tuple[Array, float]:
+    """Covariance (n, 6, 6) of each board's pose by its corners alone, rad and m, and the corners' rms distance, px."""
+    informations, squares, free = [], 0.0, 0
+    for pose, seen in zip(board, corners, strict=True):
+        left = _corners_off(pose, seen)
+        moved = [_stepped(pose, e, mount) for e in np.eye(6) * STEP]
+        slopes = np.stack([(_corners_off(m, seen) - left) / STEP for m in moved], -1)
+        informations.append(slopes.T @ slopes)
+        squares, free = squares + float(left @ left), free + len(left) - 6
+    variance = max(squares / max(1, free), PX_MIN**2)
+    return variance * np.linalg.inv(np.array(informations)), math.sqrt(squares / max(1, free))
 
 
-def _off_poses(a: Array, board: Array, camera: Array, target: Array) -> Array:
-    """(6 n,): turn of each board's pose from the one expected, rad, and way, m, each in units of what is usual of it here."""
-    off = inverse(board) @ inverse(camera) @ inverse(a) @ target
-    turn, way = log(off[:, :3, :3]), off[:, :3, 3]
-    return np.concatenate([turn.ravel() / ANGLE_UNIT, way.ravel() / WAY_UNIT])
+def _corners_off(pose: Array, seen: Corners) -> Array:
+    """(2 n,) px."""
+    at = seen.points @ pose[:3, :3].T + pose[:3, 3]
+    return np.asarray((at[:, :2] / at[:, 2:] - seen.rays).ravel() * seen.focal)
 
 
-ANGLE_UNIT, WAY_UNIT = math.radians(0.1), 0.001  # poses of a board half a metre away are told so well (hardware facts 9)
+def _stepped(pose: Array, by: NDArray[Any], mount: Mount) -> Array:
+    """A board's pose, moved as the robot's own error moves it: about the camera where that is in hand, else about the board."""
+    step = np.eye(4)
+    step[:3, :3], step[:3, 3] = exp(by[:3]), by[3:]
+    return np.asarray(step @ pose if mount == "hand" else pose @ step)
 
 
-def _refined(camera: Array, target: Array, off: Callable[[Array, Array], Array]) -> tuple[Array, Array, Array, float]:
-    """Levenberg and Marquardt over both poses; X, Y, deviations of X (6,), rms of what is left."""
+def _off(a: Array, board: Array, mount: Mount, camera: Array, target: Array) -> Array:
+    """(n, 6): by what `_stepped` makes of each board's pose the one that is expected; rad, m."""
+    expected = inverse(camera) @ inverse(a) @ target
+    off = expected @ inverse(board) if mount == "hand" else inverse(board) @ expected
+    return np.concatenate([log(off[:, :3, :3]), off[:, :3, 3]], axis=1)
+
+
+def _least_squares(
+    a: Array, board: Array, mount: Mount, corners: Sequence[Corners] | None, camera: Array, target: Array
+) -> tuple[Array, Array, Array, float]:
+    """X and Y by which the boards' poses are least far off, each weighed by how sure it is; deviations of X (6,); corners' rms.
+
+    A pose is unsure by its corners, which are known, and by the robot's joints, whose part is what is left (variance components).
+    """
+    n = len(a)
+    if corners is None:
+        seen, rms = np.tile(np.diag([ANGLE_MIN**2] * 3 + [WAY_MIN**2] * 3), (n, 1, 1)), 0.0
+    else:
+        seen, rms = _spread_of_corners(board, corners, mount)
+    joints = np.zeros(6)
+    for _ in range(ROUNDS):
+        weights = np.linalg.inv(np.linalg.cholesky(seen + np.diag(joints)))
+
+        def off(x: Array, y: Array, weights: Array = weights) -> Array:
+            return np.einsum("nij,nj->ni", weights, _off(a, board, mount, x, y)).ravel()
+
+        camera, target, deviation = _refined(camera, target, off)
+        free = 6 * n - 12
+        if not joints.any() and float(np.sum(off(camera, target) ** 2)) < free + SURE * math.sqrt(2 * free):
+            break  # corners alone explain it: joints that are as good are not to be told from perfect ones
+        left = _off(a, board, mount, camera, target) ** 2 * n / max(1, n - 2) - np.diagonal(seen, axis1=1, axis2=2)
+        joints = np.repeat([max(0.0, float(left[:, :3].mean())), max(0.0, float(left[:, 3:].mean()))], 3)
+    return camera, target, deviation, rms
+
+
+def _refined(camera: Array, target: Array, off: Callable[[Array, Array], Array]) -> tuple[Array, Array, Array]:
+    """Levenberg and Marquardt over both poses; X, Y, deviations of X (6,)."""
 
     def moved(x: Array, y: Array, by: NDArray[Any]) -> tuple[Array, Array]:
         out = []
@@ -190,7 +230,7 @@ def _refined(camera: Array, target: Array, off: Callable[[Array, Array], Array])
             damping *= 10
     variance = left @ left / max(1, len(left) - 12)
     deviation = np.sqrt(np.maximum(0.0, variance * np.diag(np.linalg.pinv(square))[:6]))
-    return camera, target, deviation, _rms(left)
+    return camera, target, deviation
 
 
 def _middle(rotations: Array) -> Array:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from robotrl import config
-from robotrl.calibration import devices, handeye, samples, store, tool, views
+from robotrl.calibration import capture, devices, handeye, samples, store, tool, views
 from robotrl.calibration.board import Charuco
 from robotrl.calibration.capture import Source
 from robotrl.calibration.devices import HandEye
@@ -24,7 +24,9 @@ from robotrl.calibration.handeye import Found, Mount
 from robotrl.calibration.intrinsics import add_board, board_of
 from robotrl.calibration.samples import Samples
 from robotrl.calibration.store import CalibrationError
-from robotrl.clock import Clock
+from robotrl.clock import Clock, WallClock
+from robotrl.config import CameraPort
+from robotrl.serialarm import ARMS
 
 READINGS = 10  # of the joints, a fifth of a second; chosen
 FORGET = 6  # readings: an angle far from the last is believed after some, and between two samples the arm went far
@@ -89,19 +91,52 @@ def _held(chain: tool.Chain, robot: config.Robot, clock: Clock) -> tuple[float, 
     return tuple(math.fsum(c) / len(c) for c in columns)
 
 
+def live(wiring: CameraPort, robot: config.Robot, board: Charuco, folder: Path) -> None:
+    """Take samples from the calibrated arm on its port until the person has enough. Raises Camera-, Port- and DeviceError."""
+    from robotrl.drivers.cameras import connect
+    from robotrl.drivers.chains import baud_of, chain_of
+    from robotrl.drivers.port import SerialPort
+
+    if robot.kind not in ARMS:
+        raise CalibrationError(
+            f"{robot.name}: no arm whose kinematics are known ({', '.join(ARMS)}); give samples with its poses"
+        )
+    tool.require(f"{robot.name}'s torque goes off: is somebody holding it?", False)
+    clock = WallClock()
+    port = SerialPort(robot.servos.port, baud_of(robot.servos), clock)
+    try:
+        camera = connect(wiring, clock)
+        try:
+            collect(chain_of(port, robot, clock), robot, camera, board, folder, clock, _asked)
+        finally:
+            camera.close()
+    finally:
+        port.close()
+
+
+def _asked(question: str) -> bool:
+    return input(f"{question}; Enter takes it, q ends: ").strip().lower() != "q"
+
+
 def main(argv: list[str]) -> int:
     """`calibrate hand-eye`: 0 when the file is written. Raises Calibration-, Config-, Port- and DeviceError."""
     parser = tool.parser("calibrate hand-eye", (__doc__ or "").split("\n\n")[0])
     parser.add_argument("--mount", choices=("hand", "base"), required=True, help="camera on the gripper, or looking at it")
     parser.add_argument("--camera", required=True, metavar="SERIAL", help="its lens must be calibrated")
     parser.add_argument("--samples", type=Path, required=True, metavar="DIR", help="NNN.json, each with NNN.png")
+    parser.add_argument(
+        "--live", action="store_true", help="take samples into DIR first: the arm is moved by hand, without torque"
+    )
     add_board(parser)
     args = parser.parse_args(argv)
     robot, board = tool.robot_of(args), board_of(args)
-    path = devices.hand_eye_path(robot, args.camera, args.calibration)
-    taken = samples.read(args.samples, robot, board, args.camera, args.calibration)
+    camera = capture.identity_of(robot, args.camera)
+    path = devices.hand_eye_path(robot, camera, args.calibration)
+    if args.live:
+        live(capture.wiring_of(robot, args.camera), store.calibrated(robot, args.calibration), board, args.samples)
+    taken = samples.read(args.samples, robot, board, camera, args.calibration)
     found = handeye.solve(taken.robot, taken.board, args.mount, taken.corners)
-    record = record_of(found, taken, robot, args.camera, args.mount, args.samples)
+    record = record_of(found, taken, robot, camera, args.mount, args.samples)
     store.write(record, path)
     print(report(record, taken))
     print(f"wrote {path}")

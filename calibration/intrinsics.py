@@ -1,9 +1,10 @@
 """A camera's lens: focal lengths, centre, distortion, from pictures of a ChArUco board, and how sure each of them is.
 
-    robotrl calibrate intrinsics --camera SERIAL --images DIR     pictures that are there
-    robotrl calibrate intrinsics --camera DEVICE                  live: move the board about until nothing is missing
+    robotrl calibrate intrinsics --camera SERIAL --images DIR           pictures that are there
+    robotrl calibrate intrinsics [RUN.toml] --camera SERIAL|NAME        live: move the board about until nothing is missing
 
-The board is `robotrl board --kind charuco`. Zhang (2000) as OpenCV has it; deviations are those of `calibrateCameraExtended`.
+A NAME is one of the robot file's cameras. Live, the pictures are kept, and the record says where. The board is `robotrl board
+--kind charuco`. Zhang (2000) as OpenCV has it; deviations are those of `calibrateCameraExtended`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from robotrl.calibration import devices, store, views
+from robotrl.calibration import capture, devices, store, tool, views
 from robotrl.calibration.board import CHARUCO, Charuco, check
 from robotrl.calibration.devices import LENS, Intrinsics
 from robotrl.calibration.store import CalibrationError
 from robotrl.calibration.views import Array, Coverage, View
+from robotrl.clock import WallClock
+from robotrl.config import CameraPort
 
 OUTLIER, OUTLIER_PX = 3.0, 0.3  # a view whose corners lie so many times farther off than the middle one's, and so far; chosen
 RMS_MAX = 1.5  # px: no lens of this model, or no flat board; chosen
@@ -121,6 +124,20 @@ def from_folder(board: Charuco, camera: str, folder: Path) -> Intrinsics:
     return record_of(lens, board, camera, folder, without, views.digest(paths))
 
 
+def taken(wiring: CameraPort, board: Charuco, folder: Path) -> Path:
+    """Live pictures, in the folder that is returned. CameraError when the camera cannot be had."""
+    from robotrl.drivers.cameras import connect
+
+    clock = WallClock()
+    camera = connect(wiring, clock)
+    try:
+        count = capture.collect(camera, board, folder, clock, capture.has_display())
+    finally:
+        camera.close()
+    print(f"{count} pictures in {folder}")
+    return folder
+
+
 def board_of(args: argparse.Namespace) -> Charuco:
     """The board that the command line names."""
     changes = {k: v for k in ("columns", "rows") if (v := getattr(args, k)) is not None}
@@ -144,15 +161,18 @@ def add_board(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str]) -> int:
     """`calibrate intrinsics`: 0 when the file is written. CalibrationError says what is missing or wrong."""
-    parser = argparse.ArgumentParser("robotrl calibrate intrinsics", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--camera", required=True, metavar="SERIAL", help="the record is of this one")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="pictures of the board that are there")
+    parser = tool.parser("calibrate intrinsics", (__doc__ or "").split("\n\n")[0])
+    parser.add_argument(
+        "--camera", required=True, metavar="SERIAL", help="the record is of this one; or its name in the robot file"
+    )
+    parser.add_argument("--images", type=Path, metavar="DIR", help="pictures of the board that are there, instead of live ones")
     add_board(parser)
-    parser.add_argument("--calibration", type=Path, metavar="DIR", help="folder of the records")
-    parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
     args = parser.parse_args(argv)
-    record = from_folder(board_of(args), args.camera, args.images)
-    path = devices.lens_path(args.camera, record.width, record.height, args.calibration)
+    board, robot = board_of(args), tool.robot_of(args)
+    camera = capture.identity_of(robot, args.camera)
+    folder = args.images or taken(capture.wiring_of(robot, args.camera), board, devices.pictures_path(camera, args.calibration))
+    record = from_folder(board, camera, folder)
+    path = devices.lens_path(camera, record.width, record.height, args.calibration)
     store.write(record, path)
     for name, value, sure in zip(LENS, record.lens, record.deviation, strict=True):
         print(f"{name}  {value:9.3f} +- {sure:.3f}" if name[0] in "fc" else f"{name}  {value:9.5f} +- {sure:.5f}")

@@ -26,6 +26,7 @@ from robotrl.calibration.store import CalibrationError
 from robotrl.serialarm import ARMS
 
 Array = NDArray[np.float64]
+FAR_M = 100.0  # no arm reaches so far
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +140,12 @@ def _place(file: Path, data: dict[str, Any], robot: config.Robot) -> Array:
 def _pose(file: Path, key: str, value: object) -> Array:
     pose = np.array(_numbers(file, key, value, 16)).reshape(4, 4)
     turn = pose[:3, :3]
-    if abs(turn @ turn.T - np.eye(3)).max() > 1e-4 or np.linalg.det(turn) < 0 or pose[3].tolist() != [0, 0, 0, 1]:
+    if (
+        abs(turn @ turn.T - np.eye(3)).max() > 1e-4
+        or np.linalg.det(turn) < 0
+        or pose[3].tolist() != [0, 0, 0, 1]
+        or abs(pose[:3, 3]).max() > FAR_M
+    ):
         raise CalibrationError(f"{file}: {key} is no pose: rotation and translation row by row, then 0 0 0 1")
     return pose
 

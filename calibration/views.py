@@ -69,11 +69,10 @@ def picture(path: Path) -> NDArray[np.uint8]:
         data = path.read_bytes()
     except OSError as error:
         raise CalibrationError(f"{path}: not readable: {error.strerror}") from None
-    whole = {b"\x89PNG": b"IEND\xaeB`\x82", b"\xff\xd8\xff\xe0": b"\xff\xd9", b"\xff\xd8\xff\xe1": b"\xff\xd9"}
-    end = next((e for start, e in whole.items() if data.startswith(start)), b"")
-    image = (
-        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data and data.rstrip(b"\0").endswith(end) else None
-    )
+    ends = {b"\x89PNG": b"IEND\xaeB`\x82", b"\xff\xd8": b"\xff\xd9"}  # a JPEG that was cut off decodes to half a picture
+    end = next((end for start, end in ends.items() if data.startswith(start)), b"")
+    whole = bool(data) and data.rstrip(b"\0").endswith(end)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if whole else None
     if image is None:
         raise CalibrationError(f"{path}: is no picture, or was cut off ({len(data)} bytes); take it again or remove it")
     return np.asarray(image, np.uint8)
@@ -159,13 +158,14 @@ class Coverage:
             out.append(f"views from nearer and farther ({min(self.distances):.2f} to {max(self.distances):.2f} m so far)")
         return out
 
-    def text(self) -> str:
-        """The same for a terminal: the picture's fields, tilts, distances, what is missing."""
+    def text(self, wanted: int = VIEWS_MIN) -> str:
+        """The same for a terminal: views of so many wanted, the picture's fields, tilts, distances, what is missing."""
         bar = "+" + "-----+" * GRID[0]
         rows = [bar]
         for row in self.cells.tolist():
             rows += ["|" + "|".join(f"{n:^5}" if n else "     " for n in row) + "|", bar]
         tilts = "  ".join(f"{way} {n}/{TILTED_MIN}" for way, n in self.tilts.items())
         reach = f"{min(self.distances):.2f} to {max(self.distances):.2f} m" if self.distances else "-"
-        needs = "; ".join(self.missing()) or "nothing: enough"
-        return "\n".join([f"views {self.views}/{VIEWS_MIN}", *rows, f"tilted  {tilts}", f"distance {reach}", f"missing: {needs}"])
+        more = wanted - max(self.views, VIEWS_MIN)
+        needs = "; ".join(self.missing() or ([f"{more} more views, for a surer lens"] if more > 0 else ["nothing"]))
+        return "\n".join([f"views {self.views}/{wanted}", *rows, f"tilted  {tilts}", f"distance {reach}", f"missing: {needs}"])

@@ -2,7 +2,7 @@
 
 Not through OpenCV: that keeps four old frames, waits ten seconds for one that does not come, and gives neither the driver's
 count of frames nor its word that one is broken. The stamp is the kernel's: when the frame's first bytes came from the camera, on
-the monotonic clock; how long it was exposed before that, no UVC camera says.
+the monotonic clock. A fixed exposure was over by then, and half of it is taken off; one that the camera chose is not known.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class UvcCamera:
     def __init__(self, path: str, wiring: CameraPort, clock: Clock) -> None:
         self.name, self.identity = path, wiring.serial or path
         self._clock, self.broken = clock, 0
+        self._half = round(wiring.exposure_s * 5e8)  # ns from the middle of the exposure to its end
         self._maps: list[mmap.mmap] = []
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -180,10 +181,10 @@ class UvcCamera:
             if buffer.broken or not buffer.used:
                 self.broken += 1
             else:
-                jpeg = self._maps[buffer.place][: buffer.used]
+                known = buffer.t >= 0
                 newest = Frame(
-                    t=buffer.t if buffer.t >= 0 else self._clock.now(), stamp="driver" if buffer.t >= 0 else "arrival",
-                    number=buffer.sequence, mark=buffer.t, jpeg=jpeg,
+                    t=(buffer.t if known else self._clock.now()) - self._half, stamp="driver" if known else "arrival",
+                    number=buffer.sequence, mark=buffer.t, jpeg=self._maps[buffer.place][: buffer.used],
                 )  # fmt: skip
             self._ask(v4l2.QBUF, v4l2.make_buffer(buffer.place))
 

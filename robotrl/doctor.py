@@ -86,9 +86,8 @@ def _needed(sim: bool) -> Iterator[Row]:
 
 def port_rows(robot: config.Robot) -> Iterator[Row]:
     """The ports the robot file names: there, permitted, free, prompt."""
-    wires = [("servos", robot.servos.port), ("imu", robot.imu.port), ("tracker", robot.tracker.port)]
-    if robot.tracker.camera:
-        del wires[2]  # it has none: `camera_rows` judges its camera
+    tracker = () if robot.tracker.camera else (("tracker", robot.tracker.port),)  # a camera is judged by `viewpoint_rows`
+    wires = (("servos", robot.servos.port), ("imu", robot.imu.port), *tracker)
     for name, path in wires:
         yield _row(f"{name} port", judge(path, f"{name}.port"))
     used = [os.path.realpath(path) for _, path in wires if path]

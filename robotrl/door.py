@@ -22,12 +22,12 @@ import zmq
 
 from robotrl.bus import REJECTS, BusError
 from robotrl.clock import Clock
+from robotrl.greeting import DECODE, HELLO, LIMIT, WANT, WELCOME, Shown, Welcome
 from robotrl.keyring import Key, Keyring
 from robotrl.messages import Message, Operator
-from robotrl.roles import refusal
+from robotrl.roles import ASKED, refusal
 from robotrl.topics import TOPICS
 
-LIMIT = 8192 + 64  # bytes of a frame: the largest topic's message, its name, and the 33 that CURVE adds
 HANDSHAKE_MS = 2000  # who has not proved his key by then is cut off
 TURN = 256  # frames taken in one go
 STOPS = 20  # stops a second that count even of a peer that sends too much
@@ -35,26 +35,6 @@ OUT_NS = 60_000_000_000
 MEMORY = 48 << 20  # bytes that the connections may take together; what comes before the next look is to stay below 64 MB
 BACKLOG = 64
 HWM = 256  # messages waiting for, or from, one peer
-HELLO, WELCOME = b"hello\0", b"welcome\0"
-DECODE = {topic: msgspec.msgpack.Decoder(entry.type).decode for topic, entry in TOPICS.items()}
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """What of the run's settings a console elsewhere needs for its screen."""
-
-    temp_limit_c: float = 80.0
-    random_steps: int = 0
-    learn_after: int = 0
-    updates_per_step: float = 1.0
-
-
-class Welcome(msgspec.Struct, frozen=True):
-    """The answer to a hello: what the peer must put in `boot` of all it sends, and as whom it is known."""
-
-    session: int
-    name: str
-    role: str
-    shown: Shown = Shown()
 
 
 @dataclass
@@ -70,6 +50,7 @@ class Peer:
     out_until: int = 0
     tokens: float = 0.0
     stops: float = 0.0
+    wants: dict[str, set[str]] = field(default_factory=dict)  # of `ASKED`: whose it has been sent since it asked last
     counted: int = 0  # when the tokens were counted last, ns
 
 
@@ -212,6 +193,8 @@ class Door:
             return dear or self._welcome(peer, frames[0].bytes)
         name, _, data = content.partition(b"\0")
         topic = name.decode(errors="replace")
+        if content.startswith(WANT):
+            return dear or self._want(peer, frames[0].bytes, data.decode(errors="replace"))
         if topic not in TOPICS:
             return dear or "topic"
         if len(data) > TOPICS[topic].limit:
@@ -244,8 +227,17 @@ class Door:
         return ""
 
     def _welcome(self, peer: Peer, address: bytes) -> str:
-        peer.address, peer.session, peer.seq = address, int.from_bytes(os.urandom(6), "big") | 1, 0
+        peer.address, peer.session, peer.seq, peer.wants = address, int.from_bytes(os.urandom(6), "big") | 1, 0, {}
         self._post(peer, WELCOME + msgspec.msgpack.encode(Welcome(peer.session, peer.name, peer.role, self.shown)))
+        return ""
+
+    def _want(self, peer: Peer, address: bytes, topic: str) -> str:
+        """From now on the peer may be sent one more of each source."""
+        if topic not in ASKED:
+            return "topic"
+        if not peer.session or address != peer.address:
+            return "session"
+        peer.wants[topic] = set()
         return ""
 
     def _refuse(self, peer: Peer | None, why: str, now: int) -> None:
@@ -271,6 +263,16 @@ class Door:
         for peer in self.peers.values():
             if peer.session:
                 self._post(peer, topic.encode() + b"\0" + data)
+
+    def wanted(self, topic: str, source: str) -> list[Peer]:
+        """Who has asked for it, and has not been sent one of this source since."""
+        return [peer for peer in self.peers.values() if peer.session and source not in peer.wants.get(topic, {source})]
+
+    def show(self, topic: str, source: str, data: bytes) -> None:
+        """To those alone who want it."""
+        for peer in self.wanted(topic, source):
+            peer.wants[topic].add(source)
+            self._post(peer, topic.encode() + b"\0" + data)
 
     def _post(self, peer: Peer, content: bytes) -> None:
         try:

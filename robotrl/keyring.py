@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,7 +151,7 @@ def read(path: Path) -> Key:
                 raise ValueError("a key has 40 characters")
         if not key.public:
             raise ValueError("no public key")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, struct.error) as error:  # the last: five of its characters are too great a number
         raise KeyringError(f"{path}: no key file ({error}); remove it and make the key anew") from None
     return key
 

@@ -51,6 +51,8 @@ class LabelFile:
             file = open(self.path, "rb")  # noqa: SIM115
         except FileNotFoundError:
             return [], False
+        except OSError as error:
+            raise ReplayError(f"{self.path}: {error.strerror}; see whose the file is") from None
         with file:
             found = os.fstat(file.fileno())
             inode = found.st_size and found.st_ino  # of an empty one nothing was read
@@ -63,7 +65,7 @@ class LabelFile:
         self.count += len(lines)
         try:
             return [Given(found.order, found.label) for found in map(_DECODE, lines)], again
-        except msgspec.MsgspecError as error:
+        except (ValueError, RecursionError) as error:  # besides msgspec's own: text that is no UTF-8
             raise ReplayError(f"{self.path}: no list of labels: {error}; make it anew: robotrl replay rebuild RUN_DIR") from None
 
 

@@ -4,11 +4,11 @@
     meta/info.json  meta/stats.json           fps, features and sizes; min, max, mean, std, count and quantiles of each feature
     meta/tasks.parquet                        what the robot was to do
     meta/episodes/chunk-000/file-000.parquet  a row an episode: where its frames are, the same statistics of it alone
+    videos/NAME/chunk-000/file-000.mp4        what a camera saw, of a run that had one (`lerobotvideo.py`)
     meta/robotrl.json                         ours alone: what it was made of, and the SHA-256 of every other file
 
-The layout is that of the `lerobot` package, versions 0.4 to 0.6 (`lerobot/datasets` there, codebase_version v3.0). Videos are not
-written: nothing here records images. A frame holds no next observation, the next frame has it; that of an episode's last frame
-is in a column that is ours, `LAST`, of meta/episodes.
+The layout is that of the `lerobot` package, versions 0.4 to 0.6 (`lerobot/datasets` there, codebase_version v3.0). A frame holds
+no next observation, the next frame has it; that of an episode's last frame is in a column that is ours, `LAST`, of meta/episodes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robotrl.complaint import Complaint
+from robotrl.lerobotvideo import FILE_MB as VIDEO_MB
+from robotrl.lerobotvideo import SAMPLES, VIDEOS, Images, VideoWriter, sampled
 
 VERSION = "v3.0"
 FORMAT = 1  # of meta/robotrl.json
@@ -48,7 +50,7 @@ class DatasetError(Complaint):
 class Feature:
     """A column: `shape` of one frame's value, (k,); `names` of its k numbers, or none."""
 
-    dtype: str  # "float32", "int64", "bool"
+    dtype: str  # "float32", "int64", "bool"; "video": of shape (height, width, channels), and in no column
     shape: tuple[int, ...] = (1,)
     names: tuple[str, ...] | None = None
 
@@ -69,38 +71,59 @@ class Writer:
         self._episodes: list[dict[str, Any]] = []
         self._stats: list[dict[str, dict[str, NDArray[Any]]]] = []
         self._file, self._bytes, self._open = -1, 0, None
-        self._schema = pa.schema([(name, _arrow_type(feature)) for name, feature in self.features.items()])
+        self._columns = {name: f for name, f in self.features.items() if f.dtype != "video"}
+        self._schema = pa.schema([(name, _arrow_type(feature)) for name, feature in self._columns.items()])
+        self._videos = {
+            name: VideoWriter(root, name, fps, (f.shape[0], f.shape[1], f.shape[2]))
+            for name, f in self.features.items() if f.dtype == "video"
+        }  # fmt: skip
 
     @property
     def episodes(self) -> int:
         return len(self._episodes)
 
-    def add(self, task: str, columns: Mapping[str, NDArray[Any]], last: NDArray[np.float32]) -> None:
-        """One episode: `columns` (n,) or (n, k) by feature, and the next observation of its last frame, (k,)."""
+    def add(
+        self, task: str, columns: Mapping[str, NDArray[Any]], last: NDArray[np.float32], seen: Mapping[str, Images] | None = None
+    ) -> None:
+        """One episode: `columns` (n,) or (n, k) by feature, and the next observation of its last frame, (k,).
+
+        `seen`: by video, (n + 1, height, width, channels): the last is the next image of the last frame.
+        """
+        videos = {name: seen[name] for name in self._videos} if seen else {}
+        assert videos.keys() == self._videos.keys(), (list(videos), list(self._videos))
         n = len(next(iter(columns.values())))
         frame = np.arange(n)
         mine = {
             "timestamp": (frame / self.fps).astype(np.float32), "frame_index": frame, "episode_index": np.full(n, self.episodes),
             "index": self.frames + frame, "task_index": np.full(n, self._tasks.setdefault(task, len(self._tasks))),
         }  # fmt: skip
-        arrays = {name: np.asarray({**columns, **mine}[name], f.dtype) for name, f in self.features.items()}
-        table = pa.table([_arrow(arrays[name], f) for name, f in self.features.items()], schema=self._schema)
+        arrays = {name: np.asarray({**columns, **mine}[name], f.dtype) for name, f in self._columns.items()}
+        table = pa.table([_arrow(arrays[name], f) for name, f in self._columns.items()], schema=self._schema)
         if self._open is None or self._bytes + table.nbytes > FILE_MB * 2**20:
             self._next_file()
         assert self._open is not None
         self._open.write_table(table)
         self._bytes += table.nbytes
         stats = {name: statistics(value.reshape(n, -1)) for name, value in arrays.items()}
+        where: dict[str, Any] = {}
+        for name, images in videos.items():
+            stats[name] = statistics(sampled(images[:n])) | {"count": np.array([min(n, SAMPLES)])}
+            where |= self._videos[name].add(images[:n], images[n:])
         self._stats.append(stats)
         self._episodes.append({
             "episode_index": self.episodes, "tasks": [task], "length": n,
             "data/chunk_index": self._file // FILES_A_CHUNK, "data/file_index": self._file % FILES_A_CHUNK,
             "dataset_from_index": self.frames, "dataset_to_index": self.frames + n,
             "meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0,
-            **{f"stats/{name}/{what}": value.tolist() for name, of in stats.items() for what, value in of.items()},
+            **{f"stats/{name}/{what}": self._told(name, what, value) for name, of in stats.items() for what, value in of.items()},
+            **where,
             LAST: np.asarray(last, np.float32).tolist(),
         })  # fmt: skip
         self.frames += n
+
+    def _told(self, name: str, what: str, value: NDArray[Any]) -> Any:
+        """A statistic as the files have it: that of a video is (3, 1, 1), a pixel's of each colour."""
+        return value.reshape(-1, 1, 1).tolist() if name in self._videos and what != "count" else value.tolist()
 
     def _next_file(self) -> None:
         if self._open is not None:
@@ -114,18 +137,23 @@ class Writer:
         """All that is not frames, and everything onto the disk; `about`, ready for JSON, goes into meta/robotrl.json."""
         if self._open is not None:
             self._open.close()
+        for video in self._videos.values():
+            video.close()
         (self.root / EPISODES).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(self._episodes), self.root / EPISODES, write_page_checksum=True)
         pq.write_table(_tasks(self._tasks), self.root / "meta/tasks.parquet", write_page_checksum=True)
-        stats = {name: {what: value.tolist() for what, value in combined([s[name] for s in self._stats]).items()}
+        stats = {name: {what: self._told(name, what, value) for what, value in combined([s[name] for s in self._stats]).items()}
                  for name in self.features}  # fmt: skip
+        described = {name: feature.plain() for name, feature in self.features.items()}
+        for name, video in self._videos.items():
+            described[name] |= {"shape": [*video.shape[:2], 3], "info": video.about()}
         _write_json(self.root / "meta/stats.json", stats)
         _write_json(self.root / "meta/info.json", {
             "codebase_version": VERSION, "robot_type": self.robot, "total_episodes": self.episodes, "total_frames": self.frames,
             "total_tasks": len(self._tasks), "chunks_size": FILES_A_CHUNK, "data_files_size_in_mb": FILE_MB,
-            "video_files_size_in_mb": 200, "fps": int(self.fps) if float(self.fps).is_integer() else self.fps,
-            "splits": {"train": f"0:{self.episodes}"}, "data_path": DATA, "video_path": None,
-            "features": {name: feature.plain() for name, feature in self.features.items()},
+            "video_files_size_in_mb": VIDEO_MB, "fps": int(self.fps) if float(self.fps).is_integer() else self.fps,
+            "splits": {"train": f"0:{self.episodes}"}, "data_path": DATA, "video_path": VIDEOS if self._videos else None,
+            "features": described,
         })  # fmt: skip
         sha256 = {str(path.relative_to(self.root)): digest(path) for path in files(self.root)}
         _write_json(self.root / "meta/robotrl.json", {"format": FORMAT, **about, "sha256": sha256})
@@ -189,7 +217,7 @@ def _tasks(tasks: Mapping[str, int]) -> Any:
 
 def files(root: Path) -> list[Path]:
     """All files that are read of a dataset, but the one that has their check sums."""
-    kinds = (".parquet", ".json")
+    kinds = (".parquet", ".json", ".mp4")
     return sorted(p for p in root.rglob("*") if p.suffix in kinds and p.is_file() and p != root / "meta/robotrl.json")
 
 

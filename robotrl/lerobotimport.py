@@ -23,16 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl.complaint import Complaint, missing_extra
-from robotrl.lerobotexport import ORIGIN, PREFIX
+from robotrl.lerobotexport import ORIGIN, PREFIX, RECORDED, SUCCESS
 from robotrl.logread import sync
 from robotrl.replay import Replay
 
 if TYPE_CHECKING:
     from robotrl.lerobotread import Dataset
 
-STATE, ACTION, REWARD, SUCCESS, DONE, TRUNCATED = (
-    "observation.state", "action", "next.reward", "next.success", "next.done", "next.truncated",
-)  # fmt: skip
+STATE, ACTION, REWARD, DONE, TRUNCATED = ("observation.state", "action", "next.reward", "next.done", "next.truncated")
 INTERVENED = ("is_intervention", PREFIX + "is_intervention")
 INDICES = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 
@@ -52,6 +50,7 @@ class Plan:
     truncated: str = ""
     intervened: str = ""  # only frames of which this is true
     ours: bool = False
+    cameras: list[str] = field(default_factory=list)  # videos that are kept
     said: list[str] = field(default_factory=list)
 
     @property
@@ -60,7 +59,7 @@ class Plan:
         return [*filter(None, named), *(PREFIX + name for name in ORIGIN if self.ours)]
 
 
-def planned(dataset: Dataset, interventions: bool) -> Plan:
+def planned(dataset: Dataset, interventions: bool, images: bool = False) -> Plan:
     """What is read as what. ImportFailed for a dataset without states or actions."""
     features, root = dataset.features, dataset.root
     for name in (STATE, ACTION):
@@ -82,13 +81,19 @@ def planned(dataset: Dataset, interventions: bool) -> Plan:
         plan.intervened = next((name for name in INTERVENED if name in features), "")
         if not plan.intervened:
             raise ImportFailed(f"{root}: has no {' or '.join(INTERVENED)}; leave out --interventions")
-    for name in [n for n in features if n not in (*plan.columns, *INDICES)]:
+    if images:
+        plan.cameras = [name for name, feature in features.items() if feature.get("dtype") == "video"]
+        if not plan.cameras:
+            raise ImportFailed(f"{root}: has no video; leave out --images")
+    ours = (SUCCESS, RECORDED) if plan.ours else ()
+    for name in [n for n in features if n not in (*plan.columns, *plan.cameras, *INDICES, *ours)]:
         plan.said.append(f"{name}: left out, {_why(features[name])}")
     return plan
 
 
 def _why(feature: dict[str, Any]) -> str:
-    return "a replay keeps no images" if feature.get("dtype") in ("video", "image") else "a replay has no place for it"
+    why = {"video": "--images keeps it", "image": "only videos are read"}
+    return why.get(str(feature.get("dtype")), "a replay has no place for it")
 
 
 @dataclass
@@ -103,6 +108,8 @@ class Rows:
     truncated: NDArray[np.bool_]
     origin: dict[str, NDArray[np.int64]]  # by the names of ORIGIN
     lost: int  # frames, 0 or 1, whose next observation nobody knows
+    frame: NDArray[np.int64]  # of the episode's frames, which each is
+    seen: list[NDArray[np.uint8]] = field(default_factory=list)  # (frames, height, width, 3) by camera, one more where there is
 
 
 def rows_of(columns: dict[str, NDArray[Any]], plan: Plan, episode: int, last: NDArray[np.float32] | None) -> Rows:
@@ -123,13 +130,13 @@ def rows_of(columns: dict[str, NDArray[Any]], plan: Plan, episode: int, last: ND
         observation=state, action=columns[plan.action].astype(np.float32),
         reward=columns[plan.reward].astype(np.float32) if plan.reward else np.zeros(n, np.float32),
         next_observation=np.concatenate([state[1:], state[-1:] if last is None else last[None]]),
-        terminated=done & ~truncated, truncated=truncated, origin=origin, lost=0,
+        terminated=done & ~truncated, truncated=truncated, origin=origin, lost=0, frame=np.arange(n),
     )  # fmt: skip
     keep = columns[plan.intervened].astype(bool) if plan.intervened else np.ones(n, bool)
     if last is None and not rows.terminated[-1]:
         rows.lost, keep[-1] = 1, False
         rows.truncated[-2:-1] = ~rows.terminated[-2:-1]
-    for name in ("observation", "action", "reward", "next_observation", "terminated", "truncated"):
+    for name in ("observation", "action", "reward", "next_observation", "terminated", "truncated", "frame"):
         setattr(rows, name, getattr(rows, name)[keep])
     rows.origin = {name: numbers[keep] for name, numbers in origin.items()}
     return rows
@@ -139,6 +146,7 @@ def episodes(dataset: Dataset, plan: Plan) -> Iterator[Rows]:
     """All of them; those of a further run of ours are numbered on. ImportFailed for numbers that nobody can learn from."""
     offset, run, highest = 0, 0, -1
     sizes = {name: dataset.features[name]["shape"][0] for name in (plan.state, plan.action)}
+    videos = [dataset.video(name) for name in plan.cameras]
     for episode, columns in enumerate(dataset.episodes(plan.columns)):
         last = dataset.last[episode]
         known = None if last is None else np.asarray(last, np.float32)
@@ -159,10 +167,14 @@ def episodes(dataset: Dataset, plan: Plan) -> Iterator[Rows]:
             run, offset = now, highest + 1
         rows.origin["episode"] = rows.origin["episode"] + offset
         highest = max(highest, *rows.origin["episode"].tolist()) if len(rows.reward) else highest
+        frames = dataset.lengths[episode] + plan.ours  # ours have the next image of the last frame behind it
+        rows.seen = [video.episode(dataset.rows[episode], frames) for video in videos]
         yield rows
 
 
-def import_dataset(root: Path, out: Path, interventions: bool = False) -> tuple[dict[str, int], list[str], float]:
+def import_dataset(
+    root: Path, out: Path, interventions: bool = False, images: bool = False
+) -> tuple[dict[str, int], list[str], float]:
     """Make the replay `out` of the dataset at `root`: counts, what is to be said, frames a second.
 
     Complaint, and nothing at `out`, when it cannot be.
@@ -172,19 +184,23 @@ def import_dataset(root: Path, out: Path, interventions: bool = False) -> tuple[
     if out.exists():
         raise ImportFailed(f"{out}: is there already; name another place by --out, or remove it")
     dataset = Dataset(root)
-    plan = planned(dataset, interventions)
+    plan = planned(dataset, interventions, images)
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     size, actions = (dataset.features[name]["shape"][0] for name in (plan.state, plan.action))
     reach, lost, count = 0.0, 0, {"episodes": 0, "transitions": 0}
     try:
-        replay = Replay.create(aside, size, actions, max(1, sum(dataset.lengths)))
+        replay: Replay | None = None
         for rows in episodes(dataset, plan):
+            if replay is None:
+                cameras = [(name.rpartition(".")[2], *seen.shape[1:]) for name, seen in zip(plan.cameras, rows.seen, strict=True)]
+                replay = Replay.create(aside, size, actions, max(1, sum(dataset.lengths)), tuple(cameras))
             _add(replay, rows)
             lost += rows.lost
             reach = max(reach, float(np.abs(rows.action).max(initial=0.0)))
             count["episodes"] += bool(len(rows.reward))
-        count["transitions"] = replay.count
-        replay.close()
+        if replay is not None:
+            count["transitions"] = replay.count
+            replay.close()
         if not count["transitions"]:
             raise ImportFailed(f"{root}: holds nothing to learn from; name another dataset")
         os.rename(aside, out)
@@ -203,10 +219,15 @@ def import_dataset(root: Path, out: Path, interventions: bool = False) -> tuple[
 def _add(replay: Replay, rows: Rows) -> None:
     origin = {name: numbers.tolist() for name, numbers in rows.origin.items()}
     for i in range(len(rows.reward)):
+        place = [origin[name][i] for name in ("episode", "step", "tick")]
+        at, on = int(rows.frame[i]), replay.goes_on(*place)
+        images, next_images = (
+            b"".join([seen[min(frame, len(seen) - 1)].tobytes() for seen in rows.seen]) for frame in (at, at + 1)
+        )
         replay.add(
             rows.observation[i], rows.action[i], rows.reward[i], rows.next_observation[i],
             terminated=bool(rows.terminated[i]), truncated=bool(rows.truncated[i]),
-            **{name: origin[name][i] for name in ORIGIN[1:]},
+            images=b"" if on else images, next_images=next_images, **{name: origin[name][i] for name in ORIGIN[1:]},
         )  # fmt: skip
 
 
@@ -221,11 +242,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--lerobot", type=Path, required=True, metavar="DIR", help="a LeRobotDataset v3")
     parser.add_argument("--out", type=Path, help="the replay to make (default: runs/NAME-demonstrations)")
     parser.add_argument("--interventions", action="store_true", help="only the frames in which a person intervened")
+    parser.add_argument("--images", action="store_true", help="what its cameras saw, too: videos, as far as they keep it")
     parser.add_argument("--json", action="store_true", help="print one JSON object last on standard output")
     args = parser.parse_args(argv)
     out = args.out or Path("runs") / f"{args.lerobot.resolve().name}-demonstrations"
     with missing_extra("pyarrow", "lerobot"):
-        count, said, fps = import_dataset(args.lerobot, out, args.interventions)
+        count, said, fps = import_dataset(args.lerobot, out, args.interventions, args.images)
     for line in said:
         print(f"robotrl import: {line}", file=sys.stderr)
     print(f"{count['transitions']} transitions in {count['episodes']} episodes, {fps:g} frames a second")

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robotrl.lerobotformat import COPY, FORMAT, LAST, VERSION, DatasetError, digest, files
+from robotrl.lerobotvideo import VIDEOS, VideoReader
 
 
 class Dataset:
@@ -40,7 +41,7 @@ class Dataset:
         well = isinstance(self.features, dict) and all(isinstance(f, dict) and "shape" in f for f in self.features.values())
         if not well or not isinstance(self.info.get("fps"), int | float):
             raise DatasetError(f"{root}/meta/info.json: says no features or no fps; {COPY}")
-        rows = self._rows()
+        self.rows = rows = self._rows()
         self.lengths = self._lengths(rows)
         self.last = [row.get(LAST) for row in rows]
 
@@ -60,7 +61,8 @@ class Dataset:
         rows: list[dict[str, Any]] = []
         for path in sorted((self.root / "meta/episodes").glob("*/*.parquet")):
             wanted = {"episode_index", "dataset_from_index", "dataset_to_index", "tasks", LAST}
-            rows += _table(path, sorted(wanted & set(_names(path)))).to_pylist()
+            videos = {name for name in _names(path) if name.startswith("videos/")}
+            rows += _table(path, sorted(wanted & set(_names(path)) | videos)).to_pylist()
         return rows
 
     def _lengths(self, rows: list[dict[str, Any]]) -> list[int]:
@@ -103,6 +105,10 @@ class Dataset:
                     episode, frame, parts = episode + 1, 0, {}
         if episode < len(self.lengths):
             raise DatasetError(f"{self.root}/data: episode {episode} is not whole, {len(self.lengths)} are told of; {COPY}")
+
+    def video(self, name: str) -> VideoReader:
+        """What the camera `name` saw, an episode at a time."""
+        return VideoReader(self.root, name, str(self.info.get("video_path") or VIDEOS), float(self.info["fps"]))
 
 
 def _names(path: Path) -> list[str]:

@@ -19,8 +19,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 from robotrl import aloud, config, keyring, rundir, viewpoint
+from robotrl.account import Account, Figures
 from robotrl.complaint import command
+from robotrl.logformat import Kind
+from robotrl.logread import read
+from robotrl.messages import Guard
 from robotrl.notify import Notify
 from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess, cameras
 from robotrl.replaycheck import counted, told
@@ -197,9 +203,11 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
         return code
     counts = counted(directory) if (directory / "replay" / "header.json").is_file() else {}
     missed = overruns(directory)
-    report(directory, counts, missed)
+    figures = account_of(directory)
+    report(directory, counts, missed, figures)
     if as_json:
-        print(json.dumps({"run_dir": str(directory), "exit_code": code, **counts, "overruns": missed[0] if missed else None}))
+        told_of = {"run_dir": str(directory), "exit_code": code, **counts, "overruns": missed[0] if missed else None}
+        print(json.dumps(told_of | {"account": figures._asdict()}))
     return code
 
 
@@ -252,8 +260,19 @@ def learnt(directory: Path) -> str:
     return line
 
 
-def report(directory: Path, counts: dict[str, int], missed: tuple[int, int] | None) -> None:
+def account_of(directory: Path) -> Figures:
+    """Who moved the robot in all the run's lives, from its log."""
+    account = Account()
+    if (directory / "log").is_dir():
+        for record in read(directory / "log", []):
+            if record.kind is Kind.CAUSE:
+                account.hear(msgspec.msgpack.decode(record.payload, type=Guard))
+    return account.figures()
+
+
+def report(directory: Path, counts: dict[str, int], missed: tuple[int, int] | None, figures: Figures) -> None:
     """What the run left behind, in a few lines."""
+    print(f"account {figures.told()}")
     if missed is not None:
         print(f"timing  {missed[0]} overruns, {missed[1]} periods kept; an overrun is {OVERRUN}")
     if line := learnt(directory):

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 from robotrl import aloud, config, rundir
@@ -79,9 +80,20 @@ def described(path: Path, robot: str | None, overrides: list[str]) -> config.Run
         raise config.ConfigError(f"{file}: {error}") from None
 
 
-def operate(run: config.Run, directory: Path, seconds: float, *, scripted: bool) -> int:
-    """Bring the processes up, watch them until the run ends, bring them down with torque off. The exit code."""
+def operate(
+    run: config.Run, directory: Path, seconds: float, *, scripted: bool, nodes: tuple[Spec, ...] = NODES,
+    ready: Callable[[config.Run, TwinProcess | None], config.Run] = lambda run, twin: run,
+    done: Callable[[], bool] = lambda: False,
+) -> int:  # fmt: skip
+    """Bring the processes up, watch them until the run ends, bring them down with torque off. The exit code.
+
+    `ready` has the last word on the run once its ports are known and nothing talks to them yet; the run ends when `done`.
+    """
     end, held, code = Ending(), rundir.hold(directory), 0
+
+    def look() -> None:
+        end.asked = end.asked or done()
+
     (directory / "logs").mkdir(exist_ok=True)
     sockets = Path(tempfile.mkdtemp(prefix="robotrl-"))
     twin = manager = None
@@ -89,15 +101,16 @@ def operate(run: config.Run, directory: Path, seconds: float, *, scripted: bool)
         if rundir.kind(directory)[1]:
             twin = TwinProcess(directory, run.seed)
             run = with_ports(run, twin.ports)
-            rundir.amend(directory, run)
+        run = ready(run, twin)
+        rundir.amend(directory, run)
         rundir.write_json(directory / "bus.json", {"directory": str(sockets)})
         extra = {"operator": ["--twin-fd", str(twin.write_fd)]} if twin is not None else {}
         manager = Manager(directory, sockets, extra, (twin.write_fd,) if twin is not None else ())
-        for spec in (*NODES, OPERATOR) if scripted else NODES:
+        for spec in (*nodes, OPERATOR) if scripted else nodes:
             manager.start(spec)
         print(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else
               f"now attach the operator's terminal: robotrl console {directory}"), flush=True)  # fmt: skip
-        Watch(manager, run, twin, seconds, end, attended=not scripted).run()
+        Watch(manager, run, twin, seconds, end, attended=not scripted, alive=look).run()
     except GaveUp as reason:
         aloud.say(f"robotrl move: {reason}", sys.stderr)
         code = reason.code

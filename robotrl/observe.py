@@ -90,7 +90,7 @@ class Track:
         self._t: list[int] = []
         self._x: list[float] = []
         self._poses: list[Pose] = []
-        self._direction = (1.0, 0.0)
+        self.direction = (1.0, 0.0)  # forwards, x and y
         self._seen: int | None = None
 
     def add(self, pose: Pose) -> None:
@@ -100,7 +100,7 @@ class Track:
         self._t.append(pose.t)
         self._poses.append(pose)
         self._seen = self._seen if pose.reckoned else pose.t
-        self._x.append(pose.position[0] * self._direction[0] + pose.position[1] * self._direction[1])
+        self._x.append(pose.position[0] * self.direction[0] + pose.position[1] * self.direction[1])
         if len(self._t) > 4096:  # over a minute at 60 Hz: longer than an episode
             del self._t[:2048], self._x[:2048], self._poses[:2048]
 
@@ -109,8 +109,8 @@ class Track:
         recent = self._poses[-12:]
         if recent:
             yaw = math.atan2(sum(math.sin(p.rpy[2]) for p in recent), sum(math.cos(p.rpy[2]) for p in recent))
-            self._direction = (math.cos(yaw), math.sin(yaw))
-        self._x = [p.position[0] * self._direction[0] + p.position[1] * self._direction[1] for p in self._poses]
+            self.direction = (math.cos(yaw), math.sin(yaw))
+        self._x = [p.position[0] * self.direction[0] + p.position[1] * self.direction[1] for p in self._poses]
 
     def newest(self) -> int | None:
         """Capture time of the newest pose, ns."""

@@ -9,6 +9,7 @@ import numpy as np
 from robotrl.picture import BLUE, GREEN, ORANGE, PURPLE, QUIET
 from robotrl.plots import SMOOTH, Data, empty, running_mean, thousands
 
+DONE = ("reached", "there", "stacked")  # how an episode of an arm ends when all went well
 JOINTS = ((0, BLUE), (1, ORANGE), (2, GREEN), (3, PURPLE))  # those that place the point
 
 
@@ -19,11 +20,11 @@ def reaches(data: Data) -> bool:
 
 def draw_reached(axis: Any, data: Data) -> None:
     """Share of the last episodes in training that ended at their goal, evaluations as diamonds."""
-    title = f"reached, share of {SMOOTH} episodes"
+    title = f"reached, there or stacked, share of {SMOOTH} episodes"
     episodes = data.records.get("episode", [])
     if not episodes:
         return empty(axis, title, "no episodes in metrics.jsonl")
-    reached = np.array([float(r.get("ended") == "reached") for r in episodes])
+    reached = np.array([float(r.get("ended") in DONE) for r in episodes])
     axis.plot(
         data.column("episode", "step_total"), running_mean(reached), color=GREEN, linewidth=2.2, label="in training, exploring"
     )
@@ -71,4 +72,5 @@ def said(last: dict[str, Any]) -> str:
     """The newest evaluation in words."""
     count = len(last.get("episodes", [])) or "?"
     score, far = (float(last.get(key, np.nan)) for key in ("return_mean", "distance_mean_m"))
-    return f"evaluation: {last.get('reached', '?')} of {count} goals reached, return {score:.0f}, {far * 1000:.1f} mm at the end"
+    reached = last.get("reached", last.get("successes", "?"))
+    return f"evaluation: {reached} of {count} goals reached, return {score:.0f}, {far * 1000:.1f} mm at the end"

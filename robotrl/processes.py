@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -251,6 +252,10 @@ class TwinProcess:
             os.write(self.write_fd, json.dumps({"place": "stand"}).encode() + b"\n")
         except BrokenPipeError:
             pass
+
+    def lay(self, angles: Sequence[float]) -> None:
+        """Put an arm's joints (n,) rad so, as a person's hands would."""
+        os.write(self.write_fd, json.dumps({"place": list(angles)}).encode() + b"\n")
 
     def close(self) -> None:
         self.process.terminate()

@@ -18,15 +18,16 @@ import zmq
 
 from robotrl.bus import BusError
 from robotrl.clock import Clock
-from robotrl.door import DECODE, HELLO, LIMIT, WELCOME, Welcome
+from robotrl.greeting import DECODE, HELLO, LIMIT, WANT, WELCOME, Welcome
 from robotrl.keyring import Key, library
 from robotrl.messages import Message, Operator
+from robotrl.roles import ASKED
 from robotrl.topics import TOPICS
 
 AGAIN_NS = 300_000_000  # without a word for so long: hello again
 HWM = 1024
 STOP_NS = 1_000_000_000  # so long a stop is repeated at a welcome
-KEPT = 4096  # messages of a topic that wait for a slow reader
+LARGEST = LIMIT + max(TOPICS[topic].limit for topic in ASKED)  # bytes of a frame from the robot
 
 
 class RemotePublisher:
@@ -46,7 +47,9 @@ class RemoteSubscriber:
 
     def __init__(self, bus: Remote, topic: str) -> None:
         self._bus, self.topic = bus, topic
-        self.waiting: deque[Any] = deque(maxlen=1 if TOPICS[topic].latest and len(TOPICS[topic].sources) == 1 else KEPT)
+        self.waiting: deque[Any] = deque(
+            maxlen=1 if TOPICS[topic].latest and len(TOPICS[topic].sources) == 1 else TOPICS[topic].queue
+        )
         self._newest: Any | None = None
 
     def drain(self) -> list[Any]:
@@ -75,11 +78,12 @@ class Remote:
         self._stop: tuple[str, Message, int] | None = None  # the last one, and when
         self._heard = self._asked = clock.now() - AGAIN_NS
         self._readers: dict[str, RemoteSubscriber] = {}
+        self._wanted = 0  # when pictures were asked for last
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in (
             (zmq.LINGER, 100), (zmq.CURVE_PUBLICKEY, key.public.encode()), (zmq.CURVE_SECRETKEY, key.secret.encode()),
-            (zmq.CURVE_SERVERKEY, key.server.encode()), (zmq.MAXMSGSIZE, LIMIT), (zmq.RCVHWM, HWM), (zmq.SNDHWM, HWM),
+            (zmq.CURVE_SERVERKEY, key.server.encode()), (zmq.MAXMSGSIZE, LARGEST), (zmq.RCVHWM, HWM), (zmq.SNDHWM, HWM),
             (zmq.RECONNECT_IVL, 20), (zmq.RECONNECT_IVL_MAX, 500), (zmq.HANDSHAKE_IVL, 2000), (zmq.IPV6, 1),
             (zmq.IMMEDIATE, 1),
         ):  # fmt: skip
@@ -133,6 +137,15 @@ class Remote:
         if now - self._asked >= AGAIN_NS and (not self.welcome.session or now - self._heard >= AGAIN_NS):
             self._asked = now
             self._say(HELLO)
+        if self.welcome.session and now - self._wanted >= AGAIN_NS:  # one may have been lost
+            self._want()
+
+    def _want(self) -> None:
+        """Ask for the next picture of each camera, where somebody here looks at them."""
+        self._wanted = self.clock.now()
+        for topic in ASKED:
+            if topic in self._readers:
+                self._say(WANT + topic.encode())
 
     def _sort(self, content: bytes) -> None:
         name, _, data = content.partition(b"\0")
@@ -144,6 +157,8 @@ class Remote:
                 self._stop_again()
             elif topic in self._readers:
                 self._readers[topic].waiting.append(self._here(DECODE[topic](data)))
+                if topic in ASKED:
+                    self._want()
         except msgspec.DecodeError:  # another version's; the screen shows the stream as silent
             return
 

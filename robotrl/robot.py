@@ -107,6 +107,10 @@ class Limits:
     position_max: float = within(3.6, -12.6, 12.6)  # rad; chosen
     joint_min: tuple[float, ...] = within((), -12.6, 12.6)  # rad, one a joint, in the place of position_min; empty: that for all
     joint_max: tuple[float, ...] = within((), -12.6, 12.6)  # the same of position_max
+    stop_min: tuple[float, ...] = within(
+        (), -12.6, 12.6, nan=True
+    )  # rad, one a joint: its mechanical ends, nan: none; for homing
+    stop_max: tuple[float, ...] = within((), -12.6, 12.6, nan=True)  # the same; empty: nobody knows
     slew_rad_s: float = within(45.0, 0.1, 200)  # fastest change of a target: the walking task's largest step is 0.85 rad; chosen
     lead_rad: float = within(1.8, 0.01, 12.6)  # farthest target from the present angle: what 2 periods at slew_rad_s can travel
     gap_min: float = within(0.1, 0, 3)  # rad, of a Minitaur's legs: pi - 2(extension - pi/2) stays in [gap_min, 2 pi - gap_min]
@@ -234,7 +238,8 @@ def _check_bus_servos(robot: Robot, where: Sources) -> None:
     require(servos.model > 0, "robot.servos.model", "the model number of its servos", servos.model, where)
     require(len(servos.joints) == n, "robot.servos.joints", f"{n} names, one a servo", list(servos.joints), where)
     for key, values in (("servos.gear", servos.gear), ("limits.joint_min", limits.joint_min),
-                        ("limits.joint_max", limits.joint_max), ("home", robot.home)):  # fmt: skip
+                        ("limits.joint_max", limits.joint_max), ("home", robot.home),
+                        ("limits.stop_min", limits.stop_min), ("limits.stop_max", limits.stop_max)):  # fmt: skip
         require(len(values) in (0, n), f"robot.{key}", f"{n} numbers, one a joint, or none", list(values), where)
     for low, high, name in zip(robot.lowest, robot.highest, servos.joints, strict=True):
         require(high - low > 0.02, "robot.limits.joint_min", f"less than joint_max, also for {name}", low, where)

@@ -23,8 +23,9 @@ LABELLING = ("good", "bad", "hold", "success", "fail", "relabel", "end", "mark",
 COMMANDS = ("stop", "clear", "pause", "disable", *LABELLING, *MOTION)
 READ = (
     "joints", "applied", "drive", "imu", "pose", "permit", "guard", "cause", "episode", "episode_end", "learner", "reset",
-    "process", "beat", "ack",
+    "process", "beat", "ack", "image",
 )  # fmt: skip
+ASKED = ("picture",)  # read only by who asks, and one of each camera at a time: a slow line carries stops first
 
 
 def refusal(role: str, topic: str, message: Message, motion: bool) -> str:

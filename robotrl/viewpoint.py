@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from robotrl.complaint import Complaint
+from robotrl.complaint import Complaint, command
 
 Array = NDArray[np.float64]
 SCHEMA = 1
@@ -41,6 +41,11 @@ class Viewpoint:
     distortion: tuple[float, float, float, float, float]
     position: tuple[float, float, float]  # m
     turn: tuple[float, float, float]
+    spread_m: float = 0.0  # farthest that one of the pictures it is from has the camera from here, and
+    spread_deg: float = 0.0  # turned
+    pictures: tuple[str, ...] = ()
+    source: str = ""  # where they lie
+    digest: str = ""  # SHA-256 of all of them
 
     @property
     def matrix(self) -> Array:
@@ -92,7 +97,9 @@ def read(path: Path, camera: str, size: tuple[int, int] | None = None) -> Viewpo
     try:
         view = msgspec.json.decode(path.read_bytes(), type=Viewpoint)
     except FileNotFoundError:
-        raise ViewpointError(f"{path}: no such file: where camera {camera} stands was never calibrated; do that first") from None
+        raise ViewpointError(
+            f"{path}: no such file: where camera {camera} stands was never calibrated; do: {command('calibrate viewpoint')}"
+        ) from None
     except (OSError, msgspec.DecodeError) as error:
         raise ViewpointError(f"{path}: not readable: {error}; calibrate the camera again") from None
     numbers = (*view.focal, *view.centre, *view.distortion, *view.position, *view.turn)

@@ -130,6 +130,10 @@ class Inputs(NamedTuple):
     runaway_s: float = 0.0  # for which a joint has gone away from a target it is far from
     pose_same_in_row: int = 0  # identical poses, each said to be new
     pose_jump: bool = False  # since the last step the torso went farther than it can
+    camera_frozen: bool = False  # of a camera that the robot's program looks through: one picture for ever
+    camera_late: bool = False  # pictures that stay away, are too old, or of another size
+    camera_blind: bool = False  # nothing can be seen in them
+    camera_gone: bool = False  # it is unplugged, or its process says nothing
     attitude_gap_rad: float = 0.0  # between up as the IMU has it and up as the tracker has it
     clamped_share: float = 0.0  # actions of the last second of which the range cut something off
     tilt_rad: float = math.nan  # larger of |roll| and |pitch|
@@ -195,6 +199,10 @@ def catalogue(
         Cause("tracker_jump", 17, "pose_jump", 0, hold, auto, "the pose jumped: see the tracker", 0, 0, RUN, hiccup),
         Cause("tracker_gone", 17, "pose_age_s", 1.5, hold, auto, "no pose: look at the tracker", 0, 0, RUN),
         Cause("tracker_dead", 17, "tracker_dead", 0, hold, auto, "the tracker's program died", 0, 0, RUN | HELD),
+        Cause("camera_frozen", 17, "camera_frozen", 0, hold, auto, "one picture for ever: see the camera", 0, 0, RUN),
+        Cause("camera_late", 18, "camera_late", 0, hold, auto, "pictures are lost or late: see the load", 0, 0, RUN, hiccup),
+        Cause("camera_blind", 19, "camera_blind", 0, hold, auto, "the camera sees nothing: covered? the light?", 0, 0, RUN),
+        Cause("camera_gone", 20, "camera_gone", 0, hold, auto, "the camera is gone: plug it in", 0, 0, RUN),
         Cause("action_stale", 23, "action_age_s", 0.095, hold, auto, "actions come too late", 0, 0.5, RUN, hiccup),
         Cause("reset_silent", 23, "action_age_s", 0.5, hold, auto, "the reset script is silent", 0, 1.0, RESET),
         Cause("learner_gone", 33, "learner_gone", 0, Severity.WARN, auto, "the learner is gone"),
@@ -236,6 +244,7 @@ def catalogue(
 SHOWN_BY = {
     "imu": ("imu_age_s", "imu_same_in_row", "imu_implausible_in_row", "attitude_gap_rad", "tilt_rad"),
     "tracker": ("attitude_gap_rad", "pose_same_in_row", "pose_jump", "pose_age_s", "tracker_dead"),
+    "camera": ("camera_frozen", "camera_late", "camera_blind", "camera_gone"),
     "noise": ("same_in_row",),  # of readings: a servo that tells whole ticks says the same for ever where it stands still
     "learner": ("learner_gone",),
 }

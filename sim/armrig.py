@@ -22,7 +22,7 @@ from robotrl.sim.servotwin import ServoTwin
 if TYPE_CHECKING:
     from robotrl.sim.tabletop import Table
 
-PUSHED = (3, 30)  # steps of an episode, between which a push begins; chosen: a brick is on its place after 40
+PUSHED = (2, 16)  # steps of an episode, between which a push begins; chosen: a learned policy has its brick on after 20
 
 
 class ArmRig(Program):
@@ -90,6 +90,7 @@ class ArmRig(Program):
             angle, force = self.rng.uniform(0, 2 * np.pi), self.run.twin.push_n * self.rng.uniform(0.5, 1.0)
             self._force = np.array((force * np.cos(angle), force * np.sin(angle), 0.0))
             self._pushed = round(self.run.twin.push_s / self.period_s)
+            self.pushes += 1
         if self._pushed and self.joints is not None:
             self._pushed -= 1
             arm = ARMS[self.run.robot.kind]

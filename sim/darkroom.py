@@ -20,9 +20,11 @@ import numpy as np
 
 from robotrl import config
 from robotrl.clock import WallClock
+from robotrl.realtime import real_time
 from robotrl.sim.camerawire import CameraServer
 from robotrl.sim.tagcamera import MOMENTS, Exposure, Film, film_of
 
+PRIORITY = 5  # below the twin: a camera waits for no scheduler, and takes nothing from the robot's computer
 RECORD = struct.Struct(
     f"<qq{12 * MOMENTS + 8}d"
 )  # taken, arrives (ns, monotonic); each moment's attitude and place; motors' angles
@@ -97,6 +99,8 @@ def main(argv: list[str]) -> int:
     while not line.endswith(b"\n"):
         line += os.read(0, 1)
     run = config.from_dict(json.loads(line), Path(argv[0]))
+    if run.real_time:
+        real_time(PRIORITY, lock=False)  # refused, it is slower, as the twin has said of itself
     film = film_of(run.twin.tripod, run.robot.roof, np.random.default_rng(int(argv[1])))
     server = CameraServer(Path(argv[0]))
     os.write(1, b"open\n")

@@ -25,8 +25,7 @@ def led(rig: Any, way: np.ndarray, tilt: float) -> np.ndarray:
     """
     task: Manipulator = rig.pilot.task
     before = task.applied(rig.applied.target)
-    turn = task.turned(np.append(GAIN * way, GAIN * tilt), before)
-    return task.action(before + (turn / task._half).astype(np.float32), before)
+    return task.action(task.moved(before, task.turned(np.append(GAIN * way, GAIN * tilt), before)), before)
 
 
 class Stacking:

@@ -67,6 +67,7 @@ class Program:
         self.guard: Guard | None = None
         self._action: Action | None = None
         self._press = 0
+        self.pushes = 0  # on the robot, so far
         self._script = Script()
 
     @property

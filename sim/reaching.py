@@ -45,14 +45,15 @@ class Resolved:
         self._rig, self._task = rig, rig.pilot.task
 
     def act(self, observation: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
-        """An action (n,), its largest value 1 at most: the direction stays."""
-        assert self._rig.joints is not None
+        """An action (n,) that turns no joint by more than a step: the direction stays."""
+        assert self._rig.joints is not None and self._rig.applied is not None
         q = self._rig.joints.position
         way = GAIN * (self._task.goal - self._task.arm.tip(q))
         jacobian = np.array(self._task.arm.jacobian(q)).T
         turn = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + DAMPING_M**2 * np.eye(3), way)
-        steps = turn / self._task.settings.step_rad
-        return np.asarray(steps / max(1.0, np.abs(steps).max()), np.float32)
+        turn *= self._task.settings.step_rad / max(self._task.settings.step_rad, float(np.abs(turn).max()))
+        before = self._task.applied(self._rig.applied.target)
+        return self._task.action(self._task.moved(before, turn), before)
 
 
 class Point:

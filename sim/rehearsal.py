@@ -129,6 +129,9 @@ def carry_out(training: Training, *, video: bool, as_json: bool) -> int:
     result = judge.evaluate(run, directory, run.evaluation_episodes, video=video, say=console.print)
     result |= {"run": str(directory), "steps": run.steps, "seed": run.seed, "train_wall_s": round(wall, 1),
                "updates": training.updates, "engine": training.learner.engine}  # fmt: skip
+    result["account"] = training.account.figures()._asdict()
+    if run.task.reward == "keyboard":
+        result["labels"] = training.supervision.told()
     if judge is evaluation:
         result |= {"falls_in_training": training.falls, "stuck_in_training": training.stuck}
     rundir.write_json(directory / "result.json", result)

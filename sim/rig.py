@@ -91,6 +91,7 @@ class Rig(Program):
     def _stepped(self, steps: int) -> None:
         if steps == self._push_at:
             self._push_at = -1
+            self.pushes += 1
             self.twin.world.push(self._push(), self.run.twin.push_s)
 
     def _entered(self, state: str) -> None:

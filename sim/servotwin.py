@@ -1,6 +1,6 @@
 """The twin of a robot on bus servos: one line, its servos and their joints (`robotrl twin --robot so101|omx|dkitty`).
 
-Lines on standard input, one JSON object each: {"place": "stand"}, {"push": [servo, newton metres]},
+Lines on standard input, one JSON object each: {"place": "stand"}, {"place": [rad, ...]}, {"push": [servo, newton metres]},
 {"supply_v": 11.0} (0: the power is off), {"fault": "mute", "servo": 3, "for_s": 1}, {"fault": "deaf", "servo": 3},
 {"fault": "trip", "servo": 3, "bits": 32}, {"fault": "reboot", "servo": 3}, {"fault": "heat", "servo": 3, "celsius": 79},
 {"fault": "rename", "servo": 3, "to": 4}, {"latency_ms": 16}, faults of the wire (sim/faultline.py) and {"fault": "clear"}.
@@ -66,7 +66,9 @@ class ServoTwin:
 
     def command(self, line: dict[str, Any]) -> None:
         """Do what a control line says. Raises ValueError naming what is wrong with it; then nothing was done."""
-        if "place" in line:
+        if isinstance(line.get("place"), list) and len(line["place"]) == len(self.joints.angle):
+            self.joints.put([_number("place", angle, -math.inf) for angle in line["place"]])
+        elif "place" in line:
             return  # it has no feet to be set on: an arm is screwed down, D'Kitty hangs in its stand
         if "push" in line:
             push = line["push"]

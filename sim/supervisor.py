@@ -6,15 +6,22 @@ the console's own code. What he goes by is the task's word on success, which wit
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from robotrl.config import Run
+from robotrl.labels import VERDICTS
+from robotrl.log import Log, Took
+from robotrl.logformat import Kind
 from robotrl.messages import Episode, Label
+from robotrl.nodes.labelbook import BookFile
 from robotrl.nodes.labelling import label, remember
 from robotrl.nodes.view import SECOND, View
+from robotrl.replay import Replay
+from robotrl.sim.program import Program
 
 FRAME_NS = SECOND // 10  # the console draws so often
 DELAY_NS = 3 * SECOND // 10  # from a sight to the key
@@ -78,3 +85,53 @@ class Supervisor:
         made = msgspec.structs.replace(made, giver=self._giver, number=self.number)
         remember(self._view, made, now)
         return [made]
+
+
+class Supervision:
+    """The person of a rehearsal, one robot's session after the other, and the run's book of labels; nobody in most runs."""
+
+    def __init__(self, run: Run, directory: Path, log: Log, replay: Replay, giver: int) -> None:
+        """What was said in earlier lives of the run stands in its log, on the disk."""
+        self._run, self._log, self._giver = run, log, giver
+        self._book = BookFile(directory, replay)
+        self._person: Supervisor | None = None
+        self._presses: Counter[str] = Counter()
+
+    def begin(self, seed: int) -> None:
+        """Another robot is switched on: he sits down before it."""
+        if self._run.task.reward == "keyboard":
+            if self._person is not None:
+                self._presses.update(self._person.presses)
+            self._person = Supervisor(self._run, seed, self._giver, 0 if self._person is None else self._person.number)
+
+    @property
+    def idle(self) -> bool:
+        return self._person is None or self._person.idle
+
+    def look(self, rig: Program) -> None:
+        """Once a cycle: what he presses the policy hears, and it is kept."""
+        if self._person is None:
+            return
+        pilot, now = rig.pilot, rig.clock.now()
+        success = pilot.tally is not None and bool(getattr(pilot.task, "seen", ""))
+        for given in self._person.look(now, pilot.report(now), success):
+            if given.kind in VERDICTS:
+                pilot.conclude(given.episode, given.kind)
+            payload = msgspec.msgpack.encode(given)
+            while self._log.append(Kind.LABEL, "console", given.giver, given.number, payload) is Took.REFUSED:
+                self._log.sync()
+            self._book.hear(self._log.sequence, given)
+
+    def settled(self) -> int:
+        """How many labels are bound to their steps by now."""
+        self._book.settle()
+        return len(self._book.book.accepted)
+
+    def told(self) -> dict[str, int]:
+        """What his keys came to."""
+        bound, waiting, refused = self._book.book.counts
+        presses = self._presses + Counter(self._person.presses if self._person is not None else {})
+        return {"bound": bound, "waiting": waiting, "refused": refused, **presses}
+
+    def close(self) -> None:
+        self._book.close()

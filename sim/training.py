@@ -25,19 +25,18 @@ import numpy as np
 from rich.console import Console
 
 from robotrl import config, rundir, transitions
+from robotrl.account import Account
 from robotrl.agents.actor import Actor
 from robotrl.checkpoint import Checkpoint
 from robotrl.complaint import Complaint
-from robotrl.labels import VERDICTS
 from robotrl.log import Log, Took
 from robotrl.logformat import Kind
-from robotrl.messages import Episode, Label, Transition
-from robotrl.nodes.labelbook import BookFile
+from robotrl.messages import Episode, Transition
 from robotrl.replay import Replay
 from robotrl.sim.armrig import rig_of
 from robotrl.sim.course import Course
 from robotrl.sim.program import Program
-from robotrl.sim.supervisor import Supervisor
+from robotrl.sim.supervisor import Supervision
 from robotrl.tasks.task import sizes
 
 
@@ -129,13 +128,13 @@ class Training:
             payload = json.dumps({"transitions": kept.transitions}).encode()
             self._log.append(Kind.CUT, "rehearsal", self._boot, 1, payload)
             self._log.sync()
-        self._book = BookFile(directory, self.replay)
+        self.supervision = Supervision(run, directory, self._log, self.replay, self._boot)
         self.metrics = rundir.Metrics(directory)
         self.learner = LearnerProcess(directory)
         self.falls, self.stuck, self.episodes, self.updates = (tally[k] for k in ("falls", "stuck", "episodes", "updates"))
         self._kept = self.replay.count // self.keep_every if self.keep_every else 0
         self._weights: tuple[Actor, int] | None = self._published(self.learner.version) if self.learner.version else None
-        self.supervisor: Supervisor | None = None  # of rewards by key
+        self.account = Account()
         self.rig = self._session()
         self.recent: deque[Episode] = deque(maxlen=10)
         self.started = time.monotonic() - tally["wall_s"]
@@ -153,26 +152,8 @@ class Training:
         if self._weights is not None:
             rig.pilot.take(*self._weights, rig.clock.now())
         self._due = count + self.run.checkpoint_every
-        if self.run.task.reward == "keyboard":
-            before = self.supervisor.number if self.supervisor is not None else 0
-            self.supervisor = Supervisor(self.run, seed, self._boot, before)
+        self.supervision.begin(seed)
         return rig
-
-    def _keep_label(self, label: Label) -> None:
-        """As a press at the console: the policy hears it, and it is kept."""
-        if label.kind in VERDICTS:
-            self.rig.pilot.conclude(label.episode, label.kind)
-        payload = msgspec.msgpack.encode(label)
-        while self._log.append(Kind.LABEL, "console", label.giver, label.number, payload) is Took.REFUSED:
-            self._log.sync()
-        self._book.hear(self._log.sequence, label)
-
-    def _supervise(self, supervisor: Supervisor) -> None:
-        """The person looks, once a cycle."""
-        pilot, now = self.rig.pilot, self.rig.clock.now()
-        success = pilot.tally is not None and bool(getattr(pilot.task, "seen", ""))
-        for label in supervisor.look(now, pilot.report(now), success):
-            self._keep_label(label)
 
     def _keep_transition(self, made: Transition) -> None:
         """Into the log, as the recorder does, and at once into the replay: here a disk may be waited for."""
@@ -190,8 +171,7 @@ class Training:
             begun = time.perf_counter()
             self.rig.cycle()
             self.steps_us.append((time.perf_counter() - begun) * 1e6)
-            if self.supervisor is not None:
-                self._supervise(self.supervisor)
+            self.supervision.look(self.rig)
             for episode in self.rig.take_finished():
                 self._note(episode)
             self._note_causes()
@@ -199,7 +179,7 @@ class Training:
                 asked = self.replay.count
                 self._exchange(asked)
                 course.show(asked, self._said())
-            if self._due <= self.replay.count < self.run.steps and self._between():
+            if self._due <= self.replay.count < self.run.steps and self.rig.pilot.idle and self.supervision.idle:
                 asked = self.replay.count
                 self._robot_s += self.rig.seconds
                 self._checkpoint()
@@ -208,29 +188,20 @@ class Training:
         self._checkpoint()
         course.show(self.run.steps, self._said())
 
-    def _between(self) -> bool:
-        """Two episodes, with nothing under way from one to the next."""
-        return self.rig.pilot.idle and (self.supervisor is None or self.supervisor.idle)
-
-    def _labels(self) -> int:
-        """The operator's labels that count by now."""
-        self._book.settle()
-        return len(self._book.book.accepted)
-
     def _checkpoint(self) -> None:
         """Let the learner finish what it is asked for, and keep all that a run needs to go on from here."""
         self._log.sync()
         self.replay.flush()
-        self.learner.ask(self.replay.count, self._labels())
+        self.learner.ask(self.replay.count, self.supervision.settled())
         while self.learner.pending:
             self._take(self._wait())
         values = (self.falls, self.stuck, self.episodes, self.updates, self.keep_every, self.metrics.size, self._robot_s,
                   time.monotonic() - self.started)  # fmt: skip
-        self.learner.ask(self.replay.count, self._labels(), save={"rehearsal": dict(zip(TALLY, values, strict=True))})
+        self.learner.ask(self.replay.count, self.supervision.settled(), save={"rehearsal": dict(zip(TALLY, values, strict=True))})
         self._take(self._wait())
 
     def _exchange(self, count: int) -> None:
-        self.learner.ask(count, self._labels())
+        self.learner.ask(count, self.supervision.settled())
         if self.learner.pending > LAG:
             self._take(self._wait())
 
@@ -274,6 +245,8 @@ class Training:
     def _note_causes(self) -> None:
         """What stopped the robot, as it happens: a run that stands still must say why."""
         guard = self.rig.guard
+        if guard is not None and (guard.trigger or guard.causes != self._causes):
+            self.account.hear(guard)
         if guard is not None and guard.causes and guard.causes != self._causes:
             self.metrics.write(
                 "cause", state=guard.state, causes=list(guard.causes), note=guard.note, robot_s=self._robot_s + self.rig.seconds
@@ -314,7 +287,7 @@ class Training:
     def close(self) -> None:
         self.learner.close()
         self.metrics.close()
-        self._book.close()
+        self.supervision.close()
         self.replay.close()
         self._log.close()
         self.rig.close()

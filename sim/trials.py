@@ -89,6 +89,7 @@ def trials(
     rig.pilot.take(acts(truth), 0, 0)  # type: ignore[arg-type]
     done: list[dict[str, Any]] = []
     seen: dict[str, float] = {}
+    pushes = 0
     while len(done) < episodes:
         rig.cycle()
         tally = rig.pilot.tally
@@ -101,6 +102,7 @@ def trials(
         for episode in rig.take_finished():
             row = {"return": episode.total_return, "steps": episode.step, "ended": episode.ended,
                    "success": truth.succeeded(seen), **{k: round(v, 4) for k, v in seen.items()}}  # fmt: skip
+            row["pushed"], pushes = rig.pushes - pushes, rig.pushes
             if episode.ended == "stopped":
                 continue
             done.append(row)
@@ -127,6 +129,7 @@ def _summary(done: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "success": sum(d["success"] for d in done) / len(done),
         "successes": sum(d["success"] for d in done),
+        "pushed": sum(d["pushed"] > 0 for d in done),
         "return_mean": float(np.mean([d["return"] for d in done])),
         "distance_mean_m": float(np.mean(distances)) if distances else math.nan,
         "distance_max_m": float(np.max(distances)) if distances else math.nan,

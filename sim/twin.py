@@ -31,6 +31,7 @@ from robotrl.sim.bullet import import_bullet
 from robotrl.sim.darkroom import Darkroom
 from robotrl.sim.faultline import from_line
 from robotrl.sim.fleets import FLEETS
+from robotrl.sim.freetwin import FreeTwin
 from robotrl.sim.moteusbus import MoteusBus
 from robotrl.sim.senses import ImuSensor, TrackerSensor
 from robotrl.sim.server import Server
@@ -176,12 +177,13 @@ def with_robot(run: config.Run, name: str | None, robots: Path) -> config.Run:
     try:
         data = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
+        why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         known = ", ".join(sorted(p.stem for p in robots.glob("*.toml"))) or "none"
-        raise config.ConfigError(f"{path}: no robot read ({error}); known robots: {known}") from None
+        raise config.ConfigError(f"{path}: no robot read: {why}; known robots: {known}") from None
     return dataclasses.replace(run, robot=config.from_dict({"robot": data}, path).robot)
 
 
-def twin_of(args: argparse.Namespace) -> tuple[Twin | ServoTwin, bool, str]:
+def twin_of(args: argparse.Namespace) -> tuple[Twin | FreeTwin | ServoTwin, bool, str]:
     """The twin that is asked for, on the wall clock; is it to run in real time; what a person should know of it."""
     if args.run_dir is not None:
         run = dataclasses.replace(rundir.load(args.run_dir), seed=args.seed)
@@ -190,7 +192,9 @@ def twin_of(args: argparse.Namespace) -> tuple[Twin | ServoTwin, bool, str]:
         run = config.load(path, [*args.set, f"seed={args.seed}"])
         if args.robot not in FLEETS:
             run = with_robot(run, args.robot, path.parent / "robots")
-    robot = args.robot or run.robot.name
+    robot = args.robot if args.robot in FLEETS else run.robot.kind
+    if robot in FLEETS and args.robot not in FLEETS and "imu" in run.robot.senses:
+        return FreeTwin(run, run.seed, WallClock()), run.real_time, ""
     if robot in FLEETS:
         servos = ServoTwin(robot, run.seed, WallClock())
         return servos, run.real_time, servos.note

@@ -336,3 +336,17 @@ def test_nothing_unplugged_and_no_port_at_all_are_said(tmp_path, capsys):
     assert findport.main(["--dev", str(dev), "--timeout", "0"]) == 2
     assert "nothing was unplugged" in capsys.readouterr().err
     assert findport.main(["--dev", str(dev), "--list"]) == 0
+
+
+def test_a_tracker_by_sight_needs_no_port_and_the_place_of_its_camera(tmp_path):
+    from robotrl import viewpoint
+    from robotrl.sim.tagcamera import view_of
+
+    run = config.load(ROOT / "launch" / "walk_seen.toml")
+    assert "tracker port" not in [row.name for row in doctor.port_rows(run.robot)]
+    (missing,) = doctor.viewpoint_rows(run.robot, tmp_path)
+    assert missing.state == "fail" and "calibrate viewpoint" in missing.fix
+    viewpoint.write(view_of(run.twin.tripod, run.robot.seen_by), viewpoint.path_of(run.robot.seen_by, tmp_path))
+    (there,) = doctor.viewpoint_rows(run.robot, tmp_path)
+    assert there.state == "ok"
+    assert not list(doctor.viewpoint_rows(config.load(ROOT / "launch" / "walk.toml").robot, tmp_path))

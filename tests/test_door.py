@@ -18,9 +18,10 @@ from robotrl import door as door_module
 from robotrl import keyring
 from robotrl.bus import BusError
 from robotrl.clock import WallClock
-from robotrl.door import HELLO, Door
+from robotrl.door import Door
+from robotrl.greeting import HELLO, WANT
 from robotrl.keyring import Keyring
-from robotrl.messages import Action, Label, Operator
+from robotrl.messages import Action, Label, Operator, Picture
 from robotrl.remote import Remote
 
 PATIENCE_S = 20.0  # for a loaded machine; nothing here measures time
@@ -399,3 +400,48 @@ def test_nothing_is_cut_where_nobody_went(place):
     console = place.friend("console")
     place.door.authorise(dict(place.door.keys.authorised))
     assert place.door.cut == 0 and place.door.peers["console"].session == console.welcome.session
+
+
+def picture(source, count):
+    return msgspec.msgpack.encode(
+        Picture(source=source, boot=1, seq=count, t=count, camera=source, count=count, data=b"x" * 60_000)
+    )
+
+
+def test_pictures_go_to_who_asks_and_one_of_each_camera_at_a_time(place):
+    blind, eye = place.friend("console"), place.friend("viewer")
+    seen, unseen = eye.subscriber("picture"), blind.subscriber("image")
+    place.until(lambda: place.door.wanted("picture", "camera1"))
+    assert [peer.role for peer in place.door.wanted("picture", "camera1")] == ["viewer"]
+    for count in range(1, 50):  # far more than the line is asked to carry
+        for source in ("camera1", "camera2"):
+            place.door.show("picture", source, picture(source, count))
+    assert not place.door.wanted("picture", "camera1"), "until it has taken that one"
+    place.until(lambda: len(seen.waiting) == 2)
+    assert {(p.source, p.count, len(p.data)) for p in seen.drain()} == {("camera1", 1, 60_000), ("camera2", 1, 60_000)}
+    place.until(lambda: place.door.wanted("picture", "camera1"))
+    place.door.show("picture", "camera1", picture("camera1", 99))
+    place.until(lambda: seen.waiting)
+    assert [p.count for p in seen.drain()] == [99] and not unseen.drain() and not place.got
+
+
+def test_a_picture_that_is_lost_is_asked_for_again(place):
+    eye = place.friend("viewer")
+    eye.subscriber("picture")
+    place.until(lambda: place.door.wanted("picture", "camera1"))
+    place.door.peers["viewer"].wants["picture"].add("camera1")  # sent, and never came
+    assert not place.door.wanted("picture", "camera1")
+    place.until(lambda: place.door.wanted("picture", "camera1"))
+
+
+def test_only_what_may_be_asked_for_is_and_only_in_a_session(place):
+    peer = place.attacker(place.keys["viewer"])
+    peer.send(WANT + b"picture")
+    place.until(lambda: place.door.refused["session"])
+    hello(place, peer)
+    for topic in (b"joints", b"operator", b"\xff", b""):
+        before = place.door.refused["topic"]
+        peer.send(WANT + topic)
+        place.until(lambda before=before: place.door.refused["topic"] > before)
+    assert not place.door.wanted("picture", "camera1") and not place.got
+    peer.close(0)

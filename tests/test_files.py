@@ -20,17 +20,18 @@ import cv2
 import numpy as np
 import pytest
 
-from robotrl import checkpoint, config, keyring, logread, plots, rundir, session
+from robotrl import checkpoint, config, keyring, labelled, logread, plots, rundir, session
 from robotrl.agents.actor import Actor
 from robotrl.agents.weights import packed
 from robotrl.calibration import devices, lerobot, store, views
 from robotrl.clock import LockstepClock
 from robotrl.complaint import Complaint
 from robotrl.drivers.recording import Recording
+from robotrl.labels import Given
 from robotrl.log import Log
 from robotrl.logformat import Kind as Record
 from robotrl.manager import overruns
-from robotrl.messages import Drive
+from robotrl.messages import Drive, Label
 from robotrl.node import Lateness
 from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.replay import Replay
@@ -191,6 +192,12 @@ def imu_mount(folder: Path) -> Path:
     return path
 
 
+def labels(folder: Path) -> Path:
+    given = [Given(i, Label(press=i, value=1.0, tick=i, giver=9, number=i, episode=0, step=i)) for i in range(1, 6)]
+    (folder / labelled.LABELS).write_bytes(b"".join(map(labelled.line, given)))
+    return folder / labelled.LABELS
+
+
 def video(folder: Path) -> Path:
     writer = cv2.VideoWriter(str(folder / "seen.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 30.0, (64, 48))
     for level in range(10):
@@ -334,6 +341,7 @@ KINDS = {
     "lens": Kind(lens, lambda f: devices.lens_of("C1", 640, 480, f), lambda b: said(b, schema=2)),
     "hand-eye": Kind(hand_eye, lambda f: devices.hand_eye_of(ROBOT, "C1", f), lambda b: said(b, schema=2)),
     "IMU's mount": Kind(imu_mount, lambda f: devices.imu_of(ROBOT, "/dev/imu", f), lambda b: said(b, schema=2)),
+    "labels": Kind(labels, lambda f: labelled.LabelFile(f / labelled.LABELS).poll(), None, False, False),
     "recorded video": Kind(video, read_video, cut=False),
     "picture of a board": Kind(picture, lambda f: views.picture(f / "board.png")),
     "LeRobot's calibration": Kind(foreign_calibration, lambda f: lerobot._read(f / "arm.json"), lambda b: said(b, camera={})),

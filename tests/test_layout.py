@@ -15,20 +15,19 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "tasks", "nodes")  # a layer each
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
-    "native", "roles", "realtime", "aloud", "serialarm", "tasksettings",
-    "resolved", "tagboard", "viewpoint",
+    "native", "roles", "realtime", "aloud", "serialarm", "tasksettings", "account", "resolved", "tagboard",
+    "tagcorners", "boardpose", "viewpoint",
 )  # fmt: skip
 TOP = (
     "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
-    "findcameras", "setupservo",
-    "replaycheck", "resume", "relabel", "plotlabels", "benches", "keytool", "installed", "notify", "play", "timing", "picture",
-    "plotreach",
-    "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport",
+    "findcameras", "setupservo", "replaycheck", "resume", "relabel", "plotlabels", "benches", "keytool", "installed", "notify",
+    "play", "timing", "picture", "plotreach", "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport", "lerobotvideo",
+    "homestops",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
     **dict.fromkeys(TOP, "top"),
-    **dict.fromkeys(("keyring", "door", "remote", "ring"), "bus"),  # the bus's door to other machines
+    **dict.fromkeys(("keyring", "door", "greeting", "remote", "ring"), "bus"),  # the bus's door to other machines
     **dict.fromkeys(("log", "logformat", "logread", "session", "foxglove"), "log"),
     **dict.fromkeys(("replayfiles", "frames", "transitions", "labels", "labelled"), "replay"),
     **{name: name for name in ("bus", "replay", "node")},

@@ -19,9 +19,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from robotrl import cli, config, rundir, transitions
+from robotrl import cli, config, labelled, rundir, transitions
+from robotrl.labels import Given
 from robotrl.log import Log
 from robotrl.logformat import Kind
+from robotrl.messages import Label
 from robotrl.replay import Replay
 
 pa = pytest.importorskip("pyarrow", reason="the extra [lerobot] is not installed")
@@ -119,11 +121,71 @@ def test_the_frames_are_the_logs_transitions(exported):
     for name, value in {
         "observation.state": wanted["observation"], "action": wanted["action"], "next.reward": wanted["reward"],
         "next.done": done, "next.truncated": wanted["truncated"], "episode_index": piece, "index": np.arange(n),
+        "next.success": np.zeros(n, bool), "complementary_info.recorded_reward": wanted["reward"],
         "frame_index": np.arange(n) - first, "task_index": np.zeros(n), "complementary_info.run": np.zeros(n),
         **{f"complementary_info.{name}": wanted[name] for name in ("episode", "step", "tick", "policy_version")},
     }.items():  # fmt: skip
         assert np.array_equal(seen[name], value), name
     assert np.allclose(seen["timestamp"], (np.arange(n) - first) / 50.0, atol=1e-6)
+
+
+def label(episode: int, step: int, kind: str = "add", value: float = 1.0, **more: object) -> Label:
+    return Label(press=0, value=value, tick=-1, kind=kind, episode=episode, step=step, giver=9, **more)
+
+
+def test_what_the_operator_said_is_in_rewards_ends_and_success(tmp_path, capsys):
+    """By hand: good and bad, a verdict with steps behind it and one that was taken back, one behind a gap, a failure."""
+    rows = [row for row in steps(3, episodes=5) if row["episode"] in (0, 1, 2, 4)]
+    count = {e: sum(row["episode"] == e for row in rows) for e in (0, 1, 2, 4)}
+    assert count[0] == 23 and min(count.values()) > 3, "episode 0 has gaps at its steps 10 and 16"
+    given = [
+        label(0, 5, value=0.5),
+        label(0, 5, value=-2.0),
+        label(0, 12, "success", 10.0),
+        label(2, 1, "fail", 0.0),
+        label(1, 1, "success", 7.0, number=4),
+        label(1, 0, "undo", undoes=(9, 4, 4)),
+        label(4, 2, "set", 3.0, first=1),
+    ]
+    run = recorded(tmp_path / "run", rows)
+    (run / "labels.jsonl").write_bytes(b"".join(labelled.line(Given(i, said)) for i, said in enumerate(given, 1)))
+    assert cli.main(["export", "--lerobot", str(tmp_path / "set"), str(run)]) == 0
+    seen = frames(tmp_path / "set")
+    here = {
+        (e, s): i
+        for i, (e, s) in enumerate(zip(seen["complementary_info.episode"], seen["complementary_info.step"], strict=True))
+    }
+    gone = [row for row in rows if (row["episode"] == 0 and row["step"] > 12) or (row["episode"] == 2 and row["step"] > 1)]
+    assert len(here) == len(rows) - len(gone) and not any((row["episode"], row["step"]) in here for row in gone)
+    wanted = {(row["episode"], row["step"]): row for row in rows}
+    changed = {(0, 5): -1.5, (0, 12): 10.0}
+    for key, i in here.items():
+        reward = np.float32(wanted[key]["reward"])
+        assert seen["complementary_info.recorded_reward"][i] == reward
+        now = np.float32(3.0) if key in ((4, 1), (4, 2)) else reward + np.float32(changed.get(key, 0.0))
+        assert seen["next.reward"][i] == pytest.approx(now, abs=1e-6), key
+        assert bool(seen["next.success"][i]) == (key == (0, 12)), key
+    for key in ((0, 12), (2, 1)):
+        assert seen["next.done"][here[key]] and not seen["next.truncated"][here[key]]
+    assert f"5 rewards or ends are the operator's, {len(gone)} after the end" in capsys.readouterr().out
+    assert cli.main(["import", "--lerobot", str(tmp_path / "set"), "--out", str(tmp_path / "back")]) == 0
+    back = Replay.open(tmp_path / "back")
+    assert back.columns["reward"][: back.count].tolist() == seen["next.reward"].tolist()
+    assert np.array_equal(back.columns["terminated"][: back.count] == 1, seen["next.done"] & ~seen["next.truncated"])
+    assert "next.success" not in capsys.readouterr().err
+
+
+def test_of_a_task_that_ends_at_its_goal_termination_is_success(tmp_path):
+    rows = steps(4)
+    run = recorded(tmp_path / "run", rows)
+    told = json.loads((run / "run.json").read_text())
+    told["config"] = config.to_dict(config.load(ROOT / "launch" / "reach.toml"))
+    rundir.write_json(run / "run.json", told)
+    (run / "labels.jsonl").write_bytes(labelled.line(Given(1, label(3, 0, "fail", 0.0))))
+    assert cli.main(["export", "--lerobot", str(tmp_path / "set"), str(run)]) == 0
+    seen = frames(tmp_path / "set")
+    terminated = seen["next.done"] & ~seen["next.truncated"]
+    assert terminated.sum() == 2 and np.array_equal(seen["next.success"], terminated & (seen["complementary_info.episode"] != 3))
 
 
 def test_the_files_are_those_of_the_format(exported):
@@ -345,7 +407,7 @@ def without(dataset: Path, columns: tuple[str, ...], more: dict[str, list] | Non
         info["features"][name] = {"dtype": "bool", "shape": [1], "names": None}
     pq.write_table(table, data)
     pq.write_table(pq.read_table(meta).drop_columns([lerobotformat.LAST]), meta)
-    info["features"] = {k: v for k, v in info["features"].items() if k not in gone}
+    info["features"] = {k: v for k, v in info["features"].items() if k not in gone or k in (more or {})}
     info["features"]["observation.images.top"] = {"dtype": "video", "shape": [3, 8, 8], "names": None}
     (dataset / "meta/info.json").write_text(json.dumps(info))
     return dataset
@@ -359,7 +421,7 @@ def test_what_another_does_not_say_is_told(exported, tmp_path, capsys):
     one = without(foreign(dataset, tmp_path / "one"), ("next.truncated",))
     assert cli.main(["import", "--lerobot", str(one), "--out", str(tmp_path / "a")]) == 0
     said = capsys.readouterr().err
-    assert all(word in said for word in ("no next.truncated", "no images", "last frames of episodes"))
+    assert all(word in said for word in ("no next.truncated", "--images keeps it", "last frames of episodes"))
     keep, replay = ~last | done, Replay.open(tmp_path / "a")
     n = replay.count
     before_lost = np.append((last & ~done)[1:], False) & ~last
@@ -372,7 +434,7 @@ def test_what_another_does_not_say_is_told(exported, tmp_path, capsys):
         assert np.array_equal(replay.columns[name][:n], value[keep]), name
     seen = np.where(done[:, None], given["observation"], given["next_observation"])[keep]
     assert np.array_equal(replay.columns["next_observation"][:n], seen)
-    bare = without(foreign(dataset, tmp_path / "bare"), ("next.truncated", "next.done", "next.reward"))
+    bare = without(foreign(dataset, tmp_path / "bare"), ("next.truncated", "next.done", "next.reward", "next.success"))
     assert cli.main(["import", "--lerobot", str(bare), "--out", str(tmp_path / "b")]) == 0
     said = capsys.readouterr().err
     assert "no next.reward: every reward is 0" in said and "no next.done" in said
@@ -380,7 +442,7 @@ def test_what_another_does_not_say_is_told(exported, tmp_path, capsys):
     assert replay.count == (~last).sum() and not replay.columns["reward"].any() and not replay.columns["terminated"].any()
     assert np.array_equal(replay.columns["truncated"][: replay.count], np.append(last[1:], True)[~last])
     more = {"next.success": done.tolist(), "is_intervention": (done | (np.arange(len(rows)) % 3 == 0)).tolist()}
-    some = without(foreign(dataset, tmp_path / "some"), ("next.truncated", "next.reward"), more)
+    some = without(foreign(dataset, tmp_path / "some"), ("next.truncated", "next.reward", "next.success"), more)
     assert cli.main(["import", "--interventions", "--lerobot", str(some), "--out", str(tmp_path / "c")]) == 0
     keep &= np.array(more["is_intervention"])
     replay = Replay.open(tmp_path / "c")
@@ -448,7 +510,7 @@ def test_what_the_lerobot_package_recorded_is_learned_from(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["import", "--lerobot", str(tmp_path / "dataset"), "--out", str(tmp_path / "all")]) == 0
     said = capsys.readouterr()
-    for line in ("no next.truncated: ", "observation.images.top: left out, a replay keeps no images", "last frames of episodes"):
+    for line in ("no next.truncated: ", "observation.images.top: left out, only videos are read", "last frames of episodes"):
         assert f"robotrl import: {line}" in said.err or line in said.err
     assert "30 frames a second" in said.out
     last = np.append(np.diff(given["piece"]) != 0, True)

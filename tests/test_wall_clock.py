@@ -20,11 +20,16 @@ from robotrl import checkpoint
 from robotrl.nodes.player import Player
 from robotrl.replay import Replay
 from robotrl.session import Reading, files
-from robotrl.topics import TOPICS
+from robotrl.topics import CAMERAS, TOPICS, VIEWERS
 
 ROOT = Path(__file__).resolve().parent.parent
-# The scripted operator gives no rewards, and nobody has asked for a network.
-ABSENT = {("label", "console"), *((topic, "gateway") for topic, entry in TOPICS.items() if "gateway" in entry.sources)}
+# The scripted operator gives no rewards, nobody has asked for a network, and the robot has no camera.
+ABSENT = {
+    *(("label", name) for name in ("console", "relabel")),
+    *(("operator", name) for name in VIEWERS),
+    *((topic, name) for topic in ("image", "picture") for name in CAMERAS),
+    *((topic, "gateway") for topic, entry in TOPICS.items() if "gateway" in entry.sources),
+}
 
 
 def command(*words: str) -> tuple[int, str, str]:

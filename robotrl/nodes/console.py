@@ -174,6 +174,7 @@ def operate_afar(address: str, key: Path) -> int:
     def told() -> None:
         shown = msgspec.structs.asdict(remote.welcome.shown)
         view.temp_limit_c = shown.pop("temp_limit_c")
+        view.settings = replace(view.settings, **shown.pop("operator"))
         view.agent = replace(view.agent, **shown)
 
     return watch(Link(remote), view, None, address, told)

@@ -43,6 +43,7 @@ class Estate:
             why = error.strerror or str(error)
         if why:
             self._say(f"{self._path}: {why}: a kill of this process would now cost what the recorder has not acknowledged")
+            self._empty = True  # it could not be kept up to date
             self.close()
 
     def clear(self) -> None:
@@ -52,12 +53,13 @@ class Estate:
             self._empty = True
 
     def close(self) -> None:
-        """The end in order: what is left is told by whoever leaves it."""
+        """The end: what is not acknowledged stays, for a life that is begun after an end that was not meant."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-            with contextlib.suppress(FileNotFoundError):  # the manager has removed the directory
-                self._path.unlink()
+            if self._empty:
+                with contextlib.suppress(FileNotFoundError):  # the manager has removed the directory
+                    self._path.unlink()
 
 
 def left(directory: Path, boot: int) -> list[tuple[int, list[Transition], Path]]:

@@ -26,6 +26,7 @@ JUMP_M, JUMP_M_S = 0.15, 4.0  # a tracker's noise, and faster than any Minitaur 
 GAP_S = 0.5  # poses farther apart than this are not compared
 ATTITUDES = 64  # of the IMU that are kept: 0.3 s at 200 Hz, a pose is younger
 RANGE_BIT = 1
+UNTIMELY, BLIND = ("late", "size"), ("black", "white", "flat")  # what `Image.fault` says (rows 18, 19)
 
 Up = tuple[float, float, float]
 
@@ -48,6 +49,7 @@ class Evidence:
         self._pose: m.Pose | None = None
         self._pose_same = 0
         self._jump = False
+        self._sight = ""  # what is wrong with the pictures of the camera that is looked through
         self._attitudes: deque[tuple[int, Up]] = deque(maxlen=ATTITUDES)
         self._gap = 0.0
 
@@ -69,6 +71,13 @@ class Evidence:
                 self._attitudes.append((message.t, up(message.roll, message.pitch)))
             case m.Pose():
                 self._take_pose(message)
+            case m.Image():
+                self._sight = message.fault
+
+    @property
+    def unplugged(self) -> bool:
+        """The camera's process says that its device is gone."""
+        return self._sight == "unplugged"
 
     def fields(self) -> dict[str, Any]:
         """For `Inputs`; what holds for one step only is forgotten after it."""
@@ -83,6 +92,9 @@ class Evidence:
             "runaway_s": _longest(self._running, now),
             "pose_same_in_row": self._pose_same,
             "pose_jump": jump,
+            "camera_frozen": self._sight == "frozen",
+            "camera_late": self._sight in UNTIMELY,
+            "camera_blind": self._sight in BLIND,
             "attitude_gap_rad": self._gap,
             "clamped_share": sum(self._clamps) / WINDOW,
         }

@@ -7,8 +7,10 @@ from its arrival, and a console's word must answer a nonce of the guard's that i
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -18,9 +20,11 @@ from robotrl import keyring, node
 from robotrl.bus import Bus
 from robotrl.complaint import Complaint
 from robotrl.config import Run
-from robotrl.door import Door, Received, Shown
+from robotrl.door import Door, Received
+from robotrl.greeting import Shown
 from robotrl.messages import Guard, Operator
-from robotrl.roles import READ
+from robotrl.roles import ASKED, READ
+from robotrl.topics import CAMERAS
 
 PERIOD_NS = 20_000_000  # of what goes out; what comes in is passed on at once
 FRESH_NS = (
@@ -56,10 +60,12 @@ class Authorised:
 class Gateway:
     """Door on one side, bus on the other. `stale`: words of consoles that came too late."""
 
-    def __init__(self, bus: Bus, door: Door) -> None:
+    def __init__(self, bus: Bus, door: Door, cameras: Collection[str] = ()) -> None:
+        """`cameras`: those of the run, by their places on the bus."""
         self.bus, self.door, self.clock = bus, door, bus.clock
         self._mine = {topic: bus.publisher(topic) for topic in ("operator", "label", "action")}
-        self._theirs = [bus.subscriber(topic) for topic in READ]
+        self._theirs = [bus.subscriber(topic, sources=cameras if topic == "image" else None) for topic in READ]
+        self._pictures = [bus.subscriber(topic, sources=cameras) for topic in ASKED]
         self._nonces: dict[int, int] = {}  # of the guard's, with when each was first heard
         self._encode = msgspec.msgpack.Encoder().encode
         self.stale = 0
@@ -72,6 +78,11 @@ class Gateway:
                 if subscriber.topic == "guard":
                     self._hear(message)
                 self.door.send(subscriber.topic, self._encode(message))
+        for subscriber in self._pictures:
+            newest = {message.source: message for message in subscriber.drain()}
+            for source, message in newest.items():
+                if self.door.wanted(subscriber.topic, source):
+                    self.door.show(subscriber.topic, source, self._encode(message))
 
     def turn_in(self) -> None:
         """What peers have said goes to the robot."""
@@ -120,15 +131,15 @@ def main(argv: list[str]) -> int:
         return own.refuse(error)
     who = ", ".join(f"{key.name} ({key.role})" for key in keys.authorised.values())
     own.say(f"listening at {door.address} for {who}" + (" of this machine alone" if door.loopback else ""))
-    serve(own, Gateway(own.bus, door), authorised)
+    serve(own, Gateway(own.bus, door, CAMERAS[: len(own.run.robot.cameras)]), authorised)
     door.close()
     own.close()
     return 0
 
 
 def shown(run: Run) -> Shown:
-    agent = run.agent
-    return Shown(run.robot.limits.temp_c, agent.random_steps, agent.learn_after, agent.updates_per_step)
+    agent, keys = run.agent, dataclasses.asdict(run.operator)
+    return Shown(run.robot.limits.temp_c, agent.random_steps, agent.learn_after, agent.updates_per_step, keys)
 
 
 def renew(own: node.Node, door: Door, authorised: Authorised) -> None:

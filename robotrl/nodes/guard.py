@@ -32,6 +32,7 @@ PATIENCE_NS = 5_000_000_000  # the same while the driver is silent or without it
 BEGIN_NS = 30_000_000_000  # for a learner to speak for the first time: it imports torch
 LISTEN_NS = 1_000_000_000  # for a guard that was started again to hear the others before it judges
 GONE_NS = 5_000_000_000  # a learner or a recorder that has not beaten for so long is gone
+UNSEEN_NS = 300_000_000  # a camera's process that has said nothing for so long, not even that there is no picture; chosen
 SILENT_S = 0.06  # a driver not heard for so long cannot say whether torque is on
 LATE_FRAME_S = 1.0  # over which bad frames are counted
 KEY_NS = 500_000_000  # from a press until its key asks for nothing any more but to stop or to pause
@@ -44,6 +45,7 @@ def causes(robot: Robot) -> tuple[Cause, ...]:
     limits = robot.limits
     rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=limits.falls)
     absent = {sense for sense in ("imu", "tracker") if sense not in robot.senses}
+    absent |= set() if robot.tracker.camera else {"camera"}  # that of a tracker by sight is the one looked through
     return without(rows, absent | ({"noise", "learner"} if robot.servos.protocol != "moteus" else set()))
 
 
@@ -101,6 +103,8 @@ class Sentry:
                 return
             case m.Joints():
                 self._joints = message
+            case m.Image() if message.camera != self.run.robot.tracker.camera:
+                return
             case m.Drive():
                 self._take_drive(message, now)
             case m.Imu():
@@ -225,6 +229,7 @@ class Sentry:
             imu_implausible_in_row=imu.refused if imu is not None else 0,
             tilt_rad=max(abs(imu.roll), abs(imu.pitch)) if imu and math.isfinite(imu.roll + imu.pitch) else math.nan,
             pose_age_s=self._age("Pose", now),
+            camera_gone=self._evidence.unplugged or now - self._heard.get("Image", now) > UNSEEN_NS,
             action_age_s=math.inf if self._used_action == NEVER else (now - self._used_action) * 1e-9,
             nan_action=self._nan_action,
             policy_dead="policy" in self._down,

@@ -14,10 +14,11 @@ import msgspec
 
 from robotrl import messages as m
 from robotrl import transitions
+from robotrl.account import Account
 from robotrl.complaint import command
 from robotrl.config import Run
 from robotrl.log import Log, Took
-from robotrl.logformat import Kind
+from robotrl.logformat import Kind, Record
 from robotrl.logread import read, survey
 from robotrl.node import Node
 from robotrl.nodes.labelbook import BookFile
@@ -68,7 +69,8 @@ class Keeper:
             self.replay = open_replay(node.directory, node.run)
             if added := top_up(node.directory / "log", self.replay, self.log.counts().get(Kind.TRANSITION, 0)):
                 node.say(f"{added} transitions of the log were not in the replay yet")
-            self.book = BookFile(node.directory, self.replay)
+            self.account = Account()
+            self.book = BookFile(node.directory, self.replay, self._recall)
         except BaseException:
             self.log.close()
             raise
@@ -78,6 +80,7 @@ class Keeper:
         self._acks = node.bus.publisher("ack")
         self._due = self._told = self._timing = self._notes = 0
         self._reset, self._version, self._said = ("", ""), 0, ""
+        self._judged = False  # the guard has been heard in this life
         self.note("session", m.Process(source="recorder", name="run", pid=0, event="started"))
 
     @property
@@ -107,11 +110,19 @@ class Keeper:
         if transitions.add(self.replay, made) == transitions.ORPHAN:
             self.node.say(f"transition {made.number} of the policy's: its frame was in a record that the log does not have")
 
+    def _recall(self, record: Record) -> None:
+        """What was noted in an earlier life."""
+        if record.kind is Kind.CAUSE:
+            self.account.hear(msgspec.msgpack.decode(record.payload, type=m.Guard))
+
     def note(self, topic: str, message: m.Message) -> None:
         """One message of another recorded topic: what tells of the run is kept too, though nobody would send it again."""
         now = self.node.clock.now()
         kind = SIMPLE.get(topic)
         match message:
+            case m.Guard() if topic == "cause":
+                self._judged = True
+                self.account.hear(message)
             case m.Reset() if (message.stage, message.outcome) != self._reset:
                 kind, self._reset = Kind.RESET, (message.stage, message.outcome)
             case m.Operator() if topic == "operator" and message.command != "beat":
@@ -150,9 +161,11 @@ class Keeper:
         rows = self.replay.count + sum(isinstance(made, m.Transition) for _, made in self._waiting)
         book = self.book.book
         refused = book.refused[-1] if book.refused else ""
+        account = tuple(self.account.figures(now if self._judged else None))
         self._acks.send(
-            m.Ack(kept=kept[-ACKS:], durable=durable, transitions=rows, trouble=self.trouble, labels=book.counts, refused=refused)
-        )
+            m.Ack(kept=kept[-ACKS:], durable=durable, transitions=rows, trouble=self.trouble, labels=book.counts, refused=refused,
+                  account=account)
+        )  # fmt: skip
 
     def close(self) -> None:
         """Keep what has come; LogError for what could not be."""

@@ -10,7 +10,7 @@ import json
 import math
 from array import array
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ import numpy as np
 from robotrl import labels
 from robotrl.labelled import LABELS, line, write_all
 from robotrl.labels import Given
-from robotrl.logformat import Kind
+from robotrl.logformat import Kind, Record
 from robotrl.logread import read
 from robotrl.messages import Label
 from robotrl.replay import Replay
@@ -123,14 +123,14 @@ class Book:
 class BookFile:
     """A run's book with its file."""
 
-    def __init__(self, directory: Path, replay: Replay) -> None:
-        """Made anew from the log. LogError as `logread.read`."""
+    def __init__(self, directory: Path, replay: Replay, also: Callable[[Record], None] = lambda _: None) -> None:
+        """Made anew from the log; `also` is shown its other records on the way. LogError as `logread.read`."""
         self.path, self.book = directory / LABELS, Book(replay)
-        self._scan(directory / "log")
+        self._scan(directory / "log", also)
         write_all(self.path, self.book.accepted)
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
 
-    def _scan(self, log: Path) -> None:
+    def _scan(self, log: Path, also: Callable[[Record], None]) -> None:
         """All labels of the log; none waits for a step that the log has."""
         episodes, steps = array("q"), array("q")
         for record in read(log, []):
@@ -144,6 +144,8 @@ class BookFile:
                 self.book.cut(*((episodes[-1], steps[-1]) if kept else (-1, -1)))
             elif record.kind is Kind.LABEL and (label := decoded(record.payload)) is not None:
                 self.book.hear(Given(record.sequence, label))
+            else:
+                also(record)
         self.book.settle()
 
     def hear(self, order: int, label: Label) -> None:
@@ -166,8 +168,3 @@ def decoded(payload: bytes) -> Label | None:
         return _DECODE(payload)
     except msgspec.MsgspecError:
         return None
-
-
-def latest(given: Iterable[Given], giver: int) -> int:
-    """The last number of a giver's labels, 0 for none."""
-    return max((g.label.number for g in given if g.label.giver == giver), default=0)

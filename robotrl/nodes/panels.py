@@ -8,6 +8,7 @@ import math
 
 from rich.text import Text
 
+from robotrl.account import Figures
 from robotrl.messages import Ack, Beat, Drive, Episode, Imu, Joints, Learner, Pose, Reset
 from robotrl.nodes.view import SECOND, View, clean, span
 
@@ -97,6 +98,22 @@ def learner_lines(view: View) -> list[Text]:
         fact("loss", flag(losses, sick)),
         fact("", flag(heat, not math.isfinite(learner.temperature))),
         *debt(learner, view.agent.updates_per_step),
+    ]
+
+
+def account_lines(view: View) -> list[Text]:
+    """Who moved the robot so far, and what it cost a person; three lines at the left."""
+    ack = view.get("ack", Ack)
+    if ack is None or len(ack.account) != len(Figures._fields):
+        return []
+    f = Figures._make(ack.account)
+    if not f.run_s + f.reset_s:
+        return []
+    apart = f", {f.mtbf_s / 60:.0f} min apart" if f.failures else ""
+    return [
+        fact(" robot", f"{f.autonomy:.0%} by itself, {(f.run_s + f.reset_s) / 60:.0f} min"),
+        fact(" person", f"{f.touches:.0f} touches, {f.interventions:.0f} stops"),
+        fact(" failed", f"{f.failures:.0f}{apart}"),
     ]
 
 

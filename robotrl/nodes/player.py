@@ -103,6 +103,7 @@ class Player(Feed):
 
     def begin(self, run: config.Run) -> None:
         self.servos, self.rethink = Servos(run), Rethink(run)
+        self._by_sight = bool(run.robot.tracker.camera)
         self.sensors = {
             "imu": Sensor("imu", "imu", run.robot, self.imu),
             "tracker": Sensor("tracker", "pose", run.robot, self.pose),
@@ -117,9 +118,15 @@ class Player(Feed):
         version, actor = weights(data, where)
         self.rethink.actors[version] = actor
 
+    def waits(self, topic: str, message: Message) -> bool:
+        """Poses by sight too: their pictures are not on tape, or not all of them, so they are given as they were recorded."""
+        return super().waits(topic, message) or (isinstance(message, Pose) and self._by_sight)
+
     def play(self, message: Message) -> None:
         if isinstance(message, Thought):
             self._think(message)
+        elif isinstance(message, Pose):
+            self.rethink.see(message)
         elif isinstance(message, Exchange) and message.source == "servos":
             for joints, applied in self.servos.play(message, self.recorded):
                 self._joints[joints.boot, joints.tick], self._applied[applied.boot, applied.tick] = joints, applied

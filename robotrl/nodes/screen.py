@@ -6,10 +6,12 @@ two are always on the screen, however small it is; the rest gives way.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from rich.text import Text
 
 from robotrl.messages import Beat, Joints
-from robotrl.nodes.panels import BAD, DIM, WARN, Part, fact, facts, line, servos
+from robotrl.nodes.panels import BAD, DIM, WARN, Part, account_lines, fact, facts, line, servos
 from robotrl.nodes.view import SECOND, View, clean, span, stop_status
 from robotrl.topics import TOPICS
 
@@ -51,7 +53,7 @@ A label means what was on the screen a moment ago, and is never moved to another
 step; it changes what is learned from later, not the updates that were done.
 LATE: nothing for three periods. SLOW: under 80 % of its rate. idle: not needed
 now. STUCK: it speaks, but its loop stands still."""
-UNSHOWN = ("operator", "beat", "wire", "thought", "transition", "ack")  # what is said to no person
+UNSHOWN = ("operator", "beat", "wire", "thought", "transition", "ack", "picture")  # what is said to no person
 NEEDED_IN = {"action": ("RUN", "RESET"), "episode": ("RUN",), "reset": ("RESET",)}  # all others: always
 ANSWERED_NS = SECOND // 4  # a note that comes so soon after a key is the answer to it
 REPLY_NS = 4 * SECOND  # how long it is shown
@@ -125,7 +127,7 @@ def asked(view: View, now: int) -> list[Text]:
 
 def body(view: View, now: int) -> list[Text]:
     """Streams on the left; the robot and what it learns on the right."""
-    left, right = streams(view, now), facts(view)
+    left, right = [*streams(view, now), *account_lines(view)], facts(view)
     rows = []
     for index in range(max(len(left), len(right))):
         row = left[index] if index < len(left) else line()
@@ -137,22 +139,42 @@ def body(view: View, now: int) -> list[Text]:
 def streams(view: View, now: int) -> list[Text]:
     """Each periodic stream: true rate, expected rate, age, and a word when it is not as it should be."""
     rows = [line((f" {'stream':<8}{'Hz':>5}{'of':>5}{'age':>9}", DIM))]
-    guard = view.guard()
+    for row in stream_rows(view, now):
+        word = (f"  {row.word}" if row.word else "", {"idle": DIM, "SLOW": WARN}.get(row.word, DIM if row.early else BAD))
+        rows.append(line(f" {row.topic:<8}{row.rate_hz:>5.0f}", (f"{row.of_hz:>5.0f}", DIM), f"{span(row.age):>9}", word))
+    return rows
+
+
+class StreamRow(NamedTuple):
+    """A stream as it stands. `word`: NONE, LATE, SLOW, idle, or nothing; `early`: nobody expects it yet."""
+
+    topic: str
+    rate_hz: float
+    of_hz: float
+    age: int | None  # ns
+    word: str
+    early: bool
+
+
+def stream_rows(view: View, now: int) -> list[StreamRow]:
+    """The streams that a person is shown."""
+    rows, guard = [], view.guard()
     for topic, entry in TOPICS.items():
         if entry.rate_hz == 0 or topic in UNSHOWN:
             continue
         stream, age = view.stream(topic), view.age(topic, now)
+        if topic == "image" and stream is None:  # most robots have no camera
+            continue
         needed = guard is None or guard.state in NEEDED_IN.get(topic, (guard.state,))
         rate = stream.rate_hz(now) if stream else 0.0
         late = age is None or age > max(3 * SECOND / entry.rate_hz, 0.06 * SECOND)
-        word: Part = ""
+        early = age is None and topic == "learner" and "learner_gone" not in (guard.causes if guard else ())
+        word = ""
         if late:
-            early = age is None and topic == "learner" and "learner_gone" not in (guard.causes if guard else ())
-            word = ("  NONE" if age is None else "  LATE", DIM if early else BAD) if needed else ("  idle", DIM)
+            word = ("NONE" if age is None else "LATE") if needed else "idle"
         elif needed and rate < 0.8 * entry.rate_hz:
-            word = ("  SLOW", WARN)
-        of = (f"{entry.rate_hz:>5.0f}", DIM)
-        rows.append(line(f" {topic:<8}{rate:>5.0f}", of, f"{span(age):>9}", word))
+            word = "SLOW"
+        rows.append(StreamRow(topic, rate, entry.rate_hz, age, word, early))
     return rows
 
 

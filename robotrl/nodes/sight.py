@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from robotrl import boardpose, tagcorners
+from robotrl.boardpose import Fit, Gravity
 from robotrl.messages import Imu
-from robotrl.nodes import boardpose, tagcorners
-from robotrl.nodes.boardpose import Fit, Gravity
 from robotrl.nodes.leaning import Leaning
 from robotrl.tagboard import Roof, corners, plates
 from robotrl.viewpoint import Viewpoint, ViewpointError

@@ -56,6 +56,11 @@ class Lookout:
                 out.append(self._tracker.look(pixels, image.t))
         return [pose for pose in out if pose is not None]
 
+    def said(self) -> str:
+        """What came of the pictures, in a line."""
+        counts = self._tracker.sight.counts
+        return f"{counts.total()} pictures: " + (", ".join(f"{n} {why}" for why, n in counts.most_common()) or "none looked at")
+
     def close(self) -> None:
         self._ring.close()
 
@@ -79,6 +84,7 @@ def watch(node: Node) -> int:
             code = 2
             break
         node.beat(lookout.fault)
+    node.say(lookout.said())
     lookout.close()
     node.close()
     return code

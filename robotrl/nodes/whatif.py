@@ -101,7 +101,8 @@ class WhatIf(Feed):
         self._run = run
 
     def waits(self, topic: str, message: m.Message) -> bool:
-        told = topic in STREAMS and topic not in ("joints", "applied", "drive", "imu", "pose")
+        seen = topic == "pose" and bool(self._run.robot.tracker.camera)  # by our own camera: it has no tape
+        told = topic in STREAMS and (seen or topic not in ("joints", "applied", "drive", "imu", "pose"))
         return isinstance(message, m.Exchange) or topic == "guard" or told
 
     def play(self, message: m.Message) -> None:

@@ -74,6 +74,10 @@ class Manipulator:
         turn = self.rates.turn(self.pose(before), motion.tolist())
         return np.asarray(turn * (self._steps.step_rad / max(self._steps.step_rad, float(np.abs(turn).max()))))
 
+    def moved(self, sent: np.ndarray, turn: np.ndarray) -> np.ndarray:
+        """Targets `sent` (4,) after the joints' targets have turned by `turn` (4,) rad."""
+        return (sent + turn / self._half).astype(np.float32)
+
     def pose(self, sent: np.ndarray) -> list[float]:
         """Every joint's angle, rad, where targets `sent` are reached."""
         return [*(self._centre + self._half * sent).tolist(), *self._home[self.actions :]]

@@ -109,7 +109,18 @@ def test_a_peer_takes_no_part_in_unequal_work(script, monkeypatch):
     assert engine.left_out("sbx", agent) == "not installed"
 
 
-def test_the_rewritten_update_learns(script):
+@pytest.fixture
+def one_thread():
+    """Of torch: a second one waits by spinning, and takes from the other tests more than it does."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_rewritten_update_learns(script, one_thread):
     """It is a peer only if it does the work: critics fit rewards that end at once, and the actor finds the better actions."""
     import numpy as np
     import torch

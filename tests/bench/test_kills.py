@@ -5,6 +5,7 @@ Where it would take longer than SECONDS, on a busy machine, it ends there and ju
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def kills(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
     before = set(sys.modules)
     yield __import__("kills")
-    for name in {"kills", "zygote", "farend"} & set(sys.modules) - before:
+    for name in {"kills", "zygote", "farend", "labelwitness"} & set(sys.modules) - before:
         del sys.modules[name]
 
 
@@ -31,7 +32,8 @@ def test_what_was_given_is_there_whoever_is_killed_or_stopped(kills, tmp_path):
     done = {name: found["deeds"][f"kill {name}"] for name in kills.WHO}
     assert found["seconds"] >= SECONDS or set(done.values()) == {KILLS}
     assert min(done.values()) >= LEAST and sum(n for deed, n in found["deeds"].items() if deed.startswith("stop")) >= LEAST
-    assert found["transitions"] > LEAST and found["labels"] > LEAST and found["acknowledged"] > LEAST
+    counts = ("lives_that_drove", "transitions", "labels", "labels_bound", "acknowledged")
+    assert all(found[name] > (0 if name == "lives_that_drove" else LEAST) for name in counts), found
     assert {name: found[name] for name in kills.BAD} == dict.fromkeys(kills.BAD, 0)
 
 
@@ -42,3 +44,13 @@ def test_the_verdict_finds_what_is_lost_and_what_is_there_twice():
     assert faults([one, one._replace(sequence=2)])["doubled"] == 1
     assert faults([one._replace(number=2), one._replace(sequence=2)])["reordered"] == 1
     assert faults([one._replace(sequence=3), one._replace(sequence=2, number=2)])["reordered"] == 1
+
+
+@pytest.mark.parametrize(
+    ("off", "drove", "bad"), [((), 150, 1), ((120,), 150, 0), ((120,), 110, 1), ((160,), 150, 1), ((), math.inf, 0)]
+)
+def test_a_driver_that_drives_motors_which_were_never_off_is_found(kills, off, drove, bad):
+    """The life before it drove them from 10 on, and said its last word at 100."""
+    modes = [(0, (0, 0)), (9, (10, 10)), (115, (10, 0)), *((t, (0, 0)) for t in off), (151, (10, 10))]
+    assert kills.driven_on([[10, 100], [drove, 200]], modes) == bad
+    assert kills.driven_on([[math.inf, 8], [drove, 200]], modes) == 0, "before which nobody had driven them"

@@ -43,23 +43,6 @@ def test_the_printed_chessboard_is_seen_where_its_definition_says():
     assert np.abs(on_page(corners) - upper_left - 1000 * board.CHARUCO.corners()[:, :2]).max() < 0.1
 
 
-def test_the_torsos_tags_are_seen_where_its_definition_says():
-    page, (left, top) = board.page(board.TORSO, "a4")
-    corners, ids, _ = board.TORSO.detector().detectMarkers(drawn(page.data()))
-    order = np.argsort(ids.ravel())
-    assert tuple(ids.ravel()[order]) == board.TORSO.ids
-    seen = on_page(np.array(corners)[order]).reshape(4, 4, 2) - (left + 70, top + 70)  # 140 mm: 60 + 20 + 60
-    forwards_left = np.stack([-seen[..., 1], -seen[..., 0]], -1)  # up on paper, and to the left of it
-    assert np.abs(forwards_left - 1000 * board.TORSO.corners()[..., :2]).max() < 0.15
-
-
-def test_the_torso_lies_flat_with_its_middle_at_the_origin():
-    corners = board.TORSO.corners()
-    assert corners.shape == (4, 4, 3) and not corners[..., 2].any()
-    assert corners.reshape(-1, 3).mean(0) == pytest.approx((0, 0, 0), abs=1e-12)
-    assert corners[0, 0] == pytest.approx((0.07, 0.07, 0)) and corners[3, 2] == pytest.approx((-0.07, -0.07, 0))
-
-
 def test_the_ruler_is_as_long_as_it_says():
     data = board.page(board.CHARUCO, "a4")[0].data()
     lines = [[float(v) for v in m.groups()] for m in re.finditer(rb"w (\S+) (\S+) m (\S+) (\S+) l S", data)]
@@ -68,7 +51,7 @@ def test_the_ruler_is_as_long_as_it_says():
 
 
 def test_the_files_table_of_objects_is_right():
-    data = board.page(board.TORSO, "a4")[0].data()
+    data = board.page(board.CHARUCO, "a4")[0].data()
     start = int(re.search(rb"startxref\n(\d+)\n%%EOF\n$", data).group(1))
     assert data[start:].startswith(b"xref\n0 6\n")
     for number, place in enumerate(re.findall(rb"^(\d{10}) 00000 n $", data, re.M), 1):
@@ -81,13 +64,12 @@ def test_the_files_table_of_objects_is_right():
     ("made", "paper", "says"),
     [
         (board.CHARUCO, "letter", "280 x 201 mm, letter has 215.9 x 279.4; use --paper a4"),
-        (board.TORSO, "a5", "a5 has 148 x 210; use --paper a4"),
+        (board.CHARUCO, "a5", "a5 has 148 x 210; use --paper a4"),
         (replace(board.CHARUCO, square_m=0.2, marker_m=0.15), "a4", "make the board smaller"),
         (replace(board.CHARUCO, marker_m=0.029), "a4", "smaller than 0.9 of a square"),
         (replace(board.CHARUCO, columns=40, rows=30), "a4", "needs 600 tags, DICT_5X5_100 has 100"),
         (replace(board.CHARUCO, square_m=float("nan")), "a4", "change its sizes"),
-        (replace(board.TORSO, gap_m=0.005), "a4", "tags need a size"),
-        (replace(board.TORSO, dictionary="CORNER_REFINE_NONE"), "a4", "no dictionary 'CORNER_REFINE_NONE'"),
+        (replace(board.CHARUCO, dictionary="CORNER_REFINE_NONE"), "a4", "no dictionary 'CORNER_REFINE_NONE'"),
     ],
 )
 def test_a_board_that_cannot_be_printed_is_one_line(made, paper, says):
@@ -101,4 +83,4 @@ def test_the_command_writes_the_file(tmp_path, capsys):
     assert board.main(["--kind", "charuco", "--square", "20", "--paper", "letter", "--out", str(out)]) == 0
     assert out.read_bytes().startswith(b"%PDF-1.4") and "squares of 20 mm, markers 14.7 mm" in capsys.readouterr().out
     with pytest.raises(CalibrationError, match="not written"):
-        board.main(["--kind", "torso", "--out", str(tmp_path / "none" / "t.pdf")])
+        board.main(["--kind", "charuco", "--out", str(tmp_path / "none" / "t.pdf")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +127,33 @@ def test_both_tools_end_with_one_json_object_when_asked(chain, robot, clock, tmp
     assert commission.main(words) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (found["serial"], found["seen"]) == ("a1", "encoder")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "say where so101's joints are: --angle 0"),
+        (["--angle", "nan"], "must be finite"),
+        (["--pose", "0,0,0"], "--pose has 3 angles for 6 motors"),
+        (["--pose", "0,0,x,0,0,0"], "write 6 angles in rad"),
+        (["--pose", "0,0,9,0,0,0"], "within a turn"),
+        (["--pose", "0,0,0,0,0,0", "--angle", "0"], "give one"),
+    ],
+)
+def test_an_arms_pose_must_be_said(words, says, capsys):
+    arm = str(Path(__file__).resolve().parents[2] / "launch" / "arm.toml")
+    with pytest.raises(SystemExit):
+        homing.main([arm, "--serial", "a1", "--yes", *words])
+    assert says in capsys.readouterr().err
+
+
+def test_an_arms_own_pose_is_taken_joint_by_joint(clock, tmp_path, monkeypatch, capsys):
+    arm, taken = str(Path(__file__).resolve().parents[2] / "launch" / "arm.toml"), []
+    record = store.Calibration(
+        1, "so101", "so101", "a1", store.today(), (1, 2, 3, 4, 5, 6), (1,) * 6, (3.0,) * 6, (0.0,) * 6, (0.0,) * 6
+    )
+    monkeypatch.setattr(port, "SerialPort", lambda *_: MemoryPort(clock))
+    monkeypatch.setattr(homing, "measure", lambda chain, robot, pose, clock: taken.append(pose) or record)
+    words = [arm, "--serial", "a1", "--yes", "--pose", "0,-1.5,1.5,0.8,0,0.1", "--calibration", str(tmp_path)]
+    assert homing.main(words) == 0
+    assert taken == [(0.0, -1.5, 1.5, 0.8, 0.0, 0.1)] and "move " in capsys.readouterr().out

@@ -173,3 +173,23 @@ def test_words_for_a_mounting():
     assert imu.words(np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])) == (
         "its x points right, its y points forwards, its z points up, within 0.0 degrees"
     )
+
+
+def test_the_command_asks_for_each_pose_and_writes_the_record(felt, robot, tmp_path, monkeypatch, capsys):
+    def lie(question, yes):
+        felt.lie(next(side for side in SIDES if f"its {side} up" in question))
+
+    closed = []
+    monkeypatch.setattr(imu, "WallClock", lambda: felt.clock)
+    monkeypatch.setattr(imu.tool, "require", lie)
+    monkeypatch.setattr(imu.tool, "robot_of", lambda args: robot)
+    port = MemoryPort(felt, "imu")
+    monkeypatch.setattr(port, "close", lambda: closed.append(1))
+    monkeypatch.setattr("robotrl.drivers.imu.connect", lambda wiring, clock, say: (port, WitImu(port, wiring, clock)))
+    assert imu.main(["--poses", ",".join(SIDES), "--calibration", str(tmp_path)]) == 0
+    assert devices.imu_of(robot, robot.imu.port, tmp_path).poses == SIDES and closed
+    assert "its x points right, its y points down, its z points forwards, within" in capsys.readouterr().out
+    arm = replace(robot, senses=())
+    monkeypatch.setattr(imu.tool, "robot_of", lambda args: arm)
+    with pytest.raises(CalibrationError, match="has no imu"):
+        imu.main([])

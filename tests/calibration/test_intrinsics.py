@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from robotrl import config
 from robotrl.calibration import capture, devices, intrinsics, store, views
 from robotrl.calibration.board import CHARUCO
 from robotrl.calibration.store import CalibrationError
@@ -76,8 +77,9 @@ def test_a_record_is_of_one_camera_at_one_resolution(pictures, tmp_path):
         devices.lens_of("cam2", 640, 480, tmp_path)
     with pytest.raises(CalibrationError, match="no such file; make it"):
         devices.lens_of("cam3", 640, 480, tmp_path)
-    with pytest.raises(CalibrationError, match=r"camera '\.\./x'"):
-        devices.lens_of("../x", 640, 480, tmp_path)
+    with pytest.raises(CalibrationError, match=r"camera '\.\./'"):
+        devices.lens_of("../", 640, 480, tmp_path)
+    assert devices.lens_path("/dev/v4l/by-id/usb-x", 640, 480, tmp_path).name == "dev_v4l_by-id_usb-x.640x480.json"
 
 
 def test_a_view_that_lies_far_off_is_left_out(many):
@@ -133,6 +135,11 @@ def test_bad_input_is_one_line(some, tmp_path):
     refused(r"001.png: 320 x 240 px, but 000.png has 640 x 480")
     (some / "001.png").write_bytes((some / "002.png").read_bytes()[:-3000])
     refused("001.png: is no picture, or was cut off")
+    jpeg = cv2.imencode(".jpg", cv2.imread(str(some / "002.png")))[1].tobytes()
+    (some / "001.png").write_bytes(jpeg)
+    refused("3 of 3 pictures show")
+    (some / "001.png").write_bytes(jpeg[:-4000])
+    refused("001.png: is no picture, or was cut off")
     (some / "001.png").write_bytes(b"")
     refused("001.png: is no picture, or was cut off")
     for i in range(3):
@@ -176,3 +183,30 @@ def test_live_keeps_what_is_new_and_still(pictures, tmp_path, monkeypatch):
     assert "views 1/10" in out.getvalue() and "missing: nothing" in out.getvalue()
     with pytest.raises(CalibrationError, match="camera film: no picture"):
         capture.collect(Film(images[:2]), CHARUCO, tmp_path / "few", LockstepClock(), False, io.StringIO())
+
+
+def test_the_command_takes_live_pictures_and_keeps_them(pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(capture, "WANTED", 10)
+    monkeypatch.setattr(views, "TILT_DEG", 15.0)
+    monkeypatch.setattr(capture, "has_display", lambda: True)
+    shown = []
+    monkeypatch.setattr(cv2, "imshow", lambda title, image: shown.append(image))
+    monkeypatch.setattr(cv2, "waitKey", lambda ms: -1)
+    images, asked = [views.picture(p) for p in views.pictures(pictures)], []
+    monkeypatch.setattr("robotrl.drivers.cameras.connect", lambda wiring, clock: asked.append(wiring) or Film(images))
+    assert intrinsics.main(["--camera", "S123", "--calibration", str(tmp_path)]) == 0
+    assert asked[0].kind == "uvc" and asked[0].serial == "S123"
+    record = devices.lens_of("S123", 640, 480, tmp_path)
+    assert len(views.pictures(tmp_path / "cameras" / record.source.rpartition("/")[2])) >= 10
+    assert "wrote" in capsys.readouterr().out
+    assert shown[2].shape == (480, 640, 3) and (shown[2] != images[0][..., None]).any(), "the corners are drawn into the picture"
+
+
+def test_a_camera_of_the_robot_file_is_known_by_its_number_or_its_name():
+    robot = replace(
+        config.Robot(), cameras={"front": config.CameraPort(serial="S1"), "film": config.CameraPort(kind="file", path="a.avi")}
+    )
+    assert [capture.identity_of(robot, name) for name in ("front", "film", "S9")] == ["S1", "film", "S9"]
+    assert capture.wiring_of(robot, "film").path == "a.avi" and capture.wiring_of(robot, "S9").serial == "S9"
+    for name in ("front", "film"):
+        assert replace(robot, tracker=config.TrackerPort(camera=name)).seen_by == capture.identity_of(robot, name)

@@ -33,7 +33,7 @@ def film(words, unplug):
     try:
         camera = UvcCamera(os.environ["FAKE_DEVICE"], CameraPort(**words), clock)
         frames = [camera.read(clock.now() + 30_000_000_000) for _ in range(8)]
-        told["frames"] = [(f.number, f.stamp, (clock.now() - f.t) / 1e9, f.mark, len(f.jpeg), f.pixels().shape) for f in frames]
+        told["frames"] = [(f.number, f.stamp, (clock.now() - f.t) / 1e9, f.mark, f.mark - f.t, f.pixels().shape) for f in frames]
         told["broken"] = camera.broken
         told["early"] = camera.read(0) is None or camera.read(0) is None
         if unplug:
@@ -82,6 +82,7 @@ def test_frames_have_the_drivers_number_and_time(kernel, tmp_path):
     numbers = [f[0] for f in told["frames"]]
     assert numbers == sorted(set(numbers)) and all(f[1] == "driver" and f[5] == [48, 64, 3] for f in told["frames"])
     assert all(1.0 <= f[2] < 30 and f[3] > 0 for f in told["frames"]), "the kernel says: a second ago"
+    assert all(f[4] == 2_500_000 for f in told["frames"]), "half the exposure"
     assert log == ["format 1 64x48 MJPG", "interval 1000/60000", "control focus_auto 0", "control exposure_auto_priority 0",
                    "control focus_absolute 30", "control exposure_auto 1", "control exposure_absolute 50",
                    "control auto_white_balance 0", "buffers 4", "on with 4"]  # fmt: skip

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -22,10 +23,11 @@ from mcap.reader import NonSeekingReader
 
 from robotrl import config, rundir
 from robotrl.bus import Bus
-from robotrl.clock import WallClock
+from robotrl.clock import LockstepClock, WallClock
 from robotrl.config import CameraPort
-from robotrl.drivers.camera import decode, encode
+from robotrl.drivers.camera import Frame, decode, encode
 from robotrl.messages import Image, Picture
+from robotrl.nodes.camera import Eye
 from robotrl.ring import RingReader
 from robotrl.session import Attached, Reading
 from robotrl.sim.camerawire import CameraServer
@@ -222,3 +224,72 @@ def test_a_camera_that_is_not_there_at_the_start_is_one_line(stage):
     del stage.processes["camera", "camera1"]
     last = (stage.run / "camera.log").read_text().splitlines()[-1]
     assert last.startswith("camera front: unix:") and "no camera there" in last
+
+
+@pytest.fixture
+def eye(tmp_path):
+    """`eye(record_hz)`: the node's thinking on a bus in lockstep time, and what a reader hears of it."""
+    clock = LockstepClock()
+    clock.advance(10**10)
+    bus, ear = Bus(tmp_path, "camera1", clock), Bus(tmp_path, "manager", clock)
+    heard = [ear.subscriber(topic, sources=("camera1",)) for topic in ("image", "picture")]
+    made: list[Eye] = []
+    hellos: list[int] = []
+
+    def make(record_hz: float = 0.0):
+        node = SimpleNamespace(bus=bus, clock=clock, source="camera1")
+        made.append(Eye(node, "front", CameraPort(kind="mjpeg", rate_hz=30, record_hz=record_hz)))
+        for _ in range(2000):  # until the reader has found both
+            made[0]._images.send(Image(camera="hello"))
+            made[0]._pictures.send(Picture(camera="hello", count=0, data=b""))
+            ear.wait([heard[0]], 0.005)
+            if all([s.drain() for s in heard]):
+                break
+        hellos.append(made[0]._pictures.seq)
+        return made[0], clock
+
+    def read(count: int) -> tuple[list[Image], list[Picture]]:
+        """All of it, once so many images have come, and every picture that was sent."""
+        seen = lambda: max((p.seq for p in pictures), default=hellos[0])  # noqa: E731
+        images: list[Image] = []
+        pictures: list[Picture] = []
+        end = time.monotonic() + LONG_S
+        while len(images) < count or made[0]._pictures.seq > seen():
+            assert time.monotonic() < end, images
+            ear.wait(heard, 0.05)
+            images += [m for m in heard[0].drain() if m.camera == "front"]
+            pictures += [m for m in heard[1].drain() if m.camera == "front"]
+        return images, pictures
+
+    make.read = read
+    yield make
+    made[0].close()
+    bus.close()
+    ear.close()
+
+
+def test_what_is_wrong_with_a_frame_is_said_with_it(eye, tmp_path):
+    node, clock = eye()
+    shot = lambda image, **fields: node.see(Frame(t=clock.now() - 20_000_000, stamp="driver", image=image, **fields))  # noqa: E731
+    shot(scene(1))
+    clock.advance(33_000_000)
+    shot(scene(2)[:60])  # another size
+    clock.advance(33_000_000)
+    node.see(Frame(t=clock.now(), stamp="driver", jpeg=encode(scene(3))[:-100]))  # cut off, and in time: nothing is said yet
+    clock.advance(200_000_000)
+    node.see(Frame(t=clock.now(), stamp="driver", jpeg=encode(scene(3))[:-100]))
+    node.gone()
+    images, pictures = eye.read(4)
+    assert [(m.fault, m.count, m.height) for m in images] == [("", 1, 120), ("size", 0, 60), ("late", 0, 0), ("unplugged", 0, 0)]
+    assert images[0].arrived - images[0].t == 20_000_000 and images[0].stamp == "driver"
+    assert [(p.count, p.t) for p in pictures] == [(1, images[0].t)]
+    assert RingReader(tmp_path, "camera1").read(images[0]) is not None
+
+
+def test_as_many_pictures_a_second_as_are_asked_for_go_into_the_session(eye):
+    node, clock = eye(record_hz=10)
+    for i in range(60):
+        node.see(Frame(t=clock.now(), stamp="driver", image=scene(i)))
+        clock.advance(33_333_333)
+    _, pictures = eye.read(60)
+    assert len(pictures) == 20 and [p.count for p in pictures] == list(range(1, 61, 3))

@@ -583,7 +583,8 @@ class FastClock(WallClock):
 
 def test_a_console_afar_shows_the_robot_and_stops_it(tmp_path):
     file = keyring.new(tmp_path / "keys", "laptop", "console")
-    late = replace(Run(), agent=replace(Run().agent, learn_after=4321))
+    late = replace(Run(), agent=replace(Run().agent, learn_after=4321), operator=replace(Run().operator, good=0.25))
+    assert settings(late).operator["good"] == 0.25
     (tmp_path / "ipc").mkdir(mode=0o700)
     clock = FastClock()
     door = Door("tcp://127.0.0.1:0", keyring.load(tmp_path / "keys"), clock, shown=settings(late))

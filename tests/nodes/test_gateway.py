@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from robotrl import keyring
 from robotrl.bus import Bus
 from robotrl.clock import LockstepClock
 from robotrl.door import Peer, Received
-from robotrl.messages import Action, Guard, Label, Operator
+from robotrl.messages import Action, Guard, Label, Operator, Picture
 from robotrl.nodes.gateway import FRESH_NS, Authorised, Gateway, renew
 from robotrl.roles import ROLES, refusal
 
@@ -20,6 +21,12 @@ class FakeDoor:
         self.sent, self.waiting, self.refused = [], [], {}
 
     def send(self, topic, data):
+        self.sent.append((topic, data))
+
+    def wanted(self, topic, source):
+        return source == "camera2"
+
+    def show(self, topic, source, data):
         self.sent.append((topic, data))
 
     def receive(self):
@@ -102,6 +109,22 @@ def test_a_nonce_that_the_guard_repeats_is_no_fresher(world):
 def test_what_the_robot_says_goes_out_and_what_consoles_say_does_not(world):
     assert {topic for topic, _ in world.door.sent} == {"guard"}
     assert not {"operator", "label", "action"} & {s.topic for s in world.gateway._theirs}
+
+
+def test_of_pictures_the_newest_goes_to_who_wants_it(world, tmp_path):
+    eyes = [Bus(tmp_path, name, world.clock) for name in ("camera1", "camera2")]
+    world.gateway._pictures = [world.gateway.bus.subscriber("picture", sources=("camera1", "camera2"))]
+    ends = [eye.publisher("picture") for eye in eyes]
+    for count in range(1, 500):
+        for end in ends:
+            end.send(Picture(camera="x", count=count, data=b"jpeg"))
+        world.node.wait([], 0.002)
+        world.gateway.turn_out()
+        if got := [msgspec.msgpack.decode(data, type=Picture) for topic, data in world.door.sent if topic == "picture"]:
+            break
+    assert len(got) == 1 and got[0].source == "camera2"
+    for eye in eyes:
+        eye.close()
 
 
 @pytest.mark.parametrize("role", ["", "guard", "manager", "Console"])

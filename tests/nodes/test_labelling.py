@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 import pytest
 
 from robotrl import messages as m
-from robotrl.config import Operator
+from robotrl.bus import Bus, BusError
+from robotrl.clock import WallClock
+from robotrl.config import Operator, Run
 from robotrl.nodes import desk
+from robotrl.nodes.guard import Sentry, causes
 from robotrl.nodes.labelling import label, remember
 from robotrl.nodes.view import SECOND, View
-from tests.nodes.test_console import shown, view
+from robotrl.safety.causes import Severity
+from tests.nodes.test_console import guard, shown, view
 
 NOW, MS, LIFE = 1000 * SECOND, SECOND // 1000, 9
 
@@ -161,3 +167,66 @@ def test_the_keyboard_can_be_tried_and_caps_lock_is_seen():
     v.answered = 23 * MS
     assert "answers in 23 ms" in shown(v)
     assert desk.press("T", v, NOW) is None and "Caps Lock is on" in shown(v)
+
+
+# two consoles and a guard on one bus
+
+
+def test_a_second_console_watches_stops_and_supervises_when_the_first_one_has_left(tmp_path):
+    """Through the guard's own judgement: its stop is taken, whatever else it might say is not, and it does not count as there."""
+    (tmp_path / "ipc").mkdir(mode=0o700)
+    clock = WallClock()
+    node = Bus(tmp_path / "ipc", "guard", clock)
+    voice, ears = node.publisher("guard"), node.subscriber("operator")
+    first, second = (desk.Link(Bus(tmp_path / "ipc", "console", clock)) for _ in range(2))
+    third = desk.Link(Bus(tmp_path / "ipc", "console", clock))
+    try:
+        assert (first.watching, second.watching, third.watching) == (False, True, True)
+        v = View()
+        end = time.monotonic() + 60
+        heard = []
+        while not any(key.command == "stop" for key in heard):  # who has just connected misses the first words
+            assert time.monotonic() < end
+            voice.send(guard("RUN", t=0))
+            second.read(v)
+            for key in "er ":
+                second.obey(key, v)
+            time.sleep(0.02)
+            heard += ears.drain()
+        assert {(key.source, key.command) for key in heard} == {("viewer", "stop")}
+        sentry = Sentry(Run(), lambda: 1, lambda: 7)
+        sentry.hear(heard[0], clock.now())
+        assert "Operator" not in sentry._heard and [c.name for c in sentry._commands] == ["stop"]
+        sentry.step(clock.now())
+        assert "operator_stop" in sentry.outputs.causes
+        assert not second.promote(), "the first one is there"
+        first.close()
+        assert second.promote() and not second.watching and not third.promote()
+        second.read(v)
+        assert not v.watching
+    finally:
+        for link in (second, third):
+            link.close()
+        node.close()
+
+
+def test_a_fifth_console_is_one_line(tmp_path):
+    (tmp_path / "ipc").mkdir(mode=0o700)
+    links = [desk.Link(Bus(tmp_path / "ipc", "console", WallClock())) for _ in range(4)]
+    with pytest.raises(BusError, match="already publishes 'operator' as viewer3"):
+        desk.Link(Bus(tmp_path / "ipc", "console", WallClock()))
+    for link in links:
+        link.close()
+
+
+def test_nobody_at_the_keys_for_two_minutes_pauses_the_robot_though_the_console_lives():
+    """The console's own beats, with the time since the last key in them, until the guard has had enough."""
+    v = View(last_human=0)
+    row = next(cause for cause in causes(Run().robot) if cause.id == "operator_absent")
+    ages = []
+    for clock in range(0, 130 * SECOND, SECOND):
+        sentry = Sentry(Run(), lambda: 1, lambda: 7)
+        sentry.hear(msgspec.structs.replace(desk.beat(v, clock), source="console", t=clock), clock)
+        sentry.step(clock)
+        ages.append(sentry._inputs(clock).human_age_s)
+    assert ages == pytest.approx(list(range(130))) and (row.above, row.action) == (120.0, Severity.HOLD)

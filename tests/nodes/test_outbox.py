@@ -17,6 +17,7 @@ from robotrl import replaycheck, rundir, transitions
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.config import Agent, Run, to_dict
+from robotrl.labelled import open_labelled
 from robotrl.log import Took
 from robotrl.logformat import Kind
 from robotrl.messages import Ack, Guard, Label, Operator
@@ -319,6 +320,12 @@ def test_of_what_is_left_nothing_is_read_that_is_not_whole(tmp_path):
         path.write_bytes(whole[:byte] + bytes([whole[byte] ^ 1]) + whole[byte + 1 :])
         assert len(left(tmp_path, 0)[0][1]) == sum(end <= byte for end in ends[1:])
     assert left(tmp_path, 5) == []
+    path.write_bytes(whole)
+    estate.close()  # by a complaint: not all is acknowledged
+    assert [len(kept) for _, kept, _ in left(tmp_path, 0)] == [3]
+    ended = Estate(tmp_path, 6, print)
+    ended.close()
+    assert [life for life, _, _ in left(tmp_path, 0)] == [5]
 
 
 def test_on_a_full_disk_nothing_is_acknowledged_and_it_is_said_until_there_is_room(world, monkeypatch):
@@ -483,3 +490,41 @@ def test_images_come_with_their_transitions_over_the_bus_also_after_the_recorder
             assert b"".join(which[name][k].tobytes() for name, *_ in cameras) == frames[k + first]
     assert replay.frame_count == 44 and replay.check()["damaged"] == 0
     assert compared(world.directory, []) == {"logged": 40, "differ": 0}
+
+
+def said_of(number: int) -> dict:
+    """That the step of this number of `World.act` was good, as a console names it."""
+    return dict(press=number, value=1.0, tick=number, giver=99, episode=number // 10, step=number % 10)
+
+
+def test_labels_are_bound_to_their_own_steps_once_whoever_dies_when(world):
+    """Kills of the recorder between any two of them: what a learner reads is what was said, of the step it was said of."""
+    for number in range(200):
+        world.act(number)
+        if number % 3 == 0:
+            world.labels.keep(Label(**said_of(number)))
+            if number % 9 == 0:  # of a step that has not come
+                world.labels.keep(Label(**said_of(number + 2)))
+        world.turn()
+        if number % 41 == 17:
+            world.kill()
+        if number % 41 == 30:
+            world.begin()
+    if world.keeper is None:
+        world.begin()
+    world.act(200)
+    world.kept()
+    world.until(lambda: world.keeper.book.book.counts[1] == 0)
+    rows = open_labelled(world.directory)
+    wanted = [number / 4 + (number % 3 == 0) + (number % 9 == 2) for number in range(201)]
+    assert rows.columns["reward"][:201].tolist() == wanted
+    assert rows.labels == world.labels.given == 67 + 23 and world.keeper.book.book.counts == (90, 0, 0)
+
+
+def test_a_label_of_a_step_that_never_came_is_refused_and_told(world):
+    world.act(0)
+    world.labels.keep(Label(**said_of(0) | {"step": 7, "tick": 7}))
+    for number in range(1, 12):
+        world.act(number if number < 7 else number + 3)  # the rest of this episode was lost
+    world.until(lambda: (world.acks.latest() or Ack(kept=(), durable=0, transitions=0)).labels[2] == 1)
+    assert world.acks.latest().refused == "+1 at 0/7 is refused: its step was never recorded"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from robotrl import play
+from robotrl import config, play
 from robotrl.drivers import imu as imu_driver
 from robotrl.messages import Action, Applied, Drive, Exchange, Guard, Imu, Joints, Permit, Pose, Thought
 from robotrl.nodes.player import Player
@@ -245,3 +246,16 @@ def test_who_looked_late_and_threw_away_what_had_waited_does_so_again(tmp_path):
         taped.close()
     assert not any(row["differ"] or row["unknown"] for row in rows.values()), rows
     assert rows["imu"]["equal"] >= 45 and rows["poses"]["equal"] == len(poses)
+
+
+def test_poses_that_were_seen_are_played_as_they_were_recorded_and_those_off_a_tape_are_not():
+    launch = Path(__file__).resolve().parents[2] / "launch"
+    pose = Pose(position=(0.0, 0.0, 0.3), rpy=(0.0, 0.0, 0.0))
+    for name, seen in (("walk.toml", False), ("walk_seen.toml", True)):
+        player = Player()
+        player.begin(config.load(launch / name))
+        assert player.waits("pose", pose) is seen
+        given: list[Pose] = []
+        player.rethink.see = given.append  # type: ignore[method-assign]
+        player.play(pose)
+        assert given == [pose]

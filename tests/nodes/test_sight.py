@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robotrl import config, viewpoint
+from robotrl import boardpose, config, tagcorners, viewpoint
+from robotrl.boardpose import Gravity, angle_between
 from robotrl.messages import Imu, Joints
-from robotrl.nodes import boardpose, tagcorners
-from robotrl.nodes.boardpose import Gravity, angle_between
 from robotrl.nodes.leaning import Leaning, up_of
 from robotrl.nodes.odometry import Odometry, pressing
 from robotrl.nodes.sight import AGREE, SEARCH_EVERY, Sight

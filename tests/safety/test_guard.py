@@ -30,6 +30,7 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "attitude": ({"attitude_gap_rad": 0.36}, "HOLD", "RUN"),
     "tracker_frozen": ({"pose_same_in_row": 3}, "HOLD", "RUN"),
     "tracker_jump": ({"pose_jump": True}, "HOLD", "RUN"),
+    **{id: ({id: True}, "HOLD", "RUN") for id in ("camera_frozen", "camera_late", "camera_blind", "camera_gone")},
     "clamped": ({"clamped_share": 0.21}, "WARN", "RUN"),
     "bus_silent": ({"bus_missed_in_row": 3}, "PSTOP", ALL),
     "frame_errors": ({"frame_error_rate": 0.02}, "STOPPING", ALL),
@@ -68,9 +69,10 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "stop_unconfirmed": ({"stop_unconfirmed": True}, "LOCKOUT", ALL),
 }
 OWN = {"guard_restart", "session_over", "pstop_long", "reset_failed"}  # each has its own test below
-BY_BUDGET = {"tilt", "episode_fall", "stalled", "action_stale", "overrun", "guard_late", "tracker_jump"}
+BY_BUDGET = {"tilt", "episode_fall", "stalled", "action_stale", "overrun", "guard_late", "tracker_jump", "camera_late"}
 AUTO = {"frame_errors", "tracker_gone", "action_stale", "reset_silent", "policy_dead", "reset_dead", "overrun"}
 AUTO |= {"guard_late", "attitude", "tracker_frozen", "tracker_jump", "clamped"}
+AUTO |= {"camera_frozen", "camera_late", "camera_blind", "camera_gone"}
 AUTO |= {"tracker_dead", "operator_absent", "temp_warning", "learner_gone", "rescue_gone", "recorder_gone", "disk_full"}
 ORDER = ["NONE", "WARN", "HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"]
 

@@ -43,6 +43,10 @@ ROWS: dict[str, tuple[int, str, tuple[object, object], str, str]] = {
     "tracker_jump": (17, "pose_jump", FLAG, "HOLD", "AUTO"),
     "tracker_gone": (17, "pose_age_s", (1.5, 1.50001), "HOLD", "AUTO"),
     "tracker_dead": (17, "tracker_dead", FLAG, "HOLD", "AUTO"),
+    "camera_frozen": (17, "camera_frozen", FLAG, "HOLD", "AUTO"),
+    "camera_late": (18, "camera_late", FLAG, "HOLD", "AUTO"),
+    "camera_blind": (19, "camera_blind", FLAG, "HOLD", "AUTO"),
+    "camera_gone": (20, "camera_gone", FLAG, "HOLD", "AUTO"),
     "action_stale": (23, "action_age_s", (0.095, 0.095001), "HOLD", "AUTO"),
     "reset_silent": (23, "action_age_s", (0.5, 0.50001), "HOLD", "AUTO"),
     "learner_gone": (33, "learner_gone", FLAG, "WARN", "AUTO"),
@@ -76,6 +80,7 @@ ROWS: dict[str, tuple[int, str, tuple[object, object], str, str]] = {
 STATES = {
     **dict.fromkeys(("servo_timeout", "wrong_mode", "console_silent", "console_dead"), ON),
     **dict.fromkeys(("attitude", "tracker_frozen", "tracker_jump", "tracker_gone", "action_stale", "clamped"), "RUN"),
+    **dict.fromkeys(("camera_frozen", "camera_late", "camera_blind", "camera_gone"), "RUN"),
     **dict.fromkeys(("tilt", "episode_fall", "stalled"), "RUN"),
     **dict.fromkeys(("tracker_dead", "policy_dead", "recorder_gone", "disk_full"), "HOLD RUN"),
     **dict.fromkeys(("reset_silent", "reset_failed"), "RESET"),
@@ -88,7 +93,7 @@ GRACE_S = {"stalled": 2.0, "servo_timeout": 0.2, "action_stale": 0.5, "reset_sil
 COOLDOWN_S = {"temp_high": 30.0, "temp_over": 60.0}
 FALL, HICCUP = ("fall", 5), ("hiccup", 10)
 BUDGET = dict.fromkeys(("tilt", "episode_fall", "stalled"), FALL)
-BUDGET |= dict.fromkeys(("tracker_jump", "action_stale", "guard_late", "overrun"), HICCUP)
+BUDGET |= dict.fromkeys(("tracker_jump", "camera_late", "action_stale", "guard_late", "overrun"), HICCUP)
 SHOWN = [id for id, row in ROWS.items() if row[1]]
 
 
@@ -153,7 +158,13 @@ def test_arguments_move_their_rows_alone():
         "falls": ({"falls": 40}, {"tilt": (0.52, 0.1, 40), "episode_fall": (0, 0, 40), "stalled": (2.0, 0, 40)}),
         "hiccups": (
             {"hiccups": 3},
-            {"tracker_jump": (0, 0, 3), "action_stale": (0.095, 0, 3), "guard_late": (0, 0, 3), "overrun": (2, 0, 3)},
+            {
+                "tracker_jump": (0, 0, 3),
+                "camera_late": (0, 0, 3),
+                "action_stale": (0.095, 0, 3),
+                "guard_late": (0, 0, 3),
+                "overrun": (2, 0, 3),
+            },
         ),
     }
     for options, rows in moved.values():

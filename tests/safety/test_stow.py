@@ -63,6 +63,7 @@ def test_the_200_ms_begin_anew_when_it_was_not_near_in_between():
     [
         ("imu", {"imu_stale", "imu_frozen", "imu_implausible", "attitude", "tilt"}),
         ("tracker", {"attitude", "tracker_frozen", "tracker_jump", "tracker_gone", "tracker_dead"}),
+        ("camera", {"camera_frozen", "camera_late", "camera_blind", "camera_gone"}),
         ("noise", {"servo_frozen"}),
         ("learner", {"learner_gone"}),
     ],

@@ -25,6 +25,7 @@ from robotrl.sim.freetwin import FreeTwin
 from robotrl.sim.gearmotor import LIMP
 from robotrl.sim.trot import Trot, leg
 from robotrl.sim.truths import truth_of
+from robotrl.sim.twin import parse, twin_of
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 RUN = load(LAUNCH / "dkitty_walk.toml", ["twin.randomise=false"])
@@ -153,3 +154,13 @@ def test_the_script_stands_still_where_it_is_to_go():
     poses = {tuple(Trot(rig).pose(t, 0.0, 1.0, 1.0)) for t in (0.0, 0.1, 0.37)}
     assert len(poses) == 1
     rig.close()
+
+
+def test_its_twin_on_the_wall_clock_is_the_one_that_stands_on_the_ground():
+    """By its robot file; `--robot dkitty` is still the one on its stand, and omx_table an arm."""
+    kinds = []
+    for words in (["--robot", "dkitty_floor"], ["--robot", "dkitty"], ["--robot", "omx_table"]):
+        made, _, _ = twin_of(parse(["--run", str(LAUNCH / "dkitty_walk.toml"), *words]))
+        kinds.append((type(made).__name__, sorted(made.wires)))
+        made.close()
+    assert kinds == [("FreeTwin", ["imu", "servos", "tracker"]), ("ServoTwin", ["servos"]), ("ServoTwin", ["servos"])]

@@ -20,14 +20,15 @@ from robotrl.sim.truths import truth_of
 from robotrl.tasks.task import sizes
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
+QUICK = "twin.physics_dt=0.004"
 
 
 @pytest.mark.parametrize(
     "name, setting",
-    [("stack", []), ("stack", ["twin.push_n=10", "twin.push_s=0.3"]), ("stack", ["task.moves.space=joint"]), ("push", [])],
+    [("stack", []), ("stack", ["twin.push_n=10", "twin.push_s=0.3", "task.moves.space=joint"]), ("push", [])],
 )  # fmt: skip
 def test_a_script_solves_it_and_the_physics_agrees(name, setting):
-    result = trials.scripted(load(LAUNCH / f"{name}.toml", setting), 1)
+    result = trials.scripted(load(LAUNCH / f"{name}.toml", [QUICK, *setting]), 1)
     episode = result["episodes"][0]
     assert result["success"] == 1.0 and episode["ended"] == {"stack": "stacked", "push": "there"}[name]
     assert episode["distance_m"] < (0.0005 if name == "stack" else 0.015)
@@ -41,7 +42,7 @@ class Still:
 
 
 def test_a_push_moves_the_hand_and_it_comes_back():
-    run = load(LAUNCH / "stack.toml", ["twin.push_n=10", "twin.push_s=0.3"])
+    run = load(LAUNCH / "stack.toml", [QUICK, "twin.push_n=10", "twin.push_s=0.3"])
     rig, tips = ArmRig(run, 0, deterministic=True), []
     rig.pilot.take(Still(), 0, 0)
     while not (rig.pilot.tally and rig.pilot.tally.steps >= 60):
@@ -56,7 +57,9 @@ def test_a_push_moves_the_hand_and_it_comes_back():
 
 def test_what_lies_in_the_replay_is_the_motion_that_was_sent(tmp_path):
     """Cartesian actions, as the joints' targets on the wire say they were: where none was shortened, the tip went there."""
-    run = load(LAUNCH / "stack.toml", ["task.stack.episode_steps=15", "task.moves.step_m=0.003", "task.moves.turn_rad=0.01"])
+    run = load(
+        LAUNCH / "stack.toml", [QUICK, "task.stack.episode_steps=15", "task.moves.step_m=0.003", "task.moves.turn_rad=0.01"]
+    )
     replay = Replay.create(tmp_path / "replay", *sizes(run), 1000)
     rig, sent = ArmRig(run, 3, replay), {}
     while replay.count < 20:
@@ -75,7 +78,7 @@ def test_what_lies_in_the_replay_is_the_motion_that_was_sent(tmp_path):
 
 
 def test_the_thing_is_seen_where_it_is():
-    rig = ArmRig(load(LAUNCH / "push.toml"), 2, deterministic=True)
+    rig = ArmRig(load(LAUNCH / "push.toml", [QUICK]), 2, deterministic=True)
     truth = truth_of(rig)
     while not (rig.pilot.tally and rig.pilot.tally.steps >= 3):
         rig.cycle()

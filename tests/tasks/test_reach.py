@@ -14,7 +14,7 @@ from robotrl.tasks.reach import Reach
 from robotrl.tasks.task import sizes, task_of
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
-RUN = load(LAUNCH / "reach_omx.toml")
+RUN = load(LAUNCH / "reach_omx.toml", ["task.moves.space=joint"])
 HOME = RUN.robot.home
 SET = RUN.task.reach
 STILL = np.zeros((3, 4), np.float32)
@@ -70,6 +70,9 @@ def test_the_reward_by_hand(task):
     cost = task.cost(joints(HOME), LEVEL)
     assert cost == pytest.approx(SET.time_cost + SET.distance_weight * 0.03 + SET.near_weight * math.tanh(0.03 / SET.near_m))
     assert task.reward_of(0, STILL, cost, False) == pytest.approx(-cost)
+    down = (0.0, 0.5, 0.5, 0.6, 0.0)  # the hand looks 1.6 rad down, 0.4 more than is free
+    task.goal = np.array(task.arm.tip(down))
+    assert task.cost(joints(down), LEVEL) == pytest.approx(SET.time_cost + SET.tilt_weight * 0.4)
     bend = STILL.copy()
     bend[0, 1] = 0.1  # of half its range: from -1 - 1.46 (its end) to -1 + 1.46 (1.5 is beyond), so 0.1 is 0.098 rad
     half = (min(1.46, HOME[1] + SET.range_rad) - max(-1.46, HOME[1] - SET.range_rad)) / 2
