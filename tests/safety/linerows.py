@@ -192,6 +192,8 @@ DYNAMIXEL = (
     Row(14, "the supply sags to 8 V", line.supply(8.0), ("servo_fault",), "PSTOP", 60, heals=False),
     Row(22, "the machine is suspended", line.asleep, ("servo_timeout",), "PSTOP", 560, POWERED, POWERED, check=checks.awake,
         lasts=False, heals=False),
+    Row(22, "suspended, and a permit waits for who wakes", line.awaited, ("driver_silent", "servo_timeout"), "PSTOP", 560,
+        POWERED, POWERED, check=checks.held, lasts=False, heals=False),
 )
 FEETECH = (
     *(Row(7, f"status {bit}: {what}", line.inside("trip", bits=bit), ("servo_fault",), "PSTOP", 40, heals=False)
