@@ -31,9 +31,9 @@ class Reach:
     near_m: float = within(0.02, 0.001, 1)  # little more than the tolerance, or a point rests at its edge; chosen
     time_cost: float = within(0.05, 0, 1000)  # a step, wherever: as much as 1 cm; chosen
     jerk_weight: float = within(1.0, 0, 1000)  # times mean |second difference| of the last three targets, rad; chosen
-    tilt_weight: float = within(0.5, 0, 1000)  # a radian of the hand's pitch beyond `tilt_free` of `tilt_rad`: nothing else asks
-    tilt_rad: float = within(0.5, -3.2, 3.2)  # anything of it, and it drifts until a joint is at its end; chosen
-    tilt_free: float = within(0.7, 0, 3.2)
+    tilt_weight: float = within(0.0, 0, 1000)  # a radian of the hand's pitch beyond `tilt_free` of `tilt_rad`: in the room, where
+    tilt_rad: float = within(0.5, -3.2, 3.2)  # nothing else asks anything of it, it drifts until a joint is at its end; 0.5
+    tilt_free: float = within(0.7, 0, 3.2)  # was tried, not to the end
 
 
 @dataclass(frozen=True)

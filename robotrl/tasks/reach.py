@@ -3,8 +3,8 @@
 Observation: angles and speeds of the joints that place the point, the way from the point to the goal, the goal, how much of the
 holding is done; with `history` past ones and the targets in force.
 Action: how far these joints' targets move in a step, one by one or as a motion of the point (manipulator.py); the others stay.
-Reward: minus time, distance, jerk, and a hand that looks far up or down, until the goal is held. No step earns anything: the
-quickest quiet way is the best.
+Reward: minus time, distance and jerk, and where `tilt_weight` says so a hand that looks far up or down, until the goal is held.
+No step earns anything: the quickest quiet way is the best.
 Termination: the point was within `tolerance_m` of the goal in `hold_steps` readings in a row ("reached"). Truncation: time.
 The point is where the joints' angles and the arm's geometry say: nobody else measures it.
 """

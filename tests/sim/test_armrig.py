@@ -37,7 +37,7 @@ def test_a_script_reaches_and_the_point_is_really_there(name):
 
 
 def test_what_lies_in_the_replay_is_what_the_bytes_held(tmp_path):
-    run = load(LAUNCH / "reach.toml", ["task.reach.episode_steps=30", "task.moves.space=joint"])
+    run = load(LAUNCH / "reach.toml", ["task.reach.episode_steps=30"])
     replay = Replay.create(tmp_path / "replay", *sizes(run), 1000)
     rig = ArmRig(run, 3, replay)
     read, sent = {}, {}

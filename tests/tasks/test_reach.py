@@ -14,7 +14,7 @@ from robotrl.tasks.reach import Reach
 from robotrl.tasks.task import sizes, task_of
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
-RUN = load(LAUNCH / "reach_omx.toml", ["task.moves.space=joint"])
+RUN = load(LAUNCH / "reach_omx.toml", ["task.reach.tilt_weight=0.5"])
 HOME = RUN.robot.home
 SET = RUN.task.reach
 STILL = np.zeros((3, 4), np.float32)
