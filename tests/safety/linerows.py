@@ -185,7 +185,8 @@ DYNAMIXEL = (
     Row(8, "a servo reboots", line.inside("reboot"), GONE, "PSTOP", 80, lasts=False, heals=False),
     Row(8, "a servo reboots between two questions", line.rebooted, ("wrong_mode", *GONE), "PSTOP", 40, POWERED, POWERED,
         check=checks.unpowered, lasts=False, heals=False),
-    Row(8, "a servo's watchdog trips", line.written(bus_watchdog=-1), ("servo_timeout",), "PSTOP", 260, POWERED, POWERED,
+    # Its grace of 0.2 s begins anew where the robot comes from STOPPING to PSTOP.
+    Row(8, "a servo's watchdog trips", line.written(bus_watchdog=-1), ("servo_timeout",), "PSTOP", 320, POWERED, POWERED,
         heals=False),
     Row(8, "a servo's torque is off", line.written(torque=0), ("wrong_mode",), "PSTOP", 40, POWERED, POWERED, lasts=False,
         heals=False),
