@@ -50,8 +50,8 @@ class ServoLoop:
         began = self.clock.now()
         joints = self.chain.read(self.tick)
         self._answered = 0 if any(joints.missed) else self._answered + 1
-        if not self._unbroken(permit, began):
-            self.gate.lapse(began)  # who slept through the end of a permit begins anew, where the joints are (row 22)
+        # Who slept through the end of a permit begins anew, where the joints are (row 22).
+        anew = not self._unbroken(permit, began) and self.gate.lapse(began)
         if self._dropped_out(joints, began):
             self._armed = False
             self.gate.shut()
@@ -61,7 +61,7 @@ class ServoLoop:
             action = None  # the own goal is held at once: the guard's word to stop comes one or two periods later
         verdict = self.gate.decide(self.clock.now(), action, joints.position, joints.missed)
         if verdict.target is not None:
-            sent, stage = self._write(joints, verdict.target), ""
+            sent, stage = self._write(joints, verdict.target, anew or not self._on), ""
         else:
             sent, stage = joints.position, self._power_down(began, joints)
         used = action if action is not None and not verdict.refused and verdict.target is not None else None
@@ -109,8 +109,8 @@ class ServoLoop:
         self._shown = key
         return action
 
-    def _write(self, joints: Joints, target: tuple[float, ...]) -> tuple[float, ...]:
-        if not self._on and any(mode in LATCHED_MODES for mode in joints.mode):
+    def _write(self, joints: Joints, target: tuple[float, ...], anew: bool) -> tuple[float, ...]:
+        if anew and any(mode in LATCHED_MODES for mode in joints.mode):
             self.chain.clear()
         if not self._on:
             self._on_at = joints.t

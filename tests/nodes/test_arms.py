@@ -170,7 +170,7 @@ def test_a_host_that_falls_silent_leaves_a_dynamixel_stopped_and_a_feetech_at_it
     assert all(abs(p - b) <= lead + 0.02 for p, b in zip(arm.joints.position, before, strict=True))
     if arm.run.robot.servos.protocol == "dynamixel":
         assert set(arm.joints.mode) == {11}
-        arm.until(lambda: "servo_timeout" in arm.guard.causes, seconds=0.5)
+        arm.reach("PSTOP", seconds=0.5).until(lambda: set(arm.joints.mode) == {10}, seconds=0.5)
     else:
         assert set(arm.joints.mode) == {10}
 
@@ -208,6 +208,20 @@ def test_the_rescue_of_an_arm_lowers_it_and_that_of_legs_damps_them(rig):
     assert clock.now() - began <= (robot.stop_damp_s + 1.0) * 1e9
     if robot.stop_profile == "stow":
         assert chain.read(-1).position == pytest.approx(robot.stow, abs=0.15)
+
+
+def test_an_arm_that_its_own_watchdogs_have_stopped_is_held_by_who_wakes_and_lowered_by_the_rescue(tmp_path):
+    """A servo that has stopped itself takes no goals: switched off or only talked to, the arm would fall."""
+    arm = ArmRig("omx", tmp_path).running()
+    arm.twin.advance(0.5)
+    arm.step()
+    assert set(arm.joints.mode) == {11}
+    arm.reach("PSTOP", seconds=0.2).until(lambda: set(arm.joints.mode) == {10}, seconds=0.2)
+    assert all(torques(arm)) and arm.applied.writer == "hold"
+    arm.twin.advance(0.5)
+    chain = chain_of(arm.twin.ports()["servos"], arm.run.robot, TwinClock(arm), starts=False)
+    assert stop_motors(arm.run.robot, chain, TwinClock(arm), True, print).confirmed
+    assert chain.read(-1).position == pytest.approx(arm.run.robot.stow, abs=0.15)
 
 
 def test_the_rescue_puts_no_torque_on_a_servo_that_has_none(arm):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from robotrl.clock import LockstepClock
-from robotrl.drivers.port import PortError
+from robotrl.drivers.port import PortError, SerialPort
 from robotrl.drivers.tape import Tape
 from robotrl.messages import Exchange
 from robotrl.nodes.wire import RETRY_NS, Wire, sense
@@ -123,3 +125,32 @@ def test_several_periods_share_a_tape():
     assert sense(node, lambda: (port, "device"), "imu", 5_000_000, read, node.tape) == 0
     assert [(x.first, len(x.calls), x.kinds) for x in node.taped] == [(1, 4, "cccc"), (5, 4, "cccc"), (9, 4, "cccc")]
     assert [call.kind for x in node.taped for call in x.calls] == ["read"] * 12
+
+
+def test_a_port_is_known_by_its_adapters_name_and_not_by_the_place_where_it_is_plugged_in(tmp_path):
+    """Row 10 of the fault catalogue: another adapter in the same place is not ours, ours in another place is."""
+    (here, near), (there, far_near) = os.openpty(), os.openpty()
+    ours, other = tmp_path / "usb-ours", tmp_path / "usb-other"
+    ours.symlink_to(os.ttyname(near))
+    node = FakeNode()
+
+    def connect():
+        port = SerialPort(str(ours), 1_000_000, node.clock)
+        return port, port
+
+    wire = Wire(node, connect)
+    os.close(here)
+    os.close(near)
+    ours.unlink()
+    other.symlink_to(os.ttyname(far_near))
+    wire.lost(PortError("lost"))
+    node.clock.advance(RETRY_NS)
+    assert not wire.again() and "no such port" in node.said[-1]
+    ours.symlink_to(os.ttyname(far_near))
+    node.clock.advance(RETRY_NS)
+    assert wire.again()
+    wire.device.write(b"x")
+    assert os.read(there, 1) == b"x"
+    wire.close()
+    os.close(there)
+    os.close(far_near)

@@ -65,6 +65,12 @@ def awake(s: LineScene, onset: int) -> str:
     return "the first word after waking is a goal" if first.goal and not first.lowers else ""
 
 
+def held(s: LineScene, onset: int) -> str:
+    """All of them are led: a servo that its watchdog has stopped brakes, and an arm sinks."""
+    modes = s.witness.history[-1].modes
+    return f"modes {modes}: not held" if set(modes.values()) != {10} else ""
+
+
 def lowered(s: LineScene, onset: int) -> str:
     """The stop profile, as the wire has it: an arm holds, lowers itself, lets go where it lies; legs brake, then are off."""
     told = [m for m in s.witness.history if m.t > onset]

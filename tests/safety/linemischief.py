@@ -130,6 +130,15 @@ def beyond_recall(s: LineScene) -> None:
     s.guard_lives = False
 
 
+def awaited(s: LineScene) -> None:
+    """The machine was suspended; the guard woke first, and its permit is there when the driver wakes."""
+    rig = s.rig
+    rig.twin.advance(0.5)
+    rig._live(s.now)
+    rig.permit, rig.guard = rig.sentry.step(s.now)
+    s.witness.permit(rig.permit.t, rig.permit.state, rig.permit.torque, rig.permit.speed_scale)
+
+
 def asleep(s: LineScene) -> None:
     s.rig.twin.advance(0.5)
 

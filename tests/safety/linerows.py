@@ -185,13 +185,16 @@ DYNAMIXEL = (
     Row(8, "a servo reboots", line.inside("reboot"), GONE, "PSTOP", 80, lasts=False, heals=False),
     Row(8, "a servo reboots between two questions", line.rebooted, ("wrong_mode", *GONE), "PSTOP", 40, POWERED, POWERED,
         check=checks.unpowered, lasts=False, heals=False),
-    Row(8, "a servo's watchdog trips", line.written(bus_watchdog=-1), ("servo_timeout",), "PSTOP", 260, POWERED, POWERED,
+    # Its grace of 0.2 s begins anew where the robot comes from STOPPING to PSTOP.
+    Row(8, "a servo's watchdog trips", line.written(bus_watchdog=-1), ("servo_timeout",), "PSTOP", 320, POWERED, POWERED,
         heals=False),
     Row(8, "a servo's torque is off", line.written(torque=0), ("wrong_mode",), "PSTOP", 40, POWERED, POWERED, lasts=False,
         heals=False),
     Row(14, "the supply sags to 8 V", line.supply(8.0), ("servo_fault",), "PSTOP", 60, heals=False),
     Row(22, "the machine is suspended", line.asleep, ("servo_timeout",), "PSTOP", 560, POWERED, POWERED, check=checks.awake,
         lasts=False, heals=False),
+    Row(22, "suspended, and a permit waits for who wakes", line.awaited, ("driver_silent", "servo_timeout"), "PSTOP", 560,
+        POWERED, POWERED, check=checks.held, lasts=False, heals=False),
 )
 FEETECH = (
     *(Row(7, f"status {bit}: {what}", line.inside("trip", bits=bit), ("servo_fault",), "PSTOP", 40, heals=False)

@@ -86,7 +86,7 @@ class LineScene(Scene):
         self.run = run_of(robot)
         self.witness = line_witness(config.to_dict(self.run), keep)
         self.rig = Watched(self.run, seed, self.witness)
-        self._begin(("imu", "tracker", "noise", "learner"))
+        self._set_up(("imu", "tracker", "noise", "learner"))
         self.lied: list[Any] = []  # servos that say what is not so
         self.rescued, self.rescue = True, None  # is there a rescue, and what came of it
 

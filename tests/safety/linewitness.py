@@ -46,7 +46,7 @@ class LineWitness(Witness):
         self.line = bounds
         self._place = {servo: i for i, servo in enumerate(bounds.ids, 1)}
         self._question: tuple[int, int, set[int]] | None = None  # address, length, who has yet to answer
-        self._now_t = 0
+        self._now_t = self._led_t = 0  # of this judgement, and of the last goals
         self._opened = self._down_since = -1  # when goals began; when an arm began to lower itself
         self._back: dict[int, int] = {}  # when one that was silent for long was heard again
         self._dropped = False  # one that was driven said that it is off
@@ -171,6 +171,9 @@ class LineWitness(Witness):
         self._now_t = done.t
         if not self._goal:
             self._opened = done.t
+        elif done.t - self._led_t > PERMIT_NS:  # who slept begins anew, where the joints are
+            self._goal = {}
+        self._led_t = done.t
         driven = done.t - self._opened > STARTING_NS
         self._dropped |= driven and 0 in done.modes.values()
         permit = self._permit

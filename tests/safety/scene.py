@@ -51,9 +51,9 @@ class Scene:
         port = self.rig._ports["servos"]
         port._far = Tap(port._far, self.witness, self.rig.clock.now)  # type: ignore[assignment]
         self.rig.pilot.take(Sway(), 1, 0)  # type: ignore[arg-type]
-        self._begin()
+        self._set_up()
 
-    def _begin(self, absent: Collection[str] = ()) -> None:
+    def _set_up(self, absent: Collection[str] = ()) -> None:
         """`absent`: the robot lacks these senses (causes.SHOWN_BY)."""
         limits = self.run.robot.limits
         rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=0, hiccups=0)
