@@ -14,7 +14,7 @@ from robotrl.nodes.rescue import stop_motors
 from robotrl.sim.faults import Unplugged
 from tests.safety.linescene import LineScene, Passing
 from tests.safety.linewitness import TICK
-from tests.safety.mischief import Act
+from tests.safety.mischief import Act, forgetful
 from tests.safety.scene import T
 
 DXL_AMPS, STS_AMPS, DXL_RAD_S = 2.69e-3, 6.5e-3, 0.0239691  # of one step (hardware facts 4.2, 5)
@@ -32,6 +32,19 @@ def inside(fault: str, place: int | None = None, **more: object) -> Act:
 def heated(above: float) -> Act:
     """So many degrees above what the robot's file allows."""
     return lambda s: s.tell({"fault": "heat", "servo": s.middle, "celsius": s.run.robot.limits.temp_c + above})  # type: ignore
+
+
+def revives(s: LineScene) -> None:
+    """A driver that starts whatever comes back, and a chain that switches torque on whenever it writes a goal: of two, both."""
+    forgetful(s)
+    chain = s.rig.servos.chain
+    write = chain.write
+
+    def anew(targets: Any) -> Any:
+        chain._starting = None  # type: ignore[attr-defined]
+        return write(targets)
+
+    chain.write = anew  # type: ignore[method-assign]
 
 
 def flaky(s: LineScene) -> None:

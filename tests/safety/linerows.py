@@ -27,7 +27,6 @@ from tests.safety.mischief import (
     eternal,
     every,
     executed,
-    forgetful,
     instead,
     nobody,
     on,
@@ -105,7 +104,7 @@ WIRE = (
     Row(14, "motor power cut and back", line.supply(0.0, 0.3), ("bus_silent",), "PSTOP", 80, check=checks.unpowered,
         lasts=False, heals=False),
     Row(14, "motor power back", line.supply(0.0, 0.3), ("bus_silent",), "PSTOP", 80, POWERED, POWERED, check=checks.unpowered,
-        disarm=forgetful, lasts=False, heals=False),
+        disarm=line.revives, lasts=False, heals=False),
 )
 INSIDE = (
     Row(6, "a servo 8 degrees below its limit", line.heated(-8), ("temp_warning",), "WARN", 1000, clear="AUTO"),
