@@ -288,6 +288,8 @@ def test_a_rescue_that_was_started_again_is_handed_the_port_of_a_driver_that_dri
     scene.rescue = scene.start_rescue()
     folder = Path(f"/proc/{scene.rescue.pid}/fd")
     scene.wait(lambda: scene.bus.path in [os.path.realpath(fd) for fd in folder.iterdir()])
+    handed = scene.bus.since(0).count(b"# ")
+    scene.wait(lambda: scene.bus.since(0).count(b"# ") > handed + 50)  # the driver has beaten since then: torque is on
     os.kill(pid, signal.SIGKILL)
     scene.wait(scene.rescued)
     assert rescue_lines(scene.bus.since(0), wire_reader).damped == ALL
