@@ -126,14 +126,14 @@ class RealSense:
                 config.enable_stream(rs.stream.depth, *size, rs.format.z16, round(wiring.rate_hz))
         self._pipeline = rs.pipeline()
         try:
+            if self._recorded:  # before it starts: a recording that is under way has dropped what nobody fetched in time
+                config.resolve(rs.pipeline_wrapper(self._pipeline)).get_device().as_playback().set_real_time(real_time)
             self._device = self._pipeline.start(config).get_device()
         except RuntimeError as error:
             raise CameraError(self._why(str(error), wiring)) from None
         self.identity = self._device.get_info(rs.camera_info.serial_number) if self._tells_serial() else serial or wiring.path
         try:
-            if self._recorded:
-                self._device.as_playback().set_real_time(real_time)
-            else:
+            if not self._recorded:
                 self._fix(wiring)
         except (RuntimeError, CameraError) as error:
             self.close()
