@@ -23,7 +23,7 @@ from robotrl.robot import Limits as Limits
 from robotrl.robot import Robot as Robot
 from robotrl.robot import Servos as Servos
 from robotrl.robot import TrackerPort as TrackerPort
-from robotrl.tasksettings import Legs, Moves, Push, Reach, Stack, Stand, WalkTo
+from robotrl.tasksettings import Legs, Moves, Pixels, Push, Reach, Stack, Stand, WalkTo
 
 MANY = 1_000_000_000  # a bound that nobody meets
 
@@ -46,6 +46,15 @@ class Tripod:
     noise: float = within(2.0, 0, 100)  # grey levels, sd, where it is dark
     shot: float = within(0.02, 0, 10)  # grey levels of variance for each of light: sd 2.8 at 200 with the noise above
     blur_px: float = within(0.6, 0, 10)  # sd of a point's image
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera of the twin that an arm sees by: an ideal lens, no noise, no delay."""
+
+    eye: tuple[float, ...] = within((0.7, 0.0, 0.3), -10, 10)  # m, base frame: where it stands
+    target: tuple[float, ...] = within((0.2, 0.0, 0.14), -10, 10)  # m, base frame: what it looks at
+    fov_deg: float = within(40.0, 1, 150)  # across the picture
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,7 @@ class Twin:
     push_down_n: float = within(0.0, 0, 10_000)  # N, downwards; a push has 0.6 to all of it: 500 for Tan et al.'s 300 to 500
     push_s: float = within(0.1, 0, 10)  # how long it lasts; Tan et al.: 10 control steps of 6 ms
     tripod: Tripod = field(default_factory=Tripod)
+    views: dict[str, View] = field(default_factory=dict)  # for task.pixels.cameras
     wire_time: bool = True  # on the wall clock, bytes take the time they take on the wire
 
 
@@ -110,6 +120,7 @@ class Task:
     start: tuple[float, ...] = within((), -12.6, 12.6)  # rad: where the reset takes an arm before an episode; empty: robot.home
     reach: Reach = field(default_factory=Reach)
     moves: Moves = field(default_factory=Moves)
+    pixels: Pixels = field(default_factory=Pixels)
     push: Push = field(default_factory=Push)
     stack: Stack = field(default_factory=Stack)
     legs: Legs = field(default_factory=Legs)
@@ -143,6 +154,7 @@ class Agent:
     demonstrations_share: float = within(0.5, 0, 1)  # that part; half and half: RLPD (Ball et al. 2023)
     layer_norm: bool = False  # normalise the critics' hidden layers: DroQ (Hiraoka et al. 2022), Walk in the Park
     dropout: float = within(0.0, 0, 0.99)  # rate in the critics' hidden layers, before normalisation and ReLU; DroQ: 0.01
+    shift_px: int = within(4, 0, 32)  # images are learned from moved by up to so much: DrQ (Kostrikov et al. 2020), there 4
     updates_per_step: float = within(1.0, 0.001, 1000)  # UTD: the learner is paced by data
     max_backlog: int = within(3000, 1, MANY)  # steps' worth of updates that may be owed on the wall clock, a minute's; chosen
     random_steps: int = within(2000, 0, MANY)  # uniform actions first
@@ -243,6 +255,8 @@ def _fitting(run: Run, where: Sources) -> None:
     require(bool(re.fullmatch(address, run.network.listen)), "network.listen", 'like "tcp://192.168.1.5:5555"',
             repr(run.network.listen), where)  # fmt: skip
     require(0 < len(agent.hidden) <= 8, "agent.hidden", "1 to 8 layers", list(agent.hidden), where)
+    if run.task.pixels.cameras:
+        tasksettings.fitting_pixels(run, where)
     if (mine := tasksettings.FITTING.get(run.task.name)) is not None:
         mine(run, where)
 

@@ -21,6 +21,16 @@ class Images(NamedTuple):
     next_observation: dict[str, NDArray[np.uint8]]  # of the same episode
 
 
+def joined(frame: bytes, cameras: Cameras) -> NDArray[np.uint8]:
+    """What cameras of one size saw, side by side in channels: (height, width, all channels)."""
+    data, at, found = np.frombuffer(frame, np.uint8), 0, []
+    for _, height, width, channels in cameras:
+        size = height * width * channels
+        found.append(data[at : at + size].reshape(height, width, channels))
+        at += size
+    return np.concatenate(found, axis=-1)
+
+
 class Frames:
     """Frames in mapped `columns`, by number."""
 

@@ -174,7 +174,7 @@ class Labelled:
         columns = (self.columns[name].take(indices, axis=0) for name in Batch._fields[:-1])
         return Batch._make([*columns, np.ones(len(indices), np.int64)])
 
-    def images(self, first: NDArray[np.int64], last: NDArray[np.int64], out: Images | None = None) -> Images:
+    def images(self, first: NDArray[np.int64], last: NDArray[np.int64] | None = None, out: Images | None = None) -> Images:
         """As `Replay.images`."""
         return self.replay.images(first, last, out)
 

@@ -216,12 +216,13 @@ class Replay:
         columns = (self.columns[name].take(indices, axis=0) for name in Batch._fields[:-1])
         return Batch._make([*columns, np.ones(len(indices), np.int64)])
 
-    def images(self, first: NDArray[np.int64], last: NDArray[np.int64], out: Images | None = None) -> Images:
+    def images(self, first: NDArray[np.int64], last: NDArray[np.int64] | None = None, out: Images | None = None) -> Images:
         """Copies of the frames of the rows `first` and of the next frames of the rows `last`, (n,) each, in that order.
 
         The two are the same for single transitions, for more steps at a time `last` are those with which they end. `out`, from
         an earlier call for as many, is written over. IndexError outside 0..count-1.
         """
+        last = first if last is None else last
         for rows in (first, last):
             if len(rows) and not 0 <= rows.min() <= rows.max() < self.count:
                 raise IndexError(f"{self.path}: rows {rows.min()}..{rows.max()}, has {self.count}")

@@ -37,6 +37,15 @@ class Reach:
 
 
 @dataclass(frozen=True)
+class Pixels:
+    """An arm sees its goal, and a thing to be moved, instead of being told where they are (docs/pixels.md)."""
+
+    cameras: tuple[str, ...] = ()  # their names, at most four; empty: it is told. On the twin: [twin.views.NAME]
+    size: int = within(64, 32, 128)  # height and width of each picture; DrQ's are 84
+    channels: Literal[1, 3] = 1  # grey, or red, green and blue, which cost an update twice the time
+
+
+@dataclass(frozen=True)
 class Moves:
     """In what an arm's actions are: robotrl/tasks/manipulator.py."""
 
@@ -181,6 +190,19 @@ def fitting_arm(run: Run, where: Sources) -> None:
     slew = robot.limits.slew_rad_s / run.task.rate_hz
     require(settings.step_rad <= slew, f"task.{name}.step_rad", f"at most robot.limits.slew_rad_s a period, {slew:g}",
             settings.step_rad, where, "task.rate_hz")  # fmt: skip
+
+
+def fitting_pixels(run: Run, where: Sources) -> None:
+    """What an arm needs that sees."""
+    names, views = run.task.pixels.cameras, run.twin.views
+    key, found = "task.pixels.cameras", list(names)
+    require(run.task.name in ("reach", "push"), key, 'empty unless task.name is "reach" or "push"', found, where, "task.name")
+    require(len(set(names)) == len(names) <= 4, key, "at most four names, each once", found, where)
+    known = ", ".join(views) or "none"
+    require(set(names) <= set(views), key, f"names of [twin.views.NAME] ({known})", found, where)
+    for name, view in views.items():
+        for part, values in (("eye", view.eye), ("target", view.target)):
+            require(len(values) == 3, f"twin.views.{name}.{part}", "three numbers, x, y, z", list(values), where)
 
 
 FITTING: dict[str, Callable[[Run, Sources], None]] = {

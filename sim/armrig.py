@@ -20,6 +20,7 @@ from robotrl.sim.rig import Rig
 from robotrl.sim.servotwin import ServoTwin
 
 if TYPE_CHECKING:
+    from robotrl.sim.eyes import Eyes
     from robotrl.sim.tabletop import Table
 
 PUSHED = (2, 16)  # steps of an episode, between which a push begins; chosen: a learned policy has its brick on after 20
@@ -38,6 +39,7 @@ class ArmRig(Program):
         self._table = self._laid(run, seed)
         super().__init__(run, seed, clock, self.twin, replay, deterministic, keep)
         self.imu = LEVEL  # it stands on a table
+        self.eyes = self._seeing(run)
         self._push_at, self._pushed = -1, 0  # the step at which it is pushed, and for how many more it is
 
     def _laid(self, run: Run, seed: int) -> Table | None:
@@ -47,6 +49,16 @@ class ArmRig(Program):
         from robotrl.sim.tabletop import table_of  # late: it imports pybullet, which must have been told to be quiet
 
         return table_of(run, self.twin, seed)
+
+    def _seeing(self, run: Run) -> Eyes | None:
+        """Cameras, where the policy sees by them."""
+        if not run.task.pixels.cameras:
+            return None
+        from robotrl.sim.eyes import eyes_of  # late, as above
+
+        eyes = eyes_of(run, self.twin.joints, self.pilot.task)
+        self.pilot.eyes = eyes.look
+        return eyes
 
     @property
     def table(self) -> Any:

@@ -48,7 +48,7 @@ class BulletJoints:
         """
         self.client = pybullet.connect(pybullet.DIRECT)
         pybullet.setGravity(0, 0, -GRAVITY, physicsClientId=self.client)
-        self._dt, self._height, self._ball = 0.0, height, -1
+        self._dt, self.height, self._ball = 0.0, height, -1
         floor = pybullet.createCollisionShape(pybullet.GEOM_PLANE, physicsClientId=self.client)
         pybullet.createMultiBody(0, floor, physicsClientId=self.client)
         self.body = loaded(self.client, urdf("body", parts), height, fixed=True)
@@ -132,7 +132,7 @@ class BulletJoints:
                 pybullet.GEOM_SPHERE, radius=radius, rgbaColor=[0.9, 0.1, 0.1, 1.0], physicsClientId=self.client
             )
             self._ball = pybullet.createMultiBody(0, -1, shape, physicsClientId=self.client)
-        at = [point[0], point[1], point[2] + self._height]
+        at = [point[0], point[1], point[2] + self.height]
         pybullet.resetBasePositionAndOrientation(self._ball, at, [0, 0, 0, 1], physicsClientId=self.client)
 
     def render(self, width: int, height: int) -> NDArray[np.uint8]:

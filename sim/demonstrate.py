@@ -23,7 +23,7 @@ from robotrl.replay import Replay
 from robotrl.sim import reaching, trials
 from robotrl.sim.armrig import rig_of
 from robotrl.sim.truths import truth_of
-from robotrl.tasks.task import sizes
+from robotrl.tasks.task import cameras, sizes
 
 SEED = 2000  # episodes of others than trainings' and evaluations'
 SHAKEN = 0.5  # of the episodes; chosen
@@ -51,7 +51,7 @@ def demonstrate(run: config.Run, out: Path, episodes: int, std: float, say: Call
     if run.task.name not in (*trials.TASKS, "reach"):
         has = ", ".join(("reach", *trials.TASKS))
         raise Complaint(f"{run.name}: no script plays the task {run.task.name!r}; name a run file of one of {has}")
-    replay = Replay.create(out / "replay", *sizes(run), run.agent.capacity)
+    replay = Replay.create(out / "replay", *sizes(run), run.agent.capacity, cameras(run))
     rig = rig_of(run, SEED + run.seed, replay=replay, deterministic=True)
     script = reaching.Resolved(rig) if run.task.name == "reach" else truth_of(rig).script()  # type: ignore[arg-type]
     rig.pilot.take(Shaken(script, rig, std, np.random.default_rng([SEED, run.seed])), 0, 0)  # type: ignore[arg-type]

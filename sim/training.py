@@ -37,7 +37,7 @@ from robotrl.sim.armrig import rig_of
 from robotrl.sim.course import Course
 from robotrl.sim.program import Program
 from robotrl.sim.supervisor import Supervision
-from robotrl.tasks.task import sizes
+from robotrl.tasks.task import cameras, sizes
 
 
 class RehearsalError(Complaint):
@@ -118,7 +118,7 @@ class Training:
         tally = kept.about["rehearsal"] if kept is not None else dict.fromkeys(TALLY, 0)
         self.keep_every = tally["keep_every"] or keep_every
         if kept is None:
-            self.replay = Replay.create(directory / "replay", *sizes(run), run.agent.capacity)
+            self.replay = Replay.create(directory / "replay", *sizes(run), run.agent.capacity, cameras(run))
         else:
             self.replay = _gone_back(directory, sizes(run), kept)
         self._log, self._boot, self._made = Log.open(directory / "log", SYNC_S), int.from_bytes(os.urandom(6), "big"), 0

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from robotrl import config
 from robotrl.complaint import Complaint
 from robotrl.observe import Mirror
-from robotrl.replay import Batch
+from robotrl.replay import Batch, Cameras, Images
 
 
 class Unsupported(Complaint):
@@ -29,6 +29,10 @@ class Rows(Protocol):
 
     def rows(self, indices: NDArray[np.int64]) -> Batch:
         """The transitions at `indices`, in that order."""
+        ...
+
+    def images(self, indices: NDArray[np.int64], /) -> Images:
+        """What the cameras saw at their observations and next observations; asked only of one that has cameras."""
         ...
 
 
@@ -99,13 +103,16 @@ class Agent(Protocol):
 
 
 def make_agent(
-    agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None = None
-) -> Agent:
+    agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None = None,
+    cameras: Cameras = (),
+) -> Agent:  # fmt: skip
     """The agent a run asks for. `engine = "auto"` takes the fastest that can do it, else the reference page.
 
     Raises Unsupported when the engine was named and cannot do it, or none gets the memory; ValueError for an unknown name.
     """
     try:
+        if cameras:
+            return _seeing(agent, observation_size, action_size, seed, replay, mirror, cameras)
         return _made(agent, observation_size, action_size, seed, replay, mirror)
     except (MemoryError, RuntimeError) as error:  # numpy's, and torch's, which has no type of its own
         if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
@@ -137,3 +144,17 @@ def _made(agent: config.Agent, observation_size: int, action_size: int, seed: in
     sac = Sac(agent, observation_size, action_size, seed, replay, mirror)
     sac.engine_note = note
     return sac
+
+
+def _seeing(
+    agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None, cameras: Cameras
+) -> Agent:
+    """The reference page: no other engine learns from images, and the encoder is what takes the time."""
+    if agent.engine in ("fused", "torch"):
+        raise Unsupported(f"agent.engine = {agent.engine!r}: does not learn from images; use auto or reference")
+    if mirror is not None:
+        raise Unsupported("agent.mirror: images are not mirrored; set it to false")
+    from robotrl.agents.sac import Sac  # late: torch
+
+    _, height, width, _ = cameras[0]
+    return Sac(agent, observation_size, action_size, seed, replay, image=(height, width, sum(c[3] for c in cameras)))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Image = NDArray[np.uint8]
 LAYERS = ((16, 5, 4), (32, 3, 2))  # filters, kernel, stride; chosen for two cores, see above
 FEATURES = 50  # DrQ-v2's and SAC-AE's (Yarats et al. 2019, arXiv 1910.01741)
+MIN_SIZE, MAX_SIZE = 32, 128  # of square images, as `task.pixels.size` allows
 TRUNK = ("weight", "bias", "norm_gain", "norm_bias")  # of the linear layer
 
 
@@ -46,6 +47,19 @@ def shapes(image: tuple[int, int, int], prefix: str = "encoder") -> nets.Shapes:
         channels, height, width = filters, (height - kernel) // stride + 1, (width - kernel) // stride + 1
     sizes = ((FEATURES, channels * height * width), (FEATURES,), (FEATURES,), (FEATURES,))
     return out | {f"{prefix}.{len(LAYERS)}.{part}": size for part, size in zip(TRUNK, sizes, strict=True)}
+
+
+def channels_of(parameters: Mapping[str, NDArray[np.float32]], prefix: str = "encoder") -> int:
+    """Of the images that these parameters are for; ValueError where they are no encoder's for any square image."""
+    kernel = LAYERS[0][1]
+    shape = {name: value.shape for name, value in parameters.items()}
+    inputs = shape.get(f"{prefix}.0.weight", (0, 0))[-1]
+    if inputs and not inputs % kernel**2:
+        channels = inputs // kernel**2
+        for size in range(MIN_SIZE, MAX_SIZE + 1):
+            if shape == shapes((size, size, channels), prefix):
+                return channels
+    raise ValueError(f"{prefix}: weights of no encoder that is known here: {sorted(shape)}")
 
 
 def encode(parameters: Mapping[str, Tensor], images: Tensor, prefix: str = "encoder") -> Tensor:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from robotrl import config
 from robotrl.agents.base import Rows
 from robotrl.labelled import LABELS, Labelled
-from robotrl.replay import Batch, Images, Replay, ReplayError
+from robotrl.replay import Batch, Cameras, Images, Replay, ReplayError
 
 Rewarded = Replay | Labelled  # as recorded, or with what the operator said of it
 
@@ -110,11 +110,23 @@ class Shared:
         """As the sources' `rows`, in the order of `indices`; IndexError as theirs."""
         other = indices >= self.offset
         own, others = self.own.rows(indices[~other]), self.others.rows(indices[other] - self.offset)
-        place = np.argsort(np.argsort(other, kind="stable"))  # of each index among the own ones and then the others
+        place = _place(other)
         return Batch._make(np.concatenate([getattr(b, name) for b in (own, others)])[place] for name in Batch._fields)
 
+    def images(self, indices: NDArray[np.int64]) -> Images:
+        """What the cameras saw at the observations and next observations of `rows`; both sources have the same cameras."""
+        other = indices >= self.offset
+        both, place = (self.own.images(indices[~other]), self.others.images(indices[other] - self.offset)), _place(other)
+        first, second = ({n: np.concatenate([s[k][n] for s in both])[place] for n in both[0][k]} for k in (0, 1))
+        return Images(first, second)
 
-def open_demonstrations(path: str, observation_size: int, action_size: int) -> Labelled | None:
+
+def _place(other: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Of each index among the own ones and then the others."""
+    return np.argsort(np.argsort(other, kind="stable"))
+
+
+def open_demonstrations(path: str, observation_size: int, action_size: int, cameras: Cameras = ()) -> Labelled | None:
     """The replay at `path`, that of a run directory with what was said of it, or the folder itself; None for "".
 
     ReplayError when there is none that could be learnt from.
@@ -133,6 +145,8 @@ def open_demonstrations(path: str, observation_size: int, action_size: int) -> L
         raise ReplayError(
             f"agent.demonstrations: {folder}: (observation, action) is {have}, this run's {want}; name a run of the same task"
         )
+    if replay.cameras != cameras:
+        raise ReplayError(f"agent.demonstrations: {folder}: cameras are {replay.cameras}, this run's {cameras}; name another run")
     if not replay.count:
         raise ReplayError(f"agent.demonstrations: {folder}: holds no transitions; name a run that has recorded")
     rows = Labelled(replay, folder.parent / LABELS)

@@ -4,6 +4,9 @@ This page is the reference: plain torch and autograd, fp32. Faster engines must 
 an update is fixed: targets, critics, actor (with the updated critics), temperature (with this update's log
 pi), target networks. Alpha is one value during an update, the one it began with. With actor_every > 1, actor and
 temperature have their turn only in each actor_every-th update, after its critics, as in REDQ's algorithm 1.
+
+From images (`image`): s is what the robot feels and f_xi(o), what an encoder makes of the shifted images. xi is learned with the
+critics by J_Q alone; the actor takes f_xi(o) without a gradient (Yarats et al. 2019, SAC-AE, section 4; 2021, DrQ-v2).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotrl import config
-from robotrl.agents import draws, dropout, nets
+from robotrl.agents import draws, dropout, encoder, nets
 from robotrl.agents.base import Mirror, Rows, discounts, seen_rows
 
 LOG_2, HALF_LOG_2PI = math.log(2.0), 0.5 * math.log(2.0 * math.pi)
@@ -62,25 +65,32 @@ class Sac:
     engine = "reference"
 
     def __init__(
-        self, agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None = None
-    ) -> None:
-        """Everything random comes from `seed`: the first parameters and the noise of each update."""
+        self, agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None = None,
+        image: tuple[int, int, int] | None = None,
+    ) -> None:  # fmt: skip
+        """Everything random comes from `seed`: the first parameters, the noise of each update, the shifts of images.
+
+        image: height, width, channels of what all cameras saw together; None learns from numbers alone.
+        """
         if mirror is not None:
             mirror.check(observation_size, action_size)
         self.engine_note = ""
-        self.config, self.replay, self.mirror, self.step = agent, replay, mirror, 0
+        self.config, self.replay, self.mirror, self.image, self.step = agent, replay, mirror, image, 0
         self.observation_size, self.action_size = observation_size, action_size
         self.target_entropy = -float(action_size) if math.isnan(agent.target_entropy) else agent.target_entropy
         start, self.rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
-        shapes = nets.shapes(observation_size, action_size, agent.hidden, agent.critics, agent.layer_norm)
+        size = observation_size + (encoder.FEATURES if image else 0)
+        shapes = nets.shapes(size, action_size, agent.hidden, agent.critics, agent.layer_norm)
+        shapes |= encoder.shapes(image) if image else {}
         first = nets.initial(shapes, agent.initial_temperature, start)
         self.parameters = {name: torch.from_numpy(value) for name, value in first.items()}
         self.log_alpha = self.parameters["log_alpha"]
         self.phi = self._learned("actor.")
         self.theta = self._learned("critic.")
         self.theta_bar = [p for name, p in self.parameters.items() if name.startswith("target.")]
+        self.xi = self._learned("encoder.")
         self.adam_actor = torch.optim.Adam(self.phi, agent.actor_lr, fused=True)
-        self.adam_critic = torch.optim.Adam(self.theta, agent.critic_lr, fused=True)
+        self.adam_critic = torch.optim.Adam(self.theta + self.xi, agent.critic_lr, fused=True)
         self.adam_alpha = torch.optim.Adam(self._learned("log_alpha"), agent.temperature_lr, fused=True)
         self.actor_metrics = {"actor_loss": 0.0, "entropy": 0.0}  # of the actor's last turn
 
@@ -99,6 +109,11 @@ class Sac:
         sa = torch.cat([s, a], dim=-1)
         which = range(self.config.critics) if which is None else which
         return torch.cat([mlp(self.parameters, f"{kind}.{i}", sa, [m[k] for m in masks]) for k, i in enumerate(which)], -1).T
+
+    def f(self, o: dict[str, encoder.Image]) -> Tensor:
+        """f_xi of images, the cameras' channels side by side, shifted at random: (n, FEATURES)."""
+        shifted = encoder.random_shift(np.concatenate(list(o.values()), axis=-1), self.config.shift_px, self.rng)
+        return encoder.encode(self.parameters, torch.from_numpy(shifted))
 
     def _masks(self, key: int, stage: int, rows: int, which: Iterable[int]) -> list[Tensor]:
         return [torch.from_numpy(m) for m in dropout.masks(self.config.dropout, key, stage, which, rows, self.config.hidden)]
@@ -120,6 +135,11 @@ class Sac:
         _check("reward", batch.reward, (n,))
         s, a, r, s_next = map(torch.from_numpy, (batch.observation, batch.action, batch.reward, batch.next_observation))
         gamma = torch.from_numpy(discounts(batch, self.config.discount))
+        if self.image:
+            o, o_next = self.replay.images(indices)
+            s = torch.cat([s, self.f(o)], -1)
+            with torch.no_grad():
+                s_next = torch.cat([s_next, self.f(o_next)], -1)
         return _finite(self._descend_all(s, a, r, s_next, gamma, drawn))
 
     def _descend_all(
@@ -139,10 +159,10 @@ class Sac:
         # J_Q, eq. 5: half the squared residual, mean over the batch, summed over the critics
         q = self.q("critic", s, a, masks=self._masks(drawn.key, dropout.CRITIC, len(s), range(self.config.critics)))
         critic_loss = (0.5 * (q - y).square()).mean(1).sum()
-        self._descend(self.adam_critic, critic_loss, self.theta)
+        self._descend(self.adam_critic, critic_loss, self.theta + self.xi)
 
         if draws.has_turn(self.config, self.step):
-            self._descend_actor(s, epsilon[1], drawn.key, alpha)
+            self._descend_actor(s.detach(), epsilon[1], drawn.key, alpha)
 
         with torch.no_grad():  # the targets follow the critics as an exponential moving average
             for theta_bar, theta in zip(self.theta_bar, self.theta, strict=True):
@@ -175,8 +195,8 @@ class Sac:
         adam.step()
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
-        """A copy of the actor's parameters (`actor.*`), what `actor.Actor` takes."""
-        return {n: _numpy(p) for n, p in self.parameters.items() if n.startswith("actor.")}
+        """A copy of what acts (`actor.*`, `encoder.*`), what `actor.Actor` takes."""
+        return {n: _numpy(p) for n, p in self.parameters.items() if n.startswith(("actor.", "encoder."))}
 
     def state(self) -> dict[str, NDArray[Any]]:
         """A copy of all that is learned: parameters, Adam's `adam_m.<name>` and `adam_v.<name>`, `step`."""
@@ -209,7 +229,7 @@ class Sac:
             for name, p in self.parameters.items():
                 p.copy_(torch.from_numpy(state[name]))
                 if p.requires_grad:
-                    turns = self.step if name.startswith("critic.") else draws.actor_turns(self.config, self.step)
+                    turns = self.step if name.startswith(("critic.", "encoder.")) else draws.actor_turns(self.config, self.step)
                     self._adam(name).state[p] = {
                         "step": torch.tensor(float(turns)),
                         "exp_avg": torch.from_numpy(state[f"adam_m.{name}"].copy()),
@@ -217,7 +237,8 @@ class Sac:
                     }
 
     def _adam(self, name: str) -> torch.optim.Adam:
-        return {"actor": self.adam_actor, "critic": self.adam_critic}.get(name.split(".")[0], self.adam_alpha)
+        kinds = {"actor": self.adam_actor, "critic": self.adam_critic, "encoder": self.adam_critic}
+        return kinds.get(name.split(".")[0], self.adam_alpha)
 
 
 def _numpy(p: Tensor) -> NDArray[np.float32]:

@@ -23,8 +23,7 @@ from robotrl.logread import read, survey
 from robotrl.node import Node
 from robotrl.nodes.labelbook import BookFile
 from robotrl.replay import Replay, ReplayError
-from robotrl.tasks.task import sizes
-from robotrl.tasks.walk import CAMERAS
+from robotrl.tasks.task import cameras, sizes
 
 FLUSH_EVERY_S = 5.0  # so much of the replay must be added to it again after a power cut
 ACK_NS = 50_000_000  # between two acknowledgements when nothing has changed
@@ -191,7 +190,7 @@ def open_replay(directory: Path, run: Run) -> Replay:
             if not (directory / "log").is_dir():
                 raise
             raise ReplayError(f"{error}, or make it anew from the log: {command(f'replay rebuild {directory}')}") from None
-    return Replay.create(path, *sizes(run), run.agent.capacity, CAMERAS)
+    return Replay.create(path, *sizes(run), run.agent.capacity, cameras(run))
 
 
 def top_up(log: Path, replay: Replay, logged: int) -> int:

@@ -18,11 +18,12 @@ from robotrl import transitions
 from robotrl.agents.actor import Actor
 from robotrl.agents.noise import ColoredNoise, uniform
 from robotrl.config import Run
+from robotrl.frames import joined
 from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Transition
 from robotrl.observe import History
 from robotrl.replay import Replay
 from robotrl.rewards.keyboard import rewarded
-from robotrl.tasks.task import task_of
+from robotrl.tasks.task import cameras, task_of
 
 ACTION_VALID_NS = 50_000_000  # 1.5 action periods + 1 driver period (safety facts, row 23)
 SEEN = 4  # observations kept, which new weights must answer before they are acted with
@@ -45,6 +46,8 @@ class Pending:
     version: int
     terminated: bool
     truncated: bool
+    images: bytes = b""  # what the cameras saw at the observation, and at the next one
+    next_images: bytes = b""
 
 
 @dataclass
@@ -74,6 +77,10 @@ class Pilot:
         self._keep = keep if keep is not None or replay is None else partial(transitions.add, replay)
         self.task = rewarded(run, task_of(run, seed))
         self.history = History(self.task.sensors, self.task.actions, run.task.history)
+        self.cameras = cameras(run)
+        self.eyes: Callable[[], bytes] | None = None  # what all cameras see now, one after the other; whoever has them sets it
+        self._frame = b""
+        self._kept: Transition | None = None  # the newest: its next frame is in no need of being kept again
         self.noise = ColoredNoise(np.random.default_rng(seed), self.task.actions, run.agent.noise_beta, NOISE_STEPS)
         self.actor: Actor | None = None
         self.version, self.version_t = -1, 0
@@ -146,6 +153,7 @@ class Pilot:
         sent = self.task.applied(applied.target)
         self._sent[:] = sent
         self._input = self.history.reset(self.task.observation(joints, imu), sent)
+        self._frame = self._look()
         self.tally = self._tallies[self.episode] = Tally(self.episode, joints.t)
         self._tick = joints.tick
 
@@ -156,7 +164,7 @@ class Pilot:
         action = self.task.action(sent, self._sent[0])
         self._sent[1:] = self._sent[:-1]
         self._sent[0] = sent
-        new = self.history.push(self.task.observation(joints, imu), sent)
+        new, (frame, self._frame) = self.history.push(self.task.observation(joints, imu), sent), (self._frame, self._look())
         if joints.tick != self._tick + 1:
             self.dropped += max(0, joints.tick - self._tick - 1)
             self._tick, self._input = joints.tick, new
@@ -171,6 +179,7 @@ class Pilot:
             Pending(
                 self._input, action, new, self._sent.copy(), self.task.cost(joints, imu),
                 joints.t, joints.tick, self.tally.steps - 1, self.episode, self.version, bool(ended), bool(why),
+                frame, self._frame,
             )
         )  # fmt: skip
         self._input = new
@@ -189,7 +198,7 @@ class Pilot:
         if self.actor is None or not known:
             a = uniform(self.drawn)
         else:
-            a = self.actor.act(self._input, self.drawn if len(self.drawn) else None)
+            a = self.actor.act(self._input, self.drawn if len(self.drawn) else None, *self._picture())
         self._seq += 1
         step = self.tally.steps if self.tally else 0
         return Action(
@@ -197,6 +206,19 @@ class Pilot:
             target=self.task.target(a, self._sent[0]),
             episode=self.episode, step=step, policy_version=self.version,
         )  # fmt: skip
+
+    def _look(self) -> bytes:
+        """A frame, as a replay holds them; nothing without cameras."""
+        if not self.cameras:
+            return b""
+        assert self.eyes is not None, "nobody has given the pilot its eyes"
+        return self.eyes()
+
+    def _picture(self) -> tuple[np.ndarray, ...]:
+        """The newest frame as an actor takes it, the cameras' channels side by side; nothing for one that sees nothing."""
+        if not isinstance(self.actor, Actor) or not self.actor.channels:
+            return ()
+        return (joined(self._frame, self.cameras),)
 
     def _end(self, reason: str) -> None:
         if self.tally is None:
@@ -234,6 +256,8 @@ class Pilot:
                 p.observation, p.action, reward, p.next_observation, terminated=p.terminated, truncated=p.truncated,
                 episode=p.episode, step=p.step, tick=p.tick, policy_version=p.version,
             )  # fmt: skip
+            if self.cameras:
+                made = self._kept = transitions.framed(made, self.cameras, p.images, p.next_images, self._kept)
             self._keep(made)
 
     def _close_tallies(self) -> None:

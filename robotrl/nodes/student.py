@@ -28,7 +28,7 @@ from robotrl.complaint import Complaint
 from robotrl.config import Run
 from robotrl.labelled import LABELS, Labelled
 from robotrl.replay import Replay
-from robotrl.tasks.task import sizes, task_of
+from robotrl.tasks.task import cameras, sizes, task_of
 
 AGENT = "agent.safetensors"  # in a checkpoint
 SCORED = 5000  # transitions: which checkpoint is the best is told by the mean of so many last rewards
@@ -48,7 +48,7 @@ class Student:
         self.labelled = Labelled(replay, directory / LABELS)
         self.rows = experience(run.agent, self.labelled, self.demonstrations)
         mirror = task_of(run).mirror() if run.agent.mirror else None
-        self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror)
+        self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror, cameras(run))
         self.rng = np.random.default_rng([run.seed, 1])
         self.updates = self.dropped = self.version = 0
         self.metrics: dict[str, float] = {}
@@ -199,6 +199,8 @@ def learns(run: Run) -> str:
     if agent["demonstrations_share"] == 0.5:  # as it was before one could choose: checkpoints of then are still good
         del agent["demonstrations_share"]
     task = dataclasses.asdict(run.task)
+    if not task["pixels"]["cameras"]:  # as above
+        del task["pixels"], agent["shift_px"]
     if task["reward"] == "task":
         del task["reward"]
     else:
@@ -214,4 +216,4 @@ def _crc(replay: Labelled, rows: int) -> int:
 
 def demonstrations(run: Run) -> Labelled | None:
     """What a run learns from beside its own transitions, None for nothing; ReplayError when it could not."""
-    return open_demonstrations(run.agent.demonstrations, *sizes(run))
+    return open_demonstrations(run.agent.demonstrations, *sizes(run), cameras(run))

@@ -42,6 +42,7 @@ class Manipulator:
         self.task, self.arm, self._steps = task, ARMS[robot.kind], steps
         self.actions = n = self.arm.moving
         self.rates = ResolvedRate(self.arm)
+        self._told = not task.pixels.cameras  # else it sees by cameras where goals and things are
         self._cartesian = task.moves.space == "cartesian"
         self._stride = np.array([task.moves.step_m] * 3 + [task.moves.turn_rad])
         self._home = config.start_of(task, robot)
@@ -92,6 +93,10 @@ class Manipulator:
         if self._cartesian:
             return (self.rates.motion(self.pose(before), turn) / self._stride).astype(np.float32)
         return np.asarray(turn / self._steps.step_rad, np.float32)
+
+    def numbers(self, told: int) -> int:
+        """In an observation: what it feels, and the others where these are not to be seen."""
+        return 2 * self.actions + told * self._told
 
     def felt(self, joints: Joints, out: np.ndarray) -> None:
         """Angles and speeds of the joints that place the point into the first 2 n numbers."""

@@ -2,6 +2,7 @@
 
 Observation: angles and speeds of the joints that place the point; the way from the point to the thing; the way from the thing to
 its place, plain and with its last centimetres spread out; how far the hand is from pointing down; the place: 21.
+With `task.pixels.cameras` pictures in place of all but the joints.
 Action: four joints, or the point's motion and the hand's pitch (manipulator.py).
 Reward: minus time, the thing's distance from its place, the point's from behind the thing, tilt, jerk.
 Termination: the thing was within `tolerance_m` of its place in `hold_steps` readings in a row ("there").
@@ -30,7 +31,7 @@ class Push(Manipulator):
     def __init__(self, task: config.Task, robot: config.Robot, seed: int) -> None:
         super().__init__(task, robot, task.push)
         self.settings, self._seed = task.push, seed
-        self.sensors = 2 * self.actions + 13
+        self.sensors = self.numbers(13)
         self._axis = np.array(self.arm.pivots[0].at[:2])
         low, high = self.settings.goal_low, self.settings.goal_high
         self._middle = self._axis + ((low[0] + high[0]) / 2, 0.0)
@@ -74,12 +75,12 @@ class Push(Manipulator):
         return self.rates.pitch(joints.position) - DOWN
 
     def observation(self, joints: Joints, imu: Imu) -> np.ndarray:
-        """(21,) float32, of order one; counts the readings at its place, so it is asked once a cycle."""
+        """(sensors,) float32, of order one; counts the readings at its place, so it is asked once a cycle."""
         n, s, point = self.actions, self.settings, np.array(self.tip(joints))
         way = self.place - self.seen()
         there = self.thing is not None and float(np.linalg.norm(way)) <= s.tolerance_m
         self.holding = self.holding + 1 if there else 0
-        out = np.empty(self.sensors, np.float32)
+        out = np.empty(2 * n + 13, np.float32)
         self.felt(joints, out)
         out[2 * n : 2 * n + 2] = (self.seen() - point[:2]) / FAR_M
         out[2 * n + 2] = (s.height_m - point[2]) / FAR_M
@@ -88,7 +89,7 @@ class Push(Manipulator):
         out[2 * n + 8 : 2 * n + 10] = np.tanh(way / s.near_m)
         out[2 * n + 10] = self.tilt(joints)
         out[2 * n + 11 :] = (self.place - self._middle) / FAR_M
-        return out
+        return out[: self.sensors]
 
     def ended(self, joints: Joints, imu: Imu) -> str:
         """ "there", or nothing."""

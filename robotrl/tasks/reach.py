@@ -2,6 +2,7 @@
 
 Observation: angles and speeds of the joints that place the point, the way from the point to the goal, the goal, how much of the
 holding is done; with `history` past ones and the targets in force.
+With `task.pixels.cameras` pictures in place of all but the joints.
 Action: how far these joints' targets move in a step, one by one or as a motion of the point (manipulator.py); the others stay.
 Reward: minus time, distance and jerk, and where `tilt_weight` says so a hand that looks far up or down, until the goal is held.
 No step earns anything: the quickest quiet way is the best.
@@ -29,7 +30,7 @@ class Reach(Manipulator):
     def __init__(self, task: config.Task, robot: config.Robot, seed: int) -> None:
         super().__init__(task, robot, task.reach)
         self.settings, self._seed = task.reach, seed
-        self.sensors = 2 * self.actions + 10
+        self.sensors = self.numbers(10)
         self._low, self._high = np.array(self.settings.goal_low), np.array(self.settings.goal_high)
         self.goal = (self._low + self._high) / 2  # m, base frame
         self.holding = 0
@@ -44,18 +45,18 @@ class Reach(Manipulator):
         return math.dist(self.arm.tip(joints.position), self.goal)
 
     def observation(self, joints: Joints, imu: Imu) -> np.ndarray:
-        """(2 n + 10,) float32, of order one; counts the readings within the tolerance, so it is asked once a cycle."""
+        """(sensors,) float32, of order one; counts the readings within the tolerance, so it is asked once a cycle."""
         n = self.actions
         point: Point = self.arm.tip(joints.position)
         self.holding = self.holding + 1 if math.dist(point, self.goal) <= self.settings.tolerance_m else 0
-        out = np.empty(self.sensors, np.float32)
+        out = np.empty(2 * n + 10, np.float32)
         self.felt(joints, out)
         way = self.goal - point
         out[2 * n : 2 * n + 3] = way / FAR_M
         out[2 * n + 3 : 2 * n + 6] = np.tanh(way / self.settings.near_m)
         out[2 * n + 6 : 2 * n + 9] = (self.goal - (self._low + self._high) / 2) / FAR_M
         out[-1] = min(1.0, self.holding / self.settings.hold_steps)
-        return out
+        return out[: self.sensors]
 
     def ended(self, joints: Joints, imu: Imu) -> str:
         """ "reached", or nothing."""

@@ -105,6 +105,12 @@ def _made(run: Run, seed: int) -> Task:
     return Walk(run.task)
 
 
+def cameras(run: Run) -> tuple[tuple[str, int, int, int], ...]:
+    """Name, height, width, channels of each camera that the policy sees by, as `replay.Cameras`; none: it is told."""
+    seen = run.task.pixels
+    return tuple((name, seen.size, seen.size, seen.channels) for name in seen.cameras)
+
+
 def sizes(run: Run) -> tuple[int, int]:
     """Numbers in the policy's input (`observe.History`), and in an action."""
     task = task_of(run)

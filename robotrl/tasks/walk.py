@@ -23,7 +23,6 @@ SENSORS, ACTIONS = 12, 8
 LEG_NAMES = ("front_left", "back_left", "front_right", "back_right")
 SENSOR_NAMES = (*(f"{leg}_{side}" for leg in LEG_NAMES for side in "LR"), "roll", "pitch", "roll_rate", "pitch_rate")
 ACTION_NAMES = (*(f"swing_{leg}" for leg in LEG_NAMES), *(f"extension_{leg}" for leg in LEG_NAMES))
-CAMERAS: tuple[tuple[str, int, int, int], ...] = ()  # name, height, width, channels of each that the policy sees by: replay.py
 FRONT = slice(0, 4, 2)  # front left, front right
 TURNING_MAX = 10.0  # rad/s that count; the IMU reads 35 at most; chosen
 RATE_SCALE = 0.2  # body rates reach +-5 rad/s in a gait: brings them to the size of the angles; chosen
