@@ -219,8 +219,8 @@ class Replay:
     def images(self, first: NDArray[np.int64], last: NDArray[np.int64] | None = None, out: Images | None = None) -> Images:
         """Copies of the frames of the rows `first` and of the next frames of the rows `last`, (n,) each, in that order.
 
-        The two are the same for single transitions, for more steps at a time `last` are those with which they end. `out`, from
-        an earlier call for as many, is written over. IndexError outside 0..count-1.
+        For more steps at a time `last` are those with which they end; None: `first`, single transitions. `out`, from an
+        earlier call for as many, is written over. IndexError outside 0..count-1.
         """
         last = first if last is None else last
         for rows in (first, last):

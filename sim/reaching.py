@@ -98,6 +98,8 @@ def evaluate(
     if film is not None:
         result["video"] = str(film.close())
     if weights is None:
+        if rig.eyes is not None:
+            rig.eyes.save(directory / "sees.png")
         np.savez(directory / "traces.npz", **{k: np.asarray(v, np.float64) for k, v in traces.items()})  # type: ignore[arg-type]
         metrics = rundir.Metrics(directory)
         metrics.write("evaluation", **result, step_total=run.steps)
