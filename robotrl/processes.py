@@ -56,6 +56,12 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 LAST = ("servos", "rescue", "guard", "recorder")
 
 
+def nodes_of(robot: config.Robot) -> tuple[Spec, ...]:
+    """Of `NODES` those that this robot has a device for."""
+    absent = {sense for sense in ("imu", "tracker") if sense not in robot.senses}
+    return tuple(spec for spec in NODES if spec.name not in absent)
+
+
 def cameras(robot: config.Robot) -> tuple[Spec, ...]:
     """The nodes of the robot's cameras, by their places on the bus."""
     return tuple(Spec(place, CAMERA, (place,)) for place, _ in zip(CAMERAS, robot.cameras, strict=False))
