@@ -173,6 +173,7 @@ class Episode(Message, frozen=True, kw_only=True, gc=False):
     transitions: int = 0  # in the replay
     dropped: int = 0  # transitions that could not be completed, ever
     tick: int = -1  # of the reading with which the newest step ended: with episode and step it names that step
+    set_up: Vector = ()  # where a person puts the task's thing, m: before this episode, or, when it has ended, the next
 
 
 class Learner(Message, frozen=True, kw_only=True, gc=False):
@@ -199,7 +200,7 @@ class Reset(Message, frozen=True, kw_only=True, gc=False):
 
     stage: str
     attempt: int
-    outcome: str  # "running", "done", "failed", "idle"
+    outcome: str  # "running", "done", "failed", "idle"; "asks": done, and a person is to set the task up
     reason: str = ""
 
 

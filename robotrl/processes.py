@@ -259,6 +259,14 @@ class TwinProcess:
         except BrokenPipeError:
             pass
 
+    def tell(self, state: str, places: Sequence[float]) -> None:
+        """The guard is in another state: whoever has hands beside the robot does what there is to do, with a task's thing its
+        `places`, m."""
+        try:
+            os.write(self.write_fd, json.dumps({"state": state, "places": list(places)}).encode() + b"\n")
+        except BrokenPipeError:
+            pass
+
     def lay(self, angles: Sequence[float]) -> None:
         """Put an arm's joints (n,) rad so, as a person's hands would."""
         os.write(self.write_fd, json.dumps({"place": list(angles)}).encode() + b"\n")

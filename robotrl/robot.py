@@ -165,10 +165,15 @@ class Robot:
         return self.limits.joint_max or (self.limits.position_max,) * len(self.servos.ids)
 
 
+def learnable(robot: Robot, task: str) -> bool:
+    """Is there something to learn? A run file that names no task gets `walk`, which is a Minitaur's."""
+    return task != "walk" or robot.kind == "minitaur"
+
+
 def require_task(robot: Robot, task: str, path: object) -> None:
-    """ConfigError for a run file that names no task of its robot's: `walk` is what one that names none gets, and a Minitaur's."""
-    if task == "walk" and robot.kind != "minitaur":
-        raise ConfigError(f"{path}: {robot.name} has no task here; its first motion: {command(f'move {path}')}")
+    """ConfigError for a run file that names no task of its robot's."""
+    if not learnable(robot, task):
+        raise ConfigError(f"{path}: {robot.name} has no task yet; its first motion: {command(f'move {path}')}")
 
 
 def check(robot: Robot, rate_hz: float, where: Sources) -> None:

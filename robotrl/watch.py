@@ -42,6 +42,7 @@ class Watch:
         self.episode, self.causes = manager.bus.subscriber("episode"), manager.bus.subscriber("cause")
         self.started = time.monotonic()
         self._due = SAY_EVERY_S
+        self._stood: tuple[str | float, ...] = ()  # the state, and places, that the twin's person knows of
         self._judged: Guard | None = None
         self._standing: set[str] = set()  # the causes told of
         self._said = ("", 0.0)  # the last word on how it stands, and when
@@ -55,6 +56,7 @@ class Watch:
                 self.tell(line)
             self._tell_causes()
             self._hold_up()
+            self._lend_hands()
             if self.twin is not None and self.twin.process.poll() is not None:
                 self._await_the_guard()
                 raise GaveUp(f"the twin died (exit code {self.twin.process.returncode}); see logs/twin.log")
@@ -64,6 +66,15 @@ class Watch:
 
     def tell(self, what: str) -> None:
         aloud.say(f"{time.monotonic() - self.started:6.1f} s  {what}")
+
+    def _lend_hands(self) -> None:
+        """Between two episodes somebody puts things back in their places: beside the twin we do."""
+        guard, episode = self.manager.guard.latest(), self.episode.latest()
+        if self.twin is None or guard is None or episode is None:
+            return
+        if (stands := (guard.state, *episode.set_up)) != self._stood:
+            self._stood = stands
+            self.twin.tell(guard.state, episode.set_up)
 
     def _hold_up(self) -> None:
         """While its torque is off the twin hangs in a stand, where a person is at the console: nobody's hands reach it."""

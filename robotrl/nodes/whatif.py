@@ -59,7 +59,7 @@ class Judge:
         self._epoch, self._nonce = epoch, 0
         self.sentry = Sentry(run, self._next_epoch, lambda: self._nonce, restarted, epoch)
         self.guard = self.sentry.guard = Led(
-            causes(run.robot), lambda: self._nonce, damp_s=run.robot.stop_damp_s, restarted=restarted
+            causes(run), lambda: self._nonce, damp_s=run.robot.stop_damp_s, restarted=restarted
         )
         self._standing: set[str] = set()
         self.raised: list[tuple[int, str]] = []
