@@ -1,6 +1,7 @@
 """The twin of a robot on bus servos: one line, its servos and their joints (`robotrl twin --robot so101|omx|dkitty`).
 
-Lines on standard input, one JSON object each: {"place": "stand"}, {"place": [rad, ...]}, {"state": "RESET", "places": [m, ...]}, {"push": [servo, newton metres]},
+Lines on standard input, one JSON object each: {"place": "stand"}, {"place": [rad, ...]}, {"push": [servo, newton metres]},
+{"state": "RESET", "places": [m, ...]} (the guard's, and where a person puts the task's thing),
 {"supply_v": 11.0} (0: the power is off), {"fault": "mute", "servo": 3, "for_s": 1}, {"fault": "deaf", "servo": 3},
 {"fault": "trip", "servo": 3, "bits": 32}, {"fault": "reboot", "servo": 3}, {"fault": "heat", "servo": 3, "celsius": 79},
 {"fault": "rename", "servo": 3, "to": 4}, {"latency_ms": 16}, faults of the wire (sim/faultline.py) and {"fault": "clear"}.

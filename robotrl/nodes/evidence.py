@@ -46,7 +46,6 @@ def causes(run: Run) -> tuple[Cause, ...]:
     return without(rows if robot.kind not in ARMS else changed(rows, "reset_failed", note=STUCK), absent)
 
 
-
 class Evidence:
     """One robot's. Nothing heard is no evidence: silence is judged by the ages of streams."""
 

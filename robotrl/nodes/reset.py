@@ -68,7 +68,6 @@ class Resetter:
             target=step.target,
         )  # fmt: skip
 
-
     def _asked(self) -> str:
         """What a person is to do before the next episode."""
         return f"{self._things} {', '.join(f'{axis} {at:.3f}' for axis, at in zip('xyz', self.places, strict=False))} m"

@@ -43,7 +43,7 @@ class Task(Protocol):
         ...
 
     def set_up(self, episode: int) -> tuple[float, ...]:
-        """Where a person puts the task's thing before that episode, m, as `tasksettings.THINGS` says; nothing where there is none."""
+        """Where a person puts the task's thing before that episode, m (`tasksettings.THINGS`); nothing where there is none."""
         ...
 
     def observation(self, joints: Joints, imu: Imu) -> np.ndarray:
