@@ -84,7 +84,7 @@ class FreeTwin:
             self._aloft = state == "RESET"
 
     def command(self, line: dict[str, Any]) -> None:
-        """Do what a control line says: {"place": "stand"}, {"state": "RESET"}, {"supply_v": 0}, faults of wires; or ValueError."""
+        """Do what a control line says: {"place": "stand"}, {"state": "RESET"}, {"supply_v": 0}, faults; or ValueError."""
         if "state" in line:
             self.entered(str(line["state"]))
         elif "place" in line:
