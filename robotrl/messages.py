@@ -333,7 +333,7 @@ class Thought(Message, frozen=True, kw_only=True, gc=False):
     tick: int
     joints_t: int
     applied_t: int  # when the command that is now in force was sent to the wire
-    imu_t: int
+    imu_t: int  # -1: it has none
     pose_t: int  # of the newest pose, -1: none yet
     imu: tuple[int, int]  # (boot, seq)
     pose: tuple[int, int]

@@ -69,7 +69,7 @@ class ArmRig(Program):
     def _entered(self, state: str) -> None:
         self.twin.joints.push[:], self._pushed = 0.0, 0
         if self._table is not None:
-            self._table.entered(state, self._places)
+            self._table.entered(state, self.pilot.set_up)
         if state == "RUN" and self.run.twin.push_n > 0:
             self._push_at = int(self.rng.integers(*PUSHED))
 

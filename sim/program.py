@@ -122,11 +122,6 @@ class Program:
     def _entered(self, state: str) -> None:
         """The guard is in another state."""
 
-    @property
-    def _places(self) -> tuple[float, ...]:
-        """Where a person puts the task's thing, before this episode or the next."""
-        return self.pilot.report(self.clock.now()).set_up
-
     def _stepped(self, steps: int) -> None:
         """An episode is so many steps old."""
 
@@ -176,7 +171,7 @@ class Program:
         """Policy and reset answer the cycle; the gate will see the answer in the next one, a period later."""
         assert self.joints is not None and self.applied is not None
         asked = self.pilot.cycle(self.joints, self.applied, imu, self.permit)
-        self.resetter.places = self._places
+        self.resetter.places = self.pilot.set_up
         played = self.resetter.cycle(self.joints, imu, self.permit)
         self._action = asked or played
         if self.pilot.just_ended:

@@ -162,8 +162,7 @@ def serve(node: Node) -> None:
     pilot = resumed(node.run, replay, partial(hand_over, outbox, replay))
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)
     level = None if "imu" in node.run.robot.senses else LEVEL
-    streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit")}
-    labels = node.bus.subscriber("label")
+    streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit", "label")}
     actions, episodes, ends, thoughts = (node.bus.publisher(t) for t in ("action", "episode", "episode_end", "thought"))
     metrics = rundir.Metrics(node.directory)
     node.hurry(9)  # without locked memory: the replay's files are mapped into it, whole
@@ -174,7 +173,7 @@ def serve(node: Node) -> None:
             readiness.wait()
             for pose in streams["pose"].drain():
                 pilot.see(pose)
-            for label in labels.drain():
+            for label in streams["label"].drain():
                 if label.kind in ENDS and label.life == node.bus.boot:
                     pilot.conclude(label.episode, label.kind)
             arrived = streams["applied"].drain()

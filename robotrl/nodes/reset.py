@@ -16,7 +16,7 @@ from robotrl.safety.reset import ResetScript, Stage
 from robotrl.tasksettings import THINGS
 
 ACTION_VALID_NS = 50_000_000
-LEVEL = Imu(roll=0.0, pitch=0.0, yaw=0.0, rates=(0.0, 0.0, 0.0), accel=(0.0, 0.0, 9.81))  # of what stands on a table
+LEVEL = Imu(t=-1, roll=0.0, pitch=0.0, yaw=0.0, rates=(0.0, 0.0, 0.0), accel=(0.0, 0.0, 9.81))  # of what stands on a table
 
 
 def stages(frames: Sequence[Keyframe]) -> tuple[Stage, ...]:
