@@ -20,7 +20,8 @@ from robotrl.config import Run
 from robotrl.nodes.keeper import Flusher, open_replay
 from robotrl.nodes.learner import Student
 from robotrl.nodes.pilot import Pilot
-from robotrl.nodes.policy import EARLY_NS, LATE_NS, Readiness, Weights, note_episode, resumed
+from robotrl.nodes.policy import Weights, note_episode, resumed
+from robotrl.nodes.readiness import EARLY_NS, LATE_NS, Readiness
 from robotrl.replay import Replay, ReplayError
 
 RUN = Run()
