@@ -116,7 +116,7 @@ def test_without_the_robot_the_preflight_names_what_is_missing_and_nothing_moves
 def test_an_arms_run_whose_manager_was_killed_goes_on_and_loses_nothing(live):
     """What a Minitaur's does too; the arm has no IMU and no tracker, and is lowered before it is let go."""
     live.reach("RUN")
-    live.wait(lambda: live.episode.latest() is not None and live.episode.latest().policy_version > 0, 60)
+    live.wait(lambda: live.episode.latest() is not None and live.episode.latest().policy_version > 0, 120)
     words = [sys.executable, "-m", "robotrl", "resume", str(live.directory)]
     alive = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert alive.returncode == 2 and "this run is alive" in alive.stderr
