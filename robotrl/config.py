@@ -179,7 +179,7 @@ class Takeover:
     silent_s: float = within(0.2, 0.04, 5)  # a device that should speak all the time and has not for so long is gone; chosen
     deadman: int = within(5, -1, 255)  # joystick: the button that is held down while it moves anything; right shoulder; -1: none
     match_rad: float = within(0.15, 0.01, 3.2)  # leader: each joint as near to the arm's when it takes over; chosen
-    sign: tuple[int, ...] = within((), -1, 1)  # leader: as robot.servos.sign, of its own calibration; empty: the arm's
+    sign: tuple[Literal[1, -1], ...] = ()  # leader: as robot.servos.sign, of its own calibration; empty: the arm's
     offset: tuple[float, ...] = within((), -12.6, 12.6)  # leader: as robot.servos.offset; empty: the arm's
 
 

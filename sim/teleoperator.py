@@ -27,7 +27,7 @@ class Stick:
     """His device: what he pushes, until he lets go."""
 
     def __init__(self) -> None:
-        self.twist = STILL
+        self.twist: tuple[float, ...] = STILL
 
     def read(self, now: int) -> Reading:
         return Reading(self.twist, moved=any(self.twist))

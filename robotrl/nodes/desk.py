@@ -66,8 +66,9 @@ def _no_hand(view: View, command: str) -> str:
         return "does nothing: the robot is led by hand at its own computer alone"
     hand = view.get("teleop", Teleop)
     if hand is None:
-        return 'does nothing: nobody can take over in this run; start it with --set takeover.device="keyboard"'
-    return "leads nothing now: o takes over" if command == "jog" and not hand.active else ""
+        return "does nothing: this run has no takeover.device (docs/takeover.md)"
+    just = any(did == "take" and view.last_human - when < SECOND for when, _, did in view.keys)  # the answer is under way
+    return "leads nothing now: o takes over" if command == "jog" and not (hand.active or just) else ""
 
 
 def _said(command: str, key: str, view: View, now: int) -> Operator:
