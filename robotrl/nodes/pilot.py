@@ -19,7 +19,7 @@ from robotrl import transitions
 from robotrl.agents.actor import Actor
 from robotrl.agents.noise import ColoredNoise, uniform
 from robotrl.config import Run
-from robotrl.messages import PERSON, Action, Applied, Episode, Imu, Joints, Permit, Pose, Teleop, Transition
+from robotrl.messages import PERSON, Action, Applied, Drive, Episode, Imu, Joints, Permit, Pose, Teleop, Transition
 from robotrl.nodes.grip import Grip
 from robotrl.observe import History
 from robotrl.replay import Replay
@@ -28,6 +28,7 @@ from robotrl.tasks.task import Led, task_of
 
 ACTION_VALID_NS = 50_000_000  # 1.5 action periods + 1 driver period (safety facts, row 23)
 SEEN = 4  # observations kept, which new weights must answer before they are acted with
+LATE = 256  # cycles whose lateness is remembered: more than a reward may stay away
 NOISE_STEPS = 500  # of exploration noise made at a time: the slowest wave takes 10 s
 
 
@@ -47,6 +48,9 @@ class Pending:
     version: int
     terminated: bool
     truncated: bool
+    imu_t: int
+    pose_t: int  # of the newest pose by then, 0: none
+    applied_t: int  # when the action was sent
 
 
 @dataclass
@@ -99,6 +103,8 @@ class Pilot:
         self._seq = 0
         self._grip = Grip()
         self._led = False  # the command in force is a person's
+        self._pose_t = 0
+        self._late: dict[int, float] = {}  # us, by tick
 
     def take(self, actor: Actor, version: int, published: int) -> None:
         """Act with these weights, written at `published` (ns), from the next cycle on."""
@@ -116,7 +122,15 @@ class Pilot:
 
     def see(self, pose: Pose) -> None:
         """A pose from the tracker."""
+        self._pose_t = pose.t
         self.task.see(pose)
+
+    def hear(self, drive: Drive) -> None:
+        """How late the driver began a cycle: it is kept with the transition that ended in it."""
+        self._late.pop(drive.tick, None)  # of an earlier driver
+        self._late[drive.tick] = drive.late_us
+        if len(self._late) > LATE:
+            del self._late[next(iter(self._late))]
 
     def conclude(self, episode: int, why: str) -> None:
         """The operator says that this episode is over: it is truncated with its next step. Of another one he says nothing."""
@@ -185,7 +199,7 @@ class Pilot:
             Pending(
                 self._input, action, new, self._sent.copy(), self.task.cost(joints, imu),
                 joints.t, joints.tick, self.tally.steps - 1, self.episode,
-                PERSON if self._led else self.version, bool(ended), bool(why),
+                PERSON if self._led else self.version, bool(ended), bool(why), imu.t, self._pose_t, applied.t,
             )
         )  # fmt: skip
         self._input = new
@@ -253,7 +267,8 @@ class Pilot:
         if self._keep is not None:
             made = transitions.make(
                 p.observation, p.action, reward, p.next_observation, terminated=p.terminated, truncated=p.truncated,
-                episode=p.episode, step=p.step, tick=p.tick, policy_version=p.version,
+                episode=p.episode, step=p.step, tick=p.tick, policy_version=p.version, joints_t=p.t, imu_t=p.imu_t,
+                pose_t=p.pose_t, applied_t=p.applied_t, late_us=self._late.get(p.tick, -1.0),
             )  # fmt: skip
             self._keep(made)
 
