@@ -95,7 +95,7 @@ class ServoTwin:
             self.joints.put([_number("place", angle, -math.inf) for angle in line["place"]])
         elif "place" in line:
             return  # it has no feet to be set on: an arm is screwed down, D'Kitty hangs in its stand
-        if "push" in line:
+        elif "push" in line:
             push = line["push"]
             if not isinstance(push, list) or len(push) != 2:
                 raise ValueError(f"push {push!r}: write [servo, newton metres]")
