@@ -256,6 +256,7 @@ class Label(Message, frozen=True, kw_only=True, gc=False):
     first: int = -1  # the first step it is about; -1: that one alone
     text: str = ""
     undoes: tuple[int, int, int] = (0, 0, 0)  # giver, and the first and the last number, of what an "undo" takes back
+    version: int = 0  # of the classifier that gives it; 0: a person does
 
 
 class Transition(Message, frozen=True, kw_only=True, gc=False):

@@ -16,7 +16,7 @@ FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "task
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
     "native", "roles", "realtime", "aloud", "serialarm", "tasksettings", "account", "resolved", "tagboard",
-    "tagcorners", "boardpose", "viewpoint",
+    "tagcorners", "boardpose", "viewpoint", "rewardsettings",
 )  # fmt: skip
 TOP = (
     "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
@@ -43,9 +43,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "safety": {"core"},
     "calibration": {"core", "drivers"},
     # The rehearsal is the nodes' work in one process, so it holds what they hold. Nothing imports it.
-    "sim": {"core", "replay", "log", "node", "drivers", "calibration", "safety", "nodes", "tasks", "agents"},
+    "sim": {"core", "replay", "log", "node", "drivers", "calibration", "safety", "nodes", "tasks", "agents", "rewards"},
     "agents": {"core", "replay"},
-    "rewards": {"core", "calibration", "tasks"},
+    "rewards": {"core", "replay", "calibration", "tasks"},
     "tasks": {"core"},
     "node": {"core", "bus", "log"},
     "nodes": EVERYTHING - {"sim"},

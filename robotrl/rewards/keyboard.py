@@ -1,6 +1,6 @@
-"""Rewards by key alone: `task.reward = "keyboard"`. The task keeps its observations, actions and ends, but for its own success.
+"""Rewards by verdicts alone: `task.reward = "keyboard"`, or "classifier". The task keeps its observations, actions and ends, but for its own success.
 
-Whether an episode succeeded a person says, by key, and the reward of its step follows from that label (`robotrl/labels.py`). What
+Whether an episode succeeded a person says, by key, or a classifier that he taught, and the reward of its step follows from that label (`robotrl/labels.py`). What
 is recorded beside it is `operator.step` for every step.
 """
 
