@@ -17,13 +17,13 @@ from typing import Any, Literal
 from robotrl import robot as robots
 from robotrl import tasksettings
 from robotrl.configfile import ConfigError, Source, Sources, build, check_whole_numbers, override, read, require, within
+from robotrl.rewardsettings import Classifier, Operator
 from robotrl.robot import CameraPort as CameraPort
 from robotrl.robot import ImuPort as ImuPort
 from robotrl.robot import Limits as Limits
 from robotrl.robot import Robot as Robot
 from robotrl.robot import Servos as Servos
 from robotrl.robot import TrackerPort as TrackerPort
-from robotrl.rewardsettings import Classifier, Operator
 from robotrl.tasksettings import Legs, Moves, Push, Reach, Stack, Stand, WalkTo
 
 MANY = 1_000_000_000  # a bound that nobody meets

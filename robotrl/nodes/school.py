@@ -59,7 +59,7 @@ class School:
         """A new version out of what is known by now; or, in `why`, what is missing for one."""
         came, again = self._file.poll(labels)
         self._given = [*([] if again else self._given), *came]
-        known = [of for of in lessons.outcomes(self.replay, count, self._given) if of.success is not None]
+        known = [of for of in lessons.outcomes(self.replay, count, self._given, self._rate) if of.success is not None]
         seen = [of for of in known if not lessons.held_out(of.episode, self.settings.held_out)]
         taught = self._frames(seen)
         if not taught.success.any() or taught.success.all():
@@ -128,19 +128,19 @@ class School:
         """
         if self.version is None:
             return []
-        new = [of for of in known if self.replay.columns["step"][of.end - 1] >= 0 and of.first >= self.version.transitions]
+        new = [of for of in known if of.first >= self.version.transitions]
         scores, pairs = self._scored(new), []
         for of in new:
             at = lessons.first_run(scores[of.episode], self.version.threshold, self.settings.in_a_row)
-            pairs.append((at >= 0, at >= 0 and lessons.right(of, at, self._rate) if of.success else False, bool(of.success)))
-        right, false, missed, quiet = trust.confusion([(said, was if not said else good) for said, good, was in pairs])
-        row = [self.version.number, self.version.transitions, right, false, missed, quiet]
-        return [*self.version.about["then"], row]
+            pairs.append((at >= 0, bool(of.success) if at < 0 else lessons.right(of, at, self._rate)))
+        return [*self.version.about["then"], [self.version.number, self.version.transitions, *trust.confusion(pairs)]]
 
     def _queue(self, count: int, threshold: float) -> list[list[Any]]:
         """Frames of the newest episodes to learn from that the classifier knows least: episode, step, probability."""
-        asked = {g.label.episode for g in self._given if g.label.kind in ("yes", "no") and not g.label.version and g.label.first < 0}
-        ended = [of for of in lessons.outcomes(self.replay, count, self._given)
+        asked = {
+            g.label.episode for g in self._given if g.label.kind in ("yes", "no") and not g.label.version and g.label.first < 0
+        }
+        ended = [of for of in lessons.outcomes(self.replay, count, self._given, self._rate)
                  if of.episode not in asked and not lessons.held_out(of.episode, self.settings.held_out)][-NEW:]  # fmt: skip
         if not ended:
             return []

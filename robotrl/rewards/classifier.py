@@ -1,4 +1,4 @@
-"""A learned reward: `task.reward = "classifier"`. Frame by frame it is asked whether the robot has succeeded; what it says is a label.
+"""A learned reward: `task.reward = "classifier"`. Asked of each frame whether the robot has succeeded, it answers by labels.
 
 A label of a classifier is one like a person's (`robotrl/labels.py`): in the log, bound to its step, taken back or overruled by a
 person at any time, and with the `version` that gave it. A version whose precision is not shown on held-out episodes gives none,
@@ -89,9 +89,8 @@ def audited(episode: int, share: float) -> bool:
 class Judge:
     """One version at work: transitions in, labels out. It changes hands between two episodes alone."""
 
-    def __init__(self, settings: config.Classifier, success: float) -> None:
-        """`success`: what a success is worth."""
-        self._settings, self._success = settings, success
+    def __init__(self, run: config.Run) -> None:
+        self._settings, self._success, self._rate = run.classifier, run.operator.success, run.task.rate_hz
         self.version: Version | None = None
         self.suspended = ""  # why the version in hand gives no more
         self._probability: Callable[[Image], float] = lambda _: 0.0
@@ -109,7 +108,7 @@ class Judge:
         self._next = (version, probability)
 
     def look(self, t: Transition, image: Image | None = None) -> Label | None:
-        """The label that this transition gives, not numbered yet. Every episode that it judges ends with one: success, or none."""
+        """The label that this transition gives, not numbered yet. Each episode that it judges has one: success, or none."""
         if t.episode != self._episode:
             self._begin(t.episode)
         if not self._used or self._over or self.version is None:
@@ -133,8 +132,8 @@ class Judge:
         if self.version is None or self.why:
             return ""
         number = self.version.number
-        judged = [of for of in lessons.outcomes(replay, replay.count, given) if of.judged == number and of.success is not None]
-        pairs = [(of.said, bool(of.success)) for of in judged]
+        known = lessons.outcomes(replay, replay.count, given, self._rate)
+        pairs = [(of.said, of.success) for of in known if of.judged == number and of.success is not None]
         self.suspended = alarm(pairs, self._settings.precision, self._settings.confidence)
         return self.suspended
 

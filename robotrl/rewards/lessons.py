@@ -21,8 +21,9 @@ from robotrl.labels import TAUGHT, VERDICTS, Given, standing
 from robotrl.messages import Label
 from robotrl.replay import Replay
 
-JUST_S = 0.1  # before a step that was said to be a success the robot had succeeded already: a person is no quicker; chosen
-BEFORE_S = 0.5  # between these two nobody can tell: neither taught nor measured; chosen
+JUST_S = 0.05  # so long before and after the step that was said to be a success it is one; chosen
+BEFORE_S = 0.5  # longer before it is none. Between these nobody can tell: not taught, and no fault of who said so then; chosen
+AFTER_S = 0.3  # a classifier may be so much slower than the person to see the same success; chosen
 Rows = NDArray[np.int64]
 
 
@@ -32,7 +33,8 @@ class Outcome:
 
     episode: int
     first: int  # row
-    end: int  # the row behind its last that counts
+    at: int  # row of its success, or its last
+    end: int  # the row behind the last that is looked at
     success: bool | None
     judged: int = 0  # version of the classifier that judged it, 0: none did
     said: bool = False  # what that one said
@@ -50,7 +52,7 @@ def held_out(episode: int, share: float) -> bool:
     return zlib.crc32(episode.to_bytes(8, "little") * 2) < share * 2**32
 
 
-def outcomes(replay: Replay, count: int, given: Iterable[Given]) -> list[Outcome]:
+def outcomes(replay: Replay, count: int, given: Iterable[Given], rate_hz: float) -> list[Outcome]:
     """Those of the episodes that have ended in the first `count` rows."""
     columns = replay.columns
     of = by_episode(given)
@@ -58,7 +60,7 @@ def outcomes(replay: Replay, count: int, given: Iterable[Given]) -> list[Outcome
     found = []
     for number, begin, end in zip(numbers.tolist(), first.tolist(), [*first.tolist()[1:], count], strict=True):
         if columns["terminated"][end - 1] or columns["truncated"][end - 1]:
-            found.append(_outcome(number, begin, end, columns["step"][begin:end], of.get(number, [])))
+            found.append(_outcome(number, (begin, end), columns["step"][begin:end], of.get(number, []), rate_hz))
     return found
 
 
@@ -70,15 +72,17 @@ def by_episode(given: Iterable[Given]) -> dict[int, list[Label]]:
     return of
 
 
-def _outcome(number: int, first: int, end: int, step: NDArray[np.int64], labels: list[Label]) -> Outcome:
+def _outcome(number: int, rows: tuple[int, int], step: NDArray[np.int64], labels: list[Label], rate_hz: float) -> Outcome:
+    first, end = rows
     judged = max((label.version for label in labels), default=0)
     said = any(label.version and label.kind == "success" for label in labels)
     verdict = next((label for label in reversed(labels) if not label.version and label.kind in (*VERDICTS, "open")), None)
     if verdict is not None and verdict.kind in VERDICTS:
-        behind = first + int(np.searchsorted(step, verdict.step + 1))
-        return Outcome(number, first, behind, verdict.kind == "success", judged, said)
+        at = min(end - 1, first + int(np.searchsorted(step, verdict.step)))
+        success = verdict.kind == "success"
+        return Outcome(number, first, at, min(end, at + 1 + round(AFTER_S * rate_hz) * success), success, judged, said)
     none = any(not label.version and label.kind == "no" and label.first == 0 and label.step >= step[-1] for label in labels)
-    return Outcome(number, first, end, False if none or not judged else None, judged, said)
+    return Outcome(number, first, end - 1, end, False if none or not judged else None, judged, said)
 
 
 def frames(replay: Replay, of: Outcome, labels: list[Label], rate_hz: float) -> Frames:
@@ -88,8 +92,9 @@ def frames(replay: Replay, of: Outcome, labels: list[Label], rate_hz: float) -> 
     if of.success is False:
         shows[:] = 0
     elif of.success:
-        shows[: max(0, len(step) - round(BEFORE_S * rate_hz))] = 0
-        shows[max(0, len(step) - 1 - round(JUST_S * rate_hz)) :] = 1
+        at, just = of.at - of.first, round(JUST_S * rate_hz)
+        shows[: max(0, at - round(BEFORE_S * rate_hz))] = 0
+        shows[max(0, at - just) : at + just + 1] = 1
     for label in labels:
         if label.kind in TAUGHT and not label.version:
             begin = label.step if label.first < 0 else label.first
@@ -110,4 +115,4 @@ def first_run(probability: NDArray[np.floating], threshold: float, in_a_row: int
 
 def right(of: Outcome, at: int, rate_hz: float) -> bool:
     """Whether success was said rightly of an episode, `at` so many rows from its first: not long before the person did."""
-    return bool(of.success) and at >= of.end - 1 - of.first - round(BEFORE_S * rate_hz)
+    return bool(of.success) and at >= of.at - of.first - round(BEFORE_S * rate_hz)
