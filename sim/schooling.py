@@ -16,7 +16,7 @@ from robotrl.agents.classifier import Classifier
 from robotrl.config import Run
 from robotrl.messages import Transition
 from robotrl.replay import Cameras, Replay
-from robotrl.rewards import classifier
+from robotrl.rewards import classifier, lessons
 from robotrl.rewards.classifier import Judge, Version
 from robotrl.sim.asked import Asked
 from robotrl.sim.program import Program
@@ -66,7 +66,7 @@ class Schooling:
         self._see()
         pilot = self._rig.pilot
         judges = self.judge.judges(pilot.episode)
-        watched = not judges or classifier.audited(pilot.episode, self.run.classifier.audit)
+        watched = not judges or lessons.audited(pilot.episode, self.run.classifier.audit)
         said = "" if not judges else "success" if self._said == pilot.episode else "no"
         self._person.look(self._rig, watched, said)
         every = self.run.classifier.every

@@ -9,7 +9,6 @@ and one that person and classifier disagree about gives no more: until the next 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,11 +78,6 @@ def image_of(t: Transition) -> Image:
         out.append(np.frombuffer(t.next_images, np.uint8, size, at).reshape(shape))
         at += size
     return np.concatenate(out, axis=-1)
-
-
-def audited(episode: int, share: float) -> bool:
-    """Whether the operator judges this episode too: by its number alone, and not by what is thought of it."""
-    return zlib.crc32(b"audit" + episode.to_bytes(8, "little")) < share * 2**32
 
 
 class Judge:

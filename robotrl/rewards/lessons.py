@@ -8,7 +8,7 @@ so no frame that any version of it was taught is ever one that it is measured by
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -49,7 +49,18 @@ class Frames(NamedTuple):
 
 def held_out(episode: int, share: float) -> bool:
     """Whether an episode is for measuring alone."""
-    return zlib.crc32(episode.to_bytes(8, "little") * 2) < share * 2**32
+    return drawn("held out", episode, share)
+
+
+def audited(episode: int, share: float) -> bool:
+    """Whether the operator judges an episode too that a classifier judges: not by what is thought of it."""
+    return drawn("audit", episode, share)
+
+
+def drawn(purpose: str, episode: int, share: float) -> bool:
+    """A coin for each episode, as good as thrown, and the same whenever it is asked for."""
+    digest = hashlib.sha256(f"{purpose} {episode}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") < share * 2**48
 
 
 def outcomes(replay: Replay, count: int, given: Iterable[Given], rate_hz: float) -> list[Outcome]:

@@ -90,7 +90,8 @@ def judge(trials: Sequence[tuple[float, int, int, int]], episodes: int, stated: 
 def _refusal(best: Trial, episodes: int, stated: float, confidence: float) -> str:
     if not best.said:
         return f"it said success of none of {episodes} held-out episodes, {best.successes} of which were; label more"
-    what = f"precision {best.right} of {best.said} on held-out episodes shows {best.bound:.2f}, asked is {stated:.2f}"
+    shown = math.floor(best.bound * 1000) / 1000  # 0.7999 is not shown as 0.800
+    what = f"precision {best.right} of {best.said} on held-out episodes shows {shown:.3f}, asked is {stated:g}"
     if best.right / best.said <= stated:
         return f"{what}: it is too often wrong; label its queue"
     return f"{what}: {needed(stated, confidence)} without an error would do; label more"
