@@ -28,7 +28,7 @@ from robotrl.logformat import Kind
 from robotrl.logread import read
 from robotrl.messages import Guard
 from robotrl.notify import Notify
-from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess, cameras
+from robotrl.processes import CLASSIFIER, GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess, cameras
 from robotrl.replaycheck import counted, told
 from robotrl.robot import require_task
 from robotrl.watch import Watch
@@ -170,7 +170,8 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
             manager.say("twin", twin.process.pid, "started")
         scripted = twin is not None and not (sys.stdin is not None and sys.stdin.isatty())
         network = (GATEWAY,) if run.network.listen else ()
-        nodes = (*NODES, *cameras(run.robot), *network)
+        learned = (CLASSIFIER,) if run.task.reward == "classifier" else ()
+        nodes = (*NODES, *cameras(run.robot), *learned, *network)
         for spec in (*nodes, OPERATOR) if scripted else nodes:
             manager.start(spec)
             if spec.name == "recorder":

@@ -259,6 +259,18 @@ class Label(Message, frozen=True, kw_only=True, gc=False):
     version: int = 0  # of the classifier that gives it; 0: a person does
 
 
+class Classified(Message, frozen=True, kw_only=True, gc=False):
+    """How the learned reward stands: which version, what it said of the newest frame, and why it gives no reward."""
+
+    version: int  # 0: none yet
+    why: str  # empty: it gives rewards
+    probability: float = 0.0
+    episode: int = -1  # the newest that it said something of
+    audit: bool = False  # the operator is to judge the running episode too
+    disagreements: int = 0  # episodes of which operator and classifier said different things, all versions
+    last: str = ""  # the newest of them, in a line
+
+
 class Transition(Message, frozen=True, kw_only=True, gc=False):
     """One step as it is learned from: little-endian float32 in bytes, shapes as in `replay.Batch`. From policy to recorder.
 

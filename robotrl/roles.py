@@ -23,7 +23,7 @@ LABELLING = ("good", "bad", "hold", "success", "fail", "relabel", "end", "mark",
 COMMANDS = ("stop", "clear", "pause", "disable", *LABELLING, *MOTION)
 READ = (
     "joints", "applied", "drive", "imu", "pose", "permit", "guard", "cause", "episode", "episode_end", "learner", "reset",
-    "process", "beat", "ack", "image",
+    "process", "beat", "ack", "image", "classifier",
 )  # fmt: skip
 ASKED = ("picture",)  # read only by who asks, and one of each camera at a time: a slow line carries stops first
 

@@ -14,13 +14,16 @@ from typing import Any
 from rich.console import Console
 
 from robotrl import checkpoint, config, rundir
-from robotrl.complaint import command
+from robotrl.complaint import Complaint, command
 from robotrl.nodes.learner import demonstrations
 from robotrl.robot import require_task
 from robotrl.sim import evaluation, reaching, trials
-from robotrl.sim.asked import RehearsalError
 from robotrl.sim.course import Course
 from robotrl.sim.training import Training
+
+
+class RehearsalError(Complaint):
+    """Why a rehearsal cannot begin, and what to do; one line."""
 
 
 def long_enough(run: config.Run) -> None:

@@ -13,12 +13,12 @@ import safetensors.numpy
 
 from robotrl import rundir, transitions
 from robotrl.agents.classifier import Classifier
+from robotrl.asked import Asked
 from robotrl.config import Run
 from robotrl.messages import Transition
 from robotrl.replay import Cameras, Replay
 from robotrl.rewards import classifier, lessons
-from robotrl.rewards.classifier import Judge, Version
-from robotrl.sim.asked import Asked
+from robotrl.rewards.classifier import Judge, Seen, Version
 from robotrl.sim.program import Program
 from robotrl.sim.supervisor import Supervision
 
@@ -96,7 +96,8 @@ class Schooling:
 
     def look(self, made: Transition) -> None:
         """A transition that is in the replay: what the classifier says of it the policy hears, and it is kept."""
-        label = self.judge.look(made)
+        seen = Seen(made.episode, made.step, made.tick, 0, made.terminated or made.truncated)
+        label = self.judge.look(seen, lambda: classifier.image_of(made))
         if label is None:
             return
         said = label.kind == "success"

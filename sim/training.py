@@ -25,13 +25,13 @@ from rich.console import Console
 from robotrl import config, rundir, transitions
 from robotrl.account import Account
 from robotrl.agents.actor import Actor
+from robotrl.asked import Asked
 from robotrl.checkpoint import Checkpoint
 from robotrl.log import Log, Took
 from robotrl.logformat import Kind
 from robotrl.messages import Episode, Transition
 from robotrl.replay import Replay
 from robotrl.sim.armrig import rig_of
-from robotrl.sim.asked import Asked
 from robotrl.sim.course import Course
 from robotrl.sim.program import Program
 from robotrl.sim.schooling import cameras_of, schooling_of

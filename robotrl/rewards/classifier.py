@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,8 +80,18 @@ def image_of(t: Transition) -> Image:
     return np.concatenate(out, axis=-1)
 
 
+class Seen(NamedTuple):
+    """A step that is over, as a label names it, and whether its episode is."""
+
+    episode: int
+    step: int
+    tick: int
+    life: int  # of the policy; 0: not known
+    over: bool
+
+
 class Judge:
-    """One version at work: transitions in, labels out. It changes hands between two episodes alone."""
+    """One version at work: steps in, labels out. It changes hands between two episodes alone."""
 
     def __init__(self, run: config.Run) -> None:
         self._settings, self._success, self._rate = run.classifier, run.operator.success, run.task.rate_hz
@@ -101,18 +111,21 @@ class Judge:
         """From the next episode on."""
         self._next = (version, probability)
 
-    def look(self, t: Transition, image: Image | None = None) -> Label | None:
-        """The label that this transition gives, not numbered yet. Each episode that it judges has one: success, or none."""
-        if t.episode != self._episode:
-            self._begin(t.episode)
+    def look(self, seen: Seen, image: Callable[[], Image]) -> Label | None:
+        """The label that this step gives, not numbered yet; `image` shows how it ended, where that is asked for.
+
+        Each episode that it judges has one label: success, or none.
+        """
+        if seen.episode != self._episode:
+            self._begin(seen.episode)
         if not self._used or self._over or self.version is None:
             return None
-        self.probability = self._probability(image_of(t) if image is None else image)
+        self.probability = self._probability(image())
         self._run = self._run + 1 if self.probability >= self.version.threshold else 0
         if self._run >= self._settings.in_a_row:
             self._over = True
-            return self._label(t, "success", self._success, -1)
-        return self._label(t, "no", 0.0, 0) if t.terminated or t.truncated else None
+            return self._label(seen, "success", self._success, -1)
+        return self._label(seen, "no", 0.0, 0) if seen.over else None
 
     def judges(self, episode: int) -> bool:
         """Whether it gives this episode's reward: the one that runs, or the one to come."""
@@ -137,7 +150,7 @@ class Judge:
             self.suspended = ""
         self._episode, self._run, self._over, self._used = episode, 0, False, not self.why
 
-    def _label(self, t: Transition, kind: str, value: float, first: int) -> Label:
+    def _label(self, seen: Seen, kind: str, value: float, first: int) -> Label:
         assert self.version is not None
-        return Label(press=0, value=value, tick=t.tick, kind=kind, life=t.life or t.boot, episode=t.episode, step=t.step,
+        return Label(press=0, value=value, tick=seen.tick, kind=kind, life=seen.life, episode=seen.episode, step=seen.step,
                      first=first, version=self.version.number)  # fmt: skip

@@ -127,3 +127,13 @@ def first_run(probability: NDArray[np.floating], threshold: float, in_a_row: int
 def right(of: Outcome, at: int, rate_hz: float) -> bool:
     """Whether success was said rightly of an episode, `at` so many rows from its first: not long before the person did."""
     return bool(of.success) and at >= of.at - of.first - round(BEFORE_S * rate_hz)
+
+
+def disagreements(known: Iterable[Outcome]) -> list[str]:
+    """Episodes of which classifier and person say different things, in a line each."""
+    word = {True: "a success", False: "none"}
+    return [
+        f"episode {of.episode}: classifier {of.judged} said {word[of.said]}, the person {word[of.success]}"
+        for of in known
+        if of.judged and of.success is not None and of.said != of.success
+    ]

@@ -1,8 +1,9 @@
-"""A process beside a rehearsal that does what it is asked, line by line: the learner, and who trains a classifier."""
+"""A process beside another that does what it is asked, line by line: a rehearsal's learner, and who trains a classifier."""
 
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,8 +12,8 @@ from typing import Any
 from robotrl.complaint import Complaint
 
 
-class RehearsalError(Complaint):
-    """Why the rehearsal could not go on, and what to do; one line."""
+class AskedError(Complaint):
+    """Why it does not answer, and what to do; one line."""
 
 
 class Asked:
@@ -37,15 +38,19 @@ class Asked:
         self.pending -= 1
         return self.answer()
 
+    def ready(self) -> bool:
+        """Whether the answer to the oldest request is there, or it has stopped."""
+        return bool(select.select([self._process.stdout], [], [], 0.0)[0])
+
     def answer(self) -> dict[str, Any]:
-        """The next line. RehearsalError when it has stopped, or says that it cannot go on."""
+        """The next line. AskedError when it has stopped, or says that it cannot go on."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RehearsalError(f"the {self._name} stopped (exit code {self._process.wait()}); its words are above")
+            raise AskedError(f"the {self._name} stopped (exit code {self._process.wait()}); its words are above")
         answer = dict(json.loads(line))
         if "error" in answer:
-            raise RehearsalError(answer["error"])
+            raise AskedError(answer["error"])
         return answer
 
     def close(self) -> None:
