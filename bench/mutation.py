@@ -77,6 +77,7 @@ GROUPS = {
             "drivers/tracker.py": (),
             "drivers/attitude.py": (),
             "drivers/diagnostic.py": (),
+            "drivers/moteus_settings.py": (),
             "drivers/easing.py": (),
             "drivers/legged.py": (),
             "drivers/tape.py": (),

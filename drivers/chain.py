@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 from robotrl import config
 from robotrl.clock import Clock
-from robotrl.drivers import moteus
+from robotrl.drivers import moteus, moteus_settings
 from robotrl.drivers.commands import HOSTS, Commands
-from robotrl.drivers.diagnostic import Diagnostic, same
+from robotrl.drivers.diagnostic import Diagnostic
 from robotrl.drivers.easing import Easing
 from robotrl.drivers.port import DeviceError, Lines, Port
 from robotrl.drivers.tables import Mode
@@ -31,12 +31,10 @@ SETTLE_READS = 4  # of what waits before a question: more than a line can hold
 DOUBTED_AFTER = len(HOSTS) - 1  # cycles unread after which an answer by this cycle's number may be to an older question
 ALONE = 3  # answers in cycles without a late one, after which it is believed; chosen: what was held up comes at once
 UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three misses stop the robot (row 1)
-ASKS = 3  # of a configuration value in the handshake
 ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
 # No servo turns so far, so fast or so hard: what says it does was corrupted where no sum tells (row 4). The last two are the
 # most that robot.servos.velocity_limit and max_torque can be; the first holds any offset that a calibration may have.
 TURNS_MAX, SPEED_MAX, TORQUE_MAX = 1000.0, 1000 / math.tau, 100.0  # rev, rev/s, Nm
-SILENT = "does not answer; check its id, cable and power"
 TAU = math.tau
 
 _REPLY = struct.Struct("<HbHfffHbHbbb")  # the answer to commands.QUERY, heads included
@@ -93,17 +91,9 @@ class Chain:
         position, velocity, torque, temp_c, voltage, mode, fault = zip(*self._values, strict=True)
         self._easing.read(sent, torque)
         return Joints(
-            t=sent,
-            tick=tick,
-            position=position,
-            velocity=velocity,
-            torque=torque,
-            temp_c=temp_c,
-            voltage=voltage,
-            mode=mode,
-            fault=fault,
-            missed=tuple(self._missed),
-        )
+            t=sent, tick=tick, position=position, velocity=velocity, torque=torque, temp_c=temp_c, voltage=voltage, mode=mode,
+            fault=fault, missed=tuple(self._missed),
+        )  # fmt: skip
 
     def write(self, targets: Sequence[float]) -> tuple[float, ...]:
         """Send each servo its position command; `targets` (n,) rad. Returns the targets the sent bytes hold.
@@ -145,31 +135,11 @@ class Chain:
     def forgive(self) -> None:
         """Nothing: what a moteus watchdog has stopped, only `clear` lets go."""
 
-    def settings(self) -> dict[str, float]:
-        """What each servo must be set to, by its own names and units (gains per revolution)."""
-        servos = self._servos
-        return {
-            "servo.pid_position.kp": servos.kp * TAU,
-            "servo.pid_position.ki": 0.0,
-            "servo.pid_position.kd": servos.kd * TAU,
-            "servo.default_timeout_s": servos.watchdog_s,
-            "servo.timeout_mode": float(Mode.ZERO_VELOCITY),
-        }
-
     def configure(self) -> None:
-        """Bring every servo to `settings`, in RAM, and read back. DeviceError at the first that is silent or differs."""
+        """Bring every servo to its settings, in RAM, and read back. DeviceError at the first that is silent or differs."""
         for servo in self._servos.ids:
-            console = self._console(servo)
-            for name, want in self.settings().items():
-                if same(_asked(console, name), want):
-                    continue
-                answer = console.ask(f"conf set {name} {want:.8g}")
-                got = _asked(console, name)
-                if not same(got, want):
-                    if not answer and math.isnan(got):
-                        raise DeviceError(f"{self._who(servo)}: {SILENT}")
-                    why = f"{name} reads {got:.6g} after setting {want:.6g} (answer {answer!r})"
-                    raise DeviceError(f"{self._who(servo)}: {why}; check cable and firmware")
+            if complaint := moteus_settings.bring(self._console(servo), moteus_settings.of(self._servos)):
+                raise DeviceError(f"{self._who(servo)}: {complaint}")
 
     def check(self) -> list[str]:
         """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing."""
@@ -183,7 +153,7 @@ class Chain:
         complaints = []
         for i, servo in enumerate(self._servos.ids):
             if i in silent:
-                complaints.append(f"{self._who(servo)}: {SILENT}")
+                complaints.append(f"{self._who(servo)}: {moteus_settings.SILENT}")
             else:
                 complaints += [f"{self._who(servo)}: {what}" for what in self._complaints(i, joints)]
         # The fastest, because a latency timer delays every read and a busy machine only some.
@@ -199,13 +169,7 @@ class Chain:
         if joints.mode[i] in (Mode.FAULT, Mode.TIMEOUT) or joints.fault[i]:
             mode, fault = joints.mode[i], joints.fault[i]
             complaints.append(f"mode {mode}, fault {fault}; find the cause, then clear it")
-        console = self._console(self._servos.ids[i])
-        for name, want in self.settings().items():
-            if math.isnan(got := _asked(console, name)):
-                complaints.append(f"{name} is not answered; check cable and firmware")
-            elif not same(got, want):
-                complaints.append(f"{name} is {got:.6g}, not {want:.6g}; configure it again")
-        return complaints
+        return complaints + moteus_settings.complaints(self._console(self._servos.ids[i]), moteus_settings.of(self._servos))
 
     def _console(self, servo: int) -> Diagnostic:
         return Diagnostic(self._port, servo, self._clock, self.checksum)
@@ -334,8 +298,3 @@ def _senders(ids: Sequence[int], host: int) -> dict[bytes, int]:
     """Which servo an answer comes from: its id in hex, in every way an adapter may write it."""
     forms = (b"%x", b"%X", b"%04x", b"%04X")
     return {form % (servo << 8 | host): i for i, servo in enumerate(ids) for form in forms}
-
-
-def _asked(console: Diagnostic, name: str) -> float:
-    """A configuration value; nan when it was not answered in ASKS tries: on a busy machine one answer may come too late."""
-    return next((got for _ in range(ASKS) if not math.isnan(got := console.get(name))), math.nan)

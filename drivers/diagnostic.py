@@ -68,11 +68,6 @@ class Diagnostic:
         return b""
 
 
-def same(got: float, want: float) -> bool:
-    """Whether a value that went through the servo's decimal text is still the one wanted; never for nan."""
-    return math.isclose(got, want, rel_tol=1e-4, abs_tol=1e-5)
-
-
 def _printed(frame: bytes) -> bytes | None:
     try:
         for part in moteus.decode(frame):

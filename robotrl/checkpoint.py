@@ -22,6 +22,7 @@ from robotrl.complaint import Complaint
 
 SCHEMA = 1
 KEEP = 3
+EVERY = 2000  # updates, on the wall clock: 40 s of robot time at one update a step are the most that a kill costs
 FOLDER, MANIFEST, DAMAGED = "checkpoint", "manifest.json", ".damaged"
 
 

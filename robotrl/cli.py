@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plot": ("robotrl.plots", "a run's pictures: RUN_DIR"),
     "play": ("robotrl.play", "a session again through the live code, compared bit for bit: SESSION.mcap [--limits FILE]"),
     "export": ("robotrl.lerobotexport", "a run's transitions for others: --lerobot DIR RUN_DIR..."),
+    "demonstrate": ("robotrl.sim.demonstrate", "demonstrations by a task's script on the twin: RUN_FILE [--episodes N]"),
     "import": ("robotrl.lerobotimport", "demonstrations out of others' recordings: --lerobot DIR"),
     "bench": ("robotrl.benches", "a figure measured on this machine: learner, policy, rehearsal, twin, wall-clock, ..."),
     "replay": ("robotrl.replaycheck", "check RUN_DIR: what the replay holds, counted and verified"),

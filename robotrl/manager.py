@@ -123,22 +123,25 @@ def resume(directory: Path, steps: int | None, seconds: float, calibration: Path
     Policy and learner go on by themselves, from the replay and the newest whole checkpoint. RunError, CheckpointError or
     ReplayError, and nothing is started, when the run is alive, has done all its steps, or cannot be gone on from.
     """
+    from robotrl.agents.published import put_back
     from robotrl.checkpoint import newest
     from robotrl.replay import Replay
 
     run = rundir.load(directory)
     os.close(rundir.hold(directory))
     replay = Replay.open(directory / "replay")
-    done = replay.count
+    done, acted = replay.count, int(replay.columns["policy_version"][: replay.count].max(initial=-1))
     replay.close()
     wanted = steps or run.steps
     if done >= wanted:
         raise rundir.RunError(f"{directory}: all {wanted} steps are done; ask for more: --steps {2 * done}")
-    if newest(directory) is None and (directory / "weights" / "policy.safetensors").is_file():
+    if (kept := newest(directory)) is None and (directory / "weights" / "policy.safetensors").is_file():
         print(f"{directory}: no checkpoint yet; the learner begins anew, on all {done} transitions", flush=True)
     if wanted > run.agent.capacity:
         raise rundir.RunError(f"{directory}: its replay holds {run.agent.capacity} transitions; ask for fewer --steps")
     run = dataclasses.replace(run, steps=wanted)
+    if line := put_back(run, directory, kept, acted):
+        print(line, flush=True)
     if not rundir.kind(directory)[1]:
         ready = looked_over(run, calibration)
         if ready is None:

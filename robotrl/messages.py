@@ -278,6 +278,7 @@ class Transition(Message, frozen=True, kw_only=True, gc=False):
     `life`: the boot of the policy whose it is, where another one sends it for it.
     With `cameras` (name, height, width, channels) it has a frame and a next one, uint8, camera after camera. Where it goes on
     from the transition before it, `images` is empty: that one's `next_images` are meant.
+    Times are of the cycle `tick`, in which it ended: capture times as in `Thought`, 0 where there was none.
     """
 
     number: int
@@ -291,6 +292,11 @@ class Transition(Message, frozen=True, kw_only=True, gc=False):
     step: int
     tick: int
     policy_version: int
+    joints_t: int = 0
+    imu_t: int = 0
+    pose_t: int = 0  # of the newest pose by then
+    applied_t: int = 0  # when `action` was sent to the wire
+    late_us: float = -1.0  # how late that cycle began; -1: the driver was not heard
     oldest: int = 0
     life: int = 0
     cameras: tuple[tuple[str, int, int, int], ...] = ()

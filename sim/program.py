@@ -163,6 +163,7 @@ class Program:
             )  # fmt: skip
             return False
         self.joints, self.applied, drive = done
+        self.pilot.hear(drive)
         for message in (self.joints, self.applied, drive):
             self.sentry.hear(message, now)
         return True

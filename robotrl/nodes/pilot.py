@@ -18,7 +18,7 @@ from robotrl import transitions
 from robotrl.agents.actor import Actor
 from robotrl.agents.noise import ColoredNoise, uniform
 from robotrl.config import Run
-from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Transition
+from robotrl.messages import Action, Applied, Drive, Episode, Imu, Joints, Permit, Pose, Transition
 from robotrl.observe import History
 from robotrl.replay import Replay
 from robotrl.rewards.keyboard import rewarded
@@ -26,6 +26,7 @@ from robotrl.tasks.task import task_of
 
 ACTION_VALID_NS = 50_000_000  # 1.5 action periods + 1 driver period (safety facts, row 23)
 SEEN = 4  # observations kept, which new weights must answer before they are acted with
+LATE = 256  # cycles whose lateness is remembered: more than a reward may stay away
 NOISE_STEPS = 500  # of exploration noise made at a time: the slowest wave takes 10 s
 
 
@@ -45,6 +46,9 @@ class Pending:
     version: int
     terminated: bool
     truncated: bool
+    imu_t: int
+    pose_t: int  # of the newest pose by then, 0: none
+    applied_t: int  # when the action was sent
 
 
 @dataclass
@@ -95,6 +99,8 @@ class Pilot:
         self.drawn: np.ndarray = np.zeros(0, np.float32)  # of noise, for the last action; empty: it was acted without
         self._sent = np.zeros((3, self.task.actions), np.float32)
         self._seq = 0
+        self._pose_t = 0
+        self._late: dict[int, float] = {}  # us, by tick
 
     def take(self, actor: Actor, version: int, published: int) -> None:
         """Act with these weights, written at `published` (ns), from the next cycle on."""
@@ -112,7 +118,15 @@ class Pilot:
 
     def see(self, pose: Pose) -> None:
         """A pose from the tracker."""
+        self._pose_t = pose.t
         self.task.see(pose)
+
+    def hear(self, drive: Drive) -> None:
+        """How late the driver began a cycle: it is kept with the transition that ended in it."""
+        self._late.pop(drive.tick, None)  # of an earlier driver
+        self._late[drive.tick] = drive.late_us
+        if len(self._late) > LATE:
+            del self._late[next(iter(self._late))]
 
     def conclude(self, episode: int, why: str) -> None:
         """The operator says that this episode is over: it is truncated with its next step. Of another one he says nothing."""
@@ -171,6 +185,7 @@ class Pilot:
             Pending(
                 self._input, action, new, self._sent.copy(), self.task.cost(joints, imu),
                 joints.t, joints.tick, self.tally.steps - 1, self.episode, self.version, bool(ended), bool(why),
+                imu.t, self._pose_t, applied.t,
             )
         )  # fmt: skip
         self._input = new
@@ -232,7 +247,8 @@ class Pilot:
         if self._keep is not None:
             made = transitions.make(
                 p.observation, p.action, reward, p.next_observation, terminated=p.terminated, truncated=p.truncated,
-                episode=p.episode, step=p.step, tick=p.tick, policy_version=p.version,
+                episode=p.episode, step=p.step, tick=p.tick, policy_version=p.version, joints_t=p.t, imu_t=p.imu_t,
+                pose_t=p.pose_t, applied_t=p.applied_t, late_us=self._late.get(p.tick, -1.0),
             )  # fmt: skip
             self._keep(made)
 

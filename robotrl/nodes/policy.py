@@ -29,6 +29,7 @@ from robotrl.node import Node
 from robotrl.nodes.estate import Estate, left
 from robotrl.nodes.outbox import Outbox
 from robotrl.nodes.pilot import Pilot
+from robotrl.nodes.readiness import Readiness
 from robotrl.replay import Replay, ReplayError
 
 JOIN_NS = 20_000_000  # between two looks at whether the recorder is there
@@ -37,32 +38,6 @@ INHERIT_NS = 10_000_000_000  # for a recorder that is there to take more of what
 SETTLE_NS = 2_000_000_000  # at the end, for the last acknowledgements
 ENDS = (*VERDICTS, "end")  # labels that end an episode
 LARGEST = (1 << 63) - 1  # a number that a message and a column of the replay can hold
-EARLY_NS, LATE_NS = 300_000, 1_000_000  # around the moment at which the next servo cycle is expected
-
-
-class Readiness:
-    """Waits for the next servo cycle; at real-time priority it is awake shortly before, and acts for nobody until it is there.
-
-    Between two cycles the learner fills the caches with its own: an action on cold ones takes 130 us, where 15 would do.
-    Without the priority the scheduler would take the core away for this, and it only waits.
-    """
-
-    def __init__(self, node: Node, pilot: Pilot, cycles: Subscriber) -> None:
-        self._node, self._pilot, self._cycles = node, pilot, cycles
-        self._period = int(1e9 / node.run.task.rate_hz)
-        self._awake = os.sched_getscheduler(0) == os.SCHED_FIFO
-        self._due = -LATE_NS  # unknown
-
-    def wait(self) -> None:
-        """Return when a cycle has come, or after a tenth of a second without one."""
-        clock, wait = self._node.clock, self._node.bus.wait
-        early_ms = (self._due - EARLY_NS - clock.now()) // 1_000_000  # the bus waits in whole ms
-        came = self._awake and early_ms > 0 and wait([self._cycles], early_ms / 1000)
-        while not came and self._awake and clock.now() < self._due + LATE_NS:
-            self._pilot.warm()
-            came = wait([self._cycles], 0.0)
-        if came or wait([self._cycles], 0.1):
-            self._due = clock.now() + self._period
 
 
 class Weights:
@@ -161,7 +136,7 @@ def serve(node: Node) -> None:
     pilot = resumed(node.run, replay, partial(hand_over, outbox, replay))
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)
     streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit")}
-    labels = node.bus.subscriber("label")
+    labels, drives = node.bus.subscriber("label"), node.bus.subscriber("drive", whole=True)
     actions, episodes, ends, thoughts = (node.bus.publisher(t) for t in ("action", "episode", "episode_end", "thought"))
     metrics = rundir.Metrics(node.directory)
     node.hurry(9)  # without locked memory: the replay's files are mapped into it, whole
@@ -172,6 +147,8 @@ def serve(node: Node) -> None:
             readiness.wait()
             for pose in streams["pose"].drain():
                 pilot.see(pose)
+            for drive in drives.drain():
+                pilot.hear(drive)
             for label in labels.drain():
                 if label.kind in ENDS and label.life == node.bus.boot:
                     pilot.conclude(label.episode, label.kind)

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from robotrl.clock import LockstepClock
-from robotrl.drivers.diagnostic import Diagnostic, same
+from robotrl.drivers.diagnostic import Diagnostic
+from robotrl.drivers.moteus_settings import same
 
 NOW = 5_000
 POLL, POLL_SUM = b"can send 8007 420130\n", b"can send 8007 420130 *7B\n"

@@ -20,7 +20,7 @@ from robotrl.drivers.chain import Chain
 from robotrl.drivers.imu import WitImu
 from robotrl.drivers.tape import Tape
 from robotrl.drivers.tracker import PoseStream
-from robotrl.messages import Action, Beat, Episode, Guard, Imu, Message, Operator, Permit, Pose
+from robotrl.messages import Action, Beat, Drive, Episode, Guard, Imu, Message, Operator, Permit, Pose, Transition
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.policy import thought
@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BOOTS = {"servos": 11, "imu": 12, "tracker": 13, "policy": 14, "guard": 15, "reset": 16, "console": 17, "learner": 18}
 PERIOD_S = 0.02
 BEGAN_NS = 1_000_000_000
+WRITTEN_NS = 700_000  # after the reading: here no time passes between the two
 CHUNK = 425  # messages: half a second
 
 
@@ -70,7 +71,9 @@ class Taped:
         self.imu.configure()
         self.tracker = PoseStream(self._taped("tracker"), self.tapes["tracker"].clock)
         self.sentry = Sentry(self.run, self._epoch, self._nonce)
-        self.pilot, self.resetter, self.script = Pilot(self.run, None, seed), Resetter(self.run), Script()
+        self.kept: list[Transition] = []
+        self.pilot = Pilot(self.run, None, seed, keep=self.kept.append)
+        self.resetter, self.script = Resetter(self.run), Script()
         self._epochs = self._nonces = 0
         self.permit: Permit | None = None
         self.guard: Guard | None = None
@@ -116,9 +119,12 @@ class Taped:
             self._sense()
         tape = self.tapes["servos"]
         tape.call("cycle", self.permit, self.action)
+        self.servos.late_us = float(self.servos.tick % 7)
         joints, applied, drive = self.servos.cycle(self.permit, self.action)
         joints = self.say("joints", "servos", joints)
-        applied, _ = self.say("applied", "servos", applied), self.say("drive", "servos", drive)
+        applied, drive = self.say("applied", "servos", applied), self.say("drive", "servos", drive)
+        assert isinstance(drive, Drive)
+        self.pilot.hear(drive)
         self.say("wire", "servos", tape.take(joints.seq), hear=False)
         if self.attitude is not None:
             self._think(joints, applied, self.attitude)
@@ -143,6 +149,7 @@ class Taped:
 
     def _think(self, joints, applied, imu: Imu) -> None:
         steps = self.pilot.steps
+        applied = msgspec.structs.replace(applied, t=applied.t + WRITTEN_NS)
         asked, played = self.pilot.cycle(joints, applied, imu, self.permit), self.resetter.cycle(joints, imu, self.permit)
         action = None
         if asked is not None:

@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from robotrl import config, play
+from robotrl import config, play, transitions
 from robotrl.drivers import imu as imu_driver
 from robotrl.messages import Action, Applied, Drive, Exchange, Guard, Imu, Joints, Permit, Pose, Thought
 from robotrl.nodes.player import Player
 from robotrl.session import Reading, SessionError
-from tests.nodes.taped import Taped, actor
+from tests.nodes.taped import WRITTEN_NS, Taped, actor
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,17 @@ def test_the_same_bytes_give_the_same_messages_observations_and_commands(told, t
     assert {name: result["rows"][name]["equal"] for name in counts} == counts and acted > 100
     assert result["rows"]["imu"]["equal"] > 150 and result["rows"]["poses"]["equal"] > 150
     assert sum(row["unknown"] for row in result["rows"].values()) == 0
+
+
+def test_each_transition_keeps_its_own_times(told):
+    """Those of the messages of its cycle, so that they are known where there is no session, too."""
+    of = {(type(m), m.tick): m for _, m in told.said if isinstance(m, Joints | Applied | Drive | Thought)}
+    assert len(told.kept) > 100 and len({t.late_us for t in told.kept}) == 7
+    for made in map(transitions.decoded, map(transitions.encoded, told.kept)):
+        joints, applied, drive, thought = (of[kind, made.tick] for kind in (Joints, Applied, Drive, Thought))
+        assert (made.joints_t, made.applied_t, made.late_us) == (joints.t, applied.t + WRITTEN_NS, drive.late_us)
+        assert (made.imu_t, made.pose_t) == (thought.imu_t, thought.pose_t)
+        assert 0 < made.pose_t < made.imu_t <= made.joints_t < made.applied_t
 
 
 def a_reply(topic, message):
