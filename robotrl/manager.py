@@ -28,7 +28,7 @@ from robotrl.logformat import Kind
 from robotrl.logread import read
 from robotrl.messages import Guard
 from robotrl.notify import Notify
-from robotrl.processes import GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess, cameras
+from robotrl.processes import CLASSIFIER, GATEWAY, OPERATOR, TELEOP, GaveUp, Manager, TwinProcess, cameras, nodes_of
 from robotrl.replaycheck import counted, told
 from robotrl.robot import require_task
 from robotrl.watch import Watch
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
     overrides += [f"steps={args.steps}"] if args.steps is not None else []
     overrides += [f"seed={args.seed}"] if args.seed is not None else []
     run = config.load(args.run, overrides)
-    require_task(run.robot, args.run)
+    require_task(run.robot, run.task.name, args.run)
     if run.network.listen:
         keyring.load(Path(run.network.keys).expanduser())  # a complaint comes before anything is started
     if not args.sim:
@@ -123,22 +123,25 @@ def resume(directory: Path, steps: int | None, seconds: float, calibration: Path
     Policy and learner go on by themselves, from the replay and the newest whole checkpoint. RunError, CheckpointError or
     ReplayError, and nothing is started, when the run is alive, has done all its steps, or cannot be gone on from.
     """
+    from robotrl.agents.published import put_back
     from robotrl.checkpoint import newest
     from robotrl.replay import Replay
 
     run = rundir.load(directory)
     os.close(rundir.hold(directory))
     replay = Replay.open(directory / "replay")
-    done = replay.count
+    done, acted = replay.count, int(replay.columns["policy_version"][: replay.count].max(initial=-1))
     replay.close()
     wanted = steps or run.steps
     if done >= wanted:
         raise rundir.RunError(f"{directory}: all {wanted} steps are done; ask for more: --steps {2 * done}")
-    if newest(directory) is None and (directory / "weights" / "policy.safetensors").is_file():
+    if (kept := newest(directory)) is None and (directory / "weights" / "policy.safetensors").is_file():
         print(f"{directory}: no checkpoint yet; the learner begins anew, on all {done} transitions", flush=True)
     if wanted > run.agent.capacity:
         raise rundir.RunError(f"{directory}: its replay holds {run.agent.capacity} transitions; ask for fewer --steps")
     run = dataclasses.replace(run, steps=wanted)
+    if line := put_back(run, directory, kept, acted):
+        print(line, flush=True)
     if not rundir.kind(directory)[1]:
         ready = looked_over(run, calibration)
         if ready is None:
@@ -169,8 +172,9 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
         if twin is not None:
             manager.say("twin", twin.process.pid, "started")
         scripted = twin is not None and not (sys.stdin is not None and sys.stdin.isatty())
-        network = (GATEWAY,) if run.network.listen else ()
-        nodes = (*NODES, *cameras(run.robot), *network)
+        asked = [spec for spec, wanted in ((CLASSIFIER, run.task.reward == "classifier"), (TELEOP, bool(run.takeover.device)),
+                                           (GATEWAY, bool(run.network.listen))) if wanted]  # fmt: skip
+        nodes = (*nodes_of(run.robot), *cameras(run.robot), *asked)
         for spec in (*nodes, OPERATOR) if scripted else nodes:
             manager.start(spec)
             if spec.name == "recorder":
@@ -189,7 +193,7 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
     finally:
         notify.ending()
         if manager is not None:
-            if not manager.power_down() and not code:
+            if not manager.power_down(run.robot.stop_damp_s) and not code:
                 aloud.say("robotrl run: the motors did not confirm that they are off: cut their power", sys.stderr)
                 code = 3
             manager.stop()

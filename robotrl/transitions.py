@@ -22,12 +22,14 @@ _DECODE = msgspec.msgpack.Decoder(Transition).decode
 def make(
     observation: NDArray[Any], action: NDArray[Any], reward: float, next_observation: NDArray[Any], *,
     terminated: bool, truncated: bool, episode: int, step: int, tick: int, policy_version: int,
+    joints_t: int = 0, imu_t: int = 0, pose_t: int = 0, applied_t: int = 0, late_us: float = -1.0,
 ) -> Transition:  # fmt: skip
     """The message, not numbered yet."""
     o, a, n = (np.asarray(array, FLOAT).tobytes() for array in (observation, action, next_observation))
     return Transition(
         number=0, observation=o, action=a, reward=float(reward), next_observation=n, terminated=bool(terminated),
         truncated=bool(truncated), episode=episode, step=step, tick=tick, policy_version=policy_version,
+        joints_t=joints_t, imu_t=imu_t, pose_t=pose_t, applied_t=applied_t, late_us=late_us,
     )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from robotrl import rundir
+from robotrl import checkpoint, rundir
+from robotrl.agents.published import steps_worth
 from robotrl.bus import Publisher
 from robotrl.complaint import Complaint
 from robotrl.config import Run
@@ -30,7 +31,6 @@ from robotrl.replay import Replay
 POLL_NS = 20_000_000
 LUMP_NS = 20_000_000  # of updates between two looks at whether to end, to publish, to tell; one that has begun is finished
 TELL_NS = 200_000_000  # between two messages
-CHECKPOINT_EVERY = 2000  # updates: 40 s of robot time at one update a step are the most that a kill costs
 BUILDING = "building"  # in place of an engine's name while there is none: the first one of a machine is compiled
 
 
@@ -157,7 +157,7 @@ def _student(node: Node, replay: Replay) -> Student:
 def _learn(node: Node, student: Student, status: Publisher) -> None:
     """Study until told to end; publish every `publish_every` steps' worth of updates."""
     saved = student.updates
-    every = max(1, int(node.run.agent.publish_every * node.run.agent.updates_per_step))
+    every = steps_worth(node.run)
     marks: deque[tuple[int, int]] = deque(maxlen=20)
     student.version = max(student.version, student.published())
     published = max(student.updates, student.version * every)
@@ -173,7 +173,7 @@ def _learn(node: Node, student: Student, status: Publisher) -> None:
         if student.updates >= published + every:
             published = student.updates - student.updates % every
             student.publish(now=node.clock.now())
-        if student.updates >= saved + CHECKPOINT_EVERY:
+        if student.updates >= saved + checkpoint.EVERY:
             saved = student.updates
             student.save()
         now = node.clock.now()

@@ -24,12 +24,15 @@ from robotrl.bus import Publisher, Subscriber
 from robotrl.config import Run
 from robotrl.labels import VERDICTS
 from robotrl.logformat import Kind
-from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Thought, Transition
+from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Teleop, Thought, Transition
 from robotrl.node import Node
 from robotrl.nodes.estate import Estate, left
 from robotrl.nodes.outbox import Outbox
 from robotrl.nodes.pilot import Pilot
+from robotrl.nodes.readiness import Readiness
+from robotrl.nodes.reset import LEVEL
 from robotrl.replay import Replay, ReplayError
+from robotrl.tasks.task import cameras
 
 JOIN_NS = 20_000_000  # between two looks at whether the recorder is there
 FRESH_NS = 1_000_000_000  # an acknowledgement that old is of a recorder that hangs
@@ -37,32 +40,6 @@ INHERIT_NS = 10_000_000_000  # for a recorder that is there to take more of what
 SETTLE_NS = 2_000_000_000  # at the end, for the last acknowledgements
 ENDS = (*VERDICTS, "end")  # labels that end an episode
 LARGEST = (1 << 63) - 1  # a number that a message and a column of the replay can hold
-EARLY_NS, LATE_NS = 300_000, 1_000_000  # around the moment at which the next servo cycle is expected
-
-
-class Readiness:
-    """Waits for the next servo cycle; at real-time priority it is awake shortly before, and acts for nobody until it is there.
-
-    Between two cycles the learner fills the caches with its own: an action on cold ones takes 130 us, where 15 would do.
-    Without the priority the scheduler would take the core away for this, and it only waits.
-    """
-
-    def __init__(self, node: Node, pilot: Pilot, cycles: Subscriber) -> None:
-        self._node, self._pilot, self._cycles = node, pilot, cycles
-        self._period = int(1e9 / node.run.task.rate_hz)
-        self._awake = os.sched_getscheduler(0) == os.SCHED_FIFO
-        self._due = -LATE_NS  # unknown
-
-    def wait(self) -> None:
-        """Return when a cycle has come, or after a tenth of a second without one."""
-        clock, wait = self._node.clock, self._node.bus.wait
-        early_ms = (self._due - EARLY_NS - clock.now()) // 1_000_000  # the bus waits in whole ms
-        came = self._awake and early_ms > 0 and wait([self._cycles], early_ms / 1000)
-        while not came and self._awake and clock.now() < self._due + LATE_NS:
-            self._pilot.warm()
-            came = wait([self._cycles], 0.0)
-        if came or wait([self._cycles], 0.1):
-            self._due = clock.now() + self._period
 
 
 class Weights:
@@ -138,6 +115,10 @@ def _stamp(stat: os.stat_result) -> tuple[int, int]:
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "policy")
+    if cameras(node.run):
+        return node.refuse(
+            "task.pixels.cameras: the wall clock gives a policy no cameras yet; use robotrl rehearse, or leave them out"
+        )
     try:
         serve(node)
     except ReplayError as error:
@@ -160,8 +141,9 @@ def serve(node: Node) -> None:
     outbox: Outbox[Transition] = Outbox(publisher, node.clock, Kind.TRANSITION, node.source, node.bus.boot, estate)
     pilot = resumed(node.run, replay, partial(hand_over, outbox, replay))
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)
-    streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit")}
-    labels = node.bus.subscriber("label")
+    level = None if "imu" in node.run.robot.senses else LEVEL
+    streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit", "teleop")}
+    labels, drives = node.bus.subscriber("label"), node.bus.subscriber("drive", whole=True)
     actions, episodes, ends, thoughts = (node.bus.publisher(t) for t in ("action", "episode", "episode_end", "thought"))
     metrics = rundir.Metrics(node.directory)
     node.hurry(9)  # without locked memory: the replay's files are mapped into it, whole
@@ -172,20 +154,22 @@ def serve(node: Node) -> None:
             readiness.wait()
             for pose in streams["pose"].drain():
                 pilot.see(pose)
+            for drive in drives.drain():
+                pilot.hear(drive)
             for label in labels.drain():
                 if label.kind in ENDS and label.life == node.bus.boot:
                     pilot.conclude(label.episode, label.kind)
             arrived = streams["applied"].drain()
             readings |= {j.tick: j for j in streams["joints"].drain()}
             for applied in arrived:
-                joints, imu = readings.pop(applied.tick, None), streams["imu"].latest()
+                joints, imu = readings.pop(applied.tick, None), streams["imu"].latest() or level
                 if joints is None or imu is None:
                     continue
-                permit, before, told = streams["permit"].latest(), pilot.steps, pilot.told
-                action = pilot.cycle(joints, applied, imu, permit)
+                permit, before, told, hand = streams["permit"].latest(), pilot.steps, pilot.told, streams["teleop"].latest()
+                action = pilot.cycle(joints, applied, imu, permit, hand)
                 if action is not None and applied is arrived[-1]:
                     actions.send(action)
-                thoughts.send(thought(pilot, joints, applied, imu, streams["pose"].latest(), permit, before, action, told))
+                thoughts.send(thought(pilot, joints, applied, imu, streams["pose"].latest(), permit, before, action, told, hand))
                 if pilot.just_ended:
                     ends.send(ended_report(pilot, node.clock.now()))
             if (found := weights.poll(pilot.seen)) is not None:
@@ -264,7 +248,7 @@ def resumed(run: Run, replay: Replay, keep: Callable[[Transition], object] | Non
 
 def thought(
     pilot: Pilot, joints: Joints, applied: Applied, imu: Imu, pose: Pose | None, permit: Permit | None, steps: int,
-    action: Action | None, told: str = "",
+    action: Action | None, told: str = "", hand: Teleop | None = None,
 ) -> Thought:  # fmt: skip
     """What was done with a cycle, and with what. `steps`: transitions begun before it."""
     note = Thought(
@@ -272,7 +256,7 @@ def thought(
         imu=(imu.boot, imu.seq), pose=(pose.boot, pose.seq) if pose else (0, -1),
         permit=(permit.boot, permit.seq) if permit else (0, -1), episode=pilot.episode,
         step=pilot.tally.steps if pilot.tally else 0, steps=steps, policy_version=pilot.version,
-        weights_t=pilot.version_t if pilot.version >= 0 else -1, told=told,
+        weights_t=pilot.version_t if pilot.version >= 0 else -1, told=told, hand=(hand.boot, hand.seq) if hand else (0, -1),
     )  # fmt: skip
     if action is None:
         return note

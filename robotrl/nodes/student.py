@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from robotrl import checkpoint
 from robotrl.agents.base import make_agent
 from robotrl.agents.experience import Shared, experience, open_demonstrations
+from robotrl.agents.interventions import Taken
+from robotrl.agents.published import POLICY
 from robotrl.agents.weights import packed
 from robotrl.checkpoint import Checkpoint
 from robotrl.complaint import Complaint
@@ -46,7 +48,7 @@ class Student:
         self.run, self.directory, self.replay = run, directory, replay
         self.demonstrations = demonstrations(run)
         self.labelled = Labelled(replay, directory / LABELS)
-        self.rows = experience(run.agent, self.labelled, self.demonstrations)
+        self.rows = experience(run.agent, self.labelled, self.demonstrations, Taken(self.labelled))
         mirror = task_of(run).mirror() if run.agent.mirror else None
         self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror, cameras(run))
         self.rng = np.random.default_rng([run.seed, 1])
@@ -141,7 +143,7 @@ class Student:
     @property
     def weights(self) -> Path:
         """Where the weights are published."""
-        return self.directory / "weights" / "policy.safetensors"
+        return self.directory / "weights" / POLICY
 
     def published(self) -> int:
         """Version of the weights that are out, 0 for none: a learner that begins again must not put worse in their place."""
@@ -154,7 +156,8 @@ class Student:
     def publish(self, numbered: bool = False, now: int | None = None) -> Path:
         """Write the actor's weights whole or not at all, with their version; `numbered` makes a file of its own beside it.
 
-        `now` (monotonic, ns) goes with them, so that whoever acts with them knows their age; in lockstep there is no such time.
+        `now` (monotonic, ns) goes with them, so that whoever acts with them knows their age; in lockstep there is no such time,
+        and nobody needs them after a power cut.
         RanAway, and the last ones stay, when one is not finite.
         """
         weights = self._finite(self.agent.weights())
@@ -162,7 +165,11 @@ class Student:
         path = self.weights
         about = {"version": str(self.version)} | ({} if now is None else {"published_ns": str(now)})
         aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_bytes(packed(weights, about))
+        with open(aside, "wb") as file:
+            file.write(packed(weights, about))
+            if not numbered:
+                file.flush()
+                os.fdatasync(file.fileno())
         if numbered:
             os.link(aside, path.with_name(f"policy-{self.version}.safetensors"))
         os.replace(aside, path)
@@ -180,7 +187,8 @@ class Student:
             "score": float(self.labelled.columns["reward"][max(0, count - SCORED) : count].mean()) if count else 0.0,
         }  # fmt: skip
         data = safetensors.numpy.save({k: v.copy(order="C") for k, v in state.items()})
-        checkpoint.save(self.directory, count, self.updates, {AGENT: data}, about | dict(also or {}))
+        policy = packed(self._finite(self.agent.weights()), {"version": str(self.version)})
+        checkpoint.save(self.directory, count, self.updates, {AGENT: data, POLICY: policy}, about | dict(also or {}))
 
     def _finite(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         for name, value in arrays.items():
@@ -205,6 +213,8 @@ def learns(run: Run) -> str:
         del task["reward"]
     else:
         task["step"] = run.operator.step
+    if run.task.reward == "classifier":
+        task["classifier"] = dataclasses.asdict(run.classifier)
     said = json.dumps([task, agent], sort_keys=True, default=list)
     return hashlib.sha256(said.encode()).hexdigest()
 

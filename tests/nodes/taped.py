@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from robotrl.drivers.chain import Chain
 from robotrl.drivers.imu import WitImu
 from robotrl.drivers.tape import Tape
 from robotrl.drivers.tracker import PoseStream
-from robotrl.messages import Action, Beat, Episode, Guard, Imu, Message, Operator, Permit, Pose
+from robotrl.messages import Action, Beat, Drive, Episode, Guard, Imu, Message, Operator, Permit, Pose, Transition
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.policy import thought
@@ -29,11 +29,13 @@ from robotrl.nodes.servoloop import ServoLoop, prepare
 from robotrl.session import Session
 from robotrl.sim.operator import Script, needs_a_hand
 from robotrl.sim.twin import Twin
+from robotrl.topics import TOPICS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BOOTS = {"servos": 11, "imu": 12, "tracker": 13, "policy": 14, "guard": 15, "reset": 16, "console": 17, "learner": 18}
 PERIOD_S = 0.02
 BEGAN_NS = 1_000_000_000
+WRITTEN_NS = 700_000  # after the reading: here no time passes between the two
 CHUNK = 425  # messages: half a second
 
 
@@ -70,7 +72,9 @@ class Taped:
         self.imu.configure()
         self.tracker = PoseStream(self._taped("tracker"), self.tapes["tracker"].clock)
         self.sentry = Sentry(self.run, self._epoch, self._nonce)
-        self.pilot, self.resetter, self.script = Pilot(self.run, None, seed), Resetter(self.run), Script()
+        self.kept: list[Transition] = []
+        self.pilot = Pilot(self.run, None, seed, keep=self.kept.append)
+        self.resetter, self.script = Resetter(self.run), Script()
         self._epochs = self._nonces = 0
         self.permit: Permit | None = None
         self.guard: Guard | None = None
@@ -116,9 +120,12 @@ class Taped:
             self._sense()
         tape = self.tapes["servos"]
         tape.call("cycle", self.permit, self.action)
+        self.servos.late_us = float(self.servos.tick % 7)
         joints, applied, drive = self.servos.cycle(self.permit, self.action)
         joints = self.say("joints", "servos", joints)
-        applied, _ = self.say("applied", "servos", applied), self.say("drive", "servos", drive)
+        applied, drive = self.say("applied", "servos", applied), self.say("drive", "servos", drive)
+        assert isinstance(drive, Drive)
+        self.pilot.hear(drive)
         self.say("wire", "servos", tape.take(joints.seq), hear=False)
         if self.attitude is not None:
             self._think(joints, applied, self.attitude)
@@ -143,6 +150,7 @@ class Taped:
 
     def _think(self, joints, applied, imu: Imu) -> None:
         steps = self.pilot.steps
+        applied = msgspec.structs.replace(applied, t=applied.t + WRITTEN_NS)
         asked, played = self.pilot.cycle(joints, applied, imu, self.permit), self.resetter.cycle(joints, imu, self.permit)
         action = None
         if asked is not None:
@@ -191,3 +199,26 @@ class Taped:
     def weigh(self, version: int) -> None:
         """Act by these weights from now on."""
         self.pilot.take(Actor(safetensors.numpy.load(actor(version))), version, 0)
+
+
+def changed(said, which, how):
+    """The same words, but `how` makes another of the one in the middle that is `which`."""
+    at = [i for i, (topic, message) in enumerate(said) if which(topic, message)]
+    assert at
+    i = at[len(at) // 2]
+    return [*said[:i], (said[i][0], how(said[i][1])), *said[i + 1 :]]
+
+
+def held_up(said, seconds):
+    """As a recorder writes it that gets no processor: one topic whole after the other, so long after the one before."""
+    waiting, now = {topic: deque() for topic in TOPICS}, 0
+    for topic, message in said:
+        now = max(now, message.t)
+        waiting[topic].append((now, message))
+    out, now = [], said[0][1].t
+    while any(waiting.values()):
+        for topic, left in waiting.items():
+            now += int(seconds * 1e9)
+            while left and left[0][0] <= now:
+                out.append((topic, left.popleft()[1]))
+    return out

@@ -15,12 +15,15 @@ import safetensors.numpy
 from robotrl import rundir
 from robotrl.agents import nets
 from robotrl.agents.actor import Actor
+from robotrl.agents.published import POLICY
 from robotrl.agents.weights import WeightsError, packed
+from robotrl.checkpoint import newest
 from robotrl.config import Run
 from robotrl.nodes.keeper import Flusher, open_replay
 from robotrl.nodes.learner import Student
 from robotrl.nodes.pilot import Pilot
-from robotrl.nodes.policy import EARLY_NS, LATE_NS, Readiness, Weights, note_episode, resumed
+from robotrl.nodes.policy import Weights, note_episode, resumed
+from robotrl.nodes.readiness import EARLY_NS, LATE_NS, Readiness
 from robotrl.replay import Replay, ReplayError
 
 RUN = Run()
@@ -216,6 +219,8 @@ def test_a_learner_goes_on_from_its_checkpoint_and_its_files_are_the_same_bytes(
     expected = whole.publish().read_bytes()
     halves.study(14)
     halves.save()
+    assert Actor(safetensors.numpy.load(newest(tmp_path).read(POLICY))).action_size == replay.action_size
+    assert newest(tmp_path).read(POLICY) == packed(halves.agent.weights(), {"version": "0"})
     again = Student(run, tmp_path, replay)
     assert again.resume() and again.updates == 10 and again.published() == 1
     again.study(24)

@@ -2,9 +2,10 @@
 
     python -m tests.safety.matrix [--seeds N] [--robot NAME ...] [--row N ...] [--jobs N] [--out FILE]
 
-It is played over the moteus bytes of a Minitaur, the Dynamixel bytes of an arm and of four legs, the Feetech bytes of an arm. It
-prints N/N for the matrix, and N/N for its negative controls: with its detector removed each row must turn red. Each case is a
-process of its own, forked from a robot already in the state. Exit code 1 when anything is missing.
+It is played over the moteus bytes of a Minitaur, the Dynamixel bytes of an arm and of four legs, the Feetech bytes of an arm, and
+on the frames of a tracker's camera (`camerascene.py`). It prints N/N for the matrix, and N/N for its negative controls: with its
+detector removed each row must turn red. Each case on a line is a process of its own, forked from a robot already in the state.
+Exit code 1 when anything is missing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from robotrl import rundir
+from tests.safety import camerascene
 from tests.safety.linerows import LINES
 from tests.safety.linescene import LineScene
 from tests.safety.mischief import still
@@ -35,6 +37,7 @@ NATURAL = {
 }  # fmt: skip
 LATCHED = ("PSTOP", "RELAX", "LOCKOUT")
 PLAYED = {"minitaur": ROWS} | LINES
+CAMERA = "camera"
 
 
 def stopped(state: str, action: str) -> tuple[str, ...]:
@@ -199,6 +202,8 @@ def controls(rows: Iterable[Row], seed: int, robot: str = "minitaur") -> Iterato
 
 def table_of(robot: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Every case of a robot as it came out."""
+    if robot == CAMERA:
+        return table_of_the_camera(args)
     rows, table = [row for row in PLAYED[robot] if not args.row or row.number in args.row], []
     for seed in range(args.seeds):
         played = (False, cases(rows, args.state or STATES, seed, robot)), (True, controls(rows, seed, robot))
@@ -215,6 +220,23 @@ def table_of(robot: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     return table
 
 
+def table_of_the_camera(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The same for rows 17 to 20, which a camera's frames play while the policy drives."""
+    table: list[dict[str, Any]] = []
+    for control in (False, True):
+        if (args.state and (control or "RUN" not in args.state)) or (args.controls and not control):
+            continue
+        for row, wrong in camerascene.cases(control):
+            if args.row and row.number not in args.row:
+                continue
+            good = bool(wrong) == control
+            table.append({"robot": CAMERA, "row": row.number, "name": row.name, "state": "RUN", "seed": 0, "control": control,
+                          "good": good, "said": wrong})  # fmt: skip
+            if not good:
+                print(f"{CAMERA}, row {row.number}, {row.name}: {'stayed green' if control else '; '.join(wrong)}", flush=True)
+    return table
+
+
 def counted(table: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
     """How many of how many came out as they must."""
     counts = {}
@@ -227,14 +249,14 @@ def counted(table: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--robot", action="append", choices=list(PLAYED), help="these robots alone")
+    parser.add_argument("--robot", action="append", choices=[*PLAYED, CAMERA], help="these robots alone")
     parser.add_argument("--state", action="append", choices=STATES, help="these states alone, and no controls")
     parser.add_argument("--controls", action="store_true", help="the controls alone")
     parser.add_argument("--row", type=int, action="append", help="these rows of the catalogue alone")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="robots at a time")
     parser.add_argument("--out", type=Path, help="write the result there, with machine and commit")
     args = parser.parse_args(argv)
-    began, robots = time.perf_counter(), args.robot or list(PLAYED)
+    began, robots = time.perf_counter(), args.robot or [*PLAYED, CAMERA]
     with ThreadPoolExecutor(args.jobs) as pool:
         tables = dict(zip(robots, pool.map(lambda robot: forked(lambda: table_of(robot, args)), robots), strict=True))
     table = [case for mine in tables.values() for case in mine]

@@ -81,7 +81,7 @@ def test_each_transition_keeps_the_pictures_of_its_moments(tmp_path):
         looks.append(rig.servos.tick)
         return bytes([len(looks) % 251, *bytes(2 * 32 * 32 - 1)])
 
-    rig.pilot.eyes = look
+    rig.pilot.gaze.eyes = look
     of_tick = {}
     while replay.count < 60:
         rig.cycle()

@@ -1,0 +1,127 @@
+"""Who goes on with a run acts with what it has learnt, or is told why not: never at random."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from robotrl import checkpoint, manager, rundir
+from robotrl.agents import nets
+from robotrl.agents.actor import Actor
+from robotrl.agents.published import POLICY, put_back
+from robotrl.agents.weights import metadata, packed
+from robotrl.checkpoint import CheckpointError, newest
+from robotrl.config import Run
+from robotrl.replay import Replay
+from robotrl.tasks.task import sizes
+
+RUN = dataclasses.replace(
+    Run(), steps=100, agent=dataclasses.replace(Run().agent, hidden=(16, 16), capacity=100, publish_every=50)
+)
+OBSERVATION, ACTION = sizes(RUN)
+
+
+def weights(seed: int, version: int) -> bytes:
+    drawn = nets.initial(nets.shapes(OBSERVATION, ACTION, (16, 16), 1), 0.1, np.random.default_rng(seed))
+    return packed({name: value for name, value in drawn.items() if name.startswith("actor.")}, {"version": str(version)})
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """A run on the wall clock, its newest checkpoint of version 5, the robot moved by version 7, 20 transitions."""
+    path = rundir.create(RUN, tmp_path, "wall", sim=True)
+    checkpoint.save(path, 10, 300, {"agent.safetensors": b"x", POLICY: weights(5, 5)}, {"version": 5})
+    (path / "weights" / POLICY).write_bytes(weights(7, 7))
+    replay = Replay.create(path / "replay", OBSERVATION, ACTION, 100)
+    o, a = np.zeros(OBSERVATION, np.float32), np.zeros(ACTION, np.float32)
+    for step in range(20):
+        replay.add(o, a, 0.0, o, terminated=False, truncated=False, episode=0, step=step, tick=step, policy_version=step // 3 + 1)
+    replay.close()
+    return path
+
+
+def files(path):
+    return {p.relative_to(path): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def acts_like(path, seed):
+    o = np.linspace(-1, 1, OBSERVATION).astype(np.float32)
+    return np.array_equal(Actor.load(path).act(o), Actor(safetensors.numpy.load(weights(seed, 1))).act(o))
+
+
+def resumed(run_dir, monkeypatch):
+    """What `robotrl resume` says before it starts anything; what it would start."""
+    begun: list[dict] = []
+    monkeypatch.setattr(manager, "operate", lambda run, directory, seconds, **more: begun.append(more) or 0)
+    manager.resume(run_dir, None, 0.0, None, as_json=False)
+    return begun
+
+
+def test_whole_weights_are_acted_with_as_they_are(run_dir, monkeypatch, capsys):
+    before = files(run_dir)
+    assert resumed(run_dir, monkeypatch)[0]["begun"] == 20
+    assert {k: v for k, v in files(run_dir).items() if k.name != "run.json"} == {
+        k: v for k, v in before.items() if k.name != "run.json"
+    }
+    assert capsys.readouterr().out == "goes on after 20 transitions\n"
+
+
+def gone(path):
+    path.unlink()
+
+
+def torn(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flipped(path):
+    data = bytearray(path.read_bytes())
+    data[-50] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(("spoil", "says"), [(gone, "missing"), (torn, "damaged"), (empty, "damaged"), (flipped, "damaged")])
+def test_what_a_power_cut_has_taken_is_put_back_from_the_checkpoint(spoil, says, run_dir, monkeypatch, capsys):
+    spoil(path := run_dir / "weights" / POLICY)
+    spoilt = path.read_bytes() if path.exists() else None
+    assert resumed(run_dir, monkeypatch)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{path}: {says}") and "put back from 000000010-000000300" in first and second.startswith("goes on")
+    assert acts_like(path, 5)
+    assert int(metadata(path.read_bytes())["version"]) == 8, "no transition was driven by another of that version"
+    assert spoilt is None or path.with_name(POLICY + ".damaged").read_bytes() == spoilt
+    assert put_back(RUN, run_dir, newest(run_dir), 7) == "", "and now it is whole"
+
+
+@pytest.mark.parametrize("spoil", [gone, torn])
+def test_where_nothing_holds_what_was_learnt_the_run_does_not_go_on(spoil, run_dir, monkeypatch):
+    kept = run_dir / "checkpoint" / "000000010-000000300"
+    spoil(run_dir / "weights" / POLICY)
+    for child in kept.iterdir():
+        child.unlink()
+    kept.rmdir()
+    before = files(run_dir)
+    with pytest.raises(CheckpointError, match=r"no checkpoint holds one, and none would mean to act at random; restore a copy"):
+        resumed(run_dir, monkeypatch)
+    checkpoint.save(run_dir, 10, 300, {"agent.safetensors": b"x"}, {"version": 5})  # as checkpoints were before
+    before |= {k: v for k, v in files(run_dir).items() if "checkpoint" in k.parts}
+    with pytest.raises(CheckpointError, match=r"no checkpoint holds one"):
+        resumed(run_dir, monkeypatch)
+    assert files(run_dir) == before
+
+
+def test_checkpoints_that_must_have_been_and_are_gone_are_missed(run_dir):
+    path = run_dir / "weights" / POLICY
+    assert put_back(RUN, run_dir, None, 7) == "", "of 350 updates there need not be one yet"
+    path.write_bytes(weights(7, 43))
+    with pytest.raises(CheckpointError, match=r"weights are of version 43, of its checkpoints none is there"):
+        put_back(RUN, run_dir, None, 43)
+    path.unlink()
+    assert put_back(RUN, run_dir, None, -1) == "", "nothing was learnt yet"
