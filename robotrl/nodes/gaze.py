@@ -14,7 +14,7 @@ from robotrl.replay import Cameras
 
 
 class Gaze:
-    """Of one pilot. `eyes` gives what all cameras see now, one after the other, as a replay takes it; whoever has them sets it."""
+    """Of one pilot. `eyes` gives what all cameras see now, one after the other, as a replay takes it; their owner sets it."""
 
     def __init__(self, cameras: Cameras) -> None:
         self.cameras = cameras
