@@ -98,9 +98,9 @@ class Gallery:
         self._rows, self._image = [], None
         if pixels is None:
             return
-        self._box = columns, rows = fitted(*pixels.shape[:2], columns, rows)
+        self._box = columns, rows = fitted(pixels.shape[0], pixels.shape[1], columns, rows)
         size = (columns, 2 * rows) if self.way in (None, "blocks") else (columns * CELL[0] // 2, rows * CELL[1] // 2)
-        small = np.ascontiguousarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[..., ::-1])
+        small = np.ascontiguousarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[..., ::-1], np.uint8)
         if self.way == "blocks":
             self._rows = half_blocks(small)
         self._image = small
