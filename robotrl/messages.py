@@ -190,6 +190,7 @@ class Episode(Message, frozen=True, kw_only=True, gc=False):
     transitions: int = 0  # in the replay
     dropped: int = 0  # transitions that could not be completed, ever
     tick: int = -1  # of the reading with which the newest step ended: with episode and step it names that step
+    set_up: Vector = ()  # where a person puts the task's thing, m: before this episode, or, when it has ended, the next
 
 
 class Learner(Message, frozen=True, kw_only=True, gc=False):
@@ -216,7 +217,7 @@ class Reset(Message, frozen=True, kw_only=True, gc=False):
 
     stage: str
     attempt: int
-    outcome: str  # "running", "done", "failed", "idle"
+    outcome: str  # "running", "done", "failed", "idle"; "asks": done, and a person is to set the task up
     reason: str = ""
 
 
@@ -355,7 +356,7 @@ class Thought(Message, frozen=True, kw_only=True, gc=False):
     tick: int
     joints_t: int
     applied_t: int  # when the command that is now in force was sent to the wire
-    imu_t: int
+    imu_t: int  # -1: it has none
     pose_t: int  # of the newest pose, -1: none yet
     imu: tuple[int, int]  # (boot, seq)
     pose: tuple[int, int]

@@ -57,6 +57,12 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 LAST = ("servos", "rescue", "guard", "recorder")
 
 
+def nodes_of(robot: config.Robot) -> tuple[Spec, ...]:
+    """Of `NODES` those that this robot has a device for."""
+    absent = {sense for sense in ("imu", "tracker") if sense not in robot.senses}
+    return tuple(spec for spec in NODES if spec.name not in absent)
+
+
 def cameras(robot: config.Robot) -> tuple[Spec, ...]:
     """The nodes of the robot's cameras, by their places on the bus."""
     return tuple(Spec(place, CAMERA, (place,)) for place, _ in zip(CAMERAS, robot.cameras, strict=False))
@@ -251,6 +257,14 @@ class TwinProcess:
         """Set the robot on its feet, as a person's hands would; of a twin that is gone there is nothing to lift."""
         try:
             os.write(self.write_fd, json.dumps({"place": "stand"}).encode() + b"\n")
+        except BrokenPipeError:
+            pass
+
+    def tell(self, state: str, places: Sequence[float]) -> None:
+        """The guard is in another state: whoever has hands beside the robot does what there is to do, with a task's thing its
+        `places`, m."""
+        try:
+            os.write(self.write_fd, json.dumps({"state": state, "places": list(places)}).encode() + b"\n")
         except BrokenPipeError:
             pass
 

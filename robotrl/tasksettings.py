@@ -140,6 +140,13 @@ class Push:
     jerk_weight: float = within(1.0, 0, 1000)  # as Reach's
 
 
+# What a person does between two episodes, before the numbers of `Task.set_up`; a task that is not here needs nobody.
+THINGS = {
+    "stack": "a brick into the hand; the fixed one so that a brick on it has its middle at",
+    "push": "the thing stands at",
+}
+
+
 def fitting_reach(run: Run, where: Sources) -> None:
     """What an arm that reaches needs."""
     reach, robot, box = run.task.reach, run.robot, run.robot.workspace

@@ -179,6 +179,7 @@ class Program:
         if hand is not None:
             self.sentry.hear(hand, now)
         asked = self.pilot.cycle(self.joints, self.applied, imu, self.permit, hand)
+        self.resetter.places = self.pilot.set_up
         played = self.resetter.cycle(self.joints, imu, self.permit)
         self._action = asked or played
         if self.pilot.just_ended:

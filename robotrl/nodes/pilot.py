@@ -96,6 +96,7 @@ class Pilot:
         self.steps = replay.count if replay is not None else 0  # transitions begun, ever
         self.dropped = 0  # transitions that could not be completed, ever
         self._tick = -1
+        self.set_up = self.task.set_up(self.episode + 1)  # of the episode that runs, or else of the next
         self._input = np.zeros(self.history.size, np.float32)
         self.seen = deque([self._input], SEEN)  # what was acted on last; each its own array
         self.drawn: np.ndarray = np.zeros(0, np.float32)  # of noise, for the last action; empty: it was acted without
@@ -238,6 +239,7 @@ class Pilot:
             return
         tally, self.tally = self.tally, None
         self._ended = tally
+        self.set_up = self.task.set_up(self.episode + 1)
         tally.t_end, tally.ended = (self.pending[-1].t if self.pending else tally.t_begin), reason
         if reason == "stopped" and self.pending and self.pending[-1].episode == tally.episode:
             self.pending[-1] = replace(self.pending[-1], truncated=True)
@@ -291,4 +293,5 @@ class Pilot:
             speed=tally.speed, policy_version=self.version,
             policy_age_s=max(0, now - self.version_t) * 1e-9 if self.version >= 0 else math.nan, ended=tally.ended,
             transitions=self.replay.count if self.replay is not None else 0, dropped=self.dropped, tick=tally.tick,
+            set_up=self.set_up,
         )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 from robotrl import config
 from robotrl.messages import Action, Applied, Exchange, Imu, Joints, Message, Pose, Thought
 from robotrl.nodes.playback import Recorded, Score, Sensor, Servos
+from robotrl.nodes.reset import LEVEL
 from robotrl.nodes.rethink import Rethink, weights
 from robotrl.session import Attached, Reading, SessionError
 
@@ -103,7 +104,7 @@ class Player(Feed):
 
     def begin(self, run: config.Run) -> None:
         self.servos, self.rethink = Servos(run), Rethink(run)
-        self._by_sight = bool(run.robot.tracker.camera)
+        self._by_sight, self._has_imu = bool(run.robot.tracker.camera), "imu" in run.robot.senses
         self.sensors = {
             "imu": Sensor("imu", "imu", run.robot, self.imu),
             "tracker": Sensor("tracker", "pose", run.robot, self.pose),
@@ -141,7 +142,8 @@ class Player(Feed):
         """With what the tapes gave."""
         boot = next((boot for boot, tick in reversed(self._joints) if tick == thought.tick), -1)
         cycle = boot, thought.tick
-        self.rethink.think(thought, self._joints.get(cycle), self._applied.get(cycle), self._imu.get(thought.imu), self.recorded)
+        imu = self._imu.get(thought.imu) if self._has_imu else LEVEL
+        self.rethink.think(thought, self._joints.get(cycle), self._applied.get(cycle), imu, self.recorded)
 
     def forget(self, before: int) -> None:
         super().forget(before)

@@ -30,6 +30,7 @@ from robotrl.nodes.estate import Estate, left
 from robotrl.nodes.outbox import Outbox
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.readiness import Readiness
+from robotrl.nodes.reset import LEVEL
 from robotrl.replay import Replay, ReplayError
 
 JOIN_NS = 20_000_000  # between two looks at whether the recorder is there
@@ -135,6 +136,7 @@ def serve(node: Node) -> None:
     outbox: Outbox[Transition] = Outbox(publisher, node.clock, Kind.TRANSITION, node.source, node.bus.boot, estate)
     pilot = resumed(node.run, replay, partial(hand_over, outbox, replay))
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)
+    level = None if "imu" in node.run.robot.senses else LEVEL
     streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit", "teleop")}
     labels, drives = node.bus.subscriber("label"), node.bus.subscriber("drive", whole=True)
     actions, episodes, ends, thoughts = (node.bus.publisher(t) for t in ("action", "episode", "episode_end", "thought"))
@@ -155,7 +157,7 @@ def serve(node: Node) -> None:
             arrived = streams["applied"].drain()
             readings |= {j.tick: j for j in streams["joints"].drain()}
             for applied in arrived:
-                joints, imu = readings.pop(applied.tick, None), streams["imu"].latest()
+                joints, imu = readings.pop(applied.tick, None), streams["imu"].latest() or level
                 if joints is None or imu is None:
                     continue
                 permit, before, told, hand = streams["permit"].latest(), pilot.steps, pilot.told, streams["teleop"].latest()

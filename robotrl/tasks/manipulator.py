@@ -56,6 +56,10 @@ class Manipulator:
     def see(self, pose: Pose) -> None:
         """An arm that knows its joints needs no tracker."""
 
+    def set_up(self, episode: int) -> tuple[float, ...]:
+        """Nothing."""
+        return ()
+
     def tip(self, joints: Joints) -> Point:
         """Where its point is, m, base frame."""
         return self.arm.tip(joints.position)

@@ -42,6 +42,10 @@ class Task(Protocol):
         """Episode number so-and-so begins, before its first observation."""
         ...
 
+    def set_up(self, episode: int) -> tuple[float, ...]:
+        """Where a person puts the task's thing before that episode, m (`tasksettings.THINGS`); nothing where there is none."""
+        ...
+
     def observation(self, joints: Joints, imu: Imu) -> np.ndarray:
         """(sensors,) float32; once a servo cycle."""
         ...

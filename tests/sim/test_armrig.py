@@ -71,7 +71,8 @@ def test_the_same_seed_gives_the_same_bits():
 
 
 EASY = [
-    "agent.random_steps=300", "agent.learn_after=200", "agent.threads=1", "task.reach.tolerance_m=0.05", "task.reach.near_m=0.1",
+    "agent.hidden=[64, 64]", "agent.random_steps=300", "agent.learn_after=200", "agent.threads=1", "task.reach.tolerance_m=0.05",
+    "task.reach.near_m=0.1",
     "task.reach.episode_steps=80", "task.reach.goal_low=[0.2, -0.08, 0.1]", "task.reach.goal_high=[0.26, 0.08, 0.2]",
 ]  # fmt: skip
 
