@@ -52,11 +52,11 @@ def press(key: str, view: View, now: int) -> Operator | None:
     if command is None:
         view.keys.append((now, NAMES.get(key, key), "is no key"))
         return None
-    if command in HANDS and (why := _no_hand(view, command)):
-        view.keys.append((now, key, why))
-        return None
     if view.watching and command != "stop":
         view.keys.append((now, NAMES.get(key, key), "does nothing: another console supervises, only SPACE acts here"))
+        return None
+    if command in HANDS and (why := _no_hand(view, command)):
+        view.keys.append((now, key, why))
         return None
     return _said(command, NAMES.get(key, key), view, now)
 
