@@ -50,7 +50,7 @@ class Student:
         self.labelled = Labelled(replay, directory / LABELS)
         self.rows = experience(run.agent, self.labelled, self.demonstrations, Taken(self.labelled))
         mirror = task_of(run).mirror() if run.agent.mirror else None
-        self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror, cameras(run))
+        self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror, cameras=cameras(run))
         self.rng = np.random.default_rng([run.seed, 1])
         self.updates = self.dropped = self.version = 0
         self.metrics: dict[str, float] = {}

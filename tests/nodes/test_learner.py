@@ -40,7 +40,7 @@ class Listener:
 
 @pytest.mark.parametrize("mirror", [True, False])
 def test_half_of_the_rows_are_seen_in_the_mirror(mirror, tmp_path, monkeypatch):
-    monkeypatch.setattr("robotrl.nodes.student.make_agent", lambda *arguments: Listener(arguments[-1]))
+    monkeypatch.setattr("robotrl.nodes.student.make_agent", lambda *arguments, cameras: Listener(arguments[-1]))
     replay = Replay.create(tmp_path / "replay", 112, 8, ROWS)
     for k in range(ROWS):
         replay.add(np.zeros(112), np.zeros(8), 0.0, np.zeros(112), terminated=False, truncated=k == ROWS - 1, episode=0, step=k,
@@ -88,7 +88,7 @@ def given(tmp_path):
 
 @pytest.mark.parametrize("mirror", [True, False])
 def test_half_of_the_rows_are_demonstrations(mirror, given, tmp_path, monkeypatch):
-    monkeypatch.setattr("robotrl.nodes.student.make_agent", lambda *arguments: Listener(arguments[-1]))
+    monkeypatch.setattr("robotrl.nodes.student.make_agent", lambda *arguments, cameras: Listener(arguments[-1]))
     run = asking(given, mirror=mirror, batch=BATCH, learn_after=0, updates_per_step=UPDATES / ROWS)
     with contextlib.closing(recorded(tmp_path / "replay", 0)) as replay:
         student = learner.Student(run, tmp_path, replay)
