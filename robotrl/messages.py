@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 Vector = tuple[float, ...]
+PERSON = -2  # in the place of a policy's version: a person led. -1: nobody had learnt anything yet
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -76,7 +77,7 @@ class Action(Message, frozen=True, kw_only=True, gc=False):
     target: Vector
     episode: int = 0
     step: int = 0
-    policy_version: int = 0
+    policy_version: int = 0  # whose action it is; PERSON: of nobody's policy
 
 
 class Applied(Message, frozen=True, kw_only=True, gc=False):
@@ -114,6 +115,22 @@ class Drive(Message, frozen=True, kw_only=True, gc=False):
     present: bool = True  # the port is open
     unrescued: bool = False  # nobody would stop the motors by the profile should the driver die
     disobeyed: bool = False  # servos that answer were told to stop, each and then all at once, and have not
+
+
+class Teleop(Message, frozen=True, kw_only=True, gc=False):
+    """Whether a person leads the robot in the policy's place, and where to: the pilot makes actions of it, under its own lease.
+
+    An intervention that nobody handed back, and that did not end with its lease, says why in `lost`: then nobody leads.
+    """
+
+    device: str
+    active: bool
+    epoch: int  # the lease under which it was taken over
+    twist: Vector = ()  # (6,) of the hand, base frame: x, y, z in m/s; about x, y, z in rad/s
+    angles: Vector = ()  # (n,) rad, in the place of it: where the joints of a leader arm are
+    lost: str = ""
+    note: str = ""  # for the person: why he may not take over, or what became of it
+    moved: bool = False  # he has just moved the device: he is there
 
 
 class Permit(Message, frozen=True, kw_only=True, gc=False):
@@ -257,6 +274,19 @@ class Label(Message, frozen=True, kw_only=True, gc=False):
     first: int = -1  # the first step it is about; -1: that one alone
     text: str = ""
     undoes: tuple[int, int, int] = (0, 0, 0)  # giver, and the first and the last number, of what an "undo" takes back
+    version: int = 0  # of the classifier that gives it; 0: a person does
+
+
+class Classified(Message, frozen=True, kw_only=True, gc=False):
+    """How the learned reward stands: which version, what it said of the newest frame, and why it gives no reward."""
+
+    version: int  # 0: none yet
+    why: str  # empty: it gives rewards
+    probability: float = 0.0
+    episode: int = -1  # the newest that it said something of
+    audit: bool = False  # the operator is to judge the running episode too
+    disagreements: int = 0  # episodes of which operator and classifier said different things, all versions
+    last: str = ""  # the newest of them, in a line
 
 
 class Transition(Message, frozen=True, kw_only=True, gc=False):
@@ -353,3 +383,4 @@ class Thought(Message, frozen=True, kw_only=True, gc=False):
     weights_t: int = -1  # when the learner wrote them
     noise: Vector = ()  # of exploration, as it was drawn, (a,)
     observation: bytes = b""  # what was acted on, (n,) little-endian float32
+    hand: tuple[int, int] = (0, -1)  # (boot, seq) of the person's word, where there was one

@@ -190,6 +190,21 @@ def fitting_arm(run: Run, where: Sources) -> None:
             settings.step_rad, where, "task.rate_hz")  # fmt: skip
 
 
+def fitting_takeover(run: Run, where: Sources) -> None:
+    """What a person needs to lead a robot."""
+    settings, n, arms = run.takeover, len(run.robot.servos.ids), ", ".join(ARMS)
+    for key in ("takeover.device", "twin.takeover"):
+        wanted = settings.device if key == "takeover.device" else run.twin.takeover
+        led = not wanted or (run.robot.kind in ARMS and run.task.name in ("reach", "push", "stack"))
+        require(led, key, f"left out: only an arm with a task ({arms}) can be led", repr(wanted), where, "task.name")
+    named = settings.device not in ("joystick", "leader") or bool(settings.path)
+    require(named, "takeover.path", f"where the {settings.device} is", "empty", where, "takeover.device")
+    for key, values in (("sign", settings.sign), ("offset", settings.offset)):
+        require(len(values) in (0, n), f"takeover.{key}", f"{n} numbers, one a servo, or none", list(values), where)
+    require(settings.device != "leader" or run.robot.servos.protocol == "feetech", "takeover.device",
+            "another one: only a Feetech arm can lead", "leader", where, "robot.servos.protocol")  # fmt: skip
+
+
 FITTING: dict[str, Callable[[Run, Sources], None]] = {
     "reach": fitting_reach,
     "stack": fitting_arm,

@@ -10,7 +10,7 @@ import numpy as np
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
 from robotrl.drivers.tracker import PoseStream
-from robotrl.messages import Guard, Transition
+from robotrl.messages import Guard, Teleop, Transition
 from robotrl.nodes.reset import LEVEL
 from robotrl.replay import Replay
 from robotrl.serialarm import ARMS
@@ -18,6 +18,7 @@ from robotrl.sim.freetwin import FreeTwin
 from robotrl.sim.program import Program
 from robotrl.sim.rig import Rig
 from robotrl.sim.servotwin import ServoTwin, laid
+from robotrl.sim.teleoperator import Teacher
 
 PUSHED = (2, 16)  # steps of an episode, between which a push begins; chosen: a learned policy has its brick on after 20
 
@@ -35,6 +36,7 @@ class ArmRig(Program):
         self._table = laid(run, self.twin, seed)
         super().__init__(run, seed, clock, self.twin, replay, deterministic, keep)
         self.imu = LEVEL  # it stands on a table
+        self.teacher = Teacher(run, seed, clock) if run.twin.takeover else None
         self._push_at, self._pushed = -1, 0  # the step at which it is pushed, and for how many more it is
 
     @property
@@ -72,6 +74,12 @@ class ArmRig(Program):
             self._table.entered(state, self.pilot.set_up)
         if state == "RUN" and self.run.twin.push_n > 0:
             self._push_at = int(self.rng.integers(*PUSHED))
+
+    def _hand(self, now: int) -> Teleop | None:
+        """The scripted person's, where there is one."""
+        if self.teacher is None or self.joints is None:
+            return None
+        return self.teacher.look(self.joints, self.pilot, self.permit, self.applied)
 
     def _stepped(self, steps: int) -> None:
         """A push on the hand, level, from any side, with half to all of `twin.push_n`."""

@@ -20,8 +20,9 @@ from robotrl.config import Run
 from robotrl.node import Node
 from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.nodes.evidence import Evidence, causes
+from robotrl.nodes.grip import Grip
 from robotrl.nodes.vigil import NEVER, Vigil
-from robotrl.roles import LABELLING
+from robotrl.roles import HANDS, LABELLING
 from robotrl.safety.causes import Command, Inputs
 from robotrl.safety.gate import PERMIT_VALID_NS
 from robotrl.safety.guard import Guard, Outputs
@@ -55,6 +56,7 @@ class Sentry:
         self.guard = Guard(causes(run), nonce, damp_s=run.robot.stop_damp_s, restarted=restarted, kept=kept)
         self.run, self._next_epoch, self._epoch = run, next_epoch, epoch
         self._evidence = Evidence(run.robot)
+        self._grip, self._hand = Grip(), m.Teleop(device="", active=False, epoch=NEVER)
         self._heard: dict[str, int] = {}  # stream -> arrival of its newest message, ns
         self._joints: m.Joints | None = None
         self._drive: m.Drive | None = None
@@ -97,6 +99,8 @@ class Sentry:
                 self._joints = message
             case m.Image() if message.camera != self.run.robot.tracker.camera:
                 return
+            case m.Teleop():
+                self._hand = message
             case m.Drive():
                 self._take_drive(message, now)
             case m.Imu():
@@ -125,6 +129,7 @@ class Sentry:
 
     def step(self, now: int) -> tuple[m.Permit, m.Guard]:
         """One judgement; the permit to send and the state to show."""
+        dropped = self._dropped(now)
         inputs = self._inputs(now)
         out = self.guard.step(now, inputs)
         if out.next_epoch:
@@ -144,9 +149,19 @@ class Sentry:
         note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else asked
         shown = m.Guard(
             source="guard", t=now, state=str(out.state), causes=out.causes, last_cause=out.last_cause,
-            session=out.session, epoch=out.epoch, holder=out.holder, nonce=out.nonce, note=note, trigger=out.trigger,
+            session=out.session, epoch=out.epoch, holder=out.holder, nonce=out.nonce, note=note,
+            trigger=dropped if dropped and out.trigger.startswith("key pause") else out.trigger,
         )  # fmt: skip
         return permit, shown
+
+    def _dropped(self, now: int) -> str:
+        """Whoever led the robot is gone: it is as if he had pressed pause. Why, or nothing."""
+        if self.outputs is None or self.outputs.holder != "policy":
+            return ""
+        self._grip.look(self._hand, now, self.outputs.epoch)
+        if self._grip.gone:
+            self._commands.append(Command("pause", "console"))
+        return self._grip.gone and f"the hand that led is gone: {self._grip.gone}"
 
     def _take_drive(self, drive: m.Drive, now: int) -> None:
         late = self._drive is not None and drive.overruns > self._drive.overruns
@@ -160,7 +175,7 @@ class Sentry:
 
     def _take_operator(self, key: m.Operator, now: int) -> None:
         role = key.role if key.source == "gateway" else key.source  # the gateway knows its peers by their keys
-        if key.command not in LABELLING:
+        if key.command not in (*LABELLING, *HANDS):
             late = now - key.t > KEY_NS  # it waited while this process slept: who pressed it may stand elsewhere now
             self._commands.append(Command(key.command, role, UNANSWERED if late else key.nonce))
         if role != "console":  # nobody's word but a console's says that somebody supervises

@@ -86,6 +86,14 @@ class Task(Protocol):
         ...
 
 
+class Led(Protocol):
+    """A task in which a person can lead: an arm's."""
+
+    def led(self, twist: Sequence[float], angles: Sequence[float], before: np.ndarray) -> np.ndarray:
+        """The action (actions,) within [-1, 1] that he asks for when `before` (actions,) was sent last."""
+        ...
+
+
 def task_of(run: Run, seed: int = 0) -> Task:
     """The task that a run names; what it draws comes from `seed`. ConfigError for a robot that it is not for."""
     task = _made(run, seed)
