@@ -44,12 +44,15 @@ class Checkpoint:
         return (self.path / name).read_bytes()
 
 
-def save(run: Path, transitions: int, updates: int, files: Mapping[str, bytes], about: Mapping[str, Any]) -> Path:
+def save(
+    run: Path, transitions: int, updates: int, files: Mapping[str, bytes], about: Mapping[str, Any], folder: str = FOLDER,
+    keep: int = KEEP,
+) -> Path:  # fmt: skip
     """Keep `files` and `about` (ready for JSON; `score`, if there, says which is best) on the disk; returns where.
 
     Returned from, it survives a power cut; interrupted, nothing of it is seen. OSError from a disk that refuses.
     """
-    parent = run / FOLDER
+    parent = run / folder
     parent.mkdir(exist_ok=True)
     target = parent / f"{transitions:09d}-{updates:09d}"
     if target.exists():
@@ -75,20 +78,20 @@ def save(run: Path, transitions: int, updates: int, files: Mapping[str, bytes], 
         raise
     _sync(parent)
     _sync(run)  # the folder itself may be new
-    _forget(parent)
+    _forget(parent, keep)
     return target
 
 
-def newest(run: Path) -> Checkpoint | None:
+def newest(run: Path, folder: str = FOLDER) -> Checkpoint | None:
     """The last checkpoint whose hashes hold; None when none was ever made. CheckpointError when all are damaged."""
     passed: list[str] = []
-    for path in reversed(_all(run / FOLDER)):
+    for path in reversed(_all(run / folder)):
         found = _verified(path)
         if isinstance(found, dict):
             return Checkpoint(path, found["transitions"], found["updates"], found["about"], tuple(passed))
         passed.append(f"{path}: {found}; passed over")
     if passed:
-        raise CheckpointError(f"{run / FOLDER}: none of {len(passed)} is whole ({passed[0]}); restore one from a copy")
+        raise CheckpointError(f"{run / folder}: none of {len(passed)} is whole ({passed[0]}); restore one from a copy")
     return None
 
 
@@ -121,8 +124,8 @@ def _digest(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _forget(parent: Path) -> None:
-    """Remove all but the newest KEEP and the best of those whose manifest is whole: no damaged score may be the best.
+def _forget(parent: Path, keep: int) -> None:
+    """Remove all but the newest `keep` and the best of those whose manifest is whole: no damaged score may be the best.
 
     What a newer robotrl has made is not ours to remove, nor counted.
     """
@@ -138,7 +141,7 @@ def _forget(parent: Path) -> None:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
     best = max(scores, key=lambda path: scores[path], default=None)
-    for path in paths[:-KEEP]:
+    for path in paths[:-keep]:
         if path != best:
             shutil.rmtree(path, ignore_errors=True)
 

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "console": ("robotrl.nodes.console", "the operator's terminal: [RUN_DIR]"),
     "view": ("robotrl.nodes.web", "a live page of a run for a browser on this machine: RUN_DIR [--port N]"),
     "relabel": ("robotrl.relabel", "what was said of a run's episodes, and what is said of them later: RUN_DIR [EPISODE ...]"),
+    "classifier": ("robotrl.classified", "whether a learned reward deserves trust, and what it asks: RUN_DIR [queue | yes | no]"),
     "twin": ("robotrl.sim.twin", "the twin alone, on ptys, for any client of the real protocol: --robot NAME"),
     "doctor": ("robotrl.doctor", "what is missing before the first motion, and the line that fixes it"),
     "find-port": ("robotrl.findport", "which serial port is which: unplug and see; --ping asks for servos at every speed"),

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from robotrl import robot as robots
 from robotrl import tasksettings
 from robotrl.configfile import ConfigError, Source, Sources, build, check_whole_numbers, override, read, require, within
+from robotrl.rewardsettings import Classifier, Operator
 from robotrl.robot import CameraPort as CameraPort
 from robotrl.robot import ImuPort as ImuPort
 from robotrl.robot import Limits as Limits
@@ -84,7 +85,8 @@ class Task:
     """Walking: the MDP of Haarnoja et al. 2019 (learning facts 4.1). Name, rate and history are every task's."""
 
     name: Literal["walk", "reach", "walk_to", "stand", "stack", "push"] = "walk"
-    reward: Literal["task", "keyboard"] = "task"  # the task's own, or the operator's keys alone (docs/labels.md)
+    # the task's own; the operator's keys alone (docs/labels.md); or these and a classifier taught by them (docs/classifier.md)
+    reward: Literal["task", "keyboard", "classifier"] = "task"
     rate_hz: float = within(50.0, 20, 200)  # 160k steps = 53 min, the published label (learning facts 4.1)
     history: int = within(5, 1, 100)  # past observations and actions in the policy's input; Haarnoja et al.
     episode_steps: int = within(500, 1, MANY)  # truncation; same source
@@ -155,20 +157,6 @@ class Agent:
 
 
 @dataclass(frozen=True)
-class Operator:
-    """What the operator's keys are worth, and when he saw what he pressed them for (docs/labels.md)."""
-
-    reaction_s: float = within(0.25, 0, 5)  # from a sight to its key: what was on the screen then is meant; a simple reaction's
-    success: float = within(1.0, -1e6, 1e6)  # reward of the step at which an episode is said to have succeeded; it ends there
-    fail: float = within(0.0, -1e6, 1e6)  # the same, failed
-    good: float = within(1.0, -1e6, 1e6)  # one press
-    bad: float = within(-1.0, -1e6, 1e6)
-    hold: float = within(0.1, -1e6, 1e6)  # of each step while the key is held down
-    step: float = within(0.0, -1e6, 1e6)  # of every step, where the keys alone give rewards
-    undo_s: float = within(5.0, 0.1, 3600)  # so far back the key reaches that takes back the last seconds
-
-
-@dataclass(frozen=True)
 class Takeover:
     """With what a person leads an arm in the policy's place (docs/takeover.md)."""
 
@@ -211,6 +199,7 @@ class Run:
     twin: Twin = field(default_factory=Twin)
     operator: Operator = field(default_factory=Operator)
     takeover: Takeover = field(default_factory=Takeover)
+    classifier: Classifier = field(default_factory=Classifier)
     network: Network = field(default_factory=Network)
 
 

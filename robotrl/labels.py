@@ -7,8 +7,10 @@ recorded: what is learned from is derived from both, at any time again, and alwa
     set            `value` for each of its steps, whatever was said of them before
     success, fail  the episode ended there: `value` more, no bootstrap, and the steps after it count for nothing
     open           the episode did not end by a key after all
+    yes, no        nothing; these frames show a success, or none: for a classifier to learn (`robotrl/rewards/lessons.py`)
     mark, note     nothing; end: nothing, the policy ended its episode there
-    undo           what it names is as if it had never been said; of several verdicts on an episode the last one stands
+    undo           what it names is as if it had never been said; of several verdicts on an episode the last one stands,
+                   a person's before any of a classifier's
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from numpy.typing import NDArray
 from robotrl.messages import Label
 
 VERDICTS = ("success", "fail")  # an episode ends with them
-SILENT = ("mark", "note", "end")  # no reward follows from them
+TAUGHT = ("yes", "no")  # what frames show
+SILENT = (*TAUGHT, "mark", "note", "end")  # no reward follows from them
 KINDS = ("add", "set", *VERDICTS, "open", *SILENT, "undo")
-BOUND = ("add", "set", *VERDICTS, "open", "end")  # they are about a step, or are refused
+BOUND = ("add", "set", *VERDICTS, "open", "end", *TAUGHT)  # they are about a step, or are refused
 
 
 class Given(NamedTuple):
@@ -60,14 +63,14 @@ def derive(step: NDArray[np.int64], base: Rewards, stands: Iterable[Given]) -> R
     reward, terminated = base.reward.copy(), base.terminated.copy()
     truncated, out = base.truncated.copy(), base.out.copy()
     verdict: Label | None = None
+    person = False  # has judged
     for _, label in stands:
         if label.kind in ("add", "set"):
             rows = slice(*np.searchsorted(step, (_first(label), label.step + 1)).tolist())
             reward[rows] = np.float32(label.value) + (reward[rows] if label.kind == "add" else np.float32(0.0))
-        elif label.kind in VERDICTS:
-            verdict = label
-        elif label.kind == "open":
-            verdict = None
+        elif label.kind in (*VERDICTS, "open") and not (person and label.version):
+            verdict = None if label.kind == "open" else label
+            person = not label.version
     if verdict is not None and (at := int(np.searchsorted(step, verdict.step))) < len(step) and step[at] == verdict.step:
         reward[at] += np.float32(verdict.value)
         terminated[at], truncated[at] = 1, 0
@@ -85,6 +88,7 @@ def said(label: Label) -> str:
         return "undo"
     what = f"{label.value:+g}" if label.kind == "add" else f"= {label.value:g}" if label.kind == "set" else label.kind
     text = f" {label.text}" if label.text else ""
+    text = f" by classifier {label.version}{text}" if label.version else text
     if label.episode < 0:
         return f"{what}{text}"
     steps = f"{label.first}-{label.step}" if 0 <= label.first < label.step else f"{label.step}"

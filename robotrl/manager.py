@@ -28,7 +28,7 @@ from robotrl.logformat import Kind
 from robotrl.logread import read
 from robotrl.messages import Guard
 from robotrl.notify import Notify
-from robotrl.processes import GATEWAY, OPERATOR, TELEOP, GaveUp, Manager, TwinProcess, cameras, nodes_of
+from robotrl.processes import CLASSIFIER, GATEWAY, OPERATOR, TELEOP, GaveUp, Manager, TwinProcess, cameras, nodes_of
 from robotrl.replaycheck import counted, told
 from robotrl.robot import require_task
 from robotrl.watch import Watch
@@ -172,7 +172,8 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
         if twin is not None:
             manager.say("twin", twin.process.pid, "started")
         scripted = twin is not None and not (sys.stdin is not None and sys.stdin.isatty())
-        asked = (*((TELEOP,) if run.takeover.device else ()), *((GATEWAY,) if run.network.listen else ()))
+        asked = [spec for spec, wanted in ((CLASSIFIER, run.task.reward == "classifier"), (TELEOP, bool(run.takeover.device)),
+                                           (GATEWAY, bool(run.network.listen))) if wanted]  # fmt: skip
         nodes = (*nodes_of(run.robot), *cameras(run.robot), *asked)
         for spec in (*nodes, OPERATOR) if scripted else nodes:
             manager.start(spec)

@@ -274,6 +274,19 @@ class Label(Message, frozen=True, kw_only=True, gc=False):
     first: int = -1  # the first step it is about; -1: that one alone
     text: str = ""
     undoes: tuple[int, int, int] = (0, 0, 0)  # giver, and the first and the last number, of what an "undo" takes back
+    version: int = 0  # of the classifier that gives it; 0: a person does
+
+
+class Classified(Message, frozen=True, kw_only=True, gc=False):
+    """How the learned reward stands: which version, what it said of the newest frame, and why it gives no reward."""
+
+    version: int  # 0: none yet
+    why: str  # empty: it gives rewards
+    probability: float = 0.0
+    episode: int = -1  # the newest that it said something of
+    audit: bool = False  # the operator is to judge the running episode too
+    disagreements: int = 0  # episodes of which operator and classifier said different things, all versions
+    last: str = ""  # the newest of them, in a line
 
 
 class Transition(Message, frozen=True, kw_only=True, gc=False):

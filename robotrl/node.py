@@ -168,4 +168,4 @@ class Node:
         self.bus.close()
 
 
-_BEATERS = frozenset(("policy", "learner", "reset", "imu", "tracker", "recorder"))
+_BEATERS = frozenset(("policy", "learner", "reset", "imu", "tracker", "recorder", "classifier"))

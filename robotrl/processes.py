@@ -50,6 +50,7 @@ NODES = (
 OPERATOR = Spec("operator", "robotrl.sim.operator")
 CAMERA = "robotrl.nodes.camera"  # a process for each camera of the robot file
 TELEOP = Spec("teleop", "robotrl.nodes.teleop")  # only where the run says takeover.device
+CLASSIFIER = Spec("classifier", "robotrl.nodes.classifier")  # only where task.reward is "classifier"
 GATEWAY = Spec("gateway", "robotrl.nodes.gateway")  # only where the run says network.listen
 # NumPy's threads wait by spinning, which a matrix of 256 x 256 is not worth; torch has its own setting, agent.threads.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}

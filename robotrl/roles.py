@@ -24,7 +24,7 @@ HANDS = ("take", "give", "jog")  # to lead the robot by hand (docs/takeover.md):
 COMMANDS = ("stop", "clear", "pause", "disable", *LABELLING, *MOTION)
 READ = (
     "joints", "applied", "drive", "imu", "pose", "permit", "guard", "cause", "episode", "episode_end", "learner", "reset",
-    "process", "beat", "ack", "image", "teleop",
+    "process", "beat", "ack", "image", "classifier", "teleop",
 )  # fmt: skip
 ASKED = ("picture",)  # read only by who asks, and one of each camera at a time: a slow line carries stops first
 

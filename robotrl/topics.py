@@ -45,15 +45,16 @@ TOPICS: dict[str, Topic] = {
     "guard": Topic(m.Guard, ("guard",), 50, True, True),
     "cause": Topic(m.Guard, ("guard",), 0, False, True),
     "operator": Topic(m.Operator, ("console", "gateway", *VIEWERS), 10, False, True, COMMAND),
-    "label": Topic(m.Label, ("console", "gateway", "relabel"), 0, False, True, LABEL),
+    "label": Topic(m.Label, ("console", "gateway", "relabel", "classifier"), 0, False, True, LABEL),
     "episode": Topic(m.Episode, ("policy",), 50, True, False),
     "episode_end": Topic(m.Episode, ("policy",), 0, False, True),
     "learner": Topic(m.Learner, ("learner",), 5, True, True),
+    "classifier": Topic(m.Classified, ("classifier",), 5, True, True),
     "reset": Topic(m.Reset, ("reset",), 50, True, True),
     "process": Topic(m.Process, ("manager",), 0, False, True),
     "wire": Topic(m.Exchange, ("servos", "imu", "tracker"), 50, False, True, TAPE),
     "thought": Topic(m.Thought, ("policy",), 50, False, True),
     "transition": Topic(m.Transition, ("policy",), 50, False, False, TAPE),  # the log has them
     "ack": Topic(m.Ack, ("recorder",), 20, True, False),
-    "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker", "recorder"), 10, True, True),
+    "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker", "recorder", "classifier"), 10, True, True),
 }

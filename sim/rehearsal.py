@@ -14,12 +14,16 @@ from typing import Any
 from rich.console import Console
 
 from robotrl import checkpoint, config, rundir
-from robotrl.complaint import command
+from robotrl.complaint import Complaint, command
 from robotrl.nodes.learner import demonstrations
 from robotrl.robot import require_task
 from robotrl.sim import evaluation, reaching, trials
 from robotrl.sim.course import Course
-from robotrl.sim.training import RehearsalError, Training
+from robotrl.sim.training import Training
+
+
+class RehearsalError(Complaint):
+    """Why a rehearsal cannot begin, and what to do; one line."""
 
 
 def long_enough(run: config.Run) -> None:
@@ -129,8 +133,10 @@ def carry_out(training: Training, *, video: bool, as_json: bool) -> int:
     result |= {"run": str(directory), "steps": run.steps, "seed": run.seed, "train_wall_s": round(wall, 1),
                "updates": training.updates, "engine": training.learner.engine}  # fmt: skip
     result["account"] = training.account.figures()._asdict()
-    if run.task.reward == "keyboard":
+    if run.task.reward != "task":
         result["labels"] = training.supervision.told()
+    if training.schooling is not None:
+        result["classifier"] = training.schooling.told()
     if judge is evaluation:
         result |= {"falls_in_training": training.falls, "stuck_in_training": training.stuck}
     rundir.write_json(directory / "result.json", result)

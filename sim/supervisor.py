@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from robotrl.config import Run
-from robotrl.labels import VERDICTS
+from robotrl.labels import VERDICTS, Given
 from robotrl.log import Log, Took
 from robotrl.logformat import Kind
 from robotrl.messages import Episode, Label
@@ -38,6 +38,7 @@ class Supervisor:
         self._giver, self.number, self._wrong, self._undone = giver, numbered, wrong, undone
         self._due: deque[tuple[int, str]] = deque()  # when which key is pressed
         self._judged, self._drawn, self._press = -1, -FRAME_NS, 0
+        self._said = ""  # by a classifier, of the episode that he judges: "", or its label's kind
         self.presses: dict[str, int] = {"right": 0, "wrong": 0, "undone": 0}
 
     @property
@@ -45,8 +46,8 @@ class Supervisor:
         """Nothing is on its way from the eye to the hand."""
         return not self._due
 
-    def look(self, now: int, episode: Episode, success: bool) -> list[Label]:
-        """What he presses now; `success`: the robot can be seen to have done it."""
+    def look(self, now: int, episode: Episode, success: bool, watched: bool = True, said: str = "") -> list[Label]:
+        """What he presses now; `success`: the robot can be seen to have done it; `said`: a classifier's word, "" without one."""
         if episode.ended and (self._view.last is None or self._view.last.episode != episode.episode):
             self._view.receive("episode_end", episode, now)
         if now - self._drawn >= FRAME_NS:
@@ -54,27 +55,42 @@ class Supervisor:
             self._view.receive("episode", episode, now)
             self._view.drawn(now)
         if episode.episode > self._judged and episode.step > 0 and (success or episode.ended):
-            self._judged = episode.episode
-            self._judge(now + DELAY_NS, success)
+            self._judged, self._said = episode.episode, said
+            if watched:
+                self._judge(now + DELAY_NS, success)
         given = []
         while self._due and self._due[0][0] <= now:
             given += self._pressed(self._due.popleft()[1], now)
         return given
 
     def _judge(self, at: int, success: bool) -> None:
-        """Which keys, and when, for this episode: none for one that failed, but he may err."""
+        """Which keys, and when, for this episode: none for one that failed, but where a classifier judged it; and he may err."""
+        right, wrong = ("success", "fail") if success else (self._none, "success")
         if self._rng.random() >= self._wrong:
-            if success:
+            if right:
                 self.presses["right"] += 1
-                self._due.append((at, "success"))
+                self._due.append((at, right))
             return
         self.presses["wrong"] += 1
-        self._due.append((at, "fail" if success else "success"))
+        self._due.append((at, wrong))
         if self._rng.random() < self._undone:
             self.presses["undone"] += 1
             self._due.append((at + NOTICE_NS, "undo"))
-            if success:
-                self._due.append((at + NOTICE_NS + DELAY_NS, "last success"))
+            if success or self._none:
+                self._due.append((at + NOTICE_NS + DELAY_NS, f"last {right.removeprefix('last ')}"))
+
+    @property
+    def _none(self) -> str:
+        """By which key he says that there was no success."""
+        return {"": "", "success": "last fail"}.get(self._said, "last no")
+
+    def answer(self, frame: tuple[int, int], success: bool) -> Label:
+        """What he says of a frame out of the queue, by episode and step."""
+        wrong = self._rng.random() < self._wrong
+        self.presses["asked"] = self.presses.get("asked", 0) + 1
+        self.number, self._press = self.number + 1, self._press + 1
+        return Label(press=self._press, value=0.0, tick=-1, kind="yes" if success != wrong else "no", episode=frame[0],
+                     step=frame[1], giver=self._giver, number=self.number)  # fmt: skip
 
     def _pressed(self, command: str, now: int) -> list[Label]:
         self._press += 1
@@ -96,10 +112,11 @@ class Supervision:
         self._book = BookFile(directory, replay)
         self._person: Supervisor | None = None
         self._presses: Counter[str] = Counter()
+        self._numbers: Counter[int] = Counter()  # of labels, by giver
 
     def begin(self, seed: int) -> None:
         """Another robot is switched on: he sits down before it."""
-        if self._run.task.reward == "keyboard":
+        if self._run.task.reward != "task":
             if self._person is not None:
                 self._presses.update(self._person.presses)
             self._person = Supervisor(self._run, seed, self._giver, 0 if self._person is None else self._person.number)
@@ -108,19 +125,46 @@ class Supervision:
     def idle(self) -> bool:
         return self._person is None or self._person.idle
 
-    def look(self, rig: Program) -> None:
-        """Once a cycle: what he presses the policy hears, and it is kept."""
+    @property
+    def given(self) -> list[Given]:
+        """All labels that count by now."""
+        return self._book.book.accepted
+
+    def succeeded(self, rig: Program) -> bool:
+        """Whether the robot can be seen to have done it: by the task's word, and in its last moment by nearly so."""
+        pilot = rig.pilot
+        if pilot.tally is None:
+            return bool(pilot.just_ended) and bool(getattr(pilot.task, "holding", 0))
+        return bool(getattr(pilot.task, "seen", ""))
+
+    def look(self, rig: Program, watched: bool = True, said: str = "") -> None:
+        """Once a cycle: what he presses the policy hears, and it is kept. `watched`, `said`: as `Supervisor.look`."""
         if self._person is None:
             return
         pilot, now = rig.pilot, rig.clock.now()
-        success = pilot.tally is not None and bool(getattr(pilot.task, "seen", ""))
-        for given in self._person.look(now, pilot.report(now), success):
+        success = self.succeeded(rig) if said else pilot.tally is not None and bool(getattr(pilot.task, "seen", ""))
+        for given in self._person.look(now, pilot.report(now), success, watched, said):
             if given.kind in VERDICTS:
                 pilot.conclude(given.episode, given.kind)
-            payload = msgspec.msgpack.encode(given)
-            while self._log.append(Kind.LABEL, "console", given.giver, given.number, payload) is Took.REFUSED:
-                self._log.sync()
-            self._book.hear(self._log.sequence, given)
+            self._keep(given)
+
+    def asked(self, frames: dict[tuple[int, int], bool]) -> None:
+        """He answers what a classifier asks: whether these frames, by episode and step, show a success, and they do or do not."""
+        if self._person is not None:
+            for frame, true in frames.items():
+                self._keep(self._person.answer(frame, true))
+
+    def take(self, label: Label) -> None:
+        """A classifier's label: it has a giver of its own."""
+        giver = self._giver ^ 1
+        self._numbers[giver] += 1
+        self._keep(msgspec.structs.replace(label, giver=giver, number=self._numbers[giver]))
+
+    def _keep(self, label: Label) -> None:
+        payload = msgspec.msgpack.encode(label)
+        while self._log.append(Kind.LABEL, "console", label.giver, label.number, payload) is Took.REFUSED:
+            self._log.sync()
+        self._book.hear(self._log.sequence, label)
 
     def settled(self) -> int:
         """How many labels are bound to their steps by now."""

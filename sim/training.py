@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from array import array
 from collections import deque
@@ -27,8 +25,8 @@ from rich.console import Console
 from robotrl import config, rundir, transitions
 from robotrl.account import Account
 from robotrl.agents.actor import Actor
+from robotrl.asked import Asked
 from robotrl.checkpoint import Checkpoint
-from robotrl.complaint import Complaint
 from robotrl.log import Log, Took
 from robotrl.logformat import Kind
 from robotrl.messages import Episode, Transition
@@ -36,13 +34,9 @@ from robotrl.replay import Replay
 from robotrl.sim.armrig import rig_of
 from robotrl.sim.course import Course
 from robotrl.sim.program import Program
+from robotrl.sim.schooling import cameras_of, schooling_of
 from robotrl.sim.supervisor import Supervision
 from robotrl.tasks.task import sizes
-
-
-class RehearsalError(Complaint):
-    """Why the rehearsal could not go on, and what to do; one line."""
-
 
 # Chunks of `publish_every` steps between the data and the weights learnt from it: each side may be so far ahead before it waits
 # for the other. More would hide a reset behind updates; on the small task of the tests it cost what was learned in 1,000 steps.
@@ -54,19 +48,12 @@ SYNC_S = 0.5  # between two syncs of the log: nobody waits for an acknowledgemen
 TALLY = ("falls", "stuck", "episodes", "updates", "keep_every", "metrics_bytes", "robot_s", "wall_s")
 
 
-class LearnerProcess:
-    """The learner in a process of its own; it answers requests in the order in which they were made."""
+class LearnerProcess(Asked):
+    """The learner in a process of its own."""
 
     def __init__(self, directory: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "robotrl.nodes.learner", str(directory), "--lockstep"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        self.pending = 0  # requests without an answer so far
-        hello = self._answer()
+        super().__init__("robotrl.nodes.learner", [str(directory), "--lockstep"])
+        hello = self.answer()
         self.engine, self.note = hello["engine"], hello["note"]
         self.version = hello["version"]  # of the weights that are out, where it goes on from a checkpoint
 
@@ -75,36 +62,7 @@ class LearnerProcess:
 
         Then it keeps a checkpoint that holds `save` too.
         """
-        assert self._process.stdin is not None
-        asked = {"count": count, "labels": labels} | ({} if save is None else {"save": save})
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        self.pending += 1
-
-    def wait(self) -> dict[str, Any]:
-        """The answer to the oldest request without one."""
-        assert self.pending
-        self.pending -= 1
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RehearsalError(f"the learner stopped (exit code {self._process.wait()}); its words are above")
-        answer = dict(json.loads(line))
-        if "error" in answer:
-            raise RehearsalError(answer["error"])
-        return answer
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self.request({"count": count, "labels": labels} | ({} if save is None else {"save": save}))
 
 
 class Training:
@@ -118,7 +76,7 @@ class Training:
         tally = kept.about["rehearsal"] if kept is not None else dict.fromkeys(TALLY, 0)
         self.keep_every = tally["keep_every"] or keep_every
         if kept is None:
-            self.replay = Replay.create(directory / "replay", *sizes(run), run.agent.capacity)
+            self.replay = Replay.create(directory / "replay", *sizes(run), run.agent.capacity, cameras_of(run))
         else:
             self.replay = _gone_back(directory, sizes(run), kept)
         self._log, self._boot, self._made = Log.open(directory / "log", SYNC_S), int.from_bytes(os.urandom(6), "big"), 0
@@ -130,6 +88,7 @@ class Training:
             self._log.sync()
         self.supervision = Supervision(run, directory, self._log, self.replay, self._boot)
         self.metrics = rundir.Metrics(directory)
+        self.schooling = schooling_of(run, directory, self.replay, self.metrics, self.supervision)
         self.learner = LearnerProcess(directory)
         self.falls, self.stuck, self.episodes, self.updates = (tally[k] for k in ("falls", "stuck", "episodes", "updates"))
         self._kept = self.replay.count // self.keep_every if self.keep_every else 0
@@ -153,16 +112,21 @@ class Training:
             rig.pilot.take(*self._weights, rig.clock.now())
         self._due = count + self.run.checkpoint_every
         self.supervision.begin(seed)
+        if self.schooling is not None:
+            self.schooling.begin(rig)
         return rig
 
     def _keep_transition(self, made: Transition) -> None:
         """Into the log, as the recorder does, and at once into the replay: here a disk may be waited for."""
         self._made += 1
         made = msgspec.structs.replace(made, source="rehearsal", boot=self._boot, number=self._made)
+        made = made if self.schooling is None else self.schooling.framed(made)
         payload = transitions.encoded(made)
         while self._log.append(Kind.TRANSITION, "rehearsal", self._boot, self._made, payload) is Took.REFUSED:
             self._log.sync()
         transitions.add(self.replay, made)
+        if self.schooling is not None:
+            self.schooling.look(made)
 
     def train(self, course: Course) -> None:
         """Run until the replay holds `run.steps` transitions; every `publish_every` of them is one exchange with the learner."""
@@ -171,7 +135,10 @@ class Training:
             begun = time.perf_counter()
             self.rig.cycle()
             self.steps_us.append((time.perf_counter() - begun) * 1e6)
-            self.supervision.look(self.rig)
+            if self.schooling is None:
+                self.supervision.look(self.rig)
+            else:
+                self.schooling.look_on(self.replay.count)
             for episode in self.rig.take_finished():
                 self._note(episode)
             self._note_causes()
@@ -190,6 +157,8 @@ class Training:
 
     def _checkpoint(self) -> None:
         """Let the learner finish what it is asked for, and keep all that a run needs to go on from here."""
+        if self.schooling is not None:
+            self.schooling.finish()
         self._log.sync()
         self.replay.flush()
         self.learner.ask(self.replay.count, self.supervision.settled())
@@ -286,6 +255,8 @@ class Training:
 
     def close(self) -> None:
         self.learner.close()
+        if self.schooling is not None:
+            self.schooling.close()
         self.metrics.close()
         self.supervision.close()
         self.replay.close()

@@ -16,13 +16,13 @@ FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "task
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
     "native", "roles", "realtime", "aloud", "serialarm", "tasksettings", "account", "resolved", "tagboard",
-    "tagcorners", "boardpose", "viewpoint",
+    "tagcorners", "boardpose", "viewpoint", "rewardsettings", "asked",
 )  # fmt: skip
 TOP = (
     "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
     "findcameras", "setupservo", "replaycheck", "resume", "relabel", "plotlabels", "benches", "keytool", "installed", "notify",
     "play", "timing", "picture", "plotreach", "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport", "lerobotvideo",
-    "homestops",
+    "homestops", "classified",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
@@ -43,9 +43,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "safety": {"core"},
     "calibration": {"core", "drivers"},
     # The rehearsal is the nodes' work in one process, so it holds what they hold. Nothing imports it.
-    "sim": {"core", "replay", "log", "node", "drivers", "calibration", "safety", "nodes", "tasks", "agents"},
+    "sim": {"core", "replay", "log", "node", "drivers", "calibration", "safety", "nodes", "tasks", "agents", "rewards"},
     "agents": {"core", "replay"},
-    "rewards": {"core", "calibration", "tasks"},
+    "rewards": {"core", "replay", "calibration", "tasks"},
     "tasks": {"core"},
     "node": {"core", "bus", "log"},
     "nodes": EVERYTHING - {"sim"},
@@ -56,7 +56,7 @@ MAY_IMPORT_LATE = {"top": EVERYTHING - {"sim"}, "sim": {"top"}}
 # package: the modules (or whole layers) that may import it; everything else leaves it alone
 ONLY_IN = {
     "serial": ("robotrl.drivers.port",),
-    "torch": ("robotrl.agents", "robotrl.nodes.learner"),
+    "torch": ("robotrl.agents", "robotrl.nodes.learner", "robotrl.nodes.school"),
     "pybullet": ("robotrl.sim",),
     "pybullet_data": ("robotrl.sim",),
     "pyrealsense2": ("robotrl.drivers.realsense",),

@@ -29,7 +29,7 @@ ABSENT = {
     *(("label", name) for name in ("console", "relabel")),
     *(("operator", name) for name in VIEWERS),
     *((topic, name) for topic in ("image", "picture") for name in CAMERAS),
-    *((topic, "gateway") for topic, entry in TOPICS.items() if "gateway" in entry.sources),
+    *((topic, name) for name in ("gateway", "classifier") for topic, entry in TOPICS.items() if name in entry.sources),
 }
 
 

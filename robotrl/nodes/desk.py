@@ -20,17 +20,18 @@ from robotrl.topics import VIEWERS
 LEAVE_WITHIN = 2 * SECOND
 TOPICS_SHOWN = (
     "joints", "applied", "drive", "imu", "pose", "action", "permit", "guard", "cause", "episode",
-    "episode_end", "learner", "reset", "process", "beat", "ack", "teleop",
+    "episode_end", "learner", "classifier", "reset", "process", "beat", "ack", "teleop",
 )  # fmt: skip
 COMMANDS = {
     "e": "enable", "r": "run", " ": "stop", "\x03": "stop", "\x1c": "stop", "c": "clear", "p": "pause",
     "R": "reset", "d": "disable", "+": "good", "=": "good", "-": "bad", "h": "hold", "s": "success", "f": "fail",
-    "S": "last success", "F": "last fail", "x": "end", "m": "mark", "u": "undo", "U": "undo seconds",
+    "S": "last success", "F": "last fail", "N": "last no", "x": "end", "m": "mark", "u": "undo", "U": "undo seconds",
     "o": "take", "b": "give", **dict.fromkeys("12346789", "jog"),
 }  # fmt: skip
-SAID = {"last success": "relabel", "last fail": "relabel", "undo seconds": "undo"}  # on the bus; all others by their own names
+RELABEL = ("last success", "last fail", "last no")
+SAID = {**dict.fromkeys(RELABEL, "relabel"), "undo seconds": "undo"}  # on the bus; all others by their own names
 NAMES = {" ": "SPACE", "\x03": "Ctrl-C", "\x1c": "Ctrl-\\", ENTER: "ENTER", BACKSPACE: "BACKSPACE"}
-LABELS = {"good", "bad", "hold", "success", "fail", "last success", "last fail", "end", "mark", "note", "undo", "undo seconds"}
+LABELS = {"good", "bad", "hold", "success", "fail", *RELABEL, "end", "mark", "note", "undo", "undo seconds"}
 LONGEST = 200  # letters of a note
 
 

@@ -22,7 +22,7 @@ def label(command: str, press: int, view: View, now: int) -> Label | str:
     frame = view.frame(now)
     if frame is None or frame.episode < 0 or frame.step < 0:
         return "no step was on the screen yet"
-    if command in ("last success", "last fail"):
+    if command in ("last success", "last fail", "last no"):
         return _relabel(command.removeprefix("last "), press, view)
     if frame.over and now - view.ended_at > LATE_NS:
         return f"episode {frame.episode} is over: S and F judge it again"
@@ -53,11 +53,11 @@ def _held(frame: Frame, press: int, view: View, now: int) -> Label | str:
 
 
 def _relabel(kind: str, press: int, view: View) -> Label | str:
-    """A verdict, at its last step, on the episode that ended last."""
+    """A verdict, at its last step, on the episode that ended last; or that nothing in it was a success."""
     if (last := view.last) is None or last.step < 1:
         return "no episode has ended here yet"
     frame = Frame(0, last.boot, last.episode, last.step - 1, last.tick, True)
-    return _of(frame, press, kind, getattr(view.settings, kind))
+    return _of(frame, press, kind, getattr(view.settings, kind, 0.0), first=0 if kind == "no" else -1)
 
 
 def _undo(press: int, view: View, now: int, last: bool) -> Label | str:

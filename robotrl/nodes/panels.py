@@ -9,7 +9,7 @@ import math
 from rich.text import Text
 
 from robotrl.account import Figures
-from robotrl.messages import Ack, Beat, Drive, Episode, Imu, Joints, Learner, Pose, Reset
+from robotrl.messages import Ack, Beat, Classified, Drive, Episode, Imu, Joints, Learner, Pose, Reset
 from robotrl.nodes.view import SECOND, View, clean, span
 
 BAD, WARN, DIM = "bold red", "yellow", "dim"
@@ -129,7 +129,21 @@ def label_lines(view: View) -> list[Text]:
         parts.append(f"  {waiting} waiting")
     if learner is not None and learner.relabelled:
         parts.append(f"  {learner.relabelled} rows")
-    return [fact("rewards", *parts)] if parts else []
+    return [*([fact("rewards", *parts)] if parts else []), *classifier_lines(view)]
+
+
+def classifier_lines(view: View) -> list[Text]:
+    """The learned reward: whether it is given, what it says of the newest frame, and where a person said otherwise."""
+    said = view.get("classifier", Classified)
+    if said is None:
+        return []
+    name = f"v{said.version} " if said.version else ""
+    rows = [fact("learned", f"{name}gives rewards, p {finite(said.probability, '.2f')}", "  JUDGE THIS ONE TOO" * said.audit)]
+    if said.why:
+        rows = [fact("learned", flag(f"{name}NOT USED: {clean(said.why)}", True, WARN))]
+    if said.disagreements:
+        rows.append(fact("", flag(f"{said.disagreements} DISAGREE: {clean(said.last)}", True, WARN)))
+    return rows
 
 
 def debt(learner: Learner, updates_per_step: float) -> list[Text]:

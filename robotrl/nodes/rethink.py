@@ -100,7 +100,8 @@ class Rethink:
         pilot.steps, pilot.told = thought.steps, thought.told
         pilot.version, pilot.version_t = thought.policy_version, thought.weights_t
         pilot.actor = self.actors.get(thought.policy_version)
-        pilot.noise.row = np.array(thought.noise, np.float32)  # type: ignore[attr-defined]
+        # Where it acts and had not then, which is a difference and told as one, no noise had been drawn.
+        pilot.noise.row = np.array(thought.noise or [0.0] * pilot.task.actions, np.float32)  # type: ignore[attr-defined]
         pilot.deterministic = pilot.actor is not None and not thought.noise
         action = pilot.cycle(joints, applied, imu, permit, hand)
         pilot.finished.clear()

@@ -42,11 +42,11 @@ r      run: opens a session, and it moves    h    held down: good, each step
 SPACE  QUICK STOP, from any state; Ctrl-C    s f  success, fail: ends the episode
 c      clear, once the cause is gone         S F  the same of the last episode
 p      pause: stand still; r goes on         x    end the episode, no verdict
-R      reset: by script, or by your hands    u U  take back the last, last seconds
-d      disable: torque off                   m n  a mark; a note, to ENTER, SPACE=_
-o b    take over from the policy; hand back  t ?  try the keyboard; this page, or back
-82469371  lead it, by docs/takeover.md       v    a camera's picture, the next, none
-q      leave; asks again, the robot stops
+R      reset: by script, or by your hands    N    no success in the last episode
+d      disable: torque off                   u U  take back the last, last seconds
+o b    take over from the policy; hand back  m n  a mark; a note, to ENTER, SPACE=_
+82469371  lead it, by docs/takeover.md       t ?  try the keyboard; this page, or back
+q      leave; asks again, the robot stops    v    a camera's picture, the next, none
 
 A quick stop is no emergency stop: keep a switch for the motor supply in reach.
 POWER says CONFIRMED only when every servo was read back with its torque off.

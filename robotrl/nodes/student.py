@@ -211,6 +211,8 @@ def learns(run: Run) -> str:
         del task["reward"]
     else:
         task["step"] = run.operator.step
+    if run.task.reward == "classifier":
+        task["classifier"] = dataclasses.asdict(run.classifier)
     said = json.dumps([task, agent], sort_keys=True, default=list)
     return hashlib.sha256(said.encode()).hexdigest()
 

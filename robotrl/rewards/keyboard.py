@@ -1,7 +1,8 @@
-"""Rewards by key alone: `task.reward = "keyboard"`. The task keeps its observations, actions and ends, but for its own success.
+"""Rewards by verdicts alone: `task.reward = "keyboard"`, or "classifier". Of the task its own word on success is left out.
 
-Whether an episode succeeded a person says, by key, and the reward of its step follows from that label (`robotrl/labels.py`). What
-is recorded beside it is `operator.step` for every step.
+Whether an episode succeeded a person says, by key, or a classifier that he taught, and the reward of its step follows from that
+label (`robotrl/labels.py`). What is recorded beside it is `operator.step` for every step. Observations, actions and other ends
+are the task's.
 """
 
 from __future__ import annotations
