@@ -53,6 +53,7 @@ class Schooling:
         self.figures = dict.fromkeys(WORDS.values(), 0)
         if (kept := classifier.newest(directory)) is not None:
             self._hand_over(*kept)
+            self.judge.hear(replay, person.given)
 
     def begin(self, rig: Program) -> None:
         """Another robot is switched on, before the cameras. ConfigError where they see nothing of the task."""
