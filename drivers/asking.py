@@ -16,7 +16,7 @@ from robotrl.drivers.port import Port
 from robotrl.drivers.tables import Item
 
 PATIENCE_NS = 20_000_000  # for one answer: an adapter whose timer nobody has set holds it back for 16 ms
-TRIES = 3  # of a question: on a busy machine one answer may come too late
+TRIES = 3  # of a question, each with twice the patience: on a busy machine an answer may come too late
 SETTLE_READS = 4
 READS_MAX = 64  # a babbling line ends a question even where the clock stands still
 RUN = 24  # bytes: registers that lie closer together are asked for at once
@@ -46,15 +46,16 @@ class Asking:
 
     def ping(self, servo: int, tries: int = TRIES) -> Present | None:
         """Who that is, None where nobody answers. A Feetech servo says its model and firmware when it is read."""
-        answer = next((a[0] for _ in range(tries) if (a := self._ask(self._codec.make_ping(servo), servo, self._pong))), None)
+        answer = next((a[0] for n in range(tries) if (a := self._ask(self._codec.make_ping(servo), servo, self._pong, n))), None)
         if answer is None:
             return None
         if self._dynamixel:
             return Present(servo, int.from_bytes(answer.params[:2], "little"), answer.params[2])
         S = STS3215
         said = self.read(servo, (S.FIRMWARE_MAJOR, S.FIRMWARE_MINOR, S.MODEL_NUMBER))
-        firmware = said.get(S.FIRMWARE_MAJOR, 0) * 256 + said.get(S.FIRMWARE_MINOR, 0)
-        return Present(servo, said.get(S.MODEL_NUMBER, 0), firmware)
+        if S.MODEL_NUMBER not in said:
+            return None
+        return Present(servo, said[S.MODEL_NUMBER], said[S.FIRMWARE_MAJOR] * 256 + said[S.FIRMWARE_MINOR])
 
     def read(self, servo: int, items: Sequence[Item]) -> dict[Item, int]:
         """Steps of the registers that were answered."""
@@ -69,12 +70,12 @@ class Asking:
     def write(self, servo: int, address: int, data: bytes) -> Status | None:
         """The servo's answer; None where it gave none. What is written may be written twice."""
         packet = self._codec.make_write(servo, address, data)
-        return next((answers[0] for _ in range(TRIES) if (answers := self._ask(packet, servo, 0))), None)
+        return next((answers[0] for n in range(TRIES) if (answers := self._ask(packet, servo, 0, n))), None)
 
     def bytes_at(self, servo: int, address: int, length: int) -> bytes:
         """What stands there; nothing where it was not answered."""
-        for _ in range(TRIES):
-            if answers := self._ask(self._codec.make_read(servo, address, length), servo, length):
+        for n in range(TRIES):
+            if answers := self._ask(self._codec.make_read(servo, address, length), servo, length, n):
                 return answers[0].params
         return b""
 
@@ -90,15 +91,15 @@ class Asking:
         """Send what nobody answers."""
         self._port.write(packet)
 
-    def _ask(self, packet: bytes, servo: int, size: int) -> Sequence[Status]:
-        """Answers of `servo` with `size` bytes, as soon as there is one; none once its time is up."""
+    def _ask(self, packet: bytes, servo: int, size: int, before: int) -> Sequence[Status]:
+        """Answers of `servo` with `size` bytes, as soon as there is one; none once its time is up. `before`: tries so far."""
         for _ in range(SETTLE_READS):
             if not self._port.read(self._clock.now()):
                 break
         parser = dynamixel.Parser(64 + size * 2) if self._dynamixel else feetech.Parser((servo,), size + 6, exact=True)
         sent = self._clock.now()
         self._port.write(packet)
-        deadline, found = sent + self._patience, []
+        deadline, found = sent + (self._patience << before), []
         for _ in range(READS_MAX):
             data = self._port.read(deadline)
             if not data:

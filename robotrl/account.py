@@ -17,7 +17,7 @@ from typing import NamedTuple
 from robotrl.messages import Guard
 
 ENDED_BY_A_PERSON = ("key ", "operator_stop")
-OVER = ("run_over", "session_over")  # ends that were asked for, or are by the book
+OVER = ("run_over", "session_over", "set_up")  # ends that were asked for, or are by the book
 
 
 class Figures(NamedTuple):

@@ -40,6 +40,7 @@ class Asked:
 
     def ready(self) -> bool:
         """Whether the answer to the oldest request is there, or it has stopped."""
+        assert self._process.stdout is not None
         return bool(select.select([self._process.stdout], [], [], 0.0)[0])
 
     def answer(self) -> dict[str, Any]:

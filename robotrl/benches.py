@@ -24,6 +24,7 @@ FIGURES: dict[str, tuple[str, str]] = {
         "kills.py",
         "recorder, policy, learner, console, servo driver killed with -9 a thousand times each, and stopped: what is lost",
     ),
+    "recovery": ("recovery.py", "guard, policy, recorder, servo driver killed: how soon each is back, and in which state"),
     "outage": ("outage.py", "the learner away for ten minutes: what the robot walks on, and how soon it has caught up"),
     "twin": ("twin.py", "control steps a second of the lockstep clock, beside PyBullet alone"),
     "bus": ("bus.py", "frames of two cameras at 60 Hz by the ring, beside plain ZeroMQ: torn, dropped, processor, age"),

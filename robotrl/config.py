@@ -76,6 +76,7 @@ class Twin:
     push_down_n: float = within(0.0, 0, 10_000)  # N, downwards; a push has 0.6 to all of it: 500 for Tan et al.'s 300 to 500
     push_s: float = within(0.1, 0, 10)  # how long it lasts; Tan et al.: 10 control steps of 6 ms
     tripod: Tripod = field(default_factory=Tripod)
+    takeover: float = within(0.0, 0, 1)  # in lockstep: share of an arm's episodes that a scripted person takes over for a while
     wire_time: bool = True  # on the wall clock, bytes take the time they take on the wire
 
 
@@ -156,6 +157,21 @@ class Agent:
 
 
 @dataclass(frozen=True)
+class Takeover:
+    """With what a person leads an arm in the policy's place (docs/takeover.md)."""
+
+    device: str = ""  # keyboard, joystick, leader, or the name of a plug-in; empty: nobody can take over
+    path: str = ""  # joystick: its /dev/input/by-id/...-joystick name; leader: the second arm's serial adapter
+    speed_m_s: float = within(0.1, 0.001, 1)  # of the hand, device fully deflected; chosen: slow enough to be followed by eye
+    turn_rad_s: float = within(0.8, 0.01, 6)  # the same of its pitch
+    silent_s: float = within(0.2, 0.04, 5)  # a device that should speak all the time and has not for so long is gone; chosen
+    deadman: int = within(5, -1, 255)  # joystick: the button that is held down while it moves anything; right shoulder; -1: none
+    match_rad: float = within(0.15, 0.01, 3.2)  # leader: each joint as near to the arm's when it takes over; chosen
+    sign: tuple[Literal[1, -1], ...] = ()  # leader: as robot.servos.sign, of its own calibration; empty: the arm's
+    offset: tuple[float, ...] = within((), -12.6, 12.6)  # leader: as robot.servos.offset; empty: the arm's
+
+
+@dataclass(frozen=True)
 class Network:
     """The one door to other machines (docs/security.md). Without `listen` nothing listens."""
 
@@ -182,6 +198,7 @@ class Run:
     agent: Agent = field(default_factory=Agent)
     twin: Twin = field(default_factory=Twin)
     operator: Operator = field(default_factory=Operator)
+    takeover: Takeover = field(default_factory=Takeover)
     classifier: Classifier = field(default_factory=Classifier)
     network: Network = field(default_factory=Network)
 
@@ -232,6 +249,7 @@ def _fitting(run: Run, where: Sources) -> None:
     require(bool(re.fullmatch(address, run.network.listen)), "network.listen", 'like "tcp://192.168.1.5:5555"',
             repr(run.network.listen), where)  # fmt: skip
     require(0 < len(agent.hidden) <= 8, "agent.hidden", "1 to 8 layers", list(agent.hidden), where)
+    tasksettings.fitting_takeover(run, where)
     if (mine := tasksettings.FITTING.get(run.task.name)) is not None:
         mine(run, where)
 

@@ -17,7 +17,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -86,13 +86,14 @@ def _needed(sim: bool) -> Iterator[Row]:
 
 def port_rows(robot: config.Robot) -> Iterator[Row]:
     """The ports the robot file names: there, permitted, free, prompt."""
-    tracker = () if robot.tracker.camera else (("tracker", robot.tracker.port),)  # a camera is judged by `viewpoint_rows`
-    wires = (("servos", robot.servos.port), ("imu", robot.imu.port), *tracker)
+    by_sight = "tracker" if robot.tracker.camera else ""  # judged by `viewpoint_rows`
+    ports = {"imu": robot.imu.port, "tracker": robot.tracker.port}
+    wires = [("servos", robot.servos.port), *((n, p) for n, p in ports.items() if n in robot.senses and n != by_sight)]
     for name, path in wires:
         yield _row(f"{name} port", judge(path, f"{name}.port"))
     used = [os.path.realpath(path) for _, path in wires if path]
     if len(set(used)) != len(used):
-        found = "two of servos.port, imu.port, tracker.port are the same device"
+        found = f"two of {', '.join(f'{name}.port' for name, _ in wires)} are the same device"
         yield Row("ports", "fail", found, f"give each its own in the robot file: {command('find-port')}")
 
 
@@ -104,10 +105,10 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
         fix = f'write serial = "..." (any name of your own for this robot) in launch/robots/{robot.name}.toml'
         yield Row("robot serial", "fail", "the robot file names none; calibration is kept by it", fix)
         return
-    for name, load, maker in (
-        ("calibration", store.calibrated, command("calibrate homing")),
-        ("commissioning record", store.commissioned, command("commission")),
-    ):
+    records_of: list[tuple[str, Callable[..., object], str]] = [("calibration", store.calibrated, command("calibrate homing"))]
+    if robot.servos.protocol == "moteus":  # bus servos are asked for all that it holds at every start (drivers/handshake.py)
+        records_of.append(("commissioning record", store.commissioned, command("commission")))
+    for name, load, maker in records_of:
         try:
             load(robot, records)
         except store.CalibrationError as error:
@@ -193,10 +194,11 @@ def _no_intel(serial: str) -> str:
 def robot_rows(robot: config.Robot, records: Path | None = None) -> list[Row]:
     """The robot's ports and records, and where nothing of these is missing, the servos themselves."""
     rows = [*port_rows(robot), *record_rows(robot, records), *camera_rows(robot), *viewpoint_rows(robot, records)]
-    if all(row.state != "fail" for row in rows) and importlib.util.find_spec("serial") is not None:
+    asked = robot.servos.protocol == "moteus" and all(row.state != "fail" for row in rows)  # bus servos have no serial number
+    if asked and importlib.util.find_spec("serial") is not None:
         try:
             rows.append(board_row(robot, records))
-        except ImportError as error:  # there, and broken
+        except ImportError as error:
             rows.append(Row("servo boards", "fail", f"cannot be asked: {error}", f"set up again: rm -rf .venv && {SETUP}"))
     return rows
 
@@ -240,9 +242,7 @@ def try_package(module: str, distribution: str, loss: str) -> Row:
 def _import_fix(why: str) -> str:
     if "libGL" in why or "libglib" in why:
         return "sudo apt-get install libgl1 libglib2.0-0"
-    if "No module named" in why:
-        return f"set up: {SETUP}"
-    return f"set up again: rm -rf .venv && {SETUP}"
+    return f"set up: {SETUP}" if "No module named" in why else f"set up again: rm -rf .venv && {SETUP}"
 
 
 def pinned(path: Path = ROOT / "constraints.txt") -> dict[str, str]:

@@ -30,7 +30,7 @@ from robotrl.config import Run, to_dict
 from robotrl.labelled import LABELS, LabelFile
 from robotrl.labels import VERDICTS, Given, Rewards, derive, standing
 from robotrl.logread import sync
-from robotrl.messages import Transition
+from robotrl.messages import PERSON, Transition
 from robotrl.replay import Cameras
 from robotrl.replaycheck import logged
 from robotrl.transitions import FLOAT
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 ORIGIN = ("run", "episode", "step", "tick", "policy_version")
 PREFIX = "complementary_info."
 SUCCESS, RECORDED = "next.success", PREFIX + "recorded_reward"  # ours, and not read back: what they say is in reward and ends
+INTERVENED = PREFIX + "is_intervention"  # the name that LeRobot's own recorder has for it
 GOALS = ("reach", "push", "stack")  # tasks whose episodes terminate where the goal is reached, and nowhere else
 IMAGES = "observation.images."
 
@@ -167,6 +168,7 @@ def features(observation_size: int, action_size: int, history: int, cameras: Cam
         "next.truncated": Feature("bool"),
         SUCCESS: Feature("bool"),
         RECORDED: Feature("float32"),
+        INTERVENED: Feature("bool"),
         **{PREFIX + name: Feature("int64") for name in ORIGIN},
         **{IMAGES + name: Feature("video", tuple(shape), ("height", "width", "channels")) for name, *shape in cameras},
     }
@@ -187,6 +189,7 @@ def add(writer: Writer, piece: list[Transition], task: str, run: int, opinions: 
         "next.truncated": found.truncated[:n].astype(np.bool_),
         SUCCESS: success[:n],
         RECORDED: reward,
+        INTERVENED: np.array([t.policy_version == PERSON for t in piece]),
         PREFIX + "run": np.full(n, run),
         **{PREFIX + name: np.array([getattr(t, name) for t in piece]) for name in ORIGIN[1:]},
     }

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl.complaint import Complaint, missing_extra
-from robotrl.lerobotexport import ORIGIN, PREFIX, RECORDED, SUCCESS
+from robotrl.lerobotexport import INTERVENED, ORIGIN, PREFIX, RECORDED, SUCCESS
 from robotrl.logread import sync
 from robotrl.replay import Replay
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from robotrl.lerobotread import Dataset
 
 STATE, ACTION, REWARD, DONE, TRUNCATED = ("observation.state", "action", "next.reward", "next.done", "next.truncated")
-INTERVENED = ("is_intervention", PREFIX + "is_intervention")
+INTERVENTIONS = ("is_intervention", INTERVENED)  # by what names a dataset may have it
 INDICES = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 
 
@@ -78,14 +78,14 @@ def planned(dataset: Dataset, interventions: bool, images: bool = False) -> Plan
     elif not plan.truncated:
         plan.said.append("no next.truncated: every next.done is a termination, no value is seen behind it")
     if interventions:
-        plan.intervened = next((name for name in INTERVENED if name in features), "")
+        plan.intervened = next((name for name in INTERVENTIONS if name in features), "")
         if not plan.intervened:
-            raise ImportFailed(f"{root}: has no {' or '.join(INTERVENED)}; leave out --interventions")
+            raise ImportFailed(f"{root}: has no {' or '.join(INTERVENTIONS)}; leave out --interventions")
     if images:
         plan.cameras = [name for name, feature in features.items() if feature.get("dtype") == "video"]
         if not plan.cameras:
             raise ImportFailed(f"{root}: has no video; leave out --images")
-    ours = (SUCCESS, RECORDED) if plan.ours else ()
+    ours = (SUCCESS, RECORDED, INTERVENED) if plan.ours else ()
     for name in [n for n in features if n not in (*plan.columns, *plan.cameras, *INDICES, *ours)]:
         plan.said.append(f"{name}: left out, {_why(features[name])}")
     return plan

@@ -28,7 +28,7 @@ from robotrl.logformat import Kind
 from robotrl.logread import read
 from robotrl.messages import Guard
 from robotrl.notify import Notify
-from robotrl.processes import CLASSIFIER, GATEWAY, NODES, OPERATOR, GaveUp, Manager, TwinProcess, cameras
+from robotrl.processes import CLASSIFIER, GATEWAY, OPERATOR, TELEOP, GaveUp, Manager, TwinProcess, cameras, nodes_of
 from robotrl.replaycheck import counted, told
 from robotrl.robot import require_task
 from robotrl.watch import Watch
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
     overrides += [f"steps={args.steps}"] if args.steps is not None else []
     overrides += [f"seed={args.seed}"] if args.seed is not None else []
     run = config.load(args.run, overrides)
-    require_task(run.robot, args.run)
+    require_task(run.robot, run.task.name, args.run)
     if run.network.listen:
         keyring.load(Path(run.network.keys).expanduser())  # a complaint comes before anything is started
     if not args.sim:
@@ -172,9 +172,9 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
         if twin is not None:
             manager.say("twin", twin.process.pid, "started")
         scripted = twin is not None and not (sys.stdin is not None and sys.stdin.isatty())
-        network = (GATEWAY,) if run.network.listen else ()
-        learned = (CLASSIFIER,) if run.task.reward == "classifier" else ()
-        nodes = (*NODES, *cameras(run.robot), *learned, *network)
+        asked = [spec for spec, wanted in ((CLASSIFIER, run.task.reward == "classifier"), (TELEOP, bool(run.takeover.device)),
+                                           (GATEWAY, bool(run.network.listen))) if wanted]  # fmt: skip
+        nodes = (*nodes_of(run.robot), *cameras(run.robot), *asked)
         for spec in (*nodes, OPERATOR) if scripted else nodes:
             manager.start(spec)
             if spec.name == "recorder":
@@ -193,7 +193,7 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
     finally:
         notify.ending()
         if manager is not None:
-            if not manager.power_down() and not code:
+            if not manager.power_down(run.robot.stop_damp_s) and not code:
                 aloud.say("robotrl run: the motors did not confirm that they are off: cut their power", sys.stderr)
                 code = 3
             manager.stop()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 Vector = tuple[float, ...]
+PERSON = -2  # in the place of a policy's version: a person led. -1: nobody had learnt anything yet
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -76,7 +77,7 @@ class Action(Message, frozen=True, kw_only=True, gc=False):
     target: Vector
     episode: int = 0
     step: int = 0
-    policy_version: int = 0
+    policy_version: int = 0  # whose action it is; PERSON: of nobody's policy
 
 
 class Applied(Message, frozen=True, kw_only=True, gc=False):
@@ -114,6 +115,22 @@ class Drive(Message, frozen=True, kw_only=True, gc=False):
     present: bool = True  # the port is open
     unrescued: bool = False  # nobody would stop the motors by the profile should the driver die
     disobeyed: bool = False  # servos that answer were told to stop, each and then all at once, and have not
+
+
+class Teleop(Message, frozen=True, kw_only=True, gc=False):
+    """Whether a person leads the robot in the policy's place, and where to: the pilot makes actions of it, under its own lease.
+
+    An intervention that nobody handed back, and that did not end with its lease, says why in `lost`: then nobody leads.
+    """
+
+    device: str
+    active: bool
+    epoch: int  # the lease under which it was taken over
+    twist: Vector = ()  # (6,) of the hand, base frame: x, y, z in m/s; about x, y, z in rad/s
+    angles: Vector = ()  # (n,) rad, in the place of it: where the joints of a leader arm are
+    lost: str = ""
+    note: str = ""  # for the person: why he may not take over, or what became of it
+    moved: bool = False  # he has just moved the device: he is there
 
 
 class Permit(Message, frozen=True, kw_only=True, gc=False):
@@ -173,6 +190,7 @@ class Episode(Message, frozen=True, kw_only=True, gc=False):
     transitions: int = 0  # in the replay
     dropped: int = 0  # transitions that could not be completed, ever
     tick: int = -1  # of the reading with which the newest step ended: with episode and step it names that step
+    set_up: Vector = ()  # where a person puts the task's thing, m: before this episode, or, when it has ended, the next
 
 
 class Learner(Message, frozen=True, kw_only=True, gc=False):
@@ -199,7 +217,7 @@ class Reset(Message, frozen=True, kw_only=True, gc=False):
 
     stage: str
     attempt: int
-    outcome: str  # "running", "done", "failed", "idle"
+    outcome: str  # "running", "done", "failed", "idle"; "asks": done, and a person is to set the task up
     reason: str = ""
 
 
@@ -351,7 +369,7 @@ class Thought(Message, frozen=True, kw_only=True, gc=False):
     tick: int
     joints_t: int
     applied_t: int  # when the command that is now in force was sent to the wire
-    imu_t: int
+    imu_t: int  # -1: it has none
     pose_t: int  # of the newest pose, -1: none yet
     imu: tuple[int, int]  # (boot, seq)
     pose: tuple[int, int]
@@ -365,3 +383,4 @@ class Thought(Message, frozen=True, kw_only=True, gc=False):
     weights_t: int = -1  # when the learner wrote them
     noise: Vector = ()  # of exploration, as it was drawn, (a,)
     observation: bytes = b""  # what was acted on, (n,) little-endian float32
+    hand: tuple[int, int] = (0, -1)  # (boot, seq) of the person's word, where there was one

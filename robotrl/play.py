@@ -66,7 +66,10 @@ def compared(paths: list[Path], weights: list[Path]) -> dict[str, Any]:
             print(f"  {row['differ']} DIFFER, the first at {row['first']}")
     if result["unweighted"]:
         print(f"{result['unweighted']} commands came of weights that were not kept: their observations alone are compared")
-    print("the same, bit for bit" if result["same"] else "NOT THE SAME")
+    if any(row["equal"] or row["differ"] for row in result["rows"].values()):
+        print("the same, bit for bit" if result["same"] else "NOT THE SAME")
+    else:
+        print("NOTHING COULD BE COMPARED: too little was recorded")
     return result
 
 

@@ -49,12 +49,19 @@ NODES = (
 )
 OPERATOR = Spec("operator", "robotrl.sim.operator")
 CAMERA = "robotrl.nodes.camera"  # a process for each camera of the robot file
+TELEOP = Spec("teleop", "robotrl.nodes.teleop")  # only where the run says takeover.device
 CLASSIFIER = Spec("classifier", "robotrl.nodes.classifier")  # only where task.reward is "classifier"
 GATEWAY = Spec("gateway", "robotrl.nodes.gateway")  # only where the run says network.listen
 # NumPy's threads wait by spinning, which a matrix of 256 x 256 is not worth; torch has its own setting, agent.threads.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 # End after all others, in this order: while anything runs, somebody watches, and it is on record how it ended.
 LAST = ("servos", "rescue", "guard", "recorder")
+
+
+def nodes_of(robot: config.Robot) -> tuple[Spec, ...]:
+    """Of `NODES` those that this robot has a device for."""
+    absent = {sense for sense in ("imu", "tracker") if sense not in robot.senses}
+    return tuple(spec for spec in NODES if spec.name not in absent)
 
 
 def cameras(robot: config.Robot) -> tuple[Spec, ...]:
@@ -251,6 +258,14 @@ class TwinProcess:
         """Set the robot on its feet, as a person's hands would; of a twin that is gone there is nothing to lift."""
         try:
             os.write(self.write_fd, json.dumps({"place": "stand"}).encode() + b"\n")
+        except BrokenPipeError:
+            pass
+
+    def tell(self, state: str, places: Sequence[float]) -> None:
+        """The guard is in another state: whoever has hands beside the robot does what there is to do, with a task's thing its
+        `places`, m."""
+        try:
+            os.write(self.write_fd, json.dumps({"state": state, "places": list(places)}).encode() + b"\n")
         except BrokenPipeError:
             pass
 

@@ -20,10 +20,11 @@ ROLES: dict[str, tuple[str, ...]] = {
 MOTION = ("enable", "run", "reset")
 # Of these the guard hears no more than that somebody is there: a label goes with all of them but the beat.
 LABELLING = ("good", "bad", "hold", "success", "fail", "relabel", "end", "mark", "note", "undo", "beat")
+HANDS = ("take", "give", "jog")  # to lead the robot by hand (docs/takeover.md): of no console but one on this machine
 COMMANDS = ("stop", "clear", "pause", "disable", *LABELLING, *MOTION)
 READ = (
     "joints", "applied", "drive", "imu", "pose", "permit", "guard", "cause", "episode", "episode_end", "learner", "reset",
-    "process", "beat", "ack", "image", "classifier",
+    "process", "beat", "ack", "image", "classifier", "teleop",
 )  # fmt: skip
 ASKED = ("picture",)  # read only by who asks, and one of each camera at a time: a slow line carries stops first
 

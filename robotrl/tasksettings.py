@@ -140,6 +140,13 @@ class Push:
     jerk_weight: float = within(1.0, 0, 1000)  # as Reach's
 
 
+# What a person does between two episodes, before the numbers of `Task.set_up`; a task that is not here needs nobody.
+THINGS = {
+    "stack": "a brick into the hand; the fixed one so that a brick on it has its middle at",
+    "push": "the thing stands at",
+}
+
+
 def fitting_reach(run: Run, where: Sources) -> None:
     """What an arm that reaches needs."""
     reach, robot, box = run.task.reach, run.robot, run.robot.workspace
@@ -181,6 +188,21 @@ def fitting_arm(run: Run, where: Sources) -> None:
     slew = robot.limits.slew_rad_s / run.task.rate_hz
     require(settings.step_rad <= slew, f"task.{name}.step_rad", f"at most robot.limits.slew_rad_s a period, {slew:g}",
             settings.step_rad, where, "task.rate_hz")  # fmt: skip
+
+
+def fitting_takeover(run: Run, where: Sources) -> None:
+    """What a person needs to lead a robot."""
+    settings, n, arms = run.takeover, len(run.robot.servos.ids), ", ".join(ARMS)
+    for key in ("takeover.device", "twin.takeover"):
+        wanted = settings.device if key == "takeover.device" else run.twin.takeover
+        led = not wanted or (run.robot.kind in ARMS and run.task.name in ("reach", "push", "stack"))
+        require(led, key, f"left out: only an arm with a task ({arms}) can be led", repr(wanted), where, "task.name")
+    named = settings.device not in ("joystick", "leader") or bool(settings.path)
+    require(named, "takeover.path", f"where the {settings.device} is", "empty", where, "takeover.device")
+    for key, values in (("sign", settings.sign), ("offset", settings.offset)):
+        require(len(values) in (0, n), f"takeover.{key}", f"{n} numbers, one a servo, or none", list(values), where)
+    require(settings.device != "leader" or run.robot.servos.protocol == "feetech", "takeover.device",
+            "another one: only a Feetech arm can lead", "leader", where, "robot.servos.protocol")  # fmt: skip
 
 
 FITTING: dict[str, Callable[[Run, Sources], None]] = {

@@ -51,8 +51,9 @@ class Timing:
 
     def _thought(self, thought: Thought) -> None:
         self.joints.append((thought.t - thought.joints_t) * 1e-6)
-        self.imu.append((thought.t - thought.imu_t) * 1e-6)
         self.command.append((thought.applied_t - thought.joints_t) * 1e-6)
+        if thought.imu_t >= 0:
+            self.imu.append((thought.t - thought.imu_t) * 1e-6)
         if thought.pose_t >= 0:
             self.pose.append((thought.t - thought.pose_t) * 1e-6)
         if thought.weights_t >= 0:

@@ -40,6 +40,7 @@ TOPICS: dict[str, Topic] = {
     "image": Topic(m.Image, CAMERAS, 30, False, True),
     "picture": Topic(m.Picture, CAMERAS, 30, False, True, PICTURE, PICTURES),
     "action": Topic(m.Action, ("policy", "reset", "gateway"), 50, True, True),
+    "teleop": Topic(m.Teleop, ("teleop",), 50, True, True),
     "permit": Topic(m.Permit, ("guard",), 50, True, True),
     "guard": Topic(m.Guard, ("guard",), 50, True, True),
     "cause": Topic(m.Guard, ("guard",), 0, False, True),

@@ -9,6 +9,7 @@ from typing import Protocol
 from robotrl import aloud, config
 from robotrl.messages import Episode, Guard
 from robotrl.processes import GaveUp, Manager, TwinProcess
+from robotrl.serialarm import ARMS
 
 SAY_EVERY_S = 5.0
 SAME_EVERY_S = 60.0  # when nothing has changed
@@ -41,7 +42,9 @@ class Watch:
         self.manager, self.wanted, self.twin, self.seconds, self.end = manager, run.steps, twin, seconds, end
         self.episode, self.causes = manager.bus.subscriber("episode"), manager.bus.subscriber("cause")
         self.started = time.monotonic()
+        self._has_feet = run.robot.kind not in ARMS
         self._due = SAY_EVERY_S
+        self._stood: tuple[str | float, ...] = ()  # the state, and places, that the twin's person knows of
         self._judged: Guard | None = None
         self._standing: set[str] = set()  # the causes told of
         self._said = ("", 0.0)  # the last word on how it stands, and when
@@ -55,6 +58,7 @@ class Watch:
                 self.tell(line)
             self._tell_causes()
             self._hold_up()
+            self._lend_hands()
             if self.twin is not None and self.twin.process.poll() is not None:
                 self._await_the_guard()
                 raise GaveUp(f"the twin died (exit code {self.twin.process.returncode}); see logs/twin.log")
@@ -64,6 +68,15 @@ class Watch:
 
     def tell(self, what: str) -> None:
         aloud.say(f"{time.monotonic() - self.started:6.1f} s  {what}")
+
+    def _lend_hands(self) -> None:
+        """Between two episodes somebody puts things back in their places: beside the twin we do."""
+        guard, episode = self.manager.guard.latest(), self.episode.latest()
+        if self.twin is None or guard is None or episode is None:
+            return
+        if (stands := (guard.state, *episode.set_up)) != self._stood:
+            self._stood = stands
+            self.twin.tell(guard.state, episode.set_up)
 
     def _hold_up(self) -> None:
         """While its torque is off the twin hangs in a stand, where a person is at the console: nobody's hands reach it."""
@@ -98,7 +111,7 @@ class Watch:
         if came:
             # The note is that of the most severe.
             self.tell(f"{guard.state:<8} {' '.join(came)}" + (f": {guard.note}" if guard.causes[0] in came else ""))
-            if "reset_failed" in came and self.held_up is not None:
+            if "reset_failed" in came and self.held_up is not None and self._has_feet:
                 self.tell("the twin is set on its feet while its torque is off: at the console c, d, e, then R")
         elif gone:
             self.tell(f"{guard.state:<8} {' '.join(gone)} is over")
@@ -125,4 +138,5 @@ def standing(guard: Guard, episode: Episode | None, wanted: int) -> str:
         return f"{steps}  {guard.note or WAITS[guard.state]}"
     if episode is None or episode.episode < 0:
         return f"{steps}  {guard.note or 'no episode yet'}"
-    return f"{steps}  episode {episode.episode}  {episode.speed:.2f} m/s"
+    how = f"{episode.speed:.2f} m/s" if episode.speed else f"return {episode.total_return:.1f}"  # an arm gets nowhere
+    return f"{steps}  episode {episode.episode}  {how}"

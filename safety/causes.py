@@ -153,7 +153,7 @@ class Inputs(NamedTuple):
     console_age_s: float = math.inf
     human_age_s: float = math.inf  # since the last key a person pressed
     episode_ended: str = ""  # in the one step in which the policy says so: "fall", "time", ...
-    reset_outcome: str = ""  # "running", then "done" or "failed"; the last two count only after the first was seen
+    reset_outcome: str = ""  # "running", then "done", "failed" or "asks"; the last three count only after the first was seen
 
     @property
     def episode_fall(self) -> bool:
@@ -162,6 +162,10 @@ class Inputs(NamedTuple):
     @property
     def reset_failed(self) -> bool:
         return self.reset_outcome == "failed"
+
+    @property
+    def reset_asks(self) -> bool:
+        return self.reset_outcome == "asks"
 
 
 def catalogue(
@@ -236,6 +240,8 @@ def catalogue(
         Cause("pstop_long", 0, "", 0, relax, operator, "held for 10 minutes: torque goes off"),
         Cause("reset_failed", 0, "reset_failed", 0, hold, operator,
               "put it on its feet, stand clear, press reset", states=RESET, answer="reset"),
+        Cause("set_up", 0, "reset_asks", 0, hold, operator,
+              "put the task's things in their places, stand clear, press run", states=RESET, answer="run"),
     )
     # fmt: on
 

@@ -133,7 +133,7 @@ class Guard:
         before = self.state
         if before is State.RESET and self._granted and inputs.reset_outcome == "running":
             self._reset_began = True
-        if not self._reset_began and inputs.reset_outcome in ("done", "failed"):  # still of the reset before this one
+        if not self._reset_began and inputs.reset_outcome in ("done", "failed", "asks"):  # still of the reset before this one
             inputs = inputs._replace(reset_outcome="")
         self.session = self.ledger.judge(now, before, self._entered, self.session, inputs, raised)
         self._trigger = ""

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
 from robotrl.drivers.tracker import PoseStream
-from robotrl.messages import Guard, Transition
+from robotrl.messages import Guard, Teleop, Transition
 from robotrl.nodes.reset import LEVEL
 from robotrl.replay import Replay
 from robotrl.serialarm import ARMS
 from robotrl.sim.freetwin import FreeTwin
 from robotrl.sim.program import Program
 from robotrl.sim.rig import Rig
-from robotrl.sim.servotwin import ServoTwin
-
-if TYPE_CHECKING:
-    from robotrl.sim.tabletop import Table
+from robotrl.sim.servotwin import ServoTwin, laid
+from robotrl.sim.teleoperator import Teacher
 
 PUSHED = (2, 16)  # steps of an episode, between which a push begins; chosen: a learned policy has its brick on after 20
 
@@ -35,18 +33,11 @@ class ArmRig(Program):
         """`keep` takes the pilot's transitions; the replay does without it."""
         clock = LockstepClock()
         self.twin = ServoTwin(run.robot.kind, seed, clock, run.twin.physics_dt)
-        self._table = self._laid(run, seed)
+        self._table = laid(run, self.twin, seed)
         super().__init__(run, seed, clock, self.twin, replay, deterministic, keep)
         self.imu = LEVEL  # it stands on a table
+        self.teacher = Teacher(run, seed, clock) if run.twin.takeover else None
         self._push_at, self._pushed = -1, 0  # the step at which it is pushed, and for how many more it is
-
-    def _laid(self, run: Run, seed: int) -> Table | None:
-        """What stands on its table."""
-        if run.task.name not in ("stack", "push"):
-            return None
-        from robotrl.sim.tabletop import table_of  # late: it imports pybullet, which must have been told to be quiet
-
-        return table_of(run, self.twin, seed)
 
     @property
     def table(self) -> Any:
@@ -80,9 +71,15 @@ class ArmRig(Program):
     def _entered(self, state: str) -> None:
         self.twin.joints.push[:], self._pushed = 0.0, 0
         if self._table is not None:
-            self._table.entered(state, self.pilot.episode + 1)
+            self._table.entered(state, self.pilot.set_up)
         if state == "RUN" and self.run.twin.push_n > 0:
             self._push_at = int(self.rng.integers(*PUSHED))
+
+    def _hand(self, now: int) -> Teleop | None:
+        """The scripted person's, where there is one."""
+        if self.teacher is None or self.joints is None:
+            return None
+        return self.teacher.look(self.joints, self.pilot, self.permit, self.applied)
 
     def _stepped(self, steps: int) -> None:
         """A push on the hand, level, from any side, with half to all of `twin.push_n`."""

@@ -42,6 +42,7 @@ class FreeTwin:
         self.imu = ImuSensor(self.world, run.twin, streams[0])
         self.tracker = TrackerSensor(self.world, run.twin, streams[1])
         self.note, self._rng = "", streams[2]
+        self._aloft = False  # held, and played its reset
         if run.twin.randomise:
             self.world.randomise(streams[3])
         self.wires = {
@@ -75,9 +76,18 @@ class FreeTwin:
         """The near ends for lockstep: servos, imu, tracker."""
         return {name: MemoryPort(wire, name) for name, wire in self.wires.items()}
 
+    def entered(self, state: str) -> None:
+        """The guard is in another state. A robot that a person holds is played its reset in the air, and then set on its feet."""
+        if self.world.held:
+            if self._aloft and state != "RESET":
+                self.world.let_go()
+            self._aloft = state == "RESET"
+
     def command(self, line: dict[str, Any]) -> None:
-        """Do what a control line says: {"place": "stand"}, {"supply_v": 0}, faults of the wires. ValueError for another."""
-        if "place" in line:
+        """Do what a control line says: {"place": "stand"}, {"state": "RESET"}, {"supply_v": 0}, faults; or ValueError."""
+        if "state" in line:
+            self.entered(str(line["state"]))
+        elif "place" in line:
             self.world.place(str(line["place"]))
         elif "supply_v" in line:
             self.chain.supply_v = float(line["supply_v"])

@@ -77,6 +77,8 @@ def main(argv: list[str]) -> int:
         before, state = state, guard.state if guard is not None else ""
         if state == "RESET" != before and node.run.robot.tracker.camera:
             lift(args.twin_fd)  # back into the camera's view, as in lockstep
+        if guard is not None and state != before and "set_up" in guard.causes:
+            waited = 0  # things are put in their places first
         command = script.answer(guard) if guard is not None and waited > PATIENCE else ""
         if guard is None or not command:
             keys.send(Operator(command="beat", press=0))

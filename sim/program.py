@@ -16,7 +16,7 @@ from robotrl.clock import LockstepClock
 from robotrl.config import Run
 from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.port import DeviceError, MemoryPort, PortError
-from robotrl.messages import Action, Applied, Beat, Drive, Episode, Guard, Imu, Joints, Operator, Permit, Transition
+from robotrl.messages import Action, Applied, Beat, Drive, Episode, Guard, Imu, Joints, Operator, Permit, Teleop, Transition
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.reset import Resetter
@@ -116,6 +116,10 @@ class Program:
         """By what fraction of itself a period may vary."""
         raise NotImplementedError
 
+    def _hand(self, now: int) -> Teleop | None:
+        """What a person says who may lead it; None where nobody does."""
+        return None
+
     def _help(self, command: str, guard: Guard) -> None:
         """What a person does with his hands before he presses this key."""
 
@@ -171,7 +175,11 @@ class Program:
     def _think(self, now: int, imu: Imu) -> None:
         """Policy and reset answer the cycle; the gate will see the answer in the next one, a period later."""
         assert self.joints is not None and self.applied is not None
-        asked = self.pilot.cycle(self.joints, self.applied, imu, self.permit)
+        hand = self._hand(now)
+        if hand is not None:
+            self.sentry.hear(hand, now)
+        asked = self.pilot.cycle(self.joints, self.applied, imu, self.permit, hand)
+        self.resetter.places = self.pilot.set_up
         played = self.resetter.cycle(self.joints, imu, self.permit)
         self._action = asked or played
         if self.pilot.just_ended:

@@ -74,8 +74,7 @@ def main(argv: list[str]) -> int:
     overrides += [f"steps={args.steps}"] if args.steps is not None else []
     overrides += [f"seed={args.seed}"] if args.seed is not None else []
     run = config.load(args.run, overrides)
-    if run.task.name == "walk":
-        require_task(run.robot, args.run)
+    require_task(run.robot, run.task.name, args.run)
     long_enough(run)
     demonstrations(run)  # a complaint comes before anything is written
     console = Console(stderr=args.json)

@@ -30,7 +30,7 @@ class Rig(Program):
         """`keep` takes the pilot's transitions; the replay does without it."""
         clock = LockstepClock()
         self.twin = twin(run, seed, clock)
-        self._push_at, self._aloft = -1, False
+        self._push_at = -1
         super().__init__(run, seed, clock, self.twin, replay, deterministic, keep)
 
     def speed(self) -> float:
@@ -95,7 +95,8 @@ class Rig(Program):
             self.twin.world.push(self._push(), self.run.twin.push_s)
 
     def _entered(self, state: str) -> None:
-        self._put_down(state)
+        if isinstance(self.twin, FreeTwin):
+            self.twin.entered(state)
         if state == "RESET" and self.run.twin.randomise:
             self.twin.world.randomise(self.rng)
         if state == "RESET" and (self.run.twin.terrain != "flat" or self.sight is not None):
@@ -103,13 +104,6 @@ class Rig(Program):
             self.twin.world.place("stand")
         if state == "RUN" and self.run.twin.push_n > 0:
             self._push_at = int(self.rng.integers(50, max(51, self.run.task.episode_steps - 150)))
-
-    def _put_down(self, state: str) -> None:
-        """A robot that a person holds is played its reset in the air, and then set on its feet."""
-        if isinstance(self.twin, FreeTwin) and self.twin.world.held:
-            if self._aloft and state != "RESET":
-                self.twin.world.let_go()
-            self._aloft = state == "RESET"
 
     def _push(self) -> tuple[float, float, float]:
         """From any side, between half of and the whole force asked for (120 to 240 N), and downwards where that is asked."""

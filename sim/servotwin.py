@@ -1,6 +1,7 @@
 """The twin of a robot on bus servos: one line, its servos and their joints (`robotrl twin --robot so101|omx|dkitty`).
 
 Lines on standard input, one JSON object each: {"place": "stand"}, {"place": [rad, ...]}, {"push": [servo, newton metres]},
+{"state": "RESET", "places": [m, ...]} (the guard's, and where a person puts the task's thing),
 {"supply_v": 11.0} (0: the power is off), {"fault": "mute", "servo": 3, "for_s": 1}, {"fault": "deaf", "servo": 3},
 {"fault": "trip", "servo": 3, "bits": 32}, {"fault": "reboot", "servo": 3}, {"fault": "heat", "servo": 3, "celsius": 79},
 {"fault": "rename", "servo": 3, "to": 4}, {"latency_ms": 16}, faults of the wire (sim/faultline.py) and {"fault": "clear"}.
@@ -9,10 +10,12 @@ Lines on standard input, one JSON object each: {"place": "stand"}, {"place": [ra
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
+from robotrl import config
 from robotrl.clock import Clock, LockstepClock
 from robotrl.drivers.port import MemoryPort
 from robotrl.sim import faults
@@ -24,6 +27,23 @@ from robotrl.sim.senses import TrackerSensor
 from robotrl.sim.servobus import Chain
 
 INSIDE = ("trip", "reboot", "heat", "rename", "mute", "deaf")  # faults of a servo, not of the wire
+
+
+class Table(Protocol):
+    """What a task needs beside the arm, and the hands of the person who sets it up."""
+
+    def entered(self, state: str, places: Sequence[float]) -> None:
+        """The guard is in another state; `places`: `Task.set_up` of the episode that runs, or of the next."""
+        ...
+
+
+def laid(run: config.Run, twin: ServoTwin, seed: int) -> Table | None:
+    """What stands on the arm's table. ConfigError without PyBullet."""
+    if run.task.name not in ("stack", "push"):
+        return None
+    from robotrl.sim.tabletop import table_of  # late: it imports pybullet, which must have been told to be quiet
+
+    return table_of(run, twin, seed)
 
 
 class ServoTwin:
@@ -39,6 +59,7 @@ class ServoTwin:
         self.note = f"{robot}: {len(self.bus.servos)} servos; {says}"
         self.wires = {"servos": faults.FaultyWire(self.bus, self.now)}
         self.senses: list[TrackerSensor] = []  # what looks at the table, where something does
+        self.table: Table | None = None
         self._rng = np.random.default_rng(seed)
 
     @property
@@ -66,11 +87,15 @@ class ServoTwin:
 
     def command(self, line: dict[str, Any]) -> None:
         """Do what a control line says. Raises ValueError naming what is wrong with it; then nothing was done."""
+        if "state" in line:
+            if self.table is not None:
+                self.table.entered(str(line["state"]), [_number("places", at, -math.inf) for at in line.get("places", ())])
+            return
         if isinstance(line.get("place"), list) and len(line["place"]) == len(self.joints.angle):
             self.joints.put([_number("place", angle, -math.inf) for angle in line["place"]])
         elif "place" in line:
             return  # it has no feet to be set on: an arm is screwed down, D'Kitty hangs in its stand
-        if "push" in line:
+        elif "push" in line:
             push = line["push"]
             if not isinstance(push, list) or len(push) != 2:
                 raise ValueError(f"push {push!r}: write [servo, newton metres]")

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 import pybullet
@@ -20,7 +20,7 @@ from robotrl.sim.faults import FaultyWire
 from robotrl.sim.fleets import FLEETS
 from robotrl.sim.puck import Puck
 from robotrl.sim.senses import TrackerSensor
-from robotrl.sim.servotwin import ServoTwin
+from robotrl.sim.servotwin import ServoTwin, Table
 from robotrl.tasks.push import Push
 from robotrl.tasks.stack import Stack
 from robotrl.tasks.task import task_of
@@ -30,14 +30,6 @@ DOWNWARD = (0.0, -np.sqrt(0.5), 0.0, np.sqrt(0.5))  # a brick in a hand at q = 0
 ASIDE = (0.05, -0.3)  # m, base frame: where a thing is out of the way
 NEAR_M = 0.015  # the hand is drawn back when its point is no farther out than this from where it begins
 AWAY = np.array([0.0, 0.0, -5.0])  # m: off the table
-
-
-class Table(Protocol):
-    """What a task needs beside the arm."""
-
-    def entered(self, state: str, episode: int) -> None:
-        """The guard is in another state; `episode` is the number of the one to come, or the one that runs."""
-        ...
 
 
 class Hand:
@@ -85,14 +77,16 @@ class BrickTable:
         self._in_hand(AWAY)
         self.hand.take(self.bricks.free, GRIP_N)
         self._over = False
+        self._set: tuple[float, ...] = ()  # for which places
         joints.each = self._stepped
 
-    def entered(self, state: str, episode: int) -> None:
+    def entered(self, state: str, places: Sequence[float]) -> None:
         """The brick is put back into the hand while the reset moves it; then the fixed one is set where it belongs."""
         if state == "RESET":
-            self._over = True  # with the next physics step: what came of the episode is still to be seen
-        elif state == "RUN":
-            self._in_hand(self.task.placed(episode) + (0.0, 0.0, self.hand.height))
+            self._over, self._set = True, ()  # with the next physics step: what came of the episode is still to be seen
+        elif state in ("HOLD", "RUN") and places and self._set != tuple(places):
+            self._set = tuple(places)
+            self._in_hand(np.add(places, (0.0, 0.0, self.hand.height)))
 
     def _stepped(self, dt: float) -> None:
         if self._over:
@@ -113,13 +107,15 @@ class PuckTable:
         self.puck = Puck(joints.client, self.hand.height, run.twin)
         self.tracker = TrackerSensor(self.puck, run.twin, np.random.default_rng([seed, 8]))
         self._back = math.hypot(*task.arm.tip(config.start_of(run.task, run.robot))[:2]) + NEAR_M
-        self._due = task.drawn(0)[0]
+        self._due = task.set_up(0)
         self._waits, self._over = True, True
         joints.each = self._stepped
 
-    def entered(self, state: str, episode: int) -> None:
+    def entered(self, state: str, places: Sequence[float]) -> None:
         if state == "RESET":
-            self._due, self._waits, self._over = self.task.drawn(episode)[0], True, True
+            self._waits = self._over = True
+        if places and self._due != tuple(places):
+            self._due, self._waits = tuple(places), True
 
     def _stepped(self, dt: float) -> None:
         self.puck.time += dt
@@ -129,7 +125,7 @@ class PuckTable:
             self._over = False
             self.puck.put(ASIDE)
         if math.hypot(*self.hand.at()[:2]) < self._back:
-            self.puck.put(self._due.tolist())
+            self.puck.put(self._due)
             self._waits = False
 
 

@@ -35,7 +35,7 @@ from robotrl.sim.freetwin import FreeTwin
 from robotrl.sim.moteusbus import MoteusBus
 from robotrl.sim.senses import ImuSensor, TrackerSensor
 from robotrl.sim.server import Server
-from robotrl.sim.servotwin import ServoTwin
+from robotrl.sim.servotwin import ServoTwin, laid
 from robotrl.sim.tagcamera import TagCamera, view_of
 
 PRIORITY = 10  # real robots wait for no scheduler; below the driver and the guard, whom the twin must not hold up
@@ -118,6 +118,8 @@ class Twin:
 
     def command(self, line: dict[str, Any]) -> None:
         """Do what a control line says. Raises ValueError naming what is wrong with it; then nothing was done."""
+        if "state" in line:
+            return  # nobody does anything with his hands for it
         if "place" in line:
             self.world.place(str(line["place"]))
         elif "push" in line:
@@ -196,7 +198,8 @@ def twin_of(args: argparse.Namespace) -> tuple[Twin | FreeTwin | ServoTwin, bool
     if robot in FLEETS and args.robot not in FLEETS and "imu" in run.robot.senses:
         return FreeTwin(run, run.seed, WallClock()), run.real_time, ""
     if robot in FLEETS:
-        servos = ServoTwin(robot, run.seed, WallClock())
+        servos = ServoTwin(robot, run.seed, WallClock(), run.twin.physics_dt)
+        servos.table = laid(run, servos, run.seed) if args.run_dir is not None else None
         return servos, run.real_time, servos.note
     twin = Twin(run, run.seed, WallClock())
     if args.run_dir is not None and run.robot.tracker.camera:

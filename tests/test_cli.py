@@ -46,7 +46,7 @@ HELP = {
     "find-port": "port", "find-cameras": "picture", "move": "joint", "setup-servo": "id", "calibrate": "zero", "board": "scale",
     "commission": "record",
     "plot": "RUN_DIR", "replay": "check", "bench": "FIGURE", "keys": "reach", "export": "LeRobotDataset",
-    "import": "demonstrations", "relabel": "success", "classifier": "precision", "view": "browser",
+    "import": "demonstrations", "demonstrate": "script", "relabel": "success", "classifier": "precision", "view": "browser",
 }  # fmt: skip
 
 

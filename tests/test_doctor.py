@@ -338,6 +338,14 @@ def test_nothing_unplugged_and_no_port_at_all_are_said(tmp_path, capsys):
     assert findport.main(["--dev", str(dev), "--list"]) == 0
 
 
+def test_an_arm_is_asked_for_no_port_and_no_record_that_it_does_not_have(tmp_path):
+    run = config.load(ROOT / "launch" / "reach.toml", ['robot.serial="mine"'])
+    rows = doctor.robot_rows(run.robot, tmp_path)
+    assert [(row.name, row.state) for row in rows] == [("servos port", "fail"), ("calibration", "fail")]
+    floor = config.load(ROOT / "launch" / "dkitty_walk.toml")
+    assert [row.name for row in doctor.port_rows(floor.robot)] == ["servos port", "imu port", "tracker port"]
+
+
 def test_a_tracker_by_sight_needs_no_port_and_the_place_of_its_camera(tmp_path):
     from robotrl import viewpoint
     from robotrl.sim.tagcamera import view_of

@@ -237,6 +237,7 @@ def test_without_a_name_the_first_fitting_python_is_taken(checkout, tmp_path):
     [
         ("rehearse.sh", ["--steps", "5"], ["-m", "robotrl", "rehearse", "launch/walk.toml", "--steps", "5"]),
         ("real_walk.sh", ["--sim"], ["-m", "robotrl", "run", "launch/walk.toml", "--sim"]),
+        ("real_walk.sh", ["launch/reach.toml", "--sim"], ["-m", "robotrl", "run", "launch/reach.toml", "--sim"]),
         ("supervise.sh", [], ["-m", "robotrl", "console"]),
         ("test.sh", ["-k", "a b"], ["-m", "pytest", "-k", "a b"]),
     ],

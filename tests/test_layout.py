@@ -65,7 +65,7 @@ ONLY_IN = {
 }
 STDLIB_ONLY = ("robotrl.safety",)
 # Thinking that a rehearsal drives without processes: neither bus nor node, not even late.
-NO_BUS = ("robotrl.nodes.pilot", "robotrl.nodes.student", "robotrl.nodes.sight", "robotrl.nodes.tagtracker")
+NO_BUS = ("robotrl.nodes.pilot", "robotrl.nodes.student", "robotrl.nodes.sight", "robotrl.nodes.tagtracker", "robotrl.nodes.grip")
 SECOND_COPIES = ("drivers", "calibration", "safety", "sim")
 UNTRUSTED = (
     "pickle", "cPickle", "_pickle", "pickle5", "pickletools", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle",

@@ -23,7 +23,7 @@ from robotrl import cli, config, labelled, rundir, transitions
 from robotrl.labels import Given
 from robotrl.log import Log
 from robotrl.logformat import Kind
-from robotrl.messages import Label
+from robotrl.messages import PERSON, Label
 from robotrl.replay import Replay
 
 pa = pytest.importorskip("pyarrow", reason="the extra [lerobot] is not installed")
@@ -186,6 +186,19 @@ def test_of_a_task_that_ends_at_its_goal_termination_is_success(tmp_path):
     seen = frames(tmp_path / "set")
     terminated = seen["next.done"] & ~seen["next.truncated"]
     assert terminated.sum() == 2 and np.array_equal(seen["next.success"], terminated & (seen["complementary_info.episode"] != 3))
+
+
+def test_what_a_person_led_is_told_and_can_be_taken_alone(tmp_path):
+    rows = [{**t, "policy_version": PERSON} if t["step"] in (1, 2) else t for t in steps(6)]
+    run = recorded(tmp_path / "run", rows)
+    assert cli.main(["export", "--lerobot", str(tmp_path / "set"), str(run)]) == 0
+    seen = frames(tmp_path / "set")
+    led = np.isin(seen["complementary_info.step"], (1, 2))
+    assert 0 < led.sum() < len(led) and np.array_equal(seen["complementary_info.is_intervention"], led)
+    words = ["import", "--lerobot", str(tmp_path / "set"), "--interventions", "--out", str(tmp_path / "some")]
+    assert cli.main(words) == 0
+    back = Replay.open(tmp_path / "some")
+    assert set(back.columns["step"][: back.count].tolist()) == {1, 2}
 
 
 def test_the_files_are_those_of_the_format(exported):

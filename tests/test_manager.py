@@ -15,12 +15,13 @@ import pytest
 from robotrl import processes
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
-from robotrl.config import CameraPort, Run
+from robotrl.config import CameraPort, Run, load
 from robotrl.manager import with_ports
-from robotrl.messages import Beat, Guard
-from robotrl.processes import GaveUp, Manager, Spec, last_line
+from robotrl.messages import Beat, Episode, Guard
+from robotrl.processes import GaveUp, Manager, Spec, last_line, nodes_of
 from robotrl.watch import Watch, standing
 
+LAUNCH = Path(__file__).resolve().parent.parent / "launch"
 BODIES = {
     "stays": "import sys\nprint('stays: here', file=sys.stderr, flush=True)\nsys.stdin.read()",
     "dies": "raise SystemExit(1)",
@@ -244,6 +245,26 @@ def test_where_a_person_is_at_the_console_the_twin_is_held_up_while_its_torque_i
         assert len(lifts) == count
     said = watch.told("HOLD", "reset_failed", note="put it on its feet")
     assert said == ["HOLD     reset_failed: put it on its feet", said[1]] and "c, d, e, then R" in said[1]
+
+
+def test_the_twins_person_is_told_each_state_once_with_where_things_belong(watch):
+    told, episode = [], dict(step=0, total_steps=0, total_return=0.0, speed=0.0, policy_version=-1, policy_age_s=0.0)
+    watch.twin = type("Twin", (), {"tell": lambda self, *words: told.append(words)})()
+    watch.told("RESET")
+    watch._lend_hands()
+    assert not told, "nobody has said yet where they belong"
+    for state, places in (("RESET", (0.1, 0.2)), ("HOLD", (0.1, 0.2)), ("HOLD", (0.1, 0.2)), ("RUN", (0.3, 0.2))):
+        watch.episode.message = Episode(episode=0, set_up=places, **episode)
+        watch.told(state)
+        watch._lend_hands()
+    assert told == [("RESET", (0.1, 0.2)), ("HOLD", (0.1, 0.2)), ("RUN", (0.3, 0.2))]
+
+
+def test_a_robot_has_the_nodes_of_its_senses():
+    robots = {name: load(LAUNCH / f"{name}.toml").robot for name in ("walk", "push", "reach")}
+    named = {name: {spec.name for spec in nodes_of(robot)} for name, robot in robots.items()}
+    assert named["walk"] - named["push"] == {"imu"} and named["push"] - named["reach"] == {"tracker"}
+    assert named["reach"] == {"recorder", "guard", "rescue", "servos", "reset", "policy", "learner"}
 
 
 def test_the_driver_the_rescue_and_the_guard_end_last_and_one_after_the_other(manager):

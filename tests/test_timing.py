@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -64,6 +65,12 @@ def test_periods_ages_and_overruns_are_those_that_were_put_in(session):
     assert (row["joints"]["p50"], row["imu"]["p50"], row["pose"]["p50"], row["command"]["p50"]) == (3.0, 7.0, 33.0, 2.0)
     assert row["policy_s"]["max"] == pytest.approx(1.0)
     assert len(timing.read([session]).joints) == 100, "where it did not act nothing was old"
+
+
+def test_a_robot_without_an_imu_has_no_age_of_one():
+    kept = timing.Timing()
+    kept.take(msgspec.structs.replace(thought(2, 10**9), imu_t=-1, pose_t=-1))
+    assert kept.row()["joints"] == {"p50": 3.0, "p99": 3.0, "max": 3.0} and kept.row()["imu"] is kept.row()["pose"] is None
 
 
 def test_an_empty_session_has_no_figures_and_a_picture_that_says_so(tmp_path):

@@ -19,7 +19,7 @@ NAMES = ("servos", "guard", "policy", "learner", "reset", "imu", "tracker", "con
 NODES = {
     **{
         name: ROOT / "robotrl" / "nodes" / f"{name}.py"
-        for name in ("servos", "policy", "learner", "reset", "imu", "tracker", "gateway", "classifier")
+        for name in ("servos", "policy", "learner", "reset", "imu", "tracker", "gateway", "classifier", "teleop")
     },
     **{name: ROOT / "robotrl" / "nodes" / "camera.py" for name in CAMERAS},
     "recorder": ROOT / "robotrl" / "nodes" / "keeper.py",

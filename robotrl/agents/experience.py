@@ -1,6 +1,7 @@
 """What an agent learns from: rows of its own replay, several steps at a time or a part of them demonstrations where asked for.
 
 rows = experience(config.agent, replay, demonstrations)  # the replay itself where neither is asked for
+rows = experience(config.agent, replay, demonstrations, Taken(replay))  # rows in which a person led count as demonstrations too
 agent = make_agent(config.agent, 112, 8, seed, rows)
 metrics = agent.update(rows.sample(rng, config.agent.batch, replay.count))
 """
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 
 from robotrl import config
 from robotrl.agents.base import Rows
+from robotrl.agents.interventions import Corrected, Taken, drawn
 from robotrl.labelled import LABELS, Labelled
+from robotrl.messages import PERSON
 from robotrl.replay import Batch, Images, Replay, ReplayError
 
 Rewarded = Replay | Labelled  # as recorded, or with what the operator said of it
@@ -29,12 +32,17 @@ class Experience(Rows, Protocol):
         ...
 
 
-def experience(agent: config.Agent, own: Rewarded, demonstrations: Rewarded | None) -> Experience:
-    """What a run learns from. Rows of `own` keep their numbers; those of `demonstrations` begin at `own.capacity`."""
+def experience(
+    agent: config.Agent, own: Rewarded, demonstrations: Rewarded | None, taken: Taken | None = None
+) -> Experience:  # fmt: skip
+    """What a run learns from. Rows of `own` keep their numbers; those of `demonstrations` begin at `own.capacity`.
+
+    `taken`: those of `own` in which a person led, which belong to the demonstrations.
+    """
+    share, steps = agent.demonstrations_share, _steps(agent, own)
     if demonstrations is None:
-        return _steps(agent, own)
-    given = demonstrations.count
-    return Shared(_steps(agent, own), own.capacity, _steps(agent, demonstrations), given, agent.demonstrations_share)
+        return steps if taken is None else Corrected(steps, taken, share)
+    return Shared(steps, own.capacity, _steps(agent, demonstrations), demonstrations.count, share, taken)
 
 
 def _steps(agent: config.Agent, replay: Rewarded) -> Experience:
@@ -47,7 +55,8 @@ class NStep:
     Sutton and Barto 2018, chapter 7, as in Rainbow (Hessel et al. 2018, arXiv 1710.02298): not corrected for what the
     present policy would have done between, nor is its entropy there counted. A row follows another when it is the next of
     the replay, of the same episode, its step and tick the next, and the other has not ended: a transition that was lost
-    leaves a gap in tick, and one whose reward never came in step too. Rows from number `end` on are not looked at.
+    leaves a gap in tick, and one whose reward never came in step too. Nor does it follow where a person took over or handed
+    back: what he did is not what the policy led to. Rows from number `end` on are not looked at.
     """
 
     def __init__(self, replay: Rewarded, n: int, gamma: float) -> None:
@@ -85,8 +94,9 @@ class NStep:
         columns = self.replay.columns
         at = np.minimum(indices[:, None] + self._offsets, self.end - 1)  # the last row, again: its step does not follow
         episode, step, tick = (np.diff(columns[name].take(at)) for name in ("episode", "step", "tick"))
+        led = np.diff(columns["policy_version"].take(at) == PERSON)
         ended = (columns["terminated"].take(at) | columns["truncated"].take(at))[:, :-1]
-        follows = (episode == 0) & (step == 1) & (tick == 1) & (ended == 0)
+        follows = (episode == 0) & (step == 1) & (tick == 1) & (ended == 0) & ~led
         return at, np.logical_and.accumulate(follows, axis=1).sum(axis=1)
 
 
@@ -94,17 +104,22 @@ class Shared:
     """A set share of every batch from the second of two sources, rounded down to rows, the rest from the first.
 
     With a share of a half: symmetric sampling, RLPD, Ball et al. 2023, arXiv 2302.02948, section 4.1. Rows of the second are
-    numbered from `offset` on; its first `given` rows are drawn from, however many there are later.
+    numbered from `offset` on; its first `given` rows are drawn from, however many there are later. With `taken`, rows of the
+    first in which a person led have their part of that share, as large as their part of all that he showed.
     """
 
-    def __init__(self, own: Experience, offset: int, others: Experience, given: int, share: float) -> None:
-        self.own, self.offset, self.others, self.given, self.share = own, offset, others, given, share
+    def __init__(
+        self, own: Experience, offset: int, others: Experience, given: int, share: float, taken: Taken | None = None
+    ) -> None:  # fmt: skip
+        self.own, self.offset, self.others, self.given, self.share, self.taken = own, offset, others, given, share, taken
 
     def sample(self, rng: np.random.Generator, batch: int, count: int) -> NDArray[np.int64]:
         """The own rows first; `count` is theirs."""
         theirs = int(batch * self.share + 1e-9)  # 100 rows at 0.29 are 28.999999999999996
-        own, others = self.own.sample(rng, batch - theirs, count), self.others.sample(rng, theirs, self.given)
-        return np.concatenate([own, self.offset + others])
+        led = np.zeros(0, np.int64) if self.taken is None else self.taken.rows(count)
+        part = theirs * len(led) // (len(led) + self.given)
+        own, others = self.own.sample(rng, batch - theirs, count), self.others.sample(rng, theirs - part, self.given)
+        return np.concatenate([own, drawn(rng, led, part), self.offset + others])
 
     def rows(self, indices: NDArray[np.int64]) -> Batch:
         """As the sources' `rows`, in the order of `indices`; IndexError as theirs."""

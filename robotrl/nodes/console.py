@@ -169,7 +169,7 @@ def operate(directory: Path) -> int:
 def operate_afar(address: str, key: Path) -> int:
     """The same with a run on another machine, of which only its door is known: no disk, and what settings the door tells."""
     clock = WallClock()
-    remote, view = Remote(address, read(key), clock), View(run=address, last_human=clock.now())
+    remote, view = Remote(address, read(key), clock), View(run=address, afar=True, last_human=clock.now())
 
     def told() -> None:
         shown = msgspec.structs.asdict(remote.welcome.shown)

@@ -8,23 +8,25 @@ import msgspec
 
 from robotrl.bus import Bus, BusError, Subscriber
 from robotrl.logformat import Kind
-from robotrl.messages import Ack, Label, Operator
+from robotrl.messages import Ack, Label, Operator, Teleop
 from robotrl.nodes.keys import BACKSPACE, ENTER, STOP_KEYS
 from robotrl.nodes.labelling import label, remember
 from robotrl.nodes.outbox import Outbox
 from robotrl.nodes.view import SECOND, Said, View
 from robotrl.remote import Remote, RemoteSubscriber
+from robotrl.roles import HANDS
 from robotrl.topics import VIEWERS
 
 LEAVE_WITHIN = 2 * SECOND
 TOPICS_SHOWN = (
     "joints", "applied", "drive", "imu", "pose", "action", "permit", "guard", "cause", "episode",
-    "episode_end", "learner", "classifier", "reset", "process", "beat", "ack",
+    "episode_end", "learner", "classifier", "reset", "process", "beat", "ack", "teleop",
 )  # fmt: skip
 COMMANDS = {
     "e": "enable", "r": "run", " ": "stop", "\x03": "stop", "\x1c": "stop", "c": "clear", "p": "pause",
     "R": "reset", "d": "disable", "+": "good", "=": "good", "-": "bad", "h": "hold", "s": "success", "f": "fail",
     "S": "last success", "F": "last fail", "N": "last no", "x": "end", "m": "mark", "u": "undo", "U": "undo seconds",
+    "o": "take", "b": "give", **dict.fromkeys("12346789", "jog"),
 }  # fmt: skip
 RELABEL = ("last success", "last fail", "last no")
 SAID = {**dict.fromkeys(RELABEL, "relabel"), "undo seconds": "undo"}  # on the bus; all others by their own names
@@ -53,19 +55,35 @@ def press(key: str, view: View, now: int) -> Operator | None:
     if view.watching and command != "stop":
         view.keys.append((now, NAMES.get(key, key), "does nothing: another console supervises, only SPACE acts here"))
         return None
+    if command in HANDS and (why := _no_hand(view, command)):
+        view.keys.append((now, key, why))
+        return None
     return _said(command, NAMES.get(key, key), view, now)
+
+
+def _no_hand(view: View, command: str) -> str:
+    """Why this key leads nothing here; empty where it may."""
+    if view.afar:
+        return "does nothing: the robot is led by hand at its own computer alone"
+    hand = view.get("teleop", Teleop)
+    if hand is None:
+        return "does nothing: this run has no takeover.device (docs/takeover.md)"
+    just = any(did == "take" and view.last_human - when < SECOND for when, _, did in view.keys)  # the answer is under way
+    return "leads nothing now: o takes over" if command == "jog" and not (hand.active or just) else ""
 
 
 def _said(command: str, key: str, view: View, now: int) -> Operator:
     view.last_press = max(now, view.last_press + 1)  # unique over consoles too: monotonic time never repeats
-    view.keys.append((now, key, command))
+    if command != "jog" or not view.keys or view.keys[-1][1:] != (key, command):  # one that is held down is said once
+        view.keys.append((now, key, command))
     if command == "stop":
         view.stop_pressed, view.stop_answered = now, None
     elif command in ("clear", "enable", "run"):
         view.stop_pressed = None
     guard = view.guard()
     nonce = guard.nonce if guard else 0
-    return Operator(command=command, press=view.last_press, nonce=nonce, seen_tick=view.seen_tick)
+    return Operator(command=command, press=view.last_press, nonce=nonce, seen_tick=view.seen_tick,
+                    value=float(ord(key)) if command == "jog" else 0.0)  # fmt: skip
 
 
 def _own(key: str, view: View, now: int) -> None:

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from robotrl import messages as m
-from robotrl.config import Robot
+from robotrl.config import Robot, Run
+from robotrl.robot import learnable
+from robotrl.safety.causes import Cause, catalogue, changed, without
+from robotrl.serialarm import ARMS
 
 STARTING_NS = 200_000_000  # from the first target on, for a servo to come into position mode
 POSITION_MODE = 10
@@ -29,6 +32,18 @@ RANGE_BIT = 1
 UNTIMELY, BLIND = ("late", "size"), ("black", "white", "flat")  # what `Image.fault` says (rows 18, 19)
 
 Up = tuple[float, float, float]
+STUCK = "it does not come home: press disable, and it lowers itself; free it, enable, reset"  # of an arm, which has no feet
+
+
+def causes(run: Run) -> tuple[Cause, ...]:
+    """What can stop this run's robot."""
+    robot, limits = run.robot, run.robot.limits
+    rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=limits.falls)
+    absent = {sense for sense in ("imu", "tracker") if sense not in robot.senses}
+    absent |= set() if robot.tracker.camera else {"camera"}  # that of a tracker by sight is the one looked through
+    absent |= set() if robot.servos.protocol == "moteus" else {"noise"}
+    absent |= set() if learnable(robot, run.task.name) else {"learner"}
+    return without(rows if robot.kind not in ARMS else changed(rows, "reset_failed", note=STUCK), absent)
 
 
 class Evidence:

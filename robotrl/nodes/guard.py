@@ -16,13 +16,14 @@ from pathlib import Path
 
 from robotrl import messages as m
 from robotrl.complaint import Complaint
-from robotrl.config import Robot, Run
+from robotrl.config import Run
 from robotrl.node import Node
 from robotrl.nodes.epoch import EpochFile, LockoutFile
-from robotrl.nodes.evidence import Evidence
+from robotrl.nodes.evidence import Evidence, causes
+from robotrl.nodes.grip import Grip
 from robotrl.nodes.vigil import NEVER, Vigil
-from robotrl.roles import LABELLING
-from robotrl.safety.causes import Cause, Command, Inputs, catalogue, without
+from robotrl.roles import HANDS, LABELLING
+from robotrl.safety.causes import Command, Inputs
 from robotrl.safety.gate import PERMIT_VALID_NS
 from robotrl.safety.guard import Guard, Outputs
 
@@ -40,15 +41,6 @@ UNANSWERED = -1  # no nonce that was ever shown
 READ_NS = 2_000_000_000  # how long a refused key's reason stays on the operator's screen
 
 
-def causes(robot: Robot) -> tuple[Cause, ...]:
-    """What can stop this robot."""
-    limits = robot.limits
-    rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=limits.falls)
-    absent = {sense for sense in ("imu", "tracker") if sense not in robot.senses}
-    absent |= set() if robot.tracker.camera else {"camera"}  # that of a tracker by sight is the one looked through
-    return without(rows, absent | ({"noise", "learner"} if robot.servos.protocol != "moteus" else set()))
-
-
 class Sentry:
     """Streams in, permit out. `next_epoch` persists a lease's number before it is granted."""
 
@@ -61,9 +53,10 @@ class Sentry:
         epoch: int = 0,
         kept: Sequence[str] = (),
     ) -> None:
-        self.guard = Guard(causes(run.robot), nonce, damp_s=run.robot.stop_damp_s, restarted=restarted, kept=kept)
+        self.guard = Guard(causes(run), nonce, damp_s=run.robot.stop_damp_s, restarted=restarted, kept=kept)
         self.run, self._next_epoch, self._epoch = run, next_epoch, epoch
         self._evidence = Evidence(run.robot)
+        self._grip, self._hand = Grip(), m.Teleop(device="", active=False, epoch=NEVER)
         self._heard: dict[str, int] = {}  # stream -> arrival of its newest message, ns
         self._joints: m.Joints | None = None
         self._drive: m.Drive | None = None
@@ -84,6 +77,7 @@ class Sentry:
         self._crash_loop = ""
         self._ended = ""
         self._reset = ""
+        self._asks = ""  # what the reset asks a person to set up
         self._off_since: int | None = None  # for so long torque is off by us and not by the driver's word
         self._had_torque = False  # since the motors were last read back as off
         self._unheard = NEVER  # when the driver last was silent: one that is back has yet to damp before it can confirm
@@ -105,6 +99,8 @@ class Sentry:
                 self._joints = message
             case m.Image() if message.camera != self.run.robot.tracker.camera:
                 return
+            case m.Teleop():
+                self._hand = message
             case m.Drive():
                 self._take_drive(message, now)
             case m.Imu():
@@ -122,6 +118,7 @@ class Sentry:
                 self._ended = message.ended
             case m.Reset():
                 self._reset = message.outcome
+                self._asks = message.reason if message.outcome == "asks" else self._asks
         self._evidence.hear(message)
         self._heard[type(message).__name__] = now
 
@@ -132,6 +129,7 @@ class Sentry:
 
     def step(self, now: int) -> tuple[m.Permit, m.Guard]:
         """One judgement; the permit to send and the state to show."""
+        dropped = self._dropped(now)
         inputs = self._inputs(now)
         out = self.guard.step(now, inputs)
         if out.next_epoch:
@@ -147,12 +145,23 @@ class Sentry:
         )  # fmt: skip
         if out.refused or out.trigger:  # a state that has changed makes an old refusal untrue
             self._refused = (out.refused[0], now) if out.refused else ("", NEVER)
-        note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else out.note
+        asked = f"{self._asks}; stand clear, press run" if self._asks and out.causes[:1] == ("set_up",) else out.note
+        note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else asked
         shown = m.Guard(
             source="guard", t=now, state=str(out.state), causes=out.causes, last_cause=out.last_cause,
-            session=out.session, epoch=out.epoch, holder=out.holder, nonce=out.nonce, note=note, trigger=out.trigger,
+            session=out.session, epoch=out.epoch, holder=out.holder, nonce=out.nonce, note=note,
+            trigger=dropped if dropped and out.trigger.startswith("key pause") else out.trigger,
         )  # fmt: skip
         return permit, shown
+
+    def _dropped(self, now: int) -> str:
+        """Whoever led the robot is gone: it is as if he had pressed pause. Why, or nothing."""
+        if self.outputs is None or self.outputs.holder != "policy":
+            return ""
+        self._grip.look(self._hand, now, self.outputs.epoch)
+        if self._grip.gone:
+            self._commands.append(Command("pause", "console"))
+        return self._grip.gone and f"the hand that led is gone: {self._grip.gone}"
 
     def _take_drive(self, drive: m.Drive, now: int) -> None:
         late = self._drive is not None and drive.overruns > self._drive.overruns
@@ -166,7 +175,7 @@ class Sentry:
 
     def _take_operator(self, key: m.Operator, now: int) -> None:
         role = key.role if key.source == "gateway" else key.source  # the gateway knows its peers by their keys
-        if key.command not in LABELLING:
+        if key.command not in (*LABELLING, *HANDS):
             late = now - key.t > KEY_NS  # it waited while this process slept: who pressed it may stand elsewhere now
             self._commands.append(Command(key.command, role, UNANSWERED if late else key.nonce))
         if role != "console":  # nobody's word but a console's says that somebody supervises

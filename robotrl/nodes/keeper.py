@@ -125,7 +125,7 @@ class Keeper:
                 self.account.hear(message)
             case m.Reset() if (message.stage, message.outcome) != self._reset:
                 kind, self._reset = Kind.RESET, (message.stage, message.outcome)
-            case m.Operator() if topic == "operator" and message.command != "beat":
+            case m.Operator() if topic == "operator" and message.command not in ("beat", "jog"):
                 kind = Kind.OPERATOR
             case m.Learner() if message.version != self._version:
                 kind, self._version = Kind.WEIGHTS, message.version

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 
@@ -18,11 +19,12 @@ from robotrl import transitions
 from robotrl.agents.actor import Actor
 from robotrl.agents.noise import ColoredNoise, uniform
 from robotrl.config import Run
-from robotrl.messages import Action, Applied, Drive, Episode, Imu, Joints, Permit, Pose, Transition
+from robotrl.messages import PERSON, Action, Applied, Drive, Episode, Imu, Joints, Permit, Pose, Teleop, Transition
+from robotrl.nodes.grip import Grip
 from robotrl.observe import History
 from robotrl.replay import Replay
 from robotrl.rewards.keyboard import rewarded
-from robotrl.tasks.task import task_of
+from robotrl.tasks.task import Led, task_of
 
 ACTION_VALID_NS = 50_000_000  # 1.5 action periods + 1 driver period (safety facts, row 23)
 SEEN = 4  # observations kept, which new weights must answer before they are acted with
@@ -94,11 +96,14 @@ class Pilot:
         self.steps = replay.count if replay is not None else 0  # transitions begun, ever
         self.dropped = 0  # transitions that could not be completed, ever
         self._tick = -1
+        self.set_up = self.task.set_up(self.episode + 1)  # of the episode that runs, or else of the next
         self._input = np.zeros(self.history.size, np.float32)
         self.seen = deque([self._input], SEEN)  # what was acted on last; each its own array
         self.drawn: np.ndarray = np.zeros(0, np.float32)  # of noise, for the last action; empty: it was acted without
         self._sent = np.zeros((3, self.task.actions), np.float32)
         self._seq = 0
+        self._grip = Grip()
+        self._led = False  # the command in force is a person's
         self._pose_t = 0
         self._late: dict[int, float] = {}  # us, by tick
 
@@ -133,8 +138,13 @@ class Pilot:
         if self.tally is not None and self.tally.episode == episode:
             self.told = why
 
-    def cycle(self, joints: Joints, applied: Applied, imu: Imu, permit: Permit | None) -> Action | None:
-        """Answer one servo cycle: settle rewards, move the episode on, and ask for an action if it is our turn."""
+    def cycle(
+        self, joints: Joints, applied: Applied, imu: Imu, permit: Permit | None, hand: Teleop | None = None
+    ) -> Action | None:
+        """Answer one servo cycle: settle rewards, move the episode on, and ask for an action if it is our turn.
+
+        `hand`: a person's newest word. While he leads, the action is his; when his hand is gone there is none (grip.py).
+        """
         self.just_ended = ""
         self._settle(joints.t)
         ours = permit is not None and permit.state == "RUN" and permit.holder == "policy"
@@ -148,13 +158,16 @@ class Pilot:
             return None  # this episode is over; the guard has not taken the lease back yet
         elif not self._advance(joints, applied, imu):
             return None
-        return self._act(joints, permit.epoch)
+        led = self._grip.look(hand, joints.t, permit.epoch)
+        if self._grip.gone:
+            return None
+        return self._act(joints, permit.epoch, hand if led else None)
 
     def _begin(self, joints: Joints, applied: Applied, imu: Imu, epoch: int) -> None:
         self.dropped += len(self.pending)  # poses never came: their direction is about to change
         self.pending.clear()
         self._close_tallies()
-        self.epoch, self.episode, self.told = epoch, self.episode + 1, ""
+        self.epoch, self.episode, self.told, self._led = epoch, self.episode + 1, "", False
         self.task.begin(self.episode)
         self.noise.reset()
         sent = self.task.applied(applied.target)
@@ -176,6 +189,8 @@ class Pilot:
             self._tick, self._input = joints.tick, new
             return True
         self._tick = joints.tick
+        if applied.action_seq >= 0:  # a cycle in which the gate held its own goal is part of what it interrupts
+            self._led = applied.policy_version == PERSON
         self.tally.steps += 1
         self.tally.tick = joints.tick
         self.steps += 1
@@ -184,8 +199,8 @@ class Pilot:
         self.pending.append(
             Pending(
                 self._input, action, new, self._sent.copy(), self.task.cost(joints, imu),
-                joints.t, joints.tick, self.tally.steps - 1, self.episode, self.version, bool(ended), bool(why),
-                imu.t, self._pose_t, applied.t,
+                joints.t, joints.tick, self.tally.steps - 1, self.episode,
+                PERSON if self._led else self.version, bool(ended), bool(why), imu.t, self._pose_t, applied.t,
             )
         )  # fmt: skip
         self._input = new
@@ -195,29 +210,36 @@ class Pilot:
             return False
         return True
 
-    def _act(self, joints: Joints, epoch: int) -> Action:
+    def _act(self, joints: Joints, epoch: int, hand: Teleop | None) -> Action:
         self.seen.append(self._input)
+        self._seq += 1
+        a, version = self._chosen() if hand is None else self._given(hand), self.version if hand is None else PERSON
+        return Action(
+            source="policy", seq=self._seq, t=joints.t, valid_ns=ACTION_VALID_NS, epoch=epoch, tick=joints.tick,
+            target=self.task.target(a, self._sent[0]), episode=self.episode, step=self.tally.steps if self.tally else 0,
+            policy_version=version,
+        )  # fmt: skip
+
+    def _given(self, hand: Teleop) -> np.ndarray:
+        """What a person asks for, as an action: no more than the policy could do, from where the target is."""
+        self.drawn = self.drawn[:0]
+        return cast(Led, self.task).led(hand.twist, hand.angles, self._sent[0])
+
+    def _chosen(self) -> np.ndarray:
         # Uniform actions first; after a restart with weights at hand there is no going back to them.
         explored = self.steps >= self.run.agent.random_steps and self.actor is not None
         known = self.actor is not None and (explored or self.deterministic)
         self.drawn = self.noise.draw() if not (known and self.deterministic) else self.drawn[:0]
         if self.actor is None or not known:
-            a = uniform(self.drawn)
-        else:
-            a = self.actor.act(self._input, self.drawn if len(self.drawn) else None)
-        self._seq += 1
-        step = self.tally.steps if self.tally else 0
-        return Action(
-            source="policy", seq=self._seq, t=joints.t, valid_ns=ACTION_VALID_NS, epoch=epoch, tick=joints.tick,
-            target=self.task.target(a, self._sent[0]),
-            episode=self.episode, step=step, policy_version=self.version,
-        )  # fmt: skip
+            return uniform(self.drawn)
+        return self.actor.act(self._input, self.drawn if len(self.drawn) else None)
 
     def _end(self, reason: str) -> None:
         if self.tally is None:
             return
         tally, self.tally = self.tally, None
         self._ended = tally
+        self.set_up = self.task.set_up(self.episode + 1)
         tally.t_end, tally.ended = (self.pending[-1].t if self.pending else tally.t_begin), reason
         if reason == "stopped" and self.pending and self.pending[-1].episode == tally.episode:
             self.pending[-1] = replace(self.pending[-1], truncated=True)
@@ -271,4 +293,5 @@ class Pilot:
             speed=tally.speed, policy_version=self.version,
             policy_age_s=max(0, now - self.version_t) * 1e-9 if self.version >= 0 else math.nan, ended=tally.ended,
             transitions=self.replay.count if self.replay is not None else 0, dropped=self.dropped, tick=tally.tick,
+            set_up=self.set_up,
         )  # fmt: skip

@@ -270,10 +270,13 @@ class Servos:
         return chain
 
     def _heard(self, call: Call, recorded: Recorded) -> tuple[Permit | None, Action | None]:
-        """The messages that this call was given."""
+        """The messages that this call was given. Where one was not recorded, what the gate did is not known until it is shut."""
         found = [
             recorded.get((topic, boot, seq)) for topic, (_, boot, seq) in zip(("permit", "action"), call.heard, strict=False)
         ]
+        if any(message is None and seq >= 0 for message, (_, _, seq) in zip(found, call.heard, strict=False)):
+            self.applied.forget()
+            self.written.forget()
         permit, action = [*found, None, None][:2]
         return (permit if isinstance(permit, Permit) else None), (action if isinstance(action, Action) else None)
 

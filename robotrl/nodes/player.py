@@ -9,10 +9,13 @@ from typing import Any
 from robotrl import config
 from robotrl.messages import Action, Applied, Exchange, Imu, Joints, Message, Pose, Thought
 from robotrl.nodes.playback import Recorded, Score, Sensor, Servos
+from robotrl.nodes.reset import LEVEL
 from robotrl.nodes.rethink import Rethink, weights
 from robotrl.session import Attached, Reading, SessionError
+from robotrl.topics import TOPICS
 
-LATER_NS = 2_000_000_000  # so much older than the newest is what can be played: all that it was given has been read
+LATER_NS = 2_000_000_000  # a message comes so much later than it was captured, at most: pictures and poses are
+PLACE = {topic: i for i, topic in enumerate(TOPICS)}  # in which order the recorder writes what has come, round after round
 KEEP_NS = 30_000_000_000  # and so much older what is forgotten: an action, a pose and an IMU's reading may be old
 
 
@@ -26,6 +29,7 @@ class Feed:
         self.began = self.newest = 0
         self._pending: list[Message] = []
         self._played = self._pruned = 0
+        self._place = self._ended = self._whole = 0
 
     def feed(self, reading: Reading) -> None:
         """One more file. SessionError when it does not say what run it is of."""
@@ -63,6 +67,9 @@ class Feed:
 
     def _take(self, topic: str, message: Message) -> None:
         self.began = self.began or message.t
+        if PLACE[topic] < self._place:  # another round has begun, after one in which each topic was asked for what it had
+            self._whole, self._ended = self._ended, self.newest
+        self._place = PLACE[topic]
         self.newest = max(self.newest, message.t)
         if self.waits(topic, message):
             self._pending.append(message)
@@ -70,13 +77,13 @@ class Feed:
             self.recorded.keep(topic, message)
             if isinstance(message, Action) and message.source == "policy":
                 self.recorded["action of", message.boot, message.tick] = message
-        if self.newest - self._played > 2 * LATER_NS:
-            self._play(self.newest - LATER_NS)
+        if self._whole - self._played > 2 * LATER_NS:  # a recorder that is held up writes a topic whole before the next
+            self._play(self._whole - LATER_NS)
 
     def _play(self, until: int) -> None:
         """All that was captured before `until`, in that order."""
         self._played = until
-        due = sorted((m for m in self._pending if m.t < until), key=lambda m: m.t)
+        due = sorted((m for m in self._pending if m.t < until), key=lambda m: (m.t, isinstance(m, Thought)))
         self._pending = [m for m in self._pending if m.t >= until]
         for message in due:
             self.play(message)
@@ -103,7 +110,7 @@ class Player(Feed):
 
     def begin(self, run: config.Run) -> None:
         self.servos, self.rethink = Servos(run), Rethink(run)
-        self._by_sight = bool(run.robot.tracker.camera)
+        self._by_sight, self._has_imu = bool(run.robot.tracker.camera), "imu" in run.robot.senses
         self.sensors = {
             "imu": Sensor("imu", "imu", run.robot, self.imu),
             "tracker": Sensor("tracker", "pose", run.robot, self.pose),
@@ -141,7 +148,8 @@ class Player(Feed):
         """With what the tapes gave."""
         boot = next((boot for boot, tick in reversed(self._joints) if tick == thought.tick), -1)
         cycle = boot, thought.tick
-        self.rethink.think(thought, self._joints.get(cycle), self._applied.get(cycle), self._imu.get(thought.imu), self.recorded)
+        imu = self._imu.get(thought.imu) if self._has_imu else LEVEL
+        self.rethink.think(thought, self._joints.get(cycle), self._applied.get(cycle), imu, self.recorded)
 
     def forget(self, before: int) -> None:
         super().forget(before)

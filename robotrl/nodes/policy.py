@@ -24,12 +24,13 @@ from robotrl.bus import Publisher, Subscriber
 from robotrl.config import Run
 from robotrl.labels import VERDICTS
 from robotrl.logformat import Kind
-from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Thought, Transition
+from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Teleop, Thought, Transition
 from robotrl.node import Node
 from robotrl.nodes.estate import Estate, left
 from robotrl.nodes.outbox import Outbox
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.readiness import Readiness
+from robotrl.nodes.reset import LEVEL
 from robotrl.replay import Replay, ReplayError
 
 JOIN_NS = 20_000_000  # between two looks at whether the recorder is there
@@ -135,7 +136,8 @@ def serve(node: Node) -> None:
     outbox: Outbox[Transition] = Outbox(publisher, node.clock, Kind.TRANSITION, node.source, node.bus.boot, estate)
     pilot = resumed(node.run, replay, partial(hand_over, outbox, replay))
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)
-    streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit")}
+    level = None if "imu" in node.run.robot.senses else LEVEL
+    streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit", "teleop")}
     labels, drives = node.bus.subscriber("label"), node.bus.subscriber("drive", whole=True)
     actions, episodes, ends, thoughts = (node.bus.publisher(t) for t in ("action", "episode", "episode_end", "thought"))
     metrics = rundir.Metrics(node.directory)
@@ -155,14 +157,14 @@ def serve(node: Node) -> None:
             arrived = streams["applied"].drain()
             readings |= {j.tick: j for j in streams["joints"].drain()}
             for applied in arrived:
-                joints, imu = readings.pop(applied.tick, None), streams["imu"].latest()
+                joints, imu = readings.pop(applied.tick, None), streams["imu"].latest() or level
                 if joints is None or imu is None:
                     continue
-                permit, before, told = streams["permit"].latest(), pilot.steps, pilot.told
-                action = pilot.cycle(joints, applied, imu, permit)
+                permit, before, told, hand = streams["permit"].latest(), pilot.steps, pilot.told, streams["teleop"].latest()
+                action = pilot.cycle(joints, applied, imu, permit, hand)
                 if action is not None and applied is arrived[-1]:
                     actions.send(action)
-                thoughts.send(thought(pilot, joints, applied, imu, streams["pose"].latest(), permit, before, action, told))
+                thoughts.send(thought(pilot, joints, applied, imu, streams["pose"].latest(), permit, before, action, told, hand))
                 if pilot.just_ended:
                     ends.send(ended_report(pilot, node.clock.now()))
             if (found := weights.poll(pilot.seen)) is not None:
@@ -241,7 +243,7 @@ def resumed(run: Run, replay: Replay, keep: Callable[[Transition], object] | Non
 
 def thought(
     pilot: Pilot, joints: Joints, applied: Applied, imu: Imu, pose: Pose | None, permit: Permit | None, steps: int,
-    action: Action | None, told: str = "",
+    action: Action | None, told: str = "", hand: Teleop | None = None,
 ) -> Thought:  # fmt: skip
     """What was done with a cycle, and with what. `steps`: transitions begun before it."""
     note = Thought(
@@ -249,7 +251,7 @@ def thought(
         imu=(imu.boot, imu.seq), pose=(pose.boot, pose.seq) if pose else (0, -1),
         permit=(permit.boot, permit.seq) if permit else (0, -1), episode=pilot.episode,
         step=pilot.tally.steps if pilot.tally else 0, steps=steps, policy_version=pilot.version,
-        weights_t=pilot.version_t if pilot.version >= 0 else -1, told=told,
+        weights_t=pilot.version_t if pilot.version >= 0 else -1, told=told, hand=(hand.boot, hand.seq) if hand else (0, -1),
     )  # fmt: skip
     if action is None:
         return note

@@ -13,9 +13,10 @@ from robotrl.drivers.quadruped import DKitty
 from robotrl.messages import Action, Imu, Joints, Permit, Reset
 from robotrl.node import Node
 from robotrl.safety.reset import ResetScript, Stage
+from robotrl.tasksettings import THINGS
 
 ACTION_VALID_NS = 50_000_000
-LEVEL = Imu(roll=0.0, pitch=0.0, yaw=0.0, rates=(0.0, 0.0, 0.0), accel=(0.0, 0.0, 9.81))  # of what stands on a table
+LEVEL = Imu(t=-1, roll=0.0, pitch=0.0, yaw=0.0, rates=(0.0, 0.0, 0.0), accel=(0.0, 0.0, 9.81))  # of what stands on a table
 
 
 def stages(frames: Sequence[Keyframe]) -> tuple[Stage, ...]:
@@ -41,6 +42,8 @@ class Resetter:
         self._script: ResetScript | None = None
         self._epoch = -1
         self._seq = 0
+        self._things = THINGS.get(run.task.name, "")
+        self.places: Sequence[float] = ()  # where a person puts them, m
         self.state = Reset(source="reset", stage="", attempt=0, outcome="idle")
 
     def cycle(self, joints: Joints, imu: Imu, permit: Permit | None) -> Action | None:
@@ -52,9 +55,11 @@ class Resetter:
             self._epoch = permit.epoch
             self._script = ResetScript(stages(self._robot.stand(joints.position)), self._self_right, self._get_up)
         step = self._script.step(joints.t, joints.position, imu.roll, imu.pitch)
+        asks = step.outcome == "done" and self._things != ""
         self.state = Reset(
-            source="reset", t=joints.t, stage=step.stage, attempt=step.attempt, outcome=step.outcome, reason=step.reason
-        )
+            source="reset", t=joints.t, stage=step.stage, attempt=step.attempt, outcome="asks" if asks else step.outcome,
+            reason=self._asked() if asks else step.reason,
+        )  # fmt: skip
         if step.target is None:
             return None
         self._seq += 1
@@ -63,11 +68,16 @@ class Resetter:
             target=step.target,
         )  # fmt: skip
 
+    def _asked(self) -> str:
+        """What a person is to do before the next episode."""
+        return f"{self._things} {', '.join(f'{axis} {at:.3f}' for axis, at in zip('xyz', self.places, strict=False))} m"
+
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "reset")
     resetter = Resetter(node.run)
     joints, imu, permits = (node.bus.subscriber(topic) for topic in ("joints", "imu", "permit"))
+    episodes = node.bus.subscriber("episode")
     actions, states = node.bus.publisher("action"), node.bus.publisher("reset")
     level = None if "imu" in node.run.robot.senses else LEVEL
     node.hurry(9)
@@ -77,6 +87,8 @@ def main(argv: list[str]) -> int:
             attitude = imu.latest() or level
             if attitude is None:
                 continue
+            episode = episodes.latest()
+            resetter.places = episode.set_up if episode is not None else ()
             action = resetter.cycle(reading, attitude, permits.latest())
             states.send(resetter.state)
             if action is not None:

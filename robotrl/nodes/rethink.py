@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from robotrl.agents.actor import UNREADABLE, Actor
 from robotrl.agents.weights import WeightsError, metadata
 from robotrl.config import Run
-from robotrl.messages import Action, Applied, Imu, Joints, Permit, Pose, Thought
+from robotrl.messages import Action, Applied, Imu, Joints, Permit, Pose, Teleop, Thought
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.playback import Recorded, Score, difference
 
@@ -61,7 +61,9 @@ class Rethink:
         permit = recorded.get(("permit", *thought.permit))
         followed = self._life == (thought.boot, thought.seq - 1)
         self._life = (thought.boot, thought.seq)
-        if joints is None or applied is None or imu is None or (permit is None and thought.permit[1] >= 0):
+        hand = recorded.get(("teleop", *thought.hand))
+        lacks = (permit is None and thought.permit[1] >= 0) or (hand is None and thought.hand[1] >= 0)
+        if joints is None or applied is None or imu is None or lacks:
             self._pilot = None
             return
         if not followed or self._pilot is None:
@@ -70,7 +72,10 @@ class Rethink:
         ours = isinstance(permit, Permit) and permit.state == "RUN" and permit.holder == "policy"
         self._known = self._known or not ours or self._episode not in (None, thought.episode)
         self._episode = thought.episode
-        action = self._cycle(self._pilot, thought, joints, applied, imu, permit if isinstance(permit, Permit) else None)
+        action = self._cycle(
+            self._pilot, thought, joints, applied, imu, permit if isinstance(permit, Permit) else None,
+            hand if isinstance(hand, Teleop) else None,
+        )  # fmt: skip
         for score in (self.observations, self.commands):
             score.known = self._known
         self._compare(thought, action, recorded)
@@ -81,8 +86,9 @@ class Rethink:
         self._known, self._episode = False, None
 
     def _cycle(
-        self, pilot: Pilot, thought: Thought, joints: Joints, applied: Applied, imu: Imu, permit: Permit | None
-    ) -> Action | None:
+        self, pilot: Pilot, thought: Thought, joints: Joints, applied: Applied, imu: Imu, permit: Permit | None,
+        hand: Teleop | None,
+    ) -> Action | None:  # fmt: skip
         seen = [pose for pose in self._poses if (pose.boot, pose.seq) == thought.pose]
         if seen:
             last = self._poses.index(seen[-1]) + 1
@@ -94,9 +100,10 @@ class Rethink:
         pilot.steps, pilot.told = thought.steps, thought.told
         pilot.version, pilot.version_t = thought.policy_version, thought.weights_t
         pilot.actor = self.actors.get(thought.policy_version)
-        pilot.noise.row = np.array(thought.noise, np.float32)  # type: ignore[attr-defined]
+        # Where it acts and had not then, which is a difference and told as one, no noise had been drawn.
+        pilot.noise.row = np.array(thought.noise or [0.0] * pilot.task.actions, np.float32)  # type: ignore[attr-defined]
         pilot.deterministic = pilot.actor is not None and not thought.noise
-        action = pilot.cycle(joints, applied, imu, permit)
+        action = pilot.cycle(joints, applied, imu, permit, hand)
         pilot.finished.clear()
         return action
 
@@ -113,7 +120,7 @@ class Rethink:
         command = recorded.get(("action of", thought.boot, thought.tick))
         if command is None:  # it came too late to be sent
             return
-        if thought.policy_version >= 0 and thought.policy_version not in self.actors:
+        if 0 <= action.policy_version not in self.actors:
             self.unweighted += 1
             return
         action = msgspec.structs.replace(action, boot=command.boot, seq=command.seq)

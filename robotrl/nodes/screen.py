@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from robotrl.messages import Beat, Joints
+from robotrl.messages import Beat, Joints, Teleop
 from robotrl.nodes.panels import BAD, DIM, WARN, Part, account_lines, fact, facts, line, servos
 from robotrl.nodes.view import SECOND, View, clean, span, stop_status
 from robotrl.topics import TOPICS
@@ -44,8 +44,9 @@ c      clear, once the cause is gone         S F  the same of the last episode
 p      pause: stand still; r goes on         x    end the episode, no verdict
 R      reset: by script, or by your hands    N    no success in the last episode
 d      disable: torque off                   u U  take back the last, last seconds
-q      leave; asks again, the robot stops    m n  a mark; a note, to ENTER, SPACE=_
-                                             t ?  try the keyboard; this page, or back
+o b    take over from the policy; hand back  m n  a mark; a note, to ENTER, SPACE=_
+q      leave; asks again, the robot stops    t ?  try the keyboard; this page, or back
+8 2 4 6 9 3 7 1  lead it (docs/takeover)
 
 A quick stop is no emergency stop: keep a switch for the motor supply in reach.
 POWER says CONFIRMED only when every servo was read back with its torque off.
@@ -99,6 +100,8 @@ def banner(view: View, now: int, width: int, rows: int) -> list[Text]:
         word = guard.state
         style, meaning = STATES.get(word, UNKNOWN)
         who = f"lease: {guard.holder or 'nobody'} #{guard.epoch} "
+        if (hand := leading(view)) is not None:
+            meaning, who = "THE ROBOT MOVES: A PERSON LEADS IT", f"{who}by {hand.device} "
     text = clean(f" {word:<9} {meaning}")
     text = text + " " * max(2, width - len(text) - len(who)) + clean(who)
     bar, blank = line((text[:width].ljust(width), style)), line((" " * width, style))
@@ -109,7 +112,9 @@ def asked(view: View, now: int) -> list[Text]:
     """Three lines: what the operator is asked to do, why the robot stands, whether a stop is confirmed."""
     guard = view.guard()
     note = clean(guard.note) if guard else ""
-    said: list[Part] = [(note, "bold yellow") if note else ("nothing asked", DIM)]
+    said: list[Part] = (
+        [(note or hand_said(view, now), "bold yellow")] if note or hand_said(view, now) else [("nothing asked", DIM)]
+    )
     when, reply = view.reply
     after = when - view.keys[-1][0] if view.keys else -1
     if reply and 0 <= after < ANSWERED_NS and now - when < REPLY_NS:
@@ -124,6 +129,25 @@ def asked(view: View, now: int) -> list[Text]:
         fact(" CAUSE", (causes, BAD) if causes else (last, DIM)),
         fact(" POWER", (word, LEVELS[level]), "  " + clean(detail)),
     ]
+
+
+def leading(view: View) -> Teleop | None:
+    """The word of a person who leads the robot now; None while nobody does."""
+    hand, guard = view.get("teleop", Teleop), view.guard()
+    mine = hand is not None and guard is not None and hand.active and hand.epoch == guard.epoch and guard.holder == "policy"
+    return hand if mine else None
+
+
+def hand_said(view: View, now: int) -> str:
+    """What there is to know of taking over: while a person leads, when his device is gone, and for a moment after a key."""
+    hand = view.get("teleop", Teleop)
+    if hand is None:
+        return ""
+    if leading(view) is not None:
+        keys = "8 2 4 6 9 3 7 1 move it; " if hand.device == "keyboard" else ""
+        return f"{clean(hand.note)}: {keys}b hands back"
+    new = hand.note.startswith("GONE") or (hand.note and now - view.hand_at < REPLY_NS)
+    return clean(hand.note) if new else ""
 
 
 def body(view: View, now: int) -> list[Text]:
@@ -164,7 +188,7 @@ def stream_rows(view: View, now: int) -> list[StreamRow]:
         if entry.rate_hz == 0 or topic in UNSHOWN:
             continue
         stream, age = view.stream(topic), view.age(topic, now)
-        if topic == "image" and stream is None:  # most robots have no camera
+        if topic in ("image", "teleop") and stream is None:  # most robots have no camera, and in most runs nobody can take over
             continue
         needed = guard is None or guard.state in NEEDED_IN.get(topic, (guard.state,))
         rate = stream.rate_hz(now) if stream else 0.0

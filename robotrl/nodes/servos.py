@@ -136,6 +136,7 @@ def main(argv: list[str]) -> int:
     tether = Tether(node.bus.directory, node.clock)
     if not tether.greet(RESCUE_S + node.run.robot.stop_damp_s):
         node.say("no rescue: should this driver die, the servos' own watchdog alone stops the motors")
+    node.hurry(20)  # the handshake times its answers; what is refused, `pace` will say
     try:
         driver = Driver(node, tether)
     except (PortError, ValueError) as error:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from robotrl import checkpoint
 from robotrl.agents.base import make_agent
 from robotrl.agents.experience import Shared, experience, open_demonstrations
+from robotrl.agents.interventions import Taken
 from robotrl.agents.published import POLICY
 from robotrl.agents.weights import packed
 from robotrl.checkpoint import Checkpoint
@@ -47,7 +48,7 @@ class Student:
         self.run, self.directory, self.replay = run, directory, replay
         self.demonstrations = demonstrations(run)
         self.labelled = Labelled(replay, directory / LABELS)
-        self.rows = experience(run.agent, self.labelled, self.demonstrations)
+        self.rows = experience(run.agent, self.labelled, self.demonstrations, Taken(self.labelled))
         mirror = task_of(run).mirror() if run.agent.mirror else None
         self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror)
         self.rng = np.random.default_rng([run.seed, 1])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from robotrl.config import Agent, Operator
-from robotrl.messages import Applied, Beat, Drive, Episode, Guard, Joints, Label, Message, Process
+from robotrl.messages import Applied, Beat, Drive, Episode, Guard, Joints, Label, Message, Process, Teleop
 
 SECOND = 1_000_000_000
 GUARD_SILENT = SECOND // 2  # ten of the guard's messages
@@ -77,6 +77,8 @@ class View:
     ended_at: int = 0  # when the last episode was heard to have ended, ns
     held: Said | None = None  # of a key that is held down
     typed: str | None = None  # of a note that is being written
+    hand_at: int = 0  # when what a person's hand says of itself last changed, ns
+    afar: bool = False  # on another machine than the robot
     watching: bool = False  # another console supervises: here nothing acts but a stop
     answered: int | None = None  # how long the terminal took to answer at the start, ns
     tested: bool = False  # a person has tried the keyboard
@@ -101,6 +103,9 @@ class View:
             stream.moved = now
         if isinstance(message, Guard) and message.note and message.note != getattr(stream.newest, "note", ""):
             self.reply = (now, message.note)  # a refusal stands in the guard's note for a single period
+        if isinstance(message, Teleop):
+            self.hand_at = now if message.note != getattr(stream.newest, "note", "") else self.hand_at
+            self.last_human = now if message.moved else self.last_human
         stream.newest = message
         stream.numbers.append((message.t, message.seq))
         if topic == "guard" and isinstance(message, Guard):

@@ -20,7 +20,7 @@ EARLY_NS = 2_000_000  # before the next period: no more waiting for a key, whose
 LATE_NS = 200_000_000  # a guard that was silent for so long, torque on, has slept through the stop that its silence was
 LINGER_NS = 500_000_000  # for which a guard whose manager is gone still holds its PSTOP
 NEVER = -1
-STREAMS = ("joints", "applied", "drive", "imu", "image", "pose", "operator", "process", "episode_end", "reset", "beat")
+STREAMS = ("joints", "applied", "drive", "imu", "image", "pose", "operator", "process", "episode_end", "reset", "beat", "teleop")
 
 
 class Vigil:

@@ -58,9 +58,7 @@ class Judge:
         run = dataclasses.replace(run, robot=dataclasses.replace(run.robot, limits=limits))
         self._epoch, self._nonce = epoch, 0
         self.sentry = Sentry(run, self._next_epoch, lambda: self._nonce, restarted, epoch)
-        self.guard = self.sentry.guard = Led(
-            causes(run.robot), lambda: self._nonce, damp_s=run.robot.stop_damp_s, restarted=restarted
-        )
+        self.guard = self.sentry.guard = Led(causes(run), lambda: self._nonce, damp_s=run.robot.stop_damp_s, restarted=restarted)
         self._standing: set[str] = set()
         self.raised: list[tuple[int, str]] = []
 

@@ -56,6 +56,10 @@ class Manipulator:
     def see(self, pose: Pose) -> None:
         """An arm that knows its joints needs no tracker."""
 
+    def set_up(self, episode: int) -> tuple[float, ...]:
+        """Nothing."""
+        return ()
+
     def tip(self, joints: Joints) -> Point:
         """Where its point is, m, base frame."""
         return self.arm.tip(joints.position)
@@ -68,6 +72,19 @@ class Manipulator:
             turn = self._steps.step_rad * action
         moved = np.clip(self._centre + self._half * before + turn, self._least, self._most)
         return (*moved.tolist(), *self._home[self.actions :])
+
+    def led(self, twist: Sequence[float], angles: Sequence[float], before: np.ndarray) -> np.ndarray:
+        """The action (4,) within [-1, 1] by which a person leads: a hand's `twist` (6,) m/s and rad/s, or a leader's `angles`.
+
+        It moves what the task's own actions move, no faster; roll and yaw of a hand are not among it, nor is the gripper.
+        """
+        if angles:
+            most = self._steps.step_rad
+            turn = np.clip((self.applied(angles) - before) * self._half, -most, most)
+        else:
+            x, y, z, _, pitch, _ = twist
+            turn = self.turned(np.array((x, y, z, pitch)) / self.task.rate_hz, before)
+        return np.clip(self.action(self.moved(before, turn), before), -1.0, 1.0)
 
     def turned(self, motion: np.ndarray, before: np.ndarray) -> np.ndarray:
         """How the joints' targets (4,) turn, rad, for a motion (4,) of point and hand; no faster than `step_rad`."""

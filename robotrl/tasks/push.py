@@ -56,6 +56,10 @@ class Push(Manipulator):
         thing, place = (self._axis + r * np.array((math.cos(a), math.sin(a))) for r, a in (begins, goes))
         return thing, place
 
+    def set_up(self, episode: int) -> tuple[float, ...]:
+        """Where the thing begins, (x, y)."""
+        return tuple(self.drawn(episode)[0].tolist())
+
     def seen(self) -> np.ndarray:
         """Where the thing is, (2,) m; where it goes while nobody has seen it."""
         return self.place if self.thing is None else self.thing

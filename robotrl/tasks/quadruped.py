@@ -89,6 +89,10 @@ class Quadruped:
         self._centre = np.tile(np.array([0.0, legs.pitch_centre, legs.knee_centre], np.float32), 4)
         self._half = np.tile(np.array([legs.roll_range, legs.pitch_range, legs.knee_range], np.float32), 4)
 
+    def set_up(self, episode: int) -> tuple[float, ...]:
+        """Nothing."""
+        return ()
+
     def see(self, pose: Pose) -> None:
         """A pose from the tracker."""
         self.path.add(pose)

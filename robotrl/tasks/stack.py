@@ -45,6 +45,10 @@ class Stack(Manipulator):
         moved = np.random.default_rng([self._seed, 6, episode]).uniform(-spread, spread, 2)
         return self._middle + (moved[0], moved[1], 0.0)
 
+    def set_up(self, episode: int) -> tuple[float, ...]:
+        """`placed`, where the bricks are to be stacked."""
+        return tuple(self.placed(episode).tolist())
+
     def way(self, joints: Joints) -> np.ndarray:
         """From the point to its place, (3,) m."""
         return np.asarray(self.place - self.tip(joints))

@@ -42,6 +42,10 @@ class Task(Protocol):
         """Episode number so-and-so begins, before its first observation."""
         ...
 
+    def set_up(self, episode: int) -> tuple[float, ...]:
+        """Where a person puts the task's thing before that episode, m (`tasksettings.THINGS`); nothing where there is none."""
+        ...
+
     def observation(self, joints: Joints, imu: Imu) -> np.ndarray:
         """(sensors,) float32; once a servo cycle."""
         ...
@@ -79,6 +83,14 @@ class Task(Protocol):
 
     def speed(self, begun: int, until: int) -> float:
         """Net speed between two times (ns), m/s; 0.0 where it is not known or means nothing."""
+        ...
+
+
+class Led(Protocol):
+    """A task in which a person can lead: an arm's."""
+
+    def led(self, twist: Sequence[float], angles: Sequence[float], before: np.ndarray) -> np.ndarray:
+        """The action (actions,) within [-1, 1] that he asks for when `before` (actions,) was sent last."""
         ...
 
 

@@ -56,6 +56,10 @@ class Walk:
         """Forward is from now on where the robot looks."""
         self.track.begin()
 
+    def set_up(self, episode: int) -> tuple[float, ...]:
+        """Nothing."""
+        return ()
+
     def observation(self, joints: Joints, imu: Imu) -> np.ndarray:
         """The 12 sensor values, float32, all of order one."""
         attitude = (imu.roll, imu.pitch, imu.rates[0] * RATE_SCALE, imu.rates[1] * RATE_SCALE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from robotrl.nodes.servoloop import ServoLoop, prepare
 from robotrl.session import Session
 from robotrl.sim.operator import Script, needs_a_hand
 from robotrl.sim.twin import Twin
+from robotrl.topics import TOPICS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BOOTS = {"servos": 11, "imu": 12, "tracker": 13, "policy": 14, "guard": 15, "reset": 16, "console": 17, "learner": 18}
@@ -198,3 +199,26 @@ class Taped:
     def weigh(self, version: int) -> None:
         """Act by these weights from now on."""
         self.pilot.take(Actor(safetensors.numpy.load(actor(version))), version, 0)
+
+
+def changed(said, which, how):
+    """The same words, but `how` makes another of the one in the middle that is `which`."""
+    at = [i for i, (topic, message) in enumerate(said) if which(topic, message)]
+    assert at
+    i = at[len(at) // 2]
+    return [*said[:i], (said[i][0], how(said[i][1])), *said[i + 1 :]]
+
+
+def held_up(said, seconds):
+    """As a recorder writes it that gets no processor: one topic whole after the other, so long after the one before."""
+    waiting, now = {topic: deque() for topic in TOPICS}, 0
+    for topic, message in said:
+        now = max(now, message.t)
+        waiting[topic].append((now, message))
+    out, now = [], said[0][1].t
+    while any(waiting.values()):
+        for topic, left in waiting.items():
+            now += int(seconds * 1e9)
+            while left and left[0][0] <= now:
+                out.append((topic, left.popleft()[1]))
+    return out

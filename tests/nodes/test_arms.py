@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from robotrl import manager, move
+from robotrl import config, manager, move
 from robotrl.calibration import commission, homing
 from robotrl.calibration.store import CalibrationError
 from robotrl.configfile import ConfigError
 from robotrl.drivers.chains import chain_of
 from robotrl.drivers.port import DeviceError, PortError
+from robotrl.messages import Joints, Permit
 from robotrl.nodes.mover import Mover
 from robotrl.nodes.rescue import stop_motors
+from robotrl.nodes.reset import LEVEL, Resetter
 from robotrl.safety.gate import RANGE
 from robotrl.sim import rehearsal
 from tests.nodes.armrig import LAUNCH, PERIOD_S, ArmRig, TwinClock, run_of
@@ -229,6 +231,22 @@ def test_the_rescue_puts_no_torque_on_a_servo_that_has_none(arm):
     clock = TwinClock(arm)
     chain = chain_of(arm.twin.ports()["servos"], arm.run.robot, clock, starts=False)
     assert stop_motors(arm.run.robot, chain, clock, True, print).confirmed and not clock.powered
+
+
+def test_a_reset_before_a_task_with_things_asks_a_person_for_them():
+    run = config.load(LAUNCH / "push.toml")
+    resetter, at = Resetter(run), run.task.start
+    resetter.places = (0.1, -0.02)
+    zeros, ones = (0.0,) * len(at), (1,) * len(at)
+    permit = Permit(state="RESET", epoch=3, holder="reset", torque=True, speed_scale=0.5)
+    for tick in range(200):
+        joints = Joints(t=tick * 20_000_000, tick=tick, position=at, velocity=zeros, torque=zeros, temp_c=zeros, voltage=zeros,
+                        mode=ones, fault=ones, missed=ones)  # fmt: skip
+        action = resetter.cycle(joints, LEVEL, permit)
+        if resetter.state.outcome != "running":
+            break
+    assert (resetter.state.outcome, resetter.state.reason) == ("asks", "the thing stands at x 0.100, y -0.020 m")
+    assert action is not None and action.target == pytest.approx(at), "it holds meanwhile"
 
 
 def test_homing_finds_the_zeros_of_bus_servos(rig):

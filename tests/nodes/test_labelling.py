@@ -222,7 +222,7 @@ def test_a_fifth_console_is_one_line(tmp_path):
 def test_nobody_at_the_keys_for_two_minutes_pauses_the_robot_though_the_console_lives():
     """The console's own beats, with the time since the last key in them, until the guard has had enough."""
     v = View(last_human=0)
-    row = next(cause for cause in causes(Run().robot) if cause.id == "operator_absent")
+    row = next(cause for cause in causes(Run()) if cause.id == "operator_absent")
     ages = []
     for clock in range(0, 130 * SECOND, SECOND):
         sentry = Sentry(Run(), lambda: 1, lambda: 7)

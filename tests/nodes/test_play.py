@@ -14,9 +14,10 @@ import pytest
 from robotrl import config, play, transitions
 from robotrl.drivers import imu as imu_driver
 from robotrl.messages import Action, Applied, Drive, Exchange, Guard, Imu, Joints, Permit, Pose, Thought
+from robotrl.nodes import player
 from robotrl.nodes.player import Player
 from robotrl.session import Reading, SessionError
-from tests.nodes.taped import WRITTEN_NS, Taped, actor
+from tests.nodes.taped import WRITTEN_NS, Taped, actor, changed, held_up
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +32,10 @@ def told():
 
 
 def played(told, tmp_path, said=None, versions=(1,)):
-    player = Player()
-    player.feed(Reading(told.record(tmp_path / "0001.mcap", said, versions)))
-    player.finish()
-    return player.result()
-
-
-def changed(said, which, how):
-    """The same words, but `how` makes another of the one in the middle that is `which`."""
-    at = [i for i, (topic, message) in enumerate(said) if which(topic, message)]
-    assert at
-    i = at[len(at) // 2]
-    return [*said[:i], (said[i][0], how(said[i][1])), *said[i + 1 :]]
+    again = Player()
+    again.feed(Reading(told.record(tmp_path / "0001.mcap", said, versions)))
+    again.finish()
+    return again.result()
 
 
 def test_the_same_bytes_give_the_same_messages_observations_and_commands(told, tmp_path):
@@ -149,6 +142,33 @@ def test_over_a_gap_nothing_is_held_to_be_known(told, tmp_path):
     result = played(told, tmp_path, told.said[: at - 600] + told.said[at - 400 :])
     assert not any(row["differ"] for row in result["rows"].values()), result["rows"]
     assert result["rows"]["joints"]["equal"] > 150
+
+
+def test_a_recording_that_was_held_up_is_the_same(told, tmp_path, monkeypatch):
+    """A tenth of what it may be, for a session of six seconds."""
+    monkeypatch.setattr(player, "LATER_NS", player.LATER_NS // 10)
+    said = held_up(told.said, 0.04)
+    newest = list(itertools.accumulate((m.t for _, m in said), max))
+    assert max(a - m.t for a, (_, m) in zip(newest, said, strict=True)) > 3 * player.LATER_NS
+    result = played(told, tmp_path, said)
+    assert result["same"] and sum(row["unknown"] for row in result["rows"].values()) == 0, result["rows"]
+    assert result["rows"]["bytes to the servos"]["equal"] == sum(isinstance(m, Joints) for _, m in told.said) + 1
+
+
+def test_where_the_recorder_died_over_what_a_driver_was_given_nobody_knows_what_it_did(told, tmp_path):
+    at = next(i for i, (_, m) in enumerate(told.said) if isinstance(m, Guard) and m.state == "RUN") + 900
+    last = [(topic, m) for topic, m in told.said[at : at + 400] if topic == "wire"]
+    result = played(told, tmp_path, told.said[:at] + last)
+    assert result["same"] and result["rows"]["bytes to the servos"]["unknown"] > 5, result["rows"]
+
+
+def test_a_command_where_there_was_none_is_a_difference_and_no_crash(told, tmp_path):
+    said = changed(
+        told.said, lambda _, m: isinstance(m, Thought) and m.acted and m.policy_version < 0,
+        lambda m: msgspec.structs.replace(m, acted=False, noise=(), observation=b""),
+    )  # fmt: skip
+    row = played(told, tmp_path, said)["rows"]["commands"]
+    assert row["differ"] >= 1 and "acts, then it did otherwise" in row["first"]
 
 
 def test_weights_that_were_not_kept_leave_their_commands_out(told, tmp_path, capsys):

@@ -14,7 +14,7 @@ OWN = {"guard_restart", "operator_stop", "session_over", "pstop_long"}
 
 
 def test_every_signal_is_an_input_and_only_the_guards_own_have_none():
-    known = set(Inputs._fields) | {"episode_fall", "reset_failed"}
+    known = set(Inputs._fields) | {"episode_fall", "reset_failed", "reset_asks"}
     assert {row.signal for row in catalogue()} - known == {""}
     assert {row.id for row in catalogue() if not row.signal} == OWN
 

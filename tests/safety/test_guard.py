@@ -68,7 +68,7 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "operator_stop": ({"commands": (Command("stop", "anyone"),)}, "PSTOP", ALL),
     "stop_unconfirmed": ({"stop_unconfirmed": True}, "LOCKOUT", ALL),
 }
-OWN = {"guard_restart", "session_over", "pstop_long", "reset_failed"}  # each has its own test below
+OWN = {"guard_restart", "session_over", "pstop_long", "reset_failed", "set_up"}  # each has its own test below
 BY_BUDGET = {"tilt", "episode_fall", "stalled", "action_stale", "overrun", "guard_late", "tracker_jump", "camera_late"}
 AUTO = {"frame_errors", "tracker_gone", "action_stale", "reset_silent", "policy_dead", "reset_dead", "overrun"}
 AUTO |= {"guard_late", "attitude", "tracker_frozen", "tracker_jump", "clamped"}
@@ -350,6 +350,20 @@ def test_start_is_refused_while_anything_stands():
     bench.step(reset_outcome="running")
     bench.step(reset_outcome="failed")
     assert bench.key("run").refused[0].startswith("run: reset_failed stands")
+
+
+def test_a_reset_that_asks_for_things_is_answered_by_run_and_by_no_other_start():
+    bench = at("RUN")
+    bench.step(episode_ended="time", reset_outcome="asks")
+    bench.step(2, reset_outcome="asks")  # of the reset before: it ends nothing
+    bench.step(3, reset_outcome="running")
+    assert bench.step(reset_outcome="asks").state == "HOLD" and bench.out.causes == ("set_up",) and not bench.out.session
+    bench.step(100)
+    assert bench.out.state == "HOLD" and bench.out.torque and not bench.out.holder, "it waits, and nobody moves it"
+    assert bench.key("reset").refused[0].startswith("reset: set_up stands: put the task's things")
+    assert bench.key("run", role="viewer").refused and bench.key("run", nonce=1).refused
+    assert bench.key("run").state == "RUN" and bench.out.session and not bench.out.causes
+    assert bench.step().holder == "policy"
 
 
 def test_episodes_and_resets_follow_each_other_each_under_its_own_epoch():

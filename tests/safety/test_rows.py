@@ -76,6 +76,7 @@ ROWS: dict[str, tuple[int, str, tuple[object, object], str, str]] = {
     "session_over": (0, "", (), "HOLD", "AUTO"),
     "pstop_long": (0, "", (), "RELAX", "OPERATOR"),
     "reset_failed": (0, "reset_outcome", ("done", "failed"), "HOLD", "OPERATOR"),
+    "set_up": (0, "reset_outcome", ("done", "asks"), "HOLD", "OPERATOR"),
 }
 STATES = {
     **dict.fromkeys(("servo_timeout", "wrong_mode", "console_silent", "console_dead"), ON),
@@ -83,7 +84,7 @@ STATES = {
     **dict.fromkeys(("camera_frozen", "camera_late", "camera_blind", "camera_gone"), "RUN"),
     **dict.fromkeys(("tilt", "episode_fall", "stalled"), "RUN"),
     **dict.fromkeys(("tracker_dead", "policy_dead", "recorder_gone", "disk_full"), "HOLD RUN"),
-    **dict.fromkeys(("reset_silent", "reset_failed"), "RESET"),
+    **dict.fromkeys(("reset_silent", "reset_failed", "set_up"), "RESET"),
     **dict.fromkeys(("guard_late", "overrun", "nan_action", "operator_absent"), "RUN RESET"),
     "reset_dead": "HOLD RESET",
     "runaway": "HOLD RUN RESET",
@@ -111,12 +112,12 @@ def test_every_row_is_the_tables():
     for row in catalogue():
         number, signal, _, action, clear = ROWS[row.id]
         assert (row.row, row.action.name, row.clear.name) == (number, action, clear), row.id
-        shown_as = {"episode_fall": "episode_fall", "reset_failed": "reset_failed"}.get(row.id, signal)
+        shown_as = {"episode_fall": "episode_fall", "reset_failed": "reset_failed", "set_up": "reset_asks"}.get(row.id, signal)
         assert row.signal == shown_as, row.id
         assert {state.value for state in row.states} == set(STATES.get(row.id, ALL).split()), row.id
         times = (DEBOUNCE_S.get(row.id, 0), GRACE_S.get(row.id, 0), COOLDOWN_S.get(row.id, 0))
         assert (row.debounce_s, row.grace_s, row.cooldown_s) == times, row.id
-        assert row.answer == ("reset" if row.id == "reset_failed" else ""), row.id
+        assert row.answer == {"reset_failed": "reset", "set_up": "run"}.get(row.id, ""), row.id
         budget = row.budget and (row.budget.name, row.budget.count, row.budget.seconds)
         assert budget == ((*BUDGET[row.id], 600.0) if row.id in BUDGET else None), row.id
     assert [row.id for row in catalogue()] == list(ROWS)
