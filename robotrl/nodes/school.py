@@ -1,6 +1,6 @@
 """The process that trains a run's success classifier, one version after the other, beside everything else.
 
-    python -m robotrl.nodes.school RUN_DIR
+    python -m robotrl.nodes.school RUN_DIR [--lockstep]
 
 A line `{"count": n, "labels": k}` in: it learns from what the first k labels say of the first n transitions, measures what came
 of it on held-out episodes, writes the version (`robotrl/rewards/classifier.py`), and answers with its figures in a line. It
@@ -9,6 +9,7 @@ knows no clock: in a rehearsal, and on the wall clock, whoever asks says what co
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -161,11 +162,10 @@ def main(argv: list[str]) -> int:
 
     directory = Path(argv[0])
     torch.set_num_threads(1)  # the other cores are the robot's
-    try:
-        os.nice(10)
-    except OSError:
-        pass
-    expendable()
+    if "--lockstep" not in argv:  # a rehearsal waits for it
+        with contextlib.suppress(OSError):
+            os.nice(10)
+        expendable()
     run = rundir.load(directory)
     school: School | None = None
     for line in sys.stdin:
