@@ -96,7 +96,7 @@ def test_a_version_is_measured_on_the_episodes_that_it_was_not_taught(taught):
         assert of == successes and right <= said <= len(held)
     assert answer["why"] == version.why == "" and version.about["trials"][0][1:4] == [successes] * 3
     taught_from = sum(version.about["taught"])
-    assert taught_from == sum(4 + 3 if successful(e) else STEPS for e in set(range(40)) - set(held))
+    assert taught_from == sum(11 + 3 if successful(e) else STEPS for e in set(range(40)) - set(held))
     assert version.about["calibration_error"] < 0.2 and not {e for e, _, _ in version.about["queue"]} & set(held)
 
 
