@@ -24,12 +24,12 @@ from robotrl.session import Reading, files
 from robotrl.topics import CAMERAS, TOPICS, VIEWERS
 
 ROOT = Path(__file__).resolve().parent.parent
-# The scripted operator gives no rewards, nobody has asked for a network, and the robot has no camera.
+# The scripted operator gives no rewards, nobody has asked for a network or to lead it, and the robot has no camera.
 ABSENT = {
     *(("label", name) for name in ("console", "relabel")),
     *(("operator", name) for name in VIEWERS),
     *((topic, name) for topic in ("image", "picture") for name in CAMERAS),
-    *((topic, name) for name in ("gateway", "classifier") for topic, entry in TOPICS.items() if name in entry.sources),
+    *((topic, name) for name in ("gateway", "classifier", "teleop") for topic, entry in TOPICS.items() if name in entry.sources),
 }
 
 

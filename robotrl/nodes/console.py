@@ -27,11 +27,13 @@ from robotrl.clock import WallClock
 from robotrl.complaint import Complaint
 from robotrl.keyring import read
 from robotrl.nodes.desk import Link, beat
+from robotrl.nodes.gallery import Gallery
 from robotrl.nodes.keys import ASK, KeyParser, Terminal
 from robotrl.nodes.screen import draw
 from robotrl.nodes.view import SECOND, STOPPED, View
 from robotrl.remote import Remote
 
+LOOK = "v"  # the key of the cameras' pictures
 PERIOD = SECOND // 10  # of the heartbeat and of the screen
 LISTEN_NS = SECOND // 100  # the guard speaks 50 times a second, and a refusal stands in one message only
 GUARD_WAIT = 5 * SECOND  # a live run's guard speaks 20 times a second
@@ -77,14 +79,17 @@ class Signals:
 
 def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal, live: Live, signals: Signals) -> str:
     """The loop: keys as they come, a beat and a frame ten times a second. Returns why it ended."""
-    clock, parser = link.clock, KeyParser()
+    clock, parser, gallery = link.clock, KeyParser(), Gallery(terminal, lambda: link.bus.subscriber("picture"))
     due = looked = asked = clock.now()
     terminal.say(ASK)
     state = ""
     while not view.leaving:
         wait = min(due - clock.now(), LISTEN_NS) / SECOND
         for key in parser.feed(terminal.read(wait), clock.now(), view.typed is not None):
-            link.obey(key, view)
+            if key == LOOK and view.typed is None:
+                view.keys.append((clock.now(), key, gallery.key(view, clock.now())))
+            else:
+                link.obey(key, view)
         if parser.answered and view.answered is None:
             view.answered = clock.now() - asked
         link.listen(view)
@@ -94,6 +99,7 @@ def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal
             continue
         due = max(due + PERIOD, now)
         link.read(view)
+        gallery.listen(parser, now)
         if not link.watching:
             link.operator.send(beat(view, now))
         elif link.promote():
@@ -105,6 +111,7 @@ def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal
             if not node.bus_directory(directory).is_dir():
                 return f"{directory}: the run has ended"
         show(live, view, now, parser)
+        gallery.over()
         if (guard := view.guard()) is not None and guard.state != state:
             if state and guard.state in STOPPED:
                 live.console.bell()
@@ -160,6 +167,8 @@ def operate(directory: Path) -> int:
     """Attach to the live run in `directory` until the operator leaves or the run ends."""
     clock = WallClock()
     run = rundir.load(directory)
+    if run.robot.cameras:
+        import cv2  # noqa: F401  # what decodes their pictures; later, a heartbeat would wait for it
     view = View(
         run=directory.name, temp_limit_c=run.robot.limits.temp_c, agent=run.agent, settings=run.operator, last_human=clock.now()
     )
@@ -168,6 +177,8 @@ def operate(directory: Path) -> int:
 
 def operate_afar(address: str, key: Path) -> int:
     """The same with a run on another machine, of which only its door is known: no disk, and what settings the door tells."""
+    import cv2  # noqa: F401  # as above: nobody knows what cameras there are
+
     clock = WallClock()
     remote, view = Remote(address, read(key), clock), View(run=address, afar=True, last_human=clock.now())
 

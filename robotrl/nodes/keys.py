@@ -18,7 +18,12 @@ ENTER, BACKSPACE = "\n", "\x7f"
 ESCAPE = 0x1B
 WELL = "0n"  # how a terminal that is well answers `ASK`
 ASK = "\x1b[5n"
+STRINGS = {ord(c): "string" for c in "_P]^X"}  # after ESC: what follows is a text, to ESC \\ or BEL
 ESCAPE_NS = 50_000_000  # a sequence's bytes come together; an ESC older than this was the ESC key
+
+
+SAID, BELL = 64, 0x07  # letters of a sequence that are looked at
+STRING_NS = 500_000_000  # a text comes only in answer to us, and over a slow line in pieces, none of which may be a key
 
 
 class Terminal:
@@ -61,6 +66,13 @@ class Terminal:
             with contextlib.suppress(OSError):
                 os.write(self.fd, text.encode())
 
+    def put(self, data: bytes) -> None:
+        """All of it, however long the terminal takes; one that is gone takes none."""
+        left = memoryview(data)
+        with contextlib.suppress(OSError):
+            while left:
+                left = left[os.write(self.fd, left) :]
+
     def read(self, timeout_s: float) -> bytes:
         """What was typed, at once, or b"" after `timeout_s`. EOFError: the terminal is gone."""
         if not select.select([self.fd], [], [], max(0.0, timeout_s))[0]:
@@ -83,10 +95,12 @@ class KeyParser:
         self._said = ""  # of the sequence so far
         self.refused = 0
         self.answered = False  # the terminal, to `ASK`
+        self.kitty = False  # it knows kitty's graphics
+        self.attributes = ""  # its device attributes, as `?62;4c`
 
     def feed(self, data: bytes, now: int, typing: bool = False) -> list[str]:
         """Keys in `data`, read at `now` (ns). Stop keys always count; different others at once never do, but in `typing`."""
-        if self._escape and now - self._escape_at > ESCAPE_NS:
+        if self._escape and now - self._escape_at > (STRING_NS if self._escape == "string" else ESCAPE_NS):
             self._escape = ""
         keys = [key for byte in data if (key := self._step(byte, now))]
         stops = [key for key in keys if key in STOP_KEYS]
@@ -102,13 +116,18 @@ class KeyParser:
             return chr(byte)
         state, self._escape_at = self._escape, now
         if byte == ESCAPE:
+            self.kitty = self.kitty or (state == "string" and self._said.startswith("G") and self._said.endswith(";OK"))
             self._escape = "escape"
         elif state == "escape":  # Alt-x ends here; [ and O open longer sequences
-            self._escape, self._said = {ord("["): "csi", ord("O"): "ss3"}.get(byte, ""), ""
+            self._escape, self._said = {ord("["): "csi", ord("O"): "ss3", **STRINGS}.get(byte, ""), ""
+        elif state == "string":
+            self._said, self._escape = (self._said + chr(byte))[:SAID], "" if byte == BELL else "string"
         elif state == "csi":
             self._escape = "" if 0x40 <= byte <= 0x7E else "csi"
-            self._said = (self._said + chr(byte))[-8:]
+            self._said = (self._said + chr(byte))[-SAID:]
             self.answered = self.answered or (not self._escape and self._said == WELL)
+            if not self._escape and self._said[:1] == "?" and byte == ord("c"):
+                self.attributes = self._said
         elif state == "ss3":
             self._escape = ""
         elif 0x20 < byte < 0x7F:

@@ -45,8 +45,8 @@ p      pause: stand still; r goes on         x    end the episode, no verdict
 R      reset: by script, or by your hands    N    no success in the last episode
 d      disable: torque off                   u U  take back the last, last seconds
 o b    take over from the policy; hand back  m n  a mark; a note, to ENTER, SPACE=_
-q      leave; asks again, the robot stops    t ?  try the keyboard; this page, or back
-8 2 4 6 9 3 7 1  lead it (docs/takeover)
+82469371  lead it, by docs/takeover.md       t ?  try the keyboard; this page, or back
+q      leave; asks again, the robot stops    v    a camera's picture, the next, none
 
 A quick stop is no emergency stop: keep a switch for the motor supply in reach.
 POWER says CONFIRMED only when every servo was read back with its torque off.
@@ -67,7 +67,9 @@ def draw(view: View, now: int, width: int = 80, height: int = 24) -> Text:
     top = [*banner(view, now, width, 3 if height >= 30 else 1), *asked(view, now)]
     bottom = [pressed(view, now), keys_line()]
     room = max(0, height - len(top) - len(bottom))
-    if view.help:
+    if view.middle is not None and not view.help:
+        middle = view.middle(now, width, room)
+    elif view.help:
         middle = [line(), *(line(f" {text}") for text in HELP.splitlines())]
     else:
         middle = [line(), *body(view, now), alive(view, now)]

@@ -5,8 +5,11 @@ drawing.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
+
+from rich.text import Text
 
 from robotrl.config import Agent, Operator
 from robotrl.messages import Applied, Beat, Drive, Episode, Guard, Joints, Label, Message, Process, Teleop
@@ -92,6 +95,7 @@ class View:
     leave_asked: int | None = None
     leaving: bool = False
     help: bool = False
+    middle: Callable[[int, int, int], list[Text]] | None = None  # of (now, width, rows): what stands in the place of the tables
 
     def receive(self, topic: str, message: Message, now: int) -> None:
         """Take one message that arrived at `now`."""

@@ -10,10 +10,14 @@ import pytest
 from robotrl import config
 from robotrl.agents.experience import experience
 from robotrl.agents.interventions import Taken
+from robotrl.agents.sac import Sac
 from robotrl.labelled import LABELS, Labelled
 from robotrl.messages import PERSON
+from robotrl.nodes.student import Student
 from robotrl.replay import Replay
+from robotrl.tasks.task import sizes
 
+LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 LED = range(40, 60)  # of the first hundred rows, in two episodes of fifty
 CAPACITY = 400
 
@@ -84,3 +88,23 @@ def test_no_steps_are_summed_across_his_coming_and_going(tmp_path):
     batch = rows.rows(np.array([36, 38, 39, 40, 48, 57, 58, 59, 60]))
     assert batch.steps.tolist() == [3, 2, 1, 3, 2, 3, 2, 1, 3], "it ends before 40, 50 (an episode), 60"
     assert batch.reward[1] == 38 + 0.5 * 39 and batch.next_observation[1][0] == 40
+
+
+def test_the_learner_draws_them_so(tmp_path, monkeypatch):
+    """The learner's own half: of each update's rows, a half are those in which a person led, as soon as there are so many."""
+    run = config.load(
+        LAUNCH / "reach.toml", ["agent.engine=reference", "agent.hidden=[8]", "agent.batch=16", "agent.learn_after=80"]
+    )
+    observation, action = sizes(run)
+    replay = Replay.create(tmp_path / "replay", observation, action, 500)
+    for k in range(160):
+        o, n = np.full(observation, k / 160), np.full(observation, (k + 1) / 160)
+        replay.add(o, np.zeros(action), 0.0, n, terminated=False, truncated=k % 40 == 39, episode=k // 40, step=k % 40, tick=k,
+                   policy_version=PERSON if 60 <= k < 75 else 1)  # fmt: skip
+    drawn = []
+    update = Sac.update
+    monkeypatch.setattr(Sac, "update", lambda self, indices: drawn.append(indices) or update(self, indices))
+    Student(run, tmp_path, replay).study(160, limit=30)
+    theirs = [np.isin(indices[8:], range(60, 75)).all() and len(indices) == 16 for indices in drawn]
+    assert len(drawn) == 30 and all(theirs)
+    replay.close()
