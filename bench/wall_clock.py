@@ -122,7 +122,7 @@ class Live:
         guard = self.guard.latest()
         return guard.state if isinstance(guard, Guard) and guard.t > self.known else ""
 
-    def reach(self, state: str, seconds: float = 40.0) -> None:
+    def reach(self, state: str, seconds: float = 90.0) -> None:
         self.wait(lambda: self.state() == state, seconds)
 
     def kill(self, name: str, expected: tuple[str, ...], cause: str, within_s: float = 1.0) -> Reaction:

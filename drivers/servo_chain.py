@@ -108,6 +108,10 @@ class ServoChain:
             mode=tuple(self._mode.tolist()), fault=tuple(self._fault.tolist()), missed=tuple(self._missed.tolist()),
         )  # fmt: skip
 
+    def skip(self, cycles: int) -> None:
+        """As if it had asked so often before: each cycle's question has another size."""
+        self._turn = (self._turn + cycles) % TURNS
+
     def write(self, targets: Sequence[float]) -> tuple[float, ...]:
         """Send each servo its goal; `targets` (n,) rad. Returns the targets the sent bytes hold: whole ticks.
 
@@ -204,10 +208,7 @@ class ServoChain:
         return unheard * 2 > TWICE_READS
 
     def _too_slow(self) -> list[str]:
-        trips = []
-        for _ in range(TRIPS):
-            if self._asking.ping(self._servos.ids[0]) is not None:
-                trips.append(self._asking.round_trip_ns)
+        trips = [self._asking.round_trip_ns for _ in range(TRIPS) if self._asking.ping(self._servos.ids[0]) is not None]
         # The fastest, because a latency timer delays every answer and a busy machine only some.
         trip = min(trips, default=0)
         return [f"{trip / 1e6:.1f} ms a question; set the adapter's latency_timer to 1 ms"] if trip > ROUND_TRIP_NS else []

@@ -41,7 +41,7 @@ class Schooling:
     def __init__(self, run: Run, directory: Path, replay: Replay, metrics: rundir.Metrics, person: Supervision) -> None:
         self.run, self._directory, self._replay, self._metrics, self._person = run, directory, replay, metrics, person
         self._shape = classifier.image_shape(replay.cameras)
-        self._school = Asked("robotrl.nodes.school", [str(directory)])
+        self._school = Asked("robotrl.nodes.school", [str(directory), "--lockstep"])
         self.judge = Judge(run)
         self._asked = replay.count // run.classifier.every
         self._due = 0  # at which transition an answer is waited for
@@ -53,6 +53,7 @@ class Schooling:
         self.figures = dict.fromkeys(WORDS.values(), 0)
         if (kept := classifier.newest(directory)) is not None:
             self._hand_over(*kept)
+            self.judge.hear(replay, person.given)
 
     def begin(self, rig: Program) -> None:
         """Another robot is switched on, before the cameras. ConfigError where they see nothing of the task."""

@@ -90,11 +90,10 @@ class ServoTwin:
         if "state" in line:
             if self.table is not None:
                 self.table.entered(str(line["state"]), [_number("places", at, -math.inf) for at in line.get("places", ())])
-            return
-        if isinstance(line.get("place"), list) and len(line["place"]) == len(self.joints.angle):
+        elif isinstance(line.get("place"), list) and len(line["place"]) == len(self.joints.angle):
             self.joints.put([_number("place", angle, -math.inf) for angle in line["place"]])
         elif "place" in line:
-            return  # it has no feet to be set on: an arm is screwed down, D'Kitty hangs in its stand
+            pass  # it has no feet to be set on: an arm is screwed down, D'Kitty hangs in its stand
         elif "push" in line:
             push = line["push"]
             if not isinstance(push, list) or len(push) != 2:

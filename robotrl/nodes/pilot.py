@@ -75,12 +75,13 @@ class Pilot:
 
     def __init__(
         self, run: Run, replay: Replay | None, seed: int, deterministic: bool = False,
-        keep: Callable[[Transition], object] | None = None,
+        keep: Callable[[Transition], object] | None = None, draws: int | None = None,
     ) -> None:  # fmt: skip
-        """`keep` takes each transition that is complete; without it the replay does. Nobody does where there is none."""
+        """`keep` takes each transition that is complete; without it the replay does. Nobody does where there is none. `draws`:
+        the seed of what a task draws for an episode, where it is not that of the noise."""
         self.run, self.replay, self.deterministic = run, replay, deterministic
         self._keep = keep if keep is not None or replay is None else partial(transitions.add, replay)
-        self.task = rewarded(run, task_of(run, seed))
+        self.task = rewarded(run, task_of(run, seed if draws is None else draws))
         self.history, self.gaze = History(self.task.sensors, self.task.actions, run.task.history), Gaze(cameras(run))
         self.noise = ColoredNoise(np.random.default_rng(seed), self.task.actions, run.agent.noise_beta, NOISE_STEPS)
         self.actor: Actor | None = None

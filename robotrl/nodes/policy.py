@@ -242,8 +242,9 @@ def settle(node: Node, outbox: Outbox[Transition], acks: Subscriber) -> None:
 
 
 def resumed(run: Run, replay: Replay, keep: Callable[[Transition], object] | None = None) -> Pilot:
-    """A pilot that goes on where the replay ends; no random number is drawn twice."""
-    return Pilot(run, replay, run.seed + 7919 * replay.count, keep=keep)
+    """A pilot that goes on where the replay ends; no random number is drawn twice. What its task draws for an episode is the
+    episode's, whichever life plays it: the twin's person and `play` know it too."""
+    return Pilot(run, replay, run.seed + 7919 * replay.count, keep=keep, draws=run.seed)
 
 
 def thought(

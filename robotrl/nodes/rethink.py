@@ -81,7 +81,7 @@ class Rethink:
         self._compare(thought, action, recorded)
 
     def _begin(self) -> None:
-        self._pilot = Pilot(self.run, None, 0)
+        self._pilot = Pilot(self.run, None, 0, draws=self.run.seed)
         self._pilot.noise = Given()  # type: ignore[assignment]
         self._known, self._episode = False, None
 

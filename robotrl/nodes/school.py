@@ -1,6 +1,6 @@
 """The process that trains a run's success classifier, one version after the other, beside everything else.
 
-    python -m robotrl.nodes.school RUN_DIR
+    python -m robotrl.nodes.school RUN_DIR [--lockstep]
 
 A line `{"count": n, "labels": k}` in: it learns from what the first k labels say of the first n transitions, measures what came
 of it on held-out episodes, writes the version (`robotrl/rewards/classifier.py`), and answers with its figures in a line. It
@@ -9,6 +9,7 @@ knows no clock: in a rehearsal, and on the wall clock, whoever asks says what co
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -51,9 +52,7 @@ class School:
         self._given: list[Given] = []
         found = classifier.newest(directory)
         self.version = None if found is None else found[0]
-        self.teacher: Teacher | None = None
-        if found is not None:
-            self.teacher = self._teacher(found[0].number, safetensors.numpy.load(found[1]))
+        self._weights = None if found is None else safetensors.numpy.load(found[1])
 
     def teach(self, count: int, labels: int | None = None) -> dict[str, Any]:
         """A new version out of what is known by now; or, in `why`, what is missing for one."""
@@ -67,18 +66,19 @@ class School:
         number = 1 if self.version is None else self.version.number + 1
         then = self._as_it_was(known)
         rows, success = self._drawn(taught, number)
-        self.teacher = self.teacher or self._teacher(number, None)
-        loss = self.teacher.teach(classifier.images_of(self.replay, rows), success, self.settings.updates)
+        teacher = self._teacher(number)  # its optimiser begins anew: a school that is started again does the same
+        loss = teacher.teach(classifier.images_of(self.replay, rows), success, self.settings.updates)
+        self._weights = teacher.weights()
         about = {"loss": loss, "taught": [int(success.sum()), int((~success).sum())], "then": then, **self._measured(known)}
         about["queue"] = self._queue(count, about["threshold"])
         said = {"version": str(number), "transitions": str(count)}
-        path = checkpoint.save(self.directory, count, number, {classifier.WEIGHTS: packed(self.teacher.weights(), said)},
+        path = checkpoint.save(self.directory, count, number, {classifier.WEIGHTS: packed(self._weights, said)},
                                about, classifier.FOLDER, EVERY)  # fmt: skip
         self.version = classifier.Version(number, count, about["threshold"], about["why"], about)
         return {"version": number, "path": str(path), "why": about["why"]}
 
-    def _teacher(self, number: int, weights: Any) -> Teacher:
-        return Teacher(self.shape, [self.run.seed, number], weights)
+    def _teacher(self, number: int) -> Teacher:
+        return Teacher(self.shape, [self.run.seed, number], self._weights)
 
     def _frames(self, known: Sequence[Outcome]) -> lessons.Frames:
         of = lessons.by_episode(self._given)
@@ -96,8 +96,8 @@ class School:
         return np.concatenate(parts), np.repeat([True, False], [len(part) for part in parts])
 
     def _scored(self, known: Sequence[Outcome]) -> Scores:
-        assert self.teacher is not None
-        return {of.episode: self.teacher.probabilities(classifier.images_of(self.replay, np.arange(of.first, of.end)))
+        teacher = self._teacher(0)
+        return {of.episode: teacher.probabilities(classifier.images_of(self.replay, np.arange(of.first, of.end)))
                 for of in known}  # fmt: skip
 
     def _measured(self, known: Sequence[Outcome]) -> dict[str, Any]:
@@ -162,11 +162,10 @@ def main(argv: list[str]) -> int:
 
     directory = Path(argv[0])
     torch.set_num_threads(1)  # the other cores are the robot's
-    try:
-        os.nice(10)
-    except OSError:
-        pass
-    expendable()
+    if "--lockstep" not in argv:  # a rehearsal waits for it
+        with contextlib.suppress(OSError):
+            os.nice(10)
+        expendable()
     run = rundir.load(directory)
     school: School | None = None
     for line in sys.stdin:

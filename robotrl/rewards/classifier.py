@@ -108,8 +108,10 @@ class Judge:
         return NONE_YET if self.version is None else self.version.why or self.suspended
 
     def take(self, version: Version, probability: Callable[[Image], float]) -> None:
-        """From the next episode on."""
+        """From the next episode on; at once where none has begun."""
         self._next = (version, probability)
+        if self._episode < 0:
+            self._change_hands()
 
     def look(self, seen: Seen, image: Callable[[], Image]) -> Label | None:
         """The label that this step gives, not numbered yet; `image` shows how it ended, where that is asked for.
@@ -145,10 +147,13 @@ class Judge:
         return self.suspended
 
     def _begin(self, episode: int) -> None:
+        self._change_hands()
+        self._episode, self._run, self._over, self._used = episode, 0, False, not self.why
+
+    def _change_hands(self) -> None:
         if self._next is not None:
             (self.version, self._probability), self._next = self._next, None
             self.suspended = ""
-        self._episode, self._run, self._over, self._used = episode, 0, False, not self.why
 
     def _label(self, seen: Seen, kind: str, value: float, first: int) -> Label:
         assert self.version is not None

@@ -16,6 +16,7 @@ from robotrl.messages import PERSON
 from robotrl.nodes.student import Student
 from robotrl.replay import Replay
 from robotrl.tasks.task import sizes
+from tests.agents.test_sac import one_thread  # noqa: F401
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 LED = range(40, 60)  # of the first hundred rows, in two episodes of fifty
@@ -104,7 +105,7 @@ def test_the_learner_draws_them_so(tmp_path, monkeypatch):
     drawn = []
     update = Sac.update
     monkeypatch.setattr(Sac, "update", lambda self, indices: drawn.append(indices) or update(self, indices))
-    Student(run, tmp_path, replay).study(160, limit=30)
+    Student(run, tmp_path, replay).study(160, limit=8)
     theirs = [np.isin(indices[8:], range(60, 75)).all() and len(indices) == 16 for indices in drawn]
-    assert len(drawn) == 30 and all(theirs)
+    assert len(drawn) == 8 and all(theirs)
     replay.close()

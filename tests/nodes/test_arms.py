@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from robotrl import config, manager, move
@@ -12,10 +13,13 @@ from robotrl.calibration.store import CalibrationError
 from robotrl.configfile import ConfigError
 from robotrl.drivers.chains import chain_of
 from robotrl.drivers.port import DeviceError, PortError
+from robotrl.drivers.tape import Tape
 from robotrl.messages import Joints, Permit
 from robotrl.nodes.mover import Mover
+from robotrl.nodes.playback import Recorded, Servos
 from robotrl.nodes.rescue import stop_motors
 from robotrl.nodes.reset import LEVEL, Resetter
+from robotrl.nodes.servoloop import ServoLoop, connected
 from robotrl.safety.gate import RANGE
 from robotrl.sim import rehearsal
 from tests.nodes.armrig import LAUNCH, PERIOD_S, ArmRig, TwinClock, run_of
@@ -247,6 +251,27 @@ def test_a_reset_before_a_task_with_things_asks_a_person_for_them():
             break
     assert (resetter.state.outcome, resetter.state.reason) == ("asks", "the thing stands at x 0.100, y -0.020 m")
     assert action is not None and action.target == pytest.approx(at), "it holds meanwhile"
+
+
+@pytest.mark.parametrize("began", (5, 6, 7, 8))
+def test_a_recording_of_bus_servos_that_begins_in_the_middle_plays_the_same(arm, began):
+    """Each cycle asks for another number of bytes, so whoever joins has to find the turn; and believes what he hears at once."""
+    tape = Tape(arm.clock)
+    tape.call("connect")
+    chain = connected(arm.run.robot, tape.around(arm.twin.ports()["servos"]), tape.clock, -1, print)
+    loop, said, exchanges = ServoLoop(arm.run.robot, chain, tape.clock, 0.02), Recorded(), []
+    tape.take(1)
+    for number in range(1, 20):
+        arm.twin.advance(0.02)
+        tape.call("cycle", None, None)
+        for topic, message in zip(("joints", "applied", "drive"), loop.cycle(None, None), strict=True):
+            said.keep(topic, msgspec.structs.replace(message, source="servos", boot=7, seq=number))
+        exchanges.append(msgspec.structs.replace(tape.take(number), source="servos", boot=7, seq=number))
+    played = Servos(arm.run)
+    for exchange in exchanges[began:]:
+        played.play(exchange, said)
+    for score in (played.joints, played.applied, played.written):
+        assert not score.differ and score.equal >= 18 - began, (score.name, score.first)
 
 
 def test_homing_finds_the_zeros_of_bus_servos(rig):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -95,7 +96,7 @@ def test_a_version_is_measured_on_the_episodes_that_it_was_not_taught(taught):
         assert of == successes and right <= said <= len(held)
     assert answer["why"] == version.why == "" and version.about["trials"][0][1:4] == [successes] * 3
     taught_from = sum(version.about["taught"])
-    assert taught_from == sum(4 + 3 if successful(e) else STEPS for e in set(range(40)) - set(held))
+    assert taught_from == sum(11 + 3 if successful(e) else STEPS for e in set(range(40)) - set(held))
     assert version.about["calibration_error"] < 0.2 and not {e for e, _, _ in version.about["queue"]} & set(held)
 
 
@@ -112,6 +113,13 @@ def test_what_is_on_the_disk_is_what_was_measured(taught):
 def test_confusion_over_time_is_of_what_came_after_each_version(taught):
     (row,) = taught.second[1].about["then"]
     assert row[:2] == [1, 40 * STEPS] and sum(row[2:]) == 8 and row[2] == 4 and taught.first[1].about["then"] == []
+
+
+def test_a_school_that_was_started_again_makes_the_same_version(taught):
+    whole = (taught.directory / "classifier" / f"{48 * STEPS:09d}-{2:09d}" / classifier.WEIGHTS).read_bytes()
+    shutil.rmtree(taught.directory / "classifier" / f"{48 * STEPS:09d}-{2:09d}")
+    assert taught.school().teach(48 * STEPS)["version"] == 2
+    assert classifier.newest(taught.directory)[1] == whole
 
 
 def test_below_the_stated_precision_it_may_not_be_used_and_without_a_success_there_is_none(tmp_path):

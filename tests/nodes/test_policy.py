@@ -7,6 +7,8 @@ import errno
 import json
 import os
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,12 +20,13 @@ from robotrl.agents.actor import Actor
 from robotrl.agents.published import POLICY
 from robotrl.agents.weights import WeightsError, packed
 from robotrl.checkpoint import newest
-from robotrl.config import Run
+from robotrl.config import Run, load
 from robotrl.nodes.keeper import Flusher, open_replay
 from robotrl.nodes.learner import Student
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.policy import Weights, note_episode, resumed
 from robotrl.nodes.readiness import EARLY_NS, LATE_NS, Readiness
+from robotrl.nodes.rethink import Rethink
 from robotrl.replay import Replay, ReplayError
 
 RUN = Run()
@@ -290,3 +293,14 @@ def test_a_disk_that_fails_is_said_once_and_nothing_is_promised_after_it(tmp_pat
     flusher.close()
     replay.close()
     assert Replay.open(tmp_path / "replay").durable == 1
+
+
+def test_what_a_task_draws_for_an_episode_is_the_same_in_every_life_and_when_it_is_played_again():
+    """Who stands beside the twin with the thing in his hand was told by an earlier life."""
+    run = load(Path(__file__).resolve().parents[2] / "launch" / "push.toml", ["seed=4"])
+    lives = [resumed(run, SimpleNamespace(count=n, columns={"episode": [2] * n})) for n in (0, 3)]  # type: ignore[arg-type]
+    again = Rethink(run)
+    again._begin()
+    drawn = [pilot.task.set_up(7) for pilot in (*lives, again._pilot)]
+    assert drawn[0] == drawn[1] == drawn[2] != lives[0].task.set_up(8)
+    assert lives[1].set_up == lives[1].task.set_up(3) and not np.array_equal(lives[0].noise.draw(), lives[1].noise.draw())

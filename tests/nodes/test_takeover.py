@@ -342,6 +342,33 @@ def test_a_grip_that_is_lost_is_lost_until_the_next_lease():
     assert not grip.look(word(active=False), 0, 4) and not grip.gone, "handed back"
 
 
+def test_the_policy_asks_for_nothing_when_the_hand_is_gone_until_the_next_lease():
+    """Whatever the guard does: it may be late, and its permit still holds."""
+    run = run_of()
+    pilot, home = Pilot(run, None, 0), config.start_of(run.task, run.robot)
+    zeros, none = (0.0,) * 6, (0,) * 6
+    imu = Imu(roll=0.0, pitch=0.0, yaw=0.0, rates=(0.0,) * 3, accel=(0.0, 0.0, 9.8))
+    tick = 0
+
+    def cycle(permit=RUN, **said):
+        nonlocal tick
+        tick += 1
+        joints = Joints(t=tick * T, tick=tick, position=home, velocity=zeros, torque=zeros, temp_c=zeros, voltage=zeros,
+                        mode=(10,) * 6, fault=none, missed=none)  # fmt: skip
+        applied = Applied(tick=tick, writer="policy", epoch=permit.epoch, target=home, clamped=none)
+        return pilot.cycle(joints, applied, imu, permit, word(t=tick * T, **said) if said else None)
+
+    assert cycle(active=False).policy_version == -1
+    assert cycle(epoch=4).policy_version == PERSON
+    assert cycle(epoch=4, active=False).policy_version == -1, "handed back"
+    assert cycle(epoch=4).policy_version == PERSON
+    assert cycle(epoch=4, active=False, lost="torn out") is None
+    for said in ({"epoch": 4, "active": False}, {"epoch": 4}, {}):
+        assert cycle(**said) is None, said
+    again = msgspec.structs.replace(RUN, epoch=5)
+    assert cycle(again, epoch=5, active=False).policy_version == -1
+
+
 @pytest.mark.parametrize("end", ["silent", "lost", "handed back", "another's"])
 def test_the_guard_pauses_the_robot_of_a_hand_that_is_gone(end):
     world = World().run()

@@ -14,6 +14,7 @@ from robotrl import messages as m
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.nodes import desk
+from robotrl.roles import ROLES, refusal
 from tests.nodes.test_console import NOW, SECOND, Person, guard, shown, view
 from tests.nodes.test_takeover import LAUNCH, word
 
@@ -42,6 +43,12 @@ def test_the_keys_that_take_over_hand_back_and_lead():
 def test_who_may_lead_nothing_is_told_why(v, why):
     for key in "ob8":
         assert desk.press(key, v, NOW) is None and why in v.keys[-1][2]
+
+
+@pytest.mark.parametrize("command", ["take", "give", "jog"])
+def test_nobody_leads_over_the_network(command):
+    for role in ROLES:
+        assert refusal(role, "operator", m.Operator(command=command, press=1), True), role
 
 
 def test_the_screen_says_who_leads_and_what_became_of_it():

@@ -95,6 +95,9 @@ def test_one_that_a_person_disagrees_with_is_suspended_until_the_next(judge, tmp
             given.append(Given(2 * episode + 1, fail))
     assert "2 were none" in judge.hear(replay, given) and judge.hear(replay, given) == "", "it is said once"
     assert not judge.judges(3) and played(judge, 3, [99, 99]) == [] and "2 were none" in judge.why
+    again = Judge(RUN)
+    again.take(version(), lambda _: 1.0)
+    assert again.hear(replay, given) and not again.judges(3), "one that is started again knows it too"
     judge.take(version(2), lambda _: 1.0)
     assert judge.judges(4) and played(judge, 4, [99, 99]) != []
     replay.close()

@@ -12,7 +12,7 @@ from robotrl.messages import Label
 from robotrl.replay import Replay
 from robotrl.rewards import lessons
 
-HZ = 20.0  # half a second is ten steps
+HZ = 20.0  # a step is a twentieth of a second
 LENGTH = 40
 
 
@@ -58,7 +58,7 @@ def test_an_episode_that_nobody_said_a_word_of_was_no_success_and_one_that_runs_
 
 def test_a_success_shows_at_its_step_and_none_long_before_and_between_nobody_can_tell(replay):
     yes, no = shown(replay, at(1, 25, "success"))
-    assert yes == {24, 25, 26} and no == set(range(15))
+    assert yes == {24, 25, 26} and no == set(range(22))
     assert shown(replay, at(1, 3, "success")) == ({2, 3, 4}, set())
 
 
@@ -77,8 +77,8 @@ def test_what_a_classifier_judged_alone_is_not_known_until_a_person_says_so(repl
 
 
 def test_what_is_said_of_single_frames_is_taught_whatever_the_outcome(replay):
-    yes, no = shown(replay, at(1, 25, "success"), at(1, 5, "yes"), at(1, 20, "no"))
-    assert yes == {5, 24, 25, 26} and no == set(range(15)) - {5} | {20}
+    yes, no = shown(replay, at(1, 25, "success"), at(1, 5, "yes"), at(1, 23, "no"))
+    assert yes == {5, 24, 25, 26} and no == set(range(22)) - {5} | {23}
     assert shown(replay, at(1, 9, "success", 3), at(1, 30, "yes"), at(1, 30, "no", 3)) == ({30}, set())
 
 
@@ -102,7 +102,7 @@ def test_the_first_of_so_many_in_a_row():
 
 def test_success_long_before_the_person_said_so_is_not_right(replay):
     of = outcomes(replay, at(1, 25, "success"))[1]
-    assert not lessons.right(of, 14, HZ) and lessons.right(of, 15, HZ) and lessons.right(of, 31, HZ)
+    assert not lessons.right(of, 21, HZ) and lessons.right(of, 22, HZ) and lessons.right(of, 31, HZ)
     assert of.end - of.first == 26 + 6 and not lessons.right(outcomes(replay)[1], 30, HZ)
 
 

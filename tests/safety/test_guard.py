@@ -355,7 +355,7 @@ def test_start_is_refused_while_anything_stands():
 def test_a_reset_that_asks_for_things_is_answered_by_run_and_by_no_other_start():
     bench = at("RUN")
     bench.step(episode_ended="time", reset_outcome="asks")
-    bench.step(2, reset_outcome="asks")  # of the reset before: it ends nothing
+    assert bench.step(2, reset_outcome="asks").state == "RESET", "of the reset before: it ends nothing"
     bench.step(3, reset_outcome="running")
     assert bench.step(reset_outcome="asks").state == "HOLD" and bench.out.causes == ("set_up",) and not bench.out.session
     bench.step(100)

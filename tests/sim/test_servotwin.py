@@ -62,6 +62,19 @@ def test_same_seed_same_bytes():
     assert transcript(1) == transcript(1) != transcript(2)
 
 
+def test_an_arm_is_laid_and_its_table_hears_of_each_state(arm):
+    arm.command({"place": [0.1, -0.2, 0.3, -0.4, 0.5, 0.6]})
+    assert arm.joints.angle.tolist() == pytest.approx([0.1, -0.2, 0.3, -0.4, 0.5, 0.6])
+    arm.command({"place": "stand"})
+    arm.command({"state": "RESET"})  # nothing stands on its table
+    heard = []
+    arm.table = type("Table", (), {"entered": lambda self, *words: heard.append(words)})()
+    arm.command({"state": "HOLD", "places": [0.1, 0.2]})
+    with pytest.raises(ValueError, match="places"):
+        arm.command({"state": "HOLD", "places": ["here"]})
+    assert heard == [("HOLD", [0.1, 0.2])]
+
+
 def test_control_lines_do_what_they_say(arm):
     assert ask(arm, ping(3)) == b"\xff\xff\x03\x02\x00\xfa"
     arm.command({"fault": "mute", "servo": 3, "for_s": 0.5})
