@@ -119,12 +119,15 @@ def off(truth: Any, found: Any) -> dict[str, float]:
 class Asks:
     """A `Homer` where the rehearsal's program has its pilot."""
 
-    just_ended, tally = "", None
+    just_ended, tally, set_up = "", None, ()
 
     def __init__(self, homer: stops.Homer) -> None:
         self.homer = homer
 
-    def cycle(self, joints: Any, applied: Any, imu: Any, permit: Any) -> Any:
+    def hear(self, drive: Any) -> None:
+        pass
+
+    def cycle(self, joints: Any, applied: Any, imu: Any, permit: Any, hand: Any) -> Any:
         return self.homer.cycle(joints, permit)
 
 

@@ -46,13 +46,17 @@ class Swayer:
 
     def __init__(self) -> None:
         self.just_ended, self.tally, self.episode, self.finished = "", None, 0, []
+        self.set_up: tuple[float, ...] = ()
         self._seq = self._steps = 0
         self._epoch = -1
 
     def see(self, pose: Any) -> None:
         pass
 
-    def cycle(self, joints: Any, applied: Any, imu: Any, permit: Any) -> Action | None:
+    def hear(self, drive: Any) -> None:
+        pass
+
+    def cycle(self, joints: Any, applied: Any, imu: Any, permit: Any, hand: Any) -> Action | None:
         self.just_ended = ""
         if permit is None or permit.state != "RUN" or permit.holder != "policy":
             return None

@@ -125,7 +125,7 @@ class Manifests(OnDisk):
 
     def check(self, data: bytes) -> None:
         self.file.write_bytes(data)
-        checkpoint._forget(self.path / checkpoint.FOLDER)
+        checkpoint._forget(self.path / checkpoint.FOLDER, checkpoint.KEEP)
         try:
             kept = checkpoint.newest(self.path)
         except Complaint as error:

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from robotrl.config import CameraPort, Run
 from robotrl.drivers.camera import Frame
-from robotrl.nodes import guard
+from robotrl.nodes import evidence
 from robotrl.nodes.camera import Eye
 from robotrl.nodes.guard import Sentry
 from robotrl.safety.causes import without
@@ -121,12 +121,12 @@ def played(row: Row, folder: Path) -> list[str]:
 
 def blinded(row: Row, folder: Path) -> list[str]:
     """The negative control: the same with the camera's causes taken out of the guard's table."""
-    known = guard.without
-    guard.without = lambda rows, absent: without(known(rows, absent), {"camera"})
+    known = evidence.without
+    evidence.without = lambda rows, absent: without(known(rows, absent), {"camera"})
     try:
         return played(row, folder)
     finally:
-        guard.without = known
+        evidence.without = known
 
 
 def cases(control: bool) -> Iterator[tuple[Row, list[str]]]:

@@ -43,13 +43,17 @@ class Swayer:
     def __init__(self) -> None:
         self.just_ended, self.tally, self.episode = "", None, 0
         self.finished: list[Any] = []
+        self.set_up: tuple[float, ...] = ()
         self._seq, self._step, self._epoch = 0, 0, -1
         self._about: tuple[float, ...] = ()
 
     def see(self, pose: Any) -> None:
         """It looks nowhere."""
 
-    def cycle(self, joints: Joints, applied: Any, imu: Any, permit: Permit | None) -> Action | None:
+    def hear(self, drive: Any) -> None:
+        """Nor does it keep times."""
+
+    def cycle(self, joints: Joints, applied: Any, imu: Any, permit: Permit | None, hand: Any) -> Action | None:
         if permit is None or permit.state != "RUN" or permit.holder != "policy":
             return None
         if permit.epoch != self._epoch:
