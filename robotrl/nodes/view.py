@@ -17,6 +17,8 @@ from robotrl.messages import Applied, Beat, Drive, Episode, Guard, Joints, Label
 SECOND = 1_000_000_000
 GUARD_SILENT = SECOND // 2  # ten of the guard's messages
 ANSWER = SECOND // 4  # a stop not answered by then is said to be unanswered; 40 ms is usual
+FRESH = SECOND // 10  # five of the driver's: an older read-back confirms nothing
+GIVES_TORQUE = frozenset(("HOLD", "RUN", "RESET"))  # in the others that have it, what is off stays off
 STOPPED = frozenset(("STOPPING", "PSTOP", "RELAX", "LOCKOUT"))
 FRAMES = 100  # shown ones that are remembered: 10 s
 M = TypeVar("M", bound=Message)
@@ -184,7 +186,8 @@ def happened(guard: Guard, before: Guard | None) -> str:
 def stop_status(view: View, now: int) -> tuple[str, str, str]:
     """How the motors' power stands: a word, a detail, and a level (good, plain, warn, bad, alarm).
 
-    CONFIRMED is said only of a fresh read-back with the torque off; a guard that says it stopped is not one.
+    CONFIRMED is said only of a fresh read-back with the torque off, and never in a state in which torque comes on: the screen may
+    not have heard of it yet. A guard that says it stopped is no read-back.
     A PSTOP keeps the torque on, to hold the robot up, and is said to.
     """
     drive, guard = view.get("drive", Drive), view.guard()
@@ -202,7 +205,8 @@ def stop_status(view: View, now: int) -> tuple[str, str, str]:
             f"servo loop silent {span(age)}{answer}",
             "bad",
         )
-    if drive.powered_off_confirmed and not drive.torque_on:
+    read_back = drive.powered_off_confirmed and not drive.torque_on
+    if read_back and age <= FRESH and (guard is None or guard.state not in GIVES_TORQUE):
         return "OFF, CONFIRMED", f"torque off, read back from every servo{answer}", "good"
     if guard is not None and guard.state == "LOCKOUT":
         return "STOP UNCONFIRMED", "CUT THE MOTOR POWER", "alarm"
@@ -212,10 +216,13 @@ def stop_status(view: View, now: int) -> tuple[str, str, str]:
         return "HELD, NOT OFF", f"torque on, own goal held{answer}", "warn"
     stage = f", stage {drive.stop}" if drive.stop else ""
     if stopping:
-        torque = "torque on" if drive.torque_on else "torque off, not read back"
+        torque = (
+            "torque on" if drive.torque_on else f"read back as off {span(age)} ago" if read_back else "torque off, not read back"
+        )
         return "STOP UNCONFIRMED", f"{torque}{stage}{answer}", "bad"
     if not drive.torque_on:
-        return "OFF, UNCONFIRMED", f"not read back from every servo{stage}", "warn"
+        detail = f"read back as off {span(age)} ago; it may come on" if read_back else f"not read back from every servo{stage}"
+        return "OFF, UNCONFIRMED", detail, "warn"
     writer = applied.writer if applied is not None and driven else ""
     return "ON", f"{writer}'s targets go to the wire" if writer else "the driver holds its own goal", "plain"
 

@@ -263,6 +263,9 @@ def test_confirmed_needs_the_read_back():
         ("RELAX", drive(torque_on=True, stop="damp"), NOW),
         ("RELAX", drive(torque_on=True, powered_off_confirmed=True), NOW),  # contradicts itself
         ("RELAX", drive(**OFF), NOW + SECOND),  # a read-back of a second ago is no read-back
+        ("RELAX", drive(**OFF), NOW + SECOND // 5),  # nor one of a fifth
+        ("HOLD", drive(**OFF), NOW),  # torque comes on: of it the screen may not have heard yet
+        ("RUN", drive(**OFF), NOW),
         ("LOCKOUT", drive(torque_on=False), NOW),
         ("STOPPING", drive(), NOW),
         ("PSTOP", drive(), NOW),

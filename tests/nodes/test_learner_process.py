@@ -80,7 +80,7 @@ def made(where: Path, sockets: Path, **fields) -> Path:
 
 
 def plays(monkeypatch, puppet: Puppet) -> Puppet:
-    monkeypatch.setattr("robotrl.nodes.student.make_agent", lambda *arguments: puppet)
+    monkeypatch.setattr("robotrl.nodes.student.make_agent", lambda *arguments, **named: puppet)
     return puppet
 
 
@@ -146,7 +146,7 @@ def test_it_is_heard_while_its_engine_is_built(directory, monkeypatch):
     sent, send = [], Publisher.send
     monkeypatch.setattr(Publisher, "send", lambda self, message: sent.append(send(self, message)) or sent[-1])
 
-    def slow(*arguments):
+    def slow(*arguments, **named):
         time.sleep(1.0)
         return Puppet(then=end_at(1))
 
@@ -158,7 +158,7 @@ def test_it_is_heard_while_its_engine_is_built(directory, monkeypatch):
 
 
 def test_told_to_end_it_does_not_wait_for_the_compiler(directory, monkeypatch):
-    def slow(*arguments):
+    def slow(*arguments, **named):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(3.0)
 
