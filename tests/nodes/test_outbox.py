@@ -457,7 +457,7 @@ def test_what_happened_is_kept_too_and_beats_are_not(world):
 def test_images_come_with_their_transitions_over_the_bus_also_after_the_recorder_was_killed(world, monkeypatch):
     """Each frame is sent, logged and stored once, and the replay that is topped up after a power cut shows the same."""
     cameras = (("wrist", 84, 84, 3), ("front", 84, 84, 3))
-    monkeypatch.setattr(keeper_module, "CAMERAS", cameras)
+    monkeypatch.setattr(keeper_module, "cameras", lambda run: cameras)
     world.end()
     shutil.rmtree(world.directory / "replay")
     world.begin()
