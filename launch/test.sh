@@ -8,7 +8,7 @@ pytest=("$robotrl_python" -m pytest)
 if (($#)); then
   exec "${pytest[@]}" "$@"
 fi
-computing=(tests/agents tests/calibration tests/fuzz tests/safety)
+computing=(tests/agents tests/calibration tests/fuzz tests/rewards tests/safety tests/tasks)
 said=$(mktemp)
 nice -n 19 "${pytest[@]}" -p no:cacheprovider "${computing[@]}" >"$said" 2>&1 </dev/null &
 beside=$!
