@@ -136,7 +136,7 @@ class Agent:
     """Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905)."""
 
     name: Literal["sac"] = "sac"
-    engine: Literal["auto", "fused", "torch", "reference"] = "auto"
+    engine: Literal["auto", "fused", "torch", "cuda", "reference"] = "auto"
     hidden: tuple[int, ...] = within((256, 256), 1, 4096)
     discount: float = within(0.97, 0, 0.9999)  # a horizon of 0.7 s, two steps; HIL-SERL's; 0.99 over-estimates for 15k steps
     polyak: float = within(0.01, 1e-5, 1)  # target smoothing; twice the paper's, with the shorter horizon; chosen

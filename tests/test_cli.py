@@ -96,7 +96,7 @@ def test_unknown_command(capfd):
         ("seed=-1", "seed must be 0 or more, not -1"),
         ("agent.n_step=0", "agent.n_step must be 1 or more, not 0"),
         ("task.stuck_s=0", "task.stuck_s must be 0.1 or more, not 0.0"),
-        ("agent.engine=warp", 'must be "auto", "fused", "torch" or "reference", not'),
+        ("agent.engine=warp", 'must be "auto", "fused", "torch", "cuda" or "reference", not'),
         ("agent.name=ppo", 'agent.name must be "sac", not'),
         ("robot.servos.kp=-1", "robot.servos.kp must be 0.1 or more, not -1.0"),
         ("agent", "write --set section.key=value"),

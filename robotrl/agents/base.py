@@ -68,7 +68,7 @@ class Agent(Protocol):
 
     @property
     def engine(self) -> str:
-        """Which implementation runs: "reference", "torch" or "fused", with what belongs to it."""
+        """Which implementation runs: "reference", "torch", "cuda" or "fused", with what belongs to it."""
         ...
 
     @property
@@ -115,7 +115,7 @@ def make_agent(
             return _seeing(agent, observation_size, action_size, seed, replay, mirror, cameras)
         return _made(agent, observation_size, action_size, seed, replay, mirror)
     except (MemoryError, RuntimeError) as error:  # numpy's, and torch's, which has no type of its own
-        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+        if isinstance(error, RuntimeError) and not any(said in str(error) for said in ("allocate memory", "out of memory")):
             raise
         raise Unsupported(
             f"no memory for {agent.critics} critics of {agent.hidden} on {agent.batch} rows;"
@@ -127,13 +127,13 @@ def _made(agent: config.Agent, observation_size: int, action_size: int, seed: in
     """`make_agent` where there is memory enough."""
     if agent.name != "sac":
         raise ValueError(f'agent.name = {agent.name!r} is not known; write agent.name = "sac"')
-    if agent.engine not in ("auto", "fused", "torch", "reference"):
-        raise ValueError(f"agent.engine = {agent.engine!r} is not known; use auto, fused, torch or reference")
+    if agent.engine not in ("auto", "fused", "torch", "cuda", "reference"):
+        raise ValueError(f"agent.engine = {agent.engine!r} is not known; use auto, fused, torch, cuda or reference")
     note = ""
     if agent.engine != "reference":
         try:
-            fused = importlib.import_module("robotrl.agents.fused.engine")
-            made: Agent = fused.make(agent, observation_size, action_size, seed, replay, mirror)
+            engine = importlib.import_module(f"robotrl.agents.fused.{'graph' if agent.engine == 'cuda' else 'engine'}")
+            made: Agent = engine.make(agent, observation_size, action_size, seed, replay, mirror)
             return made
         except (ImportError, Unsupported) as reason:
             if agent.engine != "auto":
@@ -149,12 +149,20 @@ def _made(agent: config.Agent, observation_size: int, action_size: int, seed: in
 def _seeing(
     agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None, cameras: Cameras
 ) -> Agent:
-    """The reference page: no other engine learns from images, and the encoder is what takes the time."""
+    """The GPU's engine where there is a GPU, else the reference page: the encoder is what takes the time."""
     if agent.engine in ("fused", "torch"):
         raise Unsupported(f"agent.engine = {agent.engine!r}: does not learn from images; use auto or reference")
     if mirror is not None:
         raise Unsupported("agent.mirror: images are not mirrored; set it to false")
-    from robotrl.agents.sac import Sac  # late: torch
+    if agent.engine != "reference":
+        graph = importlib.import_module("robotrl.agents.fused.graph")  # late: torch
+        try:
+            made: Agent = graph.make(agent, observation_size, action_size, seed, replay, cameras=cameras)
+            return made
+        except Unsupported as reason:
+            if agent.engine == "cuda":
+                raise Unsupported(f"agent.engine = 'cuda': {reason}; use auto or reference") from None
+    from robotrl.agents.sac import Sac
 
     _, height, width, _ = cameras[0]
     return Sac(agent, observation_size, action_size, seed, replay, image=(height, width, sum(c[3] for c in cameras)))

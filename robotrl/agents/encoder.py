@@ -89,6 +89,11 @@ def seen(parameters: Mapping[str, NDArray[np.float32]], image: Image, prefix: st
     return np.tanh((y - y.mean()) / np.sqrt(y.var() + np.float32(nets.NORM_EPSILON)) * gain + offset)
 
 
+def moves(n: int, pad: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """How far `random_shift` moves each of n images down and right: (2, n) in 0..2 pad, of which pad is not at all."""
+    return rng.integers(0, 2 * pad + 1, (2, n))
+
+
 def random_shift(images: Image, pad: int, rng: np.random.Generator) -> Image:
     """Each image moved by up to `pad` pixels along both axes, its border repeated: (n, height, width, channels) uint8, a copy.
 
@@ -98,7 +103,7 @@ def random_shift(images: Image, pad: int, rng: np.random.Generator) -> Image:
     if images.ndim != 4 or images.dtype != np.uint8 or pad < 0:
         raise ValueError(f"encoder: random_shift wants (n, h, w, c) uint8 and pad >= 0, not {images.dtype} {images.shape}, {pad}")
     n, height, width, channels = images.shape
-    down, right = rng.integers(0, 2 * pad + 1, (2, n))
+    down, right = moves(n, pad, rng)
     around = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), "edge").reshape(n, height + 2 * pad, -1)
     windows = np.lib.stride_tricks.sliding_window_view(around, (height, width * channels), axis=(1, 2))  # rows stay whole: memcpy
     return windows[np.arange(n), down, right * channels].reshape(images.shape)

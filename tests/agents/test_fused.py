@@ -20,6 +20,7 @@ from robotrl.agents.experience import experience
 from robotrl.agents.fused import engine
 from robotrl.agents.fused.engine import ISA, Fused
 from robotrl.agents.fused.fallback import TorchSac
+from robotrl.agents.fused.graph import GraphSac
 from robotrl.agents.sac import Sac
 from robotrl.observe import Mirror
 from robotrl.replay import Batch, Replay
@@ -29,6 +30,8 @@ try:
 except libraries.NoLibrary:
     WIDEST = -1
 native = pytest.mark.skipif(WIDEST < 0, reason="no C++ compiler on this machine")
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU on this machine")
+ON_GPU = pytest.param("cuda", id="cuda", marks=gpu)
 N = 2000
 
 
@@ -69,9 +72,11 @@ def backwards(observation: int, action: int) -> Mirror:
     return Mirror(order[0], sign[0], order[1], sign[1])
 
 
-def by_hand(isa: int | None, agent, observation, action, seed=3, memory=None, mirror=None):
-    """The torch engine for None, else the native one on at most this instruction set."""
+def by_hand(isa: int | str | None, agent, observation, action, seed=3, memory=None, mirror=None):
+    """The torch engine for None, the GPU's for the name of a device, else the native one on at most this instruction set."""
     memory = Memory(observation, action) if memory is None else memory
+    if isinstance(isa, str):
+        return GraphSac(agent, observation, action, seed, memory, mirror, (), torch.device(isa))
     if isa is None:
         return TorchSac(agent, observation, action, seed, memory, mirror)
     return Fused(agent, observation, action, seed, memory, mirror, isa=isa)
@@ -167,7 +172,7 @@ LARGE = [  # as OPTIONS, where absent its first value
     WIDE | {"hidden": (512, 512), "batch": 64, "critics": 2, "threads": 2},
 ]
 CHOICES = [*pairwise(), *({n: v[0] for n, v in OPTIONS.items()} | large for large in LARGE)]
-BY_HAND = [pytest.param(None, id="torch")] + [
+BY_HAND = [pytest.param(None, id="torch"), ON_GPU] + [
     pytest.param(i, id=name, marks=[native, pytest.mark.skipif(i > WIDEST, reason=f"this processor has no {name}")])
     for i, name in enumerate(ISA)
 ]
@@ -215,12 +220,12 @@ LONG = {  # few, and small: each takes the reference seconds
 }  # fmt: skip
 
 
-@native
+@pytest.mark.parametrize("isa", [pytest.param(WIDEST, id="native", marks=native), ON_GPU])
 @pytest.mark.parametrize("name", LONG)
-def test_stays_with_the_reference_for_a_thousand_updates(name):
+def test_stays_with_the_reference_for_a_thousand_updates(name, isa):
     slow = dict.fromkeys(("actor_lr", "critic_lr", "temperature_lr"), 1e-4)  # a unit that rounding turns on or off does less
     agent = config.Agent(**{"hidden": (16, 17), "batch": 16} | slow | LONG[name])
-    reference, fused = pair(6, 2, agent)
+    reference, fused = pair(6, 2, agent, isa)
     advance((reference, fused), 1000, 16)
     assert gap(reference, fused) < 1e-4
 

@@ -1,15 +1,14 @@
 """The SAC update in plain torch without autograd: for machines on which nothing can be compiled.
 
 All critics run stacked, as one batched product a layer; each group of parameters is one flat array, so Adam and the
-target average are one call each. The gradients are written out by hand.
+target average are one call each. The gradients are written out by hand. What an update computes, from its numbers to its
+metrics, is tensors alone and on any device: `robotrl.agents.fused.graph` captures it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,98 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robotrl import config
-from robotrl.agents import draws, dropout, nets
+from robotrl.agents import draws, dropout, encoder, nets
 from robotrl.agents.base import Mirror, Rows, discounts, seen_rows
 from robotrl.agents.fused.learned import Learned, finite
+from robotrl.agents.fused.sight import Sight
+from robotrl.agents.fused.stack import CPU, Flat, Stack, adam_rates
 from robotrl.agents.sac import tanh_gaussian
 
-
-class Pass(NamedTuple):
-    """What a forward pass leaves for the backward pass."""
-
-    inputs: list[Tensor]  # of every layer and, last, the output (copies, batch, out)
-    normal: list[tuple[Tensor, Tensor]]  # of every normalised layer: (y - mean) / std, and 1 / std
-    masks: Sequence[Tensor]  # of every layer with dropout
-
-    @property
-    def output(self) -> Tensor:
-        """(copies, batch, out)."""
-        return self.inputs[-1]
-
-
-class Stack:
-    """`copies` equal networks in one flat array: layer l has weight (copies, out, in) and bias (copies, 1, out)."""
-
-    def __init__(self, copies: int, sizes: tuple[int, ...], learns: bool, layer_norm: bool = False) -> None:
-        """With `learns`, also a gradient and Adam's moments of the same layout."""
-        self.copies, self.sizes, self.layer_norm = copies, sizes, layer_norm
-        count = sum(copies * (i + 1) * o for i, o in pairwise(sizes)) + layer_norm * 2 * copies * sum(sizes[1:-1])
-        self.flat = torch.zeros(count)
-        self.layers = self.cut(self.flat)
-        if learns:
-            self.gradient, self.m, self.v = (torch.zeros(count) for _ in range(3))
-            self.gradients = self.cut(self.gradient)
-
-    def cut(self, flat: Tensor) -> list[dict[str, Tensor]]:
-        """The parts of each layer, by the last word of their names, as views into `flat`."""
-        out, at = [], 0
-        for layer, (fan_in, fan_out) in enumerate(pairwise(self.sizes)):
-            shapes = {"weight": (self.copies, fan_out, fan_in), "bias": (self.copies, 1, fan_out)}
-            if self.layer_norm and layer < len(self.sizes) - 2:
-                shapes |= dict.fromkeys(("norm_gain", "norm_bias"), shapes["bias"])
-            parts = {}
-            for part, shape in shapes.items():
-                parts[part] = flat[at : at + math.prod(shape)].view(shape)
-                at += math.prod(shape)
-            out.append(parts)
-        return out
-
-    def forward(self, x: Tensor, which: Tensor | None = None, masks: Sequence[Tensor] = ()) -> Pass:
-        """x (batch, in) through all copies or through `which`; masks as of `dropout.masks`."""
-        layers = self.layers if which is None else [{part: p[which] for part, p in layer.items()} for layer in self.layers]
-        inputs, normal = [x.expand(len(layers[0]["bias"]), *x.shape)], []
-        for layer in layers:
-            z = torch.baddbmm(layer["bias"], inputs[-1], layer["weight"].mT)
-            if len(inputs) <= len(masks):
-                z *= masks[len(inputs) - 1]
-            if "norm_gain" in layer:
-                z, _, scale = torch.native_layer_norm(z, z.shape[-1:], None, None, nets.NORM_EPSILON)
-                normal.append((z, scale))
-                z = torch.addcmul(layer["norm_bias"], z, layer["norm_gain"])
-            inputs.append(z if layer is layers[-1] else z.relu_())
-        return Pass(inputs, normal, masks)
-
-    def backward(self, seen: Pass, dz: Tensor, learn: bool, to_input: bool) -> Tensor:
-        """From the output's gradient dz (copies, batch, out): parameter gradients, and the input's if asked for."""
-        for l in reversed(range(len(self.layers))):
-            if l < len(seen.normal):
-                dz = self._through_norm(l, *seen.normal[l], dz, learn)
-            if l < len(seen.masks):
-                dz = dz * seen.masks[l]
-            if learn:
-                torch.bmm(dz.mT, seen.inputs[l], out=self.gradients[l]["weight"])
-                torch.sum(dz, 1, keepdim=True, out=self.gradients[l]["bias"])
-            if l or to_input:
-                dz = torch.bmm(dz, self.layers[l]["weight"])
-            if l:
-                dz.mul_(seen.inputs[l] > 0)
-        return dz
-
-    def _through_norm(self, l: int, normal: Tensor, scale: Tensor, d: Tensor, learn: bool) -> Tensor:
-        """From the gradient behind layer l's normalisation to the one before it: it loses mean and share of `normal`."""
-        if learn:
-            torch.sum(d * normal, 1, keepdim=True, out=self.gradients[l]["norm_gain"])
-            torch.sum(d, 1, keepdim=True, out=self.gradients[l]["norm_bias"])
-        d = d * self.layers[l]["norm_gain"]
-        share = (d * normal).mean(-1, keepdim=True)
-        return (d - d.mean(-1, keepdim=True) - normal * share).mul_(scale)
-
-    def adam(self, lr: float, step: int) -> None:
-        """One Adam step (Kingma and Ba 2015) with the gradient at hand."""
-        self.m.lerp_(self.gradient, 0.1)
-        self.v.mul_(0.999).addcmul_(self.gradient, self.gradient, value=0.001)
-        root = self.v.sqrt().div_(math.sqrt(1 - 0.999**step)).add_(1e-8)
-        self.flat.addcdiv_(self.m, root, value=-lr / (1 - 0.9**step))
+CRITIC, ACTOR, TEMPERATURE = range(3)  # rows of "rates"
+Numbers = Mapping[str, Tensor]  # what an update learns from, by the names of `TorchSac.numbers`
 
 
 class TorchSac(Learned):
@@ -117,17 +33,24 @@ class TorchSac(Learned):
     engine = "torch"
 
     def __init__(
-        self, agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None = None
-    ) -> None:
-        """As `Sac`."""
-        super().__init__(agent, observation_size, action_size, seed, replay, mirror)
-        value = (observation_size + action_size, *agent.hidden, 1)
-        self.actor = Stack(1, (observation_size, *agent.hidden, 2 * action_size), True)
-        self.critics = Stack(agent.critics, value, True, agent.layer_norm)
-        self.targets = Stack(agent.critics, value, False, agent.layer_norm)
-        self.log_alpha = np.zeros(3, np.float32)  # value, m, v
+        self, agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None = None,
+        image: tuple[int, int, int] | None = None, device: torch.device = CPU,
+    ) -> None:  # fmt: skip
+        """As `Sac`, on `device`."""
+        super().__init__(agent, observation_size, action_size, seed, replay, mirror, image)
+        self.sight = Sight(image, agent.shift_px, device) if image else None
+        size = observation_size + (encoder.FEATURES if image else 0)
+        value = (size + action_size, *agent.hidden, 1)
+        self.actor = Stack(1, (size, *agent.hidden, 2 * action_size), True, device=device)
+        self.critics = Stack(agent.critics, value, True, agent.layer_norm, device)
+        self.targets = Stack(agent.critics, value, False, agent.layer_norm, device)
+        self.log_alpha = Flat(1, True, device)
+        self.flats = [self.actor.flat, self.critics.flat, self.targets.flat, self.log_alpha]
+        if self.sight:
+            self.flats.append(self.sight.flat)
+        self._every = torch.arange(agent.critics, device=device)
+        self._actor_metrics = torch.zeros(2, device=device)  # loss and entropy of the actor's last turn
         self._step = 0
-        self._actor_metrics = 0.0, 0.0  # loss and entropy of the actor's last turn
         self._views = self._parameters()
         self.begin()
 
@@ -138,68 +61,106 @@ class TorchSac(Learned):
 
     def _resume(self, step: int) -> None:
         self._step = step
+        for flat in self.flats:
+            flat.send()
+
+    def _fetch(self) -> None:
+        for flat in self.flats:
+            flat.fetch()
 
     def _parameters(self) -> dict[str, NDArray[np.float32]]:
-        stacks = {"actor": self.actor, "critic": self.critics, "target": self.targets}
         values: dict[str, NDArray[np.float32]] = {}
         moments: dict[str, NDArray[np.float32]] = {}
         for name, shape in self.shapes.items():
-            *net, layer, part = ("log_alpha", "", "0", "") if name == "log_alpha" else name.split(".")
-            if name == "log_alpha":
-                views = [self.log_alpha[i : i + 1] for i in range(3)]
-            else:
-                stack, copy = stacks[net[0]], int(net[1]) if len(net) > 1 else 0
-                flats = [stack.flat] if stack is self.targets else [stack.flat, stack.m, stack.v]
-                views = [stack.cut(f)[int(layer)][part][copy].numpy().reshape(shape) for f in flats]
+            views = [view.detach().numpy().reshape(shape) for view in self._rows_of(name)]
             values[name] = views[0]
             if len(views) == 3:
                 moments[f"adam_m.{name}"], moments[f"adam_v.{name}"] = views[1:]
         return values | moments
 
-    @torch.no_grad()
+    def _rows_of(self, name: str) -> list[Tensor]:
+        """Value and, where it learns, m and v of a parameter on the host."""
+        if name == "log_alpha":
+            return list(self.log_alpha.host)
+        if self.sight and name in self.sight.shapes:
+            return [self.sight.cut(row)[name] for row in self.sight.flat.host]
+        *net, layer, part = name.split(".")
+        stack = {"actor": self.actor, "critic": self.critics, "target": self.targets}[net[0]]
+        return [stack.cut(row)[int(layer)][part][int(net[1]) if len(net) > 1 else 0] for row in stack.flat.host]
+
     def update(self, indices: NDArray[np.int64], noise: NDArray[np.float32] | None = None) -> dict[str, float]:
         """One update on the rows `indices` (batch,); arguments, results and errors as `Sac.update`."""
-        drawn = self.draws(indices, noise)
-        epsilon = torch.from_numpy(drawn.noise)
-        batch = seen_rows(self.replay, indices, self.mirror)
-        self.check_rows(batch._asdict(), len(indices))
-        s, a, r, s_next = map(torch.from_numpy, (batch.observation, batch.action, batch.reward, batch.next_observation))
-        discount = torch.from_numpy(discounts(batch, self.config.discount))
-        alpha = math.exp(self.log_alpha[0])
+        numbers = self.numbers(indices, self.draws(indices, noise))
         self._step += 1
+        return finite(self._run(numbers, draws.has_turn(self.config, self._step)))
 
-        a_next, log_pi = tanh_gaussian(self.actor.forward(s_next).output[0], epsilon[0])
-        which = torch.from_numpy(drawn.targets) if self.config.target_subset else None  # all: without a copy
-        masks = self._masks(drawn.key, dropout.TARGET, drawn.targets)
+    def numbers(self, indices: NDArray[np.int64], drawn: draws.Draws) -> dict[str, NDArray[Any]]:
+        """All that the next update learns from: rows, chance, Adam's rates; with cameras their images and moves too."""
+        batch, c, step = seen_rows(self.replay, indices, self.mirror), self.config, self._step + 1
+        self.check_rows(batch._asdict(), len(indices))
+        turn = max(1, draws.actor_turns(c, step))  # none yet: what is not used then
+        rates = [adam_rates(c.critic_lr, step), adam_rates(c.actor_lr, turn), adam_rates(c.temperature_lr, turn)]
+        found: dict[str, NDArray[Any]] = {
+            "s": batch.observation, "a": batch.action, "r": batch.reward, "s_next": batch.next_observation,
+            "discount": discounts(batch, c.discount), "noise": drawn.noise, "targets": drawn.targets.astype(np.int64),
+            "key": np.array([drawn.key]), "rates": np.array(rates, np.float32),
+        }  # fmt: skip
+        if self.sight:
+            for when, seen in zip(("o", "o_next"), self.replay.images(indices), strict=True):
+                found |= {f"{when}.{k}": image for k, image in enumerate(seen.values())}
+                found[f"{when} moves"] = encoder.moves(len(indices), c.shift_px, self.rng)
+        return found
+
+    def _run(self, numbers: Mapping[str, NDArray[Any]], turn: bool) -> list[float]:
+        """METRICS of `learn`."""
+        return self.learn({name: torch.from_numpy(value) for name, value in numbers.items()}, turn).tolist()
+
+    @torch.no_grad()
+    def learn(self, x: Numbers, turn: bool) -> Tensor:
+        """The update, actor and temperature only where it is their turn; METRICS, (5,)."""
+        alpha = self.log_alpha.value.exp()
+        features, s, s_next = None, x["s"], x["s_next"]
+        if self.sight:
+            features = self.sight.forward(self._image(x, "o"), learn=True)
+            s = torch.cat([s, features.detach()], -1)
+            s_next = torch.cat([s_next, self.sight.forward(self._image(x, "o_next"), learn=False)], -1)
+        a_next, log_pi = tanh_gaussian(self.actor.forward(s_next).output[0], x["noise"][0])
+        which = x["targets"] if self.config.target_subset else None  # all: without a copy
+        masks = self._masks(x["key"], dropout.TARGET, x["targets"])
         v_next = self.targets.forward(torch.cat([s_next, a_next], -1), which, masks).output.amin(0)[:, 0] - alpha * log_pi
-        residual = self._criticise(s, a, r + discount * v_next, drawn.key)
-        if draws.has_turn(self.config, self._step):
-            actor_loss, mean_log_pi = self._improve(s, epsilon[1], drawn.key, alpha)
-            self._temper(alpha, mean_log_pi)
-            self._actor_metrics = actor_loss, -mean_log_pi
-        self.targets.flat.lerp_(self.critics.flat, self.config.polyak)
-        return finite([residual[0], *self._actor_metrics, math.exp(self.log_alpha[0]), residual[1]])
+        residual = self._criticise(s, x, x["r"] + x["discount"] * v_next, features)
+        if turn:
+            mean_log_pi = self._improve(s, x, alpha)
+            torch.mul(-alpha, mean_log_pi + self.target_entropy, out=self.log_alpha.gradient)
+            self.log_alpha.adam(x["rates"][TEMPERATURE])
+        self.targets.flat.value.lerp_(self.critics.flat.value, self.config.polyak)
+        return torch.cat([residual[:1], self._actor_metrics, self.log_alpha.value.exp(), residual[1:]])
 
-    def _masks(self, key: int, stage: int, critics: Iterable[int]) -> list[Tensor]:
+    def _image(self, x: Numbers, when: str) -> Tensor:
+        assert self.sight is not None
+        return self.sight.shifted([image for name, image in x.items() if name.startswith(f"{when}.")], x[f"{when} moves"])
+
+    def _masks(self, key: Tensor, stage: int, critics: Tensor) -> list[Tensor]:
         c = self.config
-        return [torch.from_numpy(m) for m in dropout.masks(c.dropout, key, stage, critics, c.batch, c.hidden)]
+        return [torch.from_numpy(m) for m in dropout.masks(c.dropout, int(key), stage, critics.tolist(), c.batch, c.hidden)]
 
-    def _criticise(self, s: Tensor, a: Tensor, y: Tensor, key: int) -> tuple[float, float]:
-        """The critics' step; their loss and mean value before it."""
-        masks = self._masks(key, dropout.CRITIC, range(self.config.critics))
-        seen = self.critics.forward(torch.cat([s, a], -1), masks=masks)
+    def _criticise(self, s: Tensor, x: Numbers, y: Tensor, features: Tensor | None) -> Tensor:
+        """The critics' step, and the encoder's; their loss and mean value before it, (2,)."""
+        seen = self.critics.forward(torch.cat([s, x["a"]], -1), masks=self._masks(x["key"], dropout.CRITIC, self._every))
         residual = seen.output - y[:, None]
-        self.critics.backward(seen, residual / len(y), learn=True, to_input=False)
-        self.critics.adam(self.config.critic_lr, self._step)
-        loss = 0.5 * residual.square().sum() / len(y)
-        return loss.item(), seen.output.mean().item()
+        d_sa = self.critics.backward(seen, residual / len(y), learn=True, to_input=features is not None)
+        self.critics.flat.adam(x["rates"][CRITIC])
+        if self.sight and features is not None:
+            self.sight.backward(features, d_sa.sum(0)[:, self.observation_size : s.shape[1]])
+            self.sight.flat.adam(x["rates"][CRITIC])
+        return torch.stack([0.5 * residual.square().sum() / len(y), seen.output.mean()])
 
-    def _improve(self, s: Tensor, epsilon: Tensor, key: int, alpha: float) -> tuple[float, float]:
-        """The actor's step; its loss and mean log pi before it."""
-        policy = self.actor.forward(s)
+    def _improve(self, s: Tensor, x: Numbers, alpha: Tensor) -> Tensor:
+        """The actor's step; mean log pi before it, (), with the loss kept for the metrics."""
+        policy, epsilon = self.actor.forward(s), x["noise"][1]
         mean_and_log_std = policy.output[0]
         action, log_pi = tanh_gaussian(mean_and_log_std, epsilon)
-        masks = self._masks(key, dropout.ACTOR, range(self.config.critics))
+        masks = self._masks(x["key"], dropout.ACTOR, self._every)
         seen = self.critics.forward(torch.cat([s, action], -1), masks=masks)
         if self.config.actor_value == "mean":
             value, share = seen.output.mean(0), torch.full_like(seen.output, 1.0 / len(seen.output))
@@ -213,15 +174,7 @@ class TorchSac(Learned):
         log_std = raw.clamp(nets.LOG_STD_MIN, nets.LOG_STD_MAX)
         d_log_std = (d_u * log_std.exp() * epsilon - scale) * (raw == log_std)
         self.actor.backward(policy, torch.cat([d_u, d_log_std], -1)[None], learn=True, to_input=False)
-        self.actor.adam(self.config.actor_lr, draws.actor_turns(self.config, self._step))
-        mean_log_pi = log_pi.mean().item()
-        return alpha * mean_log_pi - value.mean().item(), mean_log_pi
-
-    def _temper(self, alpha: float, log_pi: float) -> None:
-        """The temperature's Adam step on log alpha."""
-        g, t = -alpha * (log_pi + self.target_entropy), draws.actor_turns(self.config, self._step)
-        value, m, v = self.log_alpha.tolist()
-        m, v = m + 0.1 * (g - m), 0.999 * v + 0.001 * g * g
-        root = math.sqrt(v) / math.sqrt(1 - 0.999**t) + 1e-8
-        step = self.config.temperature_lr / (1 - 0.9**t)
-        self.log_alpha[:] = value - step * m / root, m, v
+        self.actor.flat.adam(x["rates"][ACTOR])
+        mean_log_pi = log_pi.mean()
+        torch.cat([alpha * mean_log_pi - value.mean(), -mean_log_pi[None]], out=self._actor_metrics)
+        return mean_log_pi

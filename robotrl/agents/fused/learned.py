@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl import config
-from robotrl.agents import draws, nets
+from robotrl.agents import draws, encoder, nets
 from robotrl.agents.base import Mirror, Rows
 
 METRICS = ("critic_loss", "actor_loss", "entropy", "temperature", "q_mean")
@@ -24,8 +24,9 @@ class Learned:
     _views: dict[str, NDArray[np.float32]]
 
     def __init__(
-        self, agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None
-    ) -> None:
+        self, agent: config.Agent, observation_size: int, action_size: int, seed: int, replay: Rows, mirror: Mirror | None,
+        image: tuple[int, int, int] | None = None,
+    ) -> None:  # fmt: skip
         """Everything random comes from `seed`, as in the reference: the first parameters and each update's noise."""
         if mirror is not None:
             mirror.check(observation_size, action_size)
@@ -33,7 +34,9 @@ class Learned:
         self.observation_size, self.action_size = observation_size, action_size
         entropy = agent.target_entropy
         self.target_entropy = -float(action_size) if math.isnan(entropy) else entropy
-        self.shapes = nets.shapes(observation_size, action_size, agent.hidden, agent.critics, agent.layer_norm)
+        size = observation_size + (encoder.FEATURES if image else 0)
+        self.shapes = nets.shapes(size, action_size, agent.hidden, agent.critics, agent.layer_norm)
+        self.shapes |= encoder.shapes(image) if image else {}
         self._start, self.rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
 
     def begin(self) -> None:
@@ -45,6 +48,9 @@ class Learned:
     def _resume(self, step: int) -> None:
         """The views were written from outside; `step` updates have been done."""
         raise NotImplementedError
+
+    def _fetch(self) -> None:
+        """The views are about to be read: those that are copies are to be what is copied."""
 
     @property
     def step(self) -> int:
@@ -66,11 +72,13 @@ class Learned:
         _check("reward", arrays["reward"], (n,))
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
-        """A copy of the actor's parameters (`actor.*`), what `actor.Actor` takes."""
-        return {n: v.copy("C") for n, v in self._views.items() if n.startswith("actor.")}
+        """A copy of what acts (`actor.*`, `encoder.*`), what `actor.Actor` takes."""
+        self._fetch()
+        return {n: v.copy("C") for n, v in self._views.items() if n.startswith(("actor.", "encoder."))}
 
     def state(self) -> dict[str, NDArray[Any]]:
         """A copy of all that is learned, with the names of `Sac.state`."""
+        self._fetch()
         return {n: v.copy("C") for n, v in self._views.items()} | {"step": np.array(self.step, np.int64)}
 
     def random_state(self) -> dict[str, Any]:
