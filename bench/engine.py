@@ -25,23 +25,28 @@ import numpy as np
 
 from robotrl import config
 from robotrl.agents.base import Unsupported, make_agent
-from robotrl.replay import Batch
+from robotrl.replay import Batch, Cameras, Images
 
 OURS = ("fused", "torch", "reference")
+UNCAPTURED = "cuda, no graph"
+ON_GPU = ("cuda", UNCAPTURED)  # ours again
+PEER_ON_GPU = "stable_baselines3 on cuda"
 REWRITTEN = "cleanrl_rewritten"
 PEERS = ("stable_baselines3", "sbx", REWRITTEN)
 FLOORS = ("torch sgemm", "numpy sgemm")
 TRANSITIONS = 20_000
 # Updates in a call of a peer's `train`. SBX compiles anew for every other number; 20 costs it least a step, and favours it.
 CHUNK = 20
+FRAMES = 4_000  # that the transitions from pixels share
+CAMERAS = (("left", 64, 64, 1), ("right", 64, 64, 1))  # as launch/reach_pixels.toml has them
 WALK = Path(__file__).resolve().parent.parent / "launch" / "walk.toml"
 Product = tuple[int, int, int]  # rows, inner, columns of a matrix product
 
 
 class Memory:
-    """Random transitions behind the replay's interface."""
+    """Random transitions behind the replay's interface, and random images where there are `cameras`."""
 
-    def __init__(self, observation: int, action: int) -> None:
+    def __init__(self, observation: int, action: int, cameras: Cameras = ()) -> None:
         rng, n = np.random.default_rng(0), TRANSITIONS
         self.count = n
         self.columns = dict(
@@ -52,10 +57,15 @@ class Memory:
             truncated=np.zeros(n, np.uint8),
             next_observation=rng.standard_normal((n, observation), np.float32),
         )
+        self.frames = {name: rng.integers(0, 256, (FRAMES, *size), dtype=np.uint8) for name, *size in cameras}
 
     def rows(self, indices: np.ndarray) -> Batch:
         taken = {name: column.take(indices, axis=0) for name, column in self.columns.items()}
         return Batch(**taken, steps=np.ones(len(indices), np.int64))
+
+    def images(self, indices: np.ndarray) -> Images:
+        now, then = indices % FRAMES, (indices + 1) % FRAMES
+        return Images(*({name: f.take(at, axis=0) for name, f in self.frames.items()} for at in (now, then)))
 
 
 def products(observation: int, action: int, agent: config.Agent) -> list[Product]:
@@ -92,21 +102,30 @@ def flops(observation: int, action: int, agent: config.Agent) -> float:
     return sum(2 * m * k * n for m, k, n in products(observation, action, agent)) / agent.actor_every
 
 
-def ours(agent: config.Agent, sizes: tuple[int, int]) -> tuple[str, Callable[[int], int]]:
+def ours(name: str, agent: config.Agent, sizes: tuple[int, int], cameras: Cameras) -> tuple[str, Callable[[int], int]]:
     """An engine of this package, as the learner calls it: one update at a time."""
-    engine, rng = make_agent(agent, *sizes, 0, Memory(*sizes)), np.random.default_rng(1)
+    asked = dataclasses.replace(agent, engine="cuda" if name in ON_GPU else name)
+    engine, rng = make_agent(asked, *sizes, 0, Memory(*sizes, cameras), None, cameras), np.random.default_rng(1)
+    called = engine.engine
+    if name in ON_GPU:
+        import torch
+
+        if name == UNCAPTURED:
+            engine.captures = False  # type: ignore[attr-defined]
+        called = f"{name} on {torch.cuda.get_device_name()}, torch {torch.__version__}"
 
     def run(updates: int) -> int:
         for _ in range(updates):
             engine.update(rng.integers(0, TRANSITIONS, agent.batch))
         return updates
 
-    return engine.engine, run
+    run(CHUNK)
+    return f"{called} ({engine.engine_note})" if engine.engine_note else called, run
 
 
 def left_out(name: str, agent: config.Agent) -> str:
     """Why a peer cannot take part with these settings, "" when it can: unequal work is no comparison."""
-    if name != REWRITTEN and importlib.util.find_spec(name) is None:
+    if name != REWRITTEN and importlib.util.find_spec(name.split()[0]) is None:
         return "not installed"
     can = {"batch", "hidden", "engine", "threads"} | {"sbx": {"critics", "layer_norm"}, REWRITTEN: set()}.get(name, {"critics"})
     usual = config.Agent()
@@ -114,10 +133,15 @@ def left_out(name: str, agent: config.Agent) -> str:
     return f"does not know agent.{', agent.'.join(odd)}" if odd else ""
 
 
-def peer(module: str, agent: config.Agent, sizes: tuple[int, int]) -> tuple[str, Callable[[int], int]]:
+def peer(name: str, agent: config.Agent, sizes: tuple[int, int]) -> tuple[str, Callable[[int], int]]:
     """stable-baselines3 or SBX: their SAC's own `train` on the same transitions."""
+    module, device = name.split()[0], "cuda" if name == PEER_ON_GPU else "cpu"
     import gymnasium
+    import torch
     from stable_baselines3.common.logger import configure
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("torch sees no GPU here")  # it would take the processor and say nothing
 
     class Still(gymnasium.Env):  # only its spaces are used
         observation_space = gymnasium.spaces.Box(-np.inf, np.inf, sizes[:1], np.float32)
@@ -127,7 +151,7 @@ def peer(module: str, agent: config.Agent, sizes: tuple[int, int]) -> tuple[str,
     if module == "sbx":
         networks["layer_norm"] = agent.layer_norm
     sac = importlib.import_module(module).SAC(
-        "MlpPolicy", Still(), buffer_size=TRANSITIONS, batch_size=agent.batch, device="cpu", policy_kwargs=networks
+        "MlpPolicy", Still(), buffer_size=TRANSITIONS, batch_size=agent.batch, device=device, policy_kwargs=networks
     )
     sac.set_logger(configure(None, []))
     c = Memory(*sizes).columns
@@ -141,7 +165,7 @@ def peer(module: str, agent: config.Agent, sizes: tuple[int, int]) -> tuple[str,
             sac.train(CHUNK, agent.batch)
         return calls * CHUNK
 
-    return f"{module} {importlib.import_module(module).__version__}", run
+    return f"{name} {importlib.import_module(module).__version__}", run
 
 
 def sgemm(library: str, agent: config.Agent, sizes: tuple[int, int]) -> tuple[str, Callable[[int], int]]:
@@ -164,23 +188,26 @@ def sgemm(library: str, agent: config.Agent, sizes: tuple[int, int]) -> tuple[st
     return f"{library} {torch.__version__ if library == 'torch' else np.__version__}", run
 
 
-def make(name: str, agent: config.Agent, sizes: tuple[int, int]) -> tuple[str, Callable[[int], int]]:
+def make(name: str, agent: config.Agent, sizes: tuple[int, int], cameras: Cameras = ()) -> tuple[str, Callable[[int], int]]:
     """What it calls itself, and a function that does at least so many updates and returns how many it did."""
     if name == REWRITTEN:
         return cleanrl_update.make(agent, sizes, Memory(*sizes).columns)
-    if name in PEERS:
+    if name in (*PEERS, PEER_ON_GPU):
         return peer(name, agent, sizes)
     if name in FLOORS:
         return sgemm(name.split()[0], agent, sizes)
-    return ours(dataclasses.replace(agent, engine=name), sizes)
+    return ours(name, agent, sizes, cameras)
 
 
 class Engine:
     """A process that does updates when told to. `ready` before the first."""
 
-    def __init__(self, name: str, threads: int, sizes: tuple[int, int], sets: list[str], nice: int = 0) -> None:
+    def __init__(
+        self, name: str, threads: int, sizes: tuple[int, int], sets: list[str], nice: int = 0, pixels: bool = False
+    ) -> None:
         self.name, self.threads = name, threads
         words = [name, "--threads", threads, "--observation", sizes[0], "--action", sizes[1], "--nice", nice]
+        words += ["--pixels"] * pixels
         words += [word for item in sets for word in ("--set", item)]
         # Each library's word for it; the last is XLA's.
         count = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"), str(threads))
@@ -223,12 +250,13 @@ def requests() -> Iterator[int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=["auto", *OURS, *PEERS, *FLOORS])
+    parser.add_argument("name", choices=["auto", *OURS, *ON_GPU, *PEERS, PEER_ON_GPU, *FLOORS])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--observation", type=int, default=112)
     parser.add_argument("--action", type=int, default=8)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any config field, e.g. agent.batch=128")
     parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument("--pixels", action="store_true", help="with two cameras")
     options = parser.parse_args()
     os.nice(options.nice)
     agent = config.load(WALK, [*options.set, f"agent.threads={options.threads}"]).agent
@@ -237,7 +265,7 @@ def main() -> int:
 
         torch.set_num_threads(options.threads)
     try:
-        engine, run = make(options.name, agent, (options.observation, options.action))
+        engine, run = make(options.name, agent, (options.observation, options.action), CAMERAS if options.pixels else ())
     except (Unsupported, ValueError) as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return 2

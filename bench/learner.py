@@ -11,8 +11,13 @@ The floor is the machine's own matrix product, numpy's or torch's, whichever is 
 `products` in bench/engine.py): an engine's share of it is at the same number of threads. More than 1 is possible: activations
 of random data are about half zeros, which the fused engine skips; a trained network has more of them.
 
-There is no engine for a GPU: agents run on the processor, and no row here says otherwise.
-Run: robotrl bench learner [--set agent.layer_norm=true] [--seconds S] [--busy] [--out FILE]
+Where torch sees a GPU the engine for one takes its turns too, with its CUDA graph and, as "cuda, no graph", with its kernels
+launched one by one, and so does stable-baselines3 on that device; each from one thread. Where it sees none they are said to be
+missing. The reference page has no device but the processor.
+
+With --pixels the learning is from two grey 64 x 64 cameras besides, on batches of 128 rows: the page and the engine for a GPU
+alone, for there is no other, and no peer's encoder is this one.
+Run: robotrl bench learner [--set agent.layer_norm=true] [--pixels] [--seconds S] [--busy] [--out FILE]
 """
 
 from __future__ import annotations
@@ -24,33 +29,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from actor import Actor
-from engine import FLOORS, OURS, PEERS, WALK, Engine, flops, left_out
+from engine import FLOORS, ON_GPU, OURS, PEER_ON_GPU, PEERS, WALK, Engine, flops, left_out
 
 from robotrl import config, rundir
 
 Row = dict[str, float]
+ALL = (*OURS, *ON_GPU, *PEERS, PEER_ON_GPU)
 
 
 def start(options: argparse.Namespace, agent: config.Agent) -> tuple[list[Engine], dict[str, str], dict[str, str]]:
     """The contestants, what each calls itself, and why others take no part."""
-    missing = {name: why for name in PEERS if (why := left_out(name, agent))}
-    names = [n for n in (*OURS, *PEERS, *FLOORS) if n not in missing and (not options.only or n in options.only or n in FLOORS)]
-    sizes = (options.observation, options.action)
-    started = [Engine(name, threads, sizes, options.set) for name in names for threads in options.threads]
+    peers = () if options.pixels else (*PEERS, PEER_ON_GPU)
+    missing = {name: why for name in peers if (why := left_out(name, agent))}
+    wanted = ("reference", *ON_GPU) if options.pixels else (*OURS, *ON_GPU, *peers, *FLOORS)
+    names = [n for n in wanted if n not in missing and (not options.only or n in options.only or n in FLOORS)]
+    sizes, one = (options.observation, options.action), options.threads[:1]
     engines, called = [], {}
-    for engine in started:
-        hello = engine.ready()
-        if "error" in hello:
-            missing[engine.name] = hello["error"]
-            engine.close()
-        else:
-            called[engine.name] = hello["engine"]
-            engines.append(engine)
+    for name in names:
+        for threads in one if name in (*ON_GPU, PEER_ON_GPU) else options.threads:
+            engine = Engine(name, threads, sizes, options.set, pixels=options.pixels)
+            hello = engine.ready()
+            if "error" in hello:
+                missing[name] = hello["error"]
+                engine.close()
+            else:
+                called[name] = hello["engine"]
+                engines.append(engine)
     return engines, called, missing
 
 
-def measure(engines: list[Engine], seconds: float, rounds: int, actor: Actor | None = None) -> dict[str, Row]:
+def measure(engines: list[Engine], seconds: float, rounds: int, actor: Any = None) -> dict[str, Row]:
     """Medians over interleaved turns of about `seconds`: updates by the wall and by its own processor time, cores used, and the
     cores that the actor had meanwhile."""
     turns: dict[str, list[Row]] = {f"{e.name} x{e.threads}": [] for e in engines}
@@ -72,13 +80,20 @@ def measure(engines: list[Engine], seconds: float, rounds: int, actor: Actor | N
     return {name: {key: round(float(np.median([r[key] for r in rows])), 3) for key in rows[0]} for name, rows in turns.items()}
 
 
+def beside() -> Any:
+    """The rehearsal's own actor, a process; late: it brings the whole of a robot."""
+    from actor import Actor
+
+    return Actor()
+
+
 def judge(table: dict[str, Row]) -> tuple[dict[str, Row], dict[str, float]]:
     """The rows with their share of the floor at their number of threads; how many times each other's best the fused one's is."""
     best: dict[str, float] = {}
     for name, row in table.items():
         engine, _, threads = name.rpartition(" ")
-        floor = max(table[f"{f} {threads}"]["updates_per_s"] for f in FLOORS)
-        row["of_floor"] = round(row["updates_per_s"] / floor, 3)
+        floors = [table[f"{f} {threads}"]["updates_per_s"] for f in FLOORS if f"{f} {threads}" in table]
+        row |= {"of_floor": round(row["updates_per_s"] / max(floors), 3)} if floors else {}
         best[engine] = max(best.get(engine, 0.0), row["updates_per_s"])
     ours = best.get("fused", 0.0)
     return table, {name: round(ours / rate, 2) for name, rate in best.items() if ours and name != "fused"}
@@ -90,7 +105,7 @@ def show(where: str, table: dict[str, Row], work: float) -> None:
     print("|---" * 7 + "|")
     for name, row in sorted(table.items(), key=lambda item: item[1]["updates_per_s"]):
         rate, actor = row["updates_per_s"], row.get("actor_cores", "")
-        by = f"{row['of_floor']:.2f} | {row['cores']:.2f} | {row['updates_per_cpu_s']:.1f}"
+        by = f"{row.get('of_floor', '')} | {row['cores']:.2f} | {row['updates_per_cpu_s']:.1f}"
         print(f"| {name} | {rate:.1f} | {rate * work / 1e9:.1f} | {by} | {actor} |", flush=True)
 
 
@@ -99,17 +114,24 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any config field, e.g. agent.critics=10")
     parser.add_argument("--observation", type=int, default=112, help="size of an observation (default: the walk's, 112)")
     parser.add_argument("--action", type=int, default=8, help="size of an action")
-    parser.add_argument("--only", action="append", default=[], choices=(*OURS, *PEERS), help="measure these alone; repeatable")
+    parser.add_argument("--only", action="append", default=[], choices=ALL, help="measure these alone; repeatable")
+    parser.add_argument("--pixels", action="store_true", help="learn from two cameras: the page and the engine for a GPU")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="thread counts to try (default: 1 2)")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each engine in each turn")
     parser.add_argument("--rounds", type=int, default=5, help="turns; the median counts")
     parser.add_argument("--busy", action="store_true", help="measure again beside the rehearsal's actor")
     parser.add_argument("--out", type=Path, help="write the figures there, with machine and commit")
     options = parser.parse_args()
+    options.set = (["agent.batch=128"] if options.pixels else []) + options.set
     agent = config.load(WALK, options.set).agent
-    work = flops(options.observation, options.action, agent)
+    work = 0.0 if options.pixels else flops(options.observation, options.action, agent)  # an encoder's are not counted
     engines, called, missing = start(options, agent)
-    print(f"{work / 1e9:.3f} GFLOP an update in matrix products; " + "; ".join(f"no {n}: {why}" for n, why in missing.items()))
+    print(
+        "; ".join(
+            [f"{work / 1e9:.3f} GFLOP an update in matrix products"] * (work > 0)
+            + [f"no {n}: {why}" for n, why in missing.items()]
+        )
+    )
     result: dict[str, Any] = {
         "built_from": rundir.provenance(), "set": options.set, "observation": options.observation, "action": options.action,
         "seconds": options.seconds, "rounds": options.rounds, "gflop_an_update": work / 1e9, "engines": called,
@@ -117,7 +139,7 @@ def main() -> None:
     }  # fmt: skip
     try:
         for where in ("alone", "beside the actor") if options.busy else ("alone",):
-            with Actor() if where != "alone" else nullcontext() as actor:
+            with beside() if where != "alone" else nullcontext() as actor:
                 table, ratios = judge(measure(engines, options.seconds, options.rounds, actor))
             result[where] = {"table": table, "fused_is_times_as_fast_as": ratios}
             show(where, table, work)

@@ -81,7 +81,7 @@ class TorchSac(Learned):
     def _rows_of(self, name: str) -> list[Tensor]:
         """Value and, where it learns, m and v of a parameter on the host."""
         if name == "log_alpha":
-            return list(self.log_alpha.host)
+            return list(self.log_alpha.host[:, :1])
         if self.sight and name in self.sight.shapes:
             return [self.sight.cut(row)[name] for row in self.sight.flat.host]
         *net, layer, part = name.split(".")
@@ -118,7 +118,7 @@ class TorchSac(Learned):
     @torch.no_grad()
     def learn(self, x: Numbers, turn: bool) -> Tensor:
         """The update, actor and temperature only where it is their turn; METRICS, (5,)."""
-        alpha = self.log_alpha.value.exp()
+        alpha = self.log_alpha.value[:1].exp()
         features, s, s_next = None, x["s"], x["s_next"]
         if self.sight:
             features = self.sight.forward(self._image(x, "o"), learn=True)
@@ -131,10 +131,10 @@ class TorchSac(Learned):
         residual = self._criticise(s, x, x["r"] + x["discount"] * v_next, features)
         if turn:
             mean_log_pi = self._improve(s, x, alpha)
-            torch.mul(-alpha, mean_log_pi + self.target_entropy, out=self.log_alpha.gradient)
+            torch.mul(-alpha, mean_log_pi + self.target_entropy, out=self.log_alpha.gradient[:1])
             self.log_alpha.adam(x["rates"][TEMPERATURE])
         self.targets.flat.value.lerp_(self.critics.flat.value, self.config.polyak)
-        return torch.cat([residual[:1], self._actor_metrics, self.log_alpha.value.exp(), residual[1:]])
+        return torch.cat([residual[:1], self._actor_metrics, self.log_alpha.value[:1].exp(), residual[1:]])
 
     def _image(self, x: Numbers, when: str) -> Tensor:
         assert self.sight is not None

@@ -10,6 +10,7 @@ atomics, no choice of convolutions by the clock.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,9 +78,8 @@ class GraphSac(TorchSac):
         """
         image = (*cameras[0][1:3], sum(c[3] for c in cameras)) if cameras else None
         if device.type == "cuda":
-            torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        self.device, self._captures = device, captures and device.type == "cuda"
+            _be_exact()
+        self.device, self.captures = device, captures and device.type == "cuda"
         self._transfer: Transfer | None = None
         self._graphs: dict[bool, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
         super().__init__(agent, observation_size, action_size, seed, replay, mirror, image, device)
@@ -90,9 +90,9 @@ class GraphSac(TorchSac):
             noise = np.zeros((2, *numbers["noise"].shape[1:]), np.float32)
             self._transfer = Transfer({**numbers, "noise": noise}, self.device)
         self._transfer.send(numbers)
-        if self._captures and turn not in self._graphs:
+        if self.captures and turn not in self._graphs:
             self._capture(self._transfer.sent, turn)
-        if not self._captures:
+        if not self.captures:
             return self.learn(self._transfer.sent, turn).tolist()
         graph, metrics = self._graphs[turn]
         graph.replay()
@@ -112,7 +112,7 @@ class GraphSac(TorchSac):
                 metrics = self.learn(numbers, turn)
             self._graphs[turn] = graph, metrics
         except RuntimeError as error:
-            self._captures = False
+            self.captures = False
             self.engine_note = f"not captured as a CUDA graph: {str(error).splitlines()[0]}"
         torch.cuda.synchronize()
         for kept, t in zip(before, (*(f.rows for f in self.flats), self._actor_metrics), strict=True):
@@ -131,6 +131,14 @@ class GraphSac(TorchSac):
             halves = torch.cat([bits & 0xFFFF, bits >> 16], -1).view(len(critics), rows, -1)
             out.append((halves[:, :, :width] >= dropout.parts(rate)).float() * kept)
         return out
+
+
+def _be_exact() -> None:
+    """Of this process: products in single precision, and convolutions that give the same bits each time."""
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch 2.9 and later have other names for these, which 2.6 has not
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def _mix(x: Tensor) -> Tensor:

@@ -57,4 +57,5 @@ class Sight:
     def backward(self, features: Tensor, d_features: Tensor) -> None:
         """The parameters' gradient from that of `forward`'s features."""
         found = torch.autograd.grad(features, list(self.leaves.values()), d_features)
-        torch.cat([g.reshape(-1) for g in found], out=self.flat.gradient)
+        gradient = torch.cat([g.reshape(-1) for g in found])
+        self.flat.gradient[: len(gradient)] = gradient

@@ -13,6 +13,7 @@ from torch import Tensor
 from robotrl.agents import nets
 
 CPU = torch.device("cpu")
+LANES = 16  # floats in the widest vector
 
 
 class Flat:
@@ -22,7 +23,8 @@ class Flat:
     """
 
     def __init__(self, count: int, learns: bool, device: torch.device = CPU) -> None:
-        """All zero."""
+        """All zero; rows begin where vector loads like it, so that a few numbers at their ends may be nobody's."""
+        count = -(-count // LANES) * LANES
         self.rows = torch.zeros(4 if learns else 1, count, device=device)
         self.host = self.rows[:3] if device == CPU else torch.zeros(min(3, len(self.rows)), count)
         self.value = self.rows[0]
@@ -43,8 +45,8 @@ class Flat:
         """One Adam step (Kingma and Ba 2015) with the gradient at hand; `rates` (2,) of `adam_rates`."""
         self.m.lerp_(self.gradient, 0.1)
         self.v.mul_(0.999).addcmul_(self.gradient, self.gradient, value=0.001)
-        root = self.v.sqrt().div_(rates[0]).add_(1e-8)
-        self.value.addcdiv_(self.m * rates[1], root)
+        root = self.v.sqrt().div_(rates[0]).add_(1e-8).div_(rates[1])  # a rate of 0 makes it infinite: nothing moves
+        self.value.addcdiv_(self.m, root)
 
 
 def adam_rates(lr: float, step: int) -> tuple[float, float]:
