@@ -46,7 +46,7 @@ def summary(version: Version | None, suspended: str) -> str:
 def figures(version: Version) -> str:
     """Precision by threshold, calibration, and confusion over time, as tables."""
     about = version.about
-    lines = [f"\nheld out: {about['held_out']} episodes; shown at {about['confidence']:.0%}, by the threshold that other episodes chose (*)",
+    lines = [f"\nheld out: {about['held_out']} episodes; shown at {about['confidence']:.0%}; * by others chosen",
              f"{'threshold':>10}{'said':>6}{'right':>7}{'of':>5}{'precision':>11}{'shown':>7}{'recall':>8}"]  # fmt: skip
     for threshold, said, right, successes, bound in about["trials"]:
         precision, recall = (f"{right / n:.2f}" if n else "-" for n in (said, successes))

@@ -6,8 +6,8 @@
 In half of the episodes the script's actions are shaken, so that how to mend a fault is among what is shown; stored is what was
 applied, as ever. Each task's script is the one that `robotrl bench` compares learned policies with.
 
-Where the task's own reward is left out (`task.reward = "keyboard"`), the scripted person who judges a rehearsal (`sim/supervisor.py`)
-judges these too, as late and as wrong: what is learned from them are his keys, kept as a run's are.
+Where the task's own reward is left out (`task.reward = "keyboard"`), the scripted person who judges a rehearsal
+(`sim/supervisor.py`) judges these too, as late and as wrong: what is learned from them are his keys, kept as a run's are.
 """
 
 from __future__ import annotations

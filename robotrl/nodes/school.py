@@ -117,8 +117,8 @@ class School:
         place = {row: i for i, row in enumerate(r for of in held for r in range(of.first, of.end))}
         bins, error = trust.calibration(p[[place[row] for row in frames.rows.tolist()]], frames.success)
         return {
-            "why": found.why, "threshold": threshold, "held_out": found.episodes, "stated": s.precision, "confidence": s.confidence,
-            "trials": [[*t, trust.shown(t[2], t[1], s.confidence, s.errs)] for t in trials],
+            "why": found.why, "threshold": threshold, "held_out": found.episodes, "stated": s.precision,
+            "confidence": s.confidence, "trials": [[*t, trust.shown(t[2], t[1], s.confidence, s.errs)] for t in trials],
             "calibration": [list(b) for b in bins], "calibration_error": error, "denied": self._denied(held, scores, threshold),
         }  # fmt: skip
 

@@ -6,9 +6,9 @@ held-out episodes on which it said success. Only one threshold is tried on these
 there is no choice among bounds to be paid for.
 
 A person is the measure, and errs. Where he denied what the classifier said, he is shown the frame and asked again, and either
-word of his makes it right. That is kind to it: with `errs` e of his words wrong, of p true ones q = p (1 - e^2) + (1 - p) (2 e - e^2)
-are counted as right. What is shown is the p that follows from the bound of q, and never more than that of q: so it holds for
-everybody who errs in e of his words or fewer, each by itself.
+word of his makes it right. That is kind to it: with `errs` e of his words wrong, where a share p is true a share
+q = p (1 - e^2) + (1 - p) (2 e - e^2) is counted as right. What is shown is the p that follows from the bound of q, and never
+more than that of q: so it holds for whoever errs in e of his words or fewer, in each by itself.
 """
 
 from __future__ import annotations
