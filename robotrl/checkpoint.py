@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,13 @@ def newest(run: Path, folder: str = FOLDER) -> Checkpoint | None:
     if passed:
         raise CheckpointError(f"{run / folder}: none of {len(passed)} is whole ({passed[0]}); restore one from a copy")
     return None
+
+
+def whole(run: Path, folder: str = FOLDER) -> Iterator[Checkpoint]:
+    """All whose hashes hold, the newest first."""
+    for path in reversed(_all(run / folder)):
+        if isinstance(found := _verified(path), dict):
+            yield Checkpoint(path, found["transitions"], found["updates"], found["about"])
 
 
 def _all(parent: Path) -> list[Path]:

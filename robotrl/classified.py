@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,11 +46,12 @@ def summary(version: Version | None, suspended: str) -> str:
 def figures(version: Version) -> str:
     """Precision by threshold, calibration, and confusion over time, as tables."""
     about = version.about
-    lines = [f"\nheld out: {about['held_out']} episodes; bounds at {about['confidence']:.0%} for all thresholds together",
+    lines = [f"\nheld out: {about['held_out']} episodes; shown at {about['confidence']:.0%}; * by others chosen",
              f"{'threshold':>10}{'said':>6}{'right':>7}{'of':>5}{'precision':>11}{'shown':>7}{'recall':>8}"]  # fmt: skip
     for threshold, said, right, successes, bound in about["trials"]:
         precision, recall = (f"{right / n:.2f}" if n else "-" for n in (said, successes))
-        lines.append(f"{threshold:>10g}{said:>6}{right:>7}{successes:>5}{precision:>11}{bound:>7.2f}{recall:>8}")
+        chosen = "  *" if threshold == about["threshold"] else ""
+        lines.append(f"{threshold:>10g}{said:>6}{right:>7}{successes:>5}{precision:>11}{bound:>7.2f}{recall:>8}{chosen}")
     lines.append(f"\ncalibration on held-out frames, expected error {about['calibration_error']:.3f}")
     lines.append(f"{'frames':>10}{'says':>7}{'was':>7}")
     lines += [f"{frames:>10}{said:>7.2f}{was:>7.2f}  {'#' * round(20 * was)}" for frames, said, was in about["calibration"]]
@@ -92,20 +93,28 @@ def draw(rows: Labelled, queue: list[list[Any]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def state(directory: Path) -> tuple[Version | None, list[str], str]:
-    """The newest version of a run, where a person disagreed with any, and why the version is suspended."""
+class State(NamedTuple):
+    """Of a run's learned reward: the version in force, the newest, where a person disagreed, why that in force is suspended."""
+
+    used: Version | None
+    newest: Version | None
+    differ: list[str]
+    suspended: str
+
+
+def state(directory: Path) -> State:
+    """As its files tell it."""
     from robotrl.rewards import classifier, lessons
 
     run, rows = rundir.load(directory), open_labelled(directory)
-    found = classifier.newest(directory)
-    version = None if found is None else found[0]
+    used, newest = (None if found is None else found[0] for found in (classifier.usable(directory), classifier.newest(directory)))
     given = LabelFile(directory / LABELS).poll()[0]
     known = lessons.outcomes(rows.replay, rows.count, given, run.task.rate_hz)
     judge = classifier.Judge(run)
-    if version is not None:
-        judge.version = version
+    if used is not None:
+        judge.version = used
         judge.hear(rows.replay, given)
-    return version, lessons.disagreements(known), judge.suspended
+    return State(used, newest, lessons.disagreements(known), judge.suspended)
 
 
 def main(argv: list[str]) -> int:
@@ -125,12 +134,15 @@ def main(argv: list[str]) -> int:
             give(args.run_dir, Label(press=0, value=0.0, tick=-1, kind=args.what, episode=episode, step=step))
         print(f"{len(args.frames)} frames: {args.what}; the next training has it")
         return 0
-    version, differ, suspended = state(args.run_dir)
-    print(summary(version, suspended))
-    if version is not None:
-        _tell(args, rows, version, differ)
+    found = state(args.run_dir)
+    print(summary(found.used, found.suspended))
+    if found.newest is not None and found.used is not None:
+        if found.newest.number != found.used.number:
+            print(f"it goes on, for {summary(found.newest, '')}")
+        _tell(args, rows, found.newest, found.differ)
     if args.json:
-        about = {} if version is None else {"version": version.number, "why": version.why or suspended, **version.about}
+        version = found.used
+        about = {} if version is None else {"version": version.number, "why": version.why or found.suspended, **version.about}
         print(json.dumps(about))
     return 0
 

@@ -155,6 +155,7 @@ class Guard(Message, frozen=True, kw_only=True, gc=False):
     nonce: int  # what a console must echo within 5 s
     note: str = ""  # what the operator is asked to do
     trigger: str = ""  # what changed the state in this very period, empty when it did not change
+    led: bool = False  # a person leads in the policy's place
 
 
 class Operator(Message, frozen=True, kw_only=True, gc=False):

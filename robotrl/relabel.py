@@ -66,7 +66,8 @@ def episodes(directory: Path) -> tuple[Labelled, list[Episode]]:
     stands = standing(LabelFile(directory / LABELS).poll()[0])
     numbers, first = np.unique(columns["episode"][:n], return_index=True)
     found = []
-    for number, begin, end in zip(numbers.tolist(), first.tolist(), [*first.tolist()[1:], n], strict=True):
+    ends = [*first.tolist(), n][1:]
+    for number, begin, end in zip(numbers.tolist(), first.tolist(), ends, strict=True):
         verdict_at = np.flatnonzero(rows.out[begin:end])
         counted = begin + int(verdict_at[0]) if len(verdict_at) else end
         found.append(Episode(

@@ -146,6 +146,7 @@ class Inputs(NamedTuple):
     console_dead: bool = False
     manager_gone: bool = False  # who would start again what dies
     run_over: bool = False  # the manager ends the run
+    hand_gone: bool = False  # a person led in the policy's place, and his device or its program is gone: nobody handed back
     learner_gone: bool = False
     recorder_gone: bool = False  # for longer than it takes to start it again
     unkept: bool = False  # the recorder cannot keep what it is sent
@@ -233,6 +234,8 @@ def catalogue(
         # time enough. One that learns lies on folded legs: as after a fall torque goes off, and it gets up again, so often.
         Cause("stalled", 59, "stalled_s", 2.0, relax, operator, "a joint is blocked: free it", 0, 2.0, RUN, fall),
         Cause("operator_absent", 61, "human_age_s", 120.0, hold, auto, "nobody is there: press a key", 0, 0, MOVING),
+        Cause("hand_gone", 0, "hand_gone", 0, hold, operator, "the hand that led is gone: see its device, then press run",
+              states=RUN, answer="run"),
         Cause("operator_stop", 62, "", 0, pstop, operator, "stopped by the operator"),
         Cause("stop_unconfirmed", 63, "stop_unconfirmed", 0, Severity.LOCKOUT, Clear.RESTART,
               "CUT POWER: the motors did not confirm the stop"),

@@ -16,6 +16,7 @@ import numpy as np
 from robotrl import config, rundir
 from robotrl.agents.actor import Actor, WeightsError
 from robotrl.complaint import command
+from robotrl.rewards.keyboard import played
 from robotrl.sim.armrig import ArmRig
 from robotrl.sim.bullet import import_bullet
 from robotrl.sim.fleets import FLEETS
@@ -41,8 +42,8 @@ class Resolved:
     """
 
     def __init__(self, rig: ArmRig) -> None:
-        assert isinstance(rig.pilot.task, Reach)
-        self._rig, self._task = rig, rig.pilot.task
+        self._rig, self._task = rig, played(rig.pilot.task)
+        assert isinstance(self._task, Reach)
 
     def act(self, observation: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         """An action (n,) that turns no joint by more than a step: the direction stays."""

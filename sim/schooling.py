@@ -51,7 +51,7 @@ class Schooling:
         self._said = -1  # the last episode of which the classifier said success
         self._before: Transition | None = None
         self.figures = dict.fromkeys(WORDS.values(), 0)
-        if (kept := classifier.newest(directory)) is not None:
+        if (kept := classifier.usable(directory)) is not None:
             self._hand_over(*kept)
             self.judge.hear(replay, person.given)
 
@@ -87,7 +87,7 @@ class Schooling:
             del self._frames[tick]
         if steps := pilot.report(0).step:
             self._near[pilot.episode, steps - 1] = bool(getattr(pilot.task, "holding", 0))
-            self._met[pilot.episode] = self._met.get(pilot.episode, False) or bool(getattr(pilot.task, "seen", ""))
+            self._met[pilot.episode] = self._met.get(pilot.episode, False) or bool(getattr(pilot.task, "word", ""))
 
     def framed(self, made: Transition) -> Transition:
         """With what was seen before and after it."""

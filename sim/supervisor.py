@@ -135,14 +135,14 @@ class Supervision:
         pilot = rig.pilot
         if pilot.tally is None:
             return bool(pilot.just_ended) and bool(getattr(pilot.task, "holding", 0))
-        return bool(getattr(pilot.task, "seen", ""))
+        return bool(getattr(pilot.task, "word", ""))
 
     def look(self, rig: Program, watched: bool = True, said: str = "") -> None:
         """Once a cycle: what he presses the policy hears, and it is kept. `watched`, `said`: as `Supervisor.look`."""
         if self._person is None:
             return
         pilot, now = rig.pilot, rig.clock.now()
-        success = self.succeeded(rig) if said else pilot.tally is not None and bool(getattr(pilot.task, "seen", ""))
+        success = self.succeeded(rig) if said else pilot.tally is not None and bool(getattr(pilot.task, "word", ""))
         for given in self._person.look(now, pilot.report(now), success, watched, said):
             if given.kind in VERDICTS:
                 pilot.conclude(given.episode, given.kind)

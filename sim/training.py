@@ -104,6 +104,7 @@ class Training:
         self._robot_s = tally["robot_s"]  # of the sessions before this one
         self._marks: deque[tuple[float, int]] = deque(maxlen=40)  # when so many updates were done
         self._causes: tuple[str, ...] = ()
+        self._led = False
 
     def _session(self) -> Program:
         """The robot, switched on: seeded by run and transitions alone, acting with the newest weights."""
@@ -216,13 +217,13 @@ class Training:
     def _note_causes(self) -> None:
         """What stopped the robot, as it happens: a run that stands still must say why."""
         guard = self.rig.guard
-        if guard is not None and (guard.trigger or guard.causes != self._causes):
+        if guard is not None and (guard.trigger or guard.causes != self._causes or guard.led != self._led):
             self.account.hear(guard)
         if guard is not None and guard.causes and guard.causes != self._causes:
             self.metrics.write(
                 "cause", state=guard.state, causes=list(guard.causes), note=guard.note, robot_s=self._robot_s + self.rig.seconds
             )
-        self._causes = guard.causes if guard is not None else ()
+        self._causes, self._led = (guard.causes, guard.led) if guard is not None else ((), False)
 
     def _note(self, episode: Episode) -> None:
         self.episodes += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,6 +55,7 @@ def evaluate(
     weights: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """`episodes` with `weights` (default: the newest of `directory`). Returns what `trials` does, and the film's path."""
+    run = replace(run, task=replace(run.task, reward="task"))  # judged by what is true, whatever it learned from
     rig = rig_of(run, EVALUATION_SEED + run.seed, deterministic=True)
     source = weights or directory / "weights" / "policy.safetensors"
     if not source.is_file():
@@ -76,6 +78,7 @@ def evaluate(
 
 def scripted(run: config.Run, episodes: int, say: Callable[[str], Any] = lambda _: None) -> dict[str, Any]:
     """The same episodes for the script."""
+    run = replace(run, task=replace(run.task, reward="task"))
     rig = rig_of(run, EVALUATION_SEED + run.seed, deterministic=True)
     return trials(rig, lambda truth: truth.script(), episodes, say)
 

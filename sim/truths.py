@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from robotrl.rewards.keyboard import played
 from robotrl.sim.armrig import ArmRig
 from robotrl.sim.handling import Pushing, Stacking
 from robotrl.sim.program import Program
@@ -111,7 +112,7 @@ class Pushed:
 
 def truth_of(rig: Program) -> Truth:
     """Of the rig's task."""
-    task = rig.pilot.task
+    task = played(rig.pilot.task)
     if isinstance(task, WalkTo):
         return Walked(rig, task)
     if isinstance(task, Push):

@@ -88,3 +88,22 @@ def test_causes_that_come_and_go_in_one_state_are_no_touches():
     account.hear(told(25, "RUN", "", True, causes=("learner_gone",)))
     account.hear(told(30, "RUN", "", True))
     assert account.figures() == Figures(9.0, 8.0, 1.0, 3, 0, 0)
+
+
+def test_what_a_person_led_is_no_autonomy():
+    """RUN by the policy: 30 + 10 + 5; led: 20 and 4. He took over twice and handed back once; then his device was gone."""
+    tale = [(*line, False) for line in TALE[:6]]
+    tale += [(51, "RUN", "", True, True), (71, "RUN", "", True, False), (81, "RUN", "", True, True),
+             (85, "HOLD", "hand_gone", False, False),
+             (95, "RUN", "key run (console)", True, False), (100, "HOLD", "key pause (console)", False, False)]  # fmt: skip
+    account = Account()
+    for *line, led in tale:
+        account.hear(told(*line, led=led))
+    figures = account.figures()
+    assert (figures.run_s, figures.reset_s, figures.led_s, figures.wait_s) == pytest.approx((45.0, 8.0, 24.0, 11.0))
+    assert (figures.touches, figures.interventions, figures.failures) == (3 + 3 + 2, 2 + 1, 1)
+    assert figures.autonomy == pytest.approx(53 / 88) and figures.mtbf_s == pytest.approx(77.0)
+    assert "0.4 min led by a person" in figures.told()
+    assert accounted(TALE[:6]).figures(31 * SECOND).led_s == 0.0
+    account.hear(told(110, "RUN", "key run (console)", True, led=True))
+    assert account.figures(120 * SECOND).led_s == pytest.approx(34.0), "what still lasts counts"

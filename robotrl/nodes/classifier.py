@@ -25,7 +25,7 @@ from robotrl.node import Node
 from robotrl.nodes.outbox import Outbox
 from robotrl.replay import Replay
 from robotrl.rewards import classifier, lessons
-from robotrl.rewards.classifier import Judge, Seen
+from robotrl.rewards.classifier import Judge, Seen, Version
 
 PERIOD_NS = 20_000_000
 TELL_NS = 200_000_000
@@ -44,11 +44,11 @@ class Assessor:
         self.lives: dict[int, int] = {}  # of the policy, by episode
         self._file, self.given = LabelFile(node.directory / LABELS), list[Given]()
         self.differ: list[str] = []
-        self.take()
+        self.take(classifier.usable(self.node.directory))
 
-    def take(self) -> None:
-        """The newest version there is."""
-        if (kept := classifier.newest(self.node.directory)) is not None:
+    def take(self, kept: tuple[Version, bytes] | None) -> None:
+        """A version, where there is one."""
+        if kept is not None:
             self.judge.take(kept[0], Classifier(safetensors.numpy.load(kept[1]), self.shape).probability)
 
     def new(self) -> list[Label]:
@@ -100,7 +100,7 @@ def serve(node: Node, assessor: Assessor, school: Asked) -> None:
             outbox.keep(msgspec.structs.replace(label, giver=giver))
         if school.pending and school.ready():
             node.say(school.wait()["why"] or "a new version: its precision is shown, it gives rewards from the next episode on")
-            assessor.take()
+            assessor.take(classifier.newest(assessor.node.directory))
         elif not school.pending and assessor.replay.count // every > taught:
             taught = assessor.replay.count // every
             school.request({"count": assessor.replay.count})

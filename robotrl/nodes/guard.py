@@ -18,6 +18,7 @@ from robotrl import messages as m
 from robotrl.complaint import Complaint
 from robotrl.config import Run
 from robotrl.node import Node
+from robotrl.nodes.checks import hottest, lacking
 from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.nodes.evidence import Evidence, causes
 from robotrl.nodes.grip import Grip
@@ -45,18 +46,14 @@ class Sentry:
     """Streams in, permit out. `next_epoch` persists a lease's number before it is granted."""
 
     def __init__(
-        self,
-        run: Run,
-        next_epoch: Callable[[], int],
-        nonce: Callable[[], int],
-        restarted: bool = False,
-        epoch: int = 0,
+        self, run: Run, next_epoch: Callable[[], int], nonce: Callable[[], int], restarted: bool = False, epoch: int = 0,
         kept: Sequence[str] = (),
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.guard = Guard(causes(run), nonce, damp_s=run.robot.stop_damp_s, restarted=restarted, kept=kept)
         self.run, self._next_epoch, self._epoch = run, next_epoch, epoch
         self._evidence = Evidence(run.robot)
-        self._grip, self._hand = Grip(), m.Teleop(device="", active=False, epoch=NEVER)
+        self._grip, self._hand, self._lost = Grip(), m.Teleop(device="", active=False, epoch=NEVER), ""
+        self._hand_gone = False
         self._heard: dict[str, int] = {}  # stream -> arrival of its newest message, ns
         self._joints: m.Joints | None = None
         self._drive: m.Drive | None = None
@@ -129,7 +126,7 @@ class Sentry:
 
     def step(self, now: int) -> tuple[m.Permit, m.Guard]:
         """One judgement; the permit to send and the state to show."""
-        dropped = self._dropped(now)
+        led = self._led(now)
         inputs = self._inputs(now)
         out = self.guard.step(now, inputs)
         if out.next_epoch:
@@ -145,23 +142,29 @@ class Sentry:
         )  # fmt: skip
         if out.refused or out.trigger:  # a state that has changed makes an old refusal untrue
             self._refused = (out.refused[0], now) if out.refused else ("", NEVER)
-        asked = f"{self._asks}; stand clear, press run" if self._asks and out.causes[:1] == ("set_up",) else out.note
+        asked = self._told.get(out.causes[0] if out.causes else "", out.note)
         note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else asked
         shown = m.Guard(
             source="guard", t=now, state=str(out.state), causes=out.causes, last_cause=out.last_cause,
             session=out.session, epoch=out.epoch, holder=out.holder, nonce=out.nonce, note=note,
-            trigger=dropped if dropped and out.trigger.startswith("key pause") else out.trigger,
+            trigger=out.trigger, led=led and out.state == "RUN",
         )  # fmt: skip
         return permit, shown
 
-    def _dropped(self, now: int) -> str:
-        """Whoever led the robot is gone: it is as if he had pressed pause. Why, or nothing."""
+    @property
+    def _told(self) -> dict[str, str]:
+        """What a person is told of a cause in the place of its note, where more is known."""
+        told = {"set_up": f"{self._asks}; stand clear, press run"} if self._asks else {}
+        return told | ({"hand_gone": f"the hand that led is gone: {self._lost}; press run"} if self._lost else {})
+
+    def _led(self, now: int) -> bool:
+        """Whether a person leads the robot; sets whether his hand is gone, and why it last was."""
+        self._hand_gone = False  # of another lease's hand nothing follows
         if self.outputs is None or self.outputs.holder != "policy":
-            return ""
-        self._grip.look(self._hand, now, self.outputs.epoch)
-        if self._grip.gone:
-            self._commands.append(Command("pause", "console"))
-        return self._grip.gone and f"the hand that led is gone: {self._grip.gone}"
+            return False
+        led = self._grip.look(self._hand, now, self.outputs.epoch)
+        self._hand_gone, self._lost = bool(self._grip.gone), self._grip.gone
+        return led
 
     def _take_drive(self, drive: m.Drive, now: int) -> None:
         late = self._drive is not None and drive.overruns > self._drive.overruns
@@ -205,7 +208,7 @@ class Sentry:
 
     def _inputs(self, now: int) -> Inputs:
         joints, drive, imu = self._joints, self._drive, self._imu
-        note = self._first_complaint()
+        note = lacking(self.run, joints, drive, imu, self._heard)
         speaks = drive is not None and drive.present and self._age("Drive", now) < SILENT_S
         disobeyed = drive is not None and drive.disobeyed
         self._unheard = self._unheard if speaks else now
@@ -230,7 +233,7 @@ class Sentry:
             missed_in_row=max(joints.missed) if joints else 0,
             bus_missed_in_row=min(joints.missed) if joints else 0,
             frame_error_rate=self._frame_error_rate(),
-            temp_c=_hottest(joints) if joints else math.nan,
+            temp_c=hottest(joints) if joints else math.nan,
             servo_fault=joints is not None and (any(joints.fault) or 1 in joints.mode),
             servo_timeout=joints is not None and 11 in joints.mode,
             imu_age_s=self._age("Imu", now),
@@ -247,6 +250,7 @@ class Sentry:
             console_dead="console" in self._down,
             manager_gone="manager" in self._down,
             run_over=self._over,
+            hand_gone=self._hand_gone,
             recorder_gone=now - self._heard.get("recorder", now) > GONE_NS,  # a policy keeps more than it says in that time
             unkept=bool(self._unkept),
             learner_gone="learner" in self._down or now - self._heard.get("learner", self._began + BEGIN_NS) > GONE_NS,
@@ -258,27 +262,6 @@ class Sentry:
             **self._evidence.fields(),
         )
 
-    def _first_complaint(self) -> str:
-        """What keeps the robot in CHECK; '' when nothing does. It only matters before READY."""
-        joints, drive = self._joints, self._drive
-        if drive is None or joints is None:
-            return "waiting for the servo driver"
-        if any(joints.missed):
-            names = self.run.robot.servos.joints or [str(i + 1) for i in range(len(joints.missed))]
-            silent = [name for name, n in zip(names, joints.missed, strict=True) if n]
-            return f"motor {', '.join(silent)} does not answer: look at its cable and power"
-        if any(joints.fault):
-            return f"a servo reports fault {max(joints.fault)}: read its code in the manual"
-        if drive.unrescued:
-            return "waiting for the rescue: nobody would stop the motors should the servo driver die"
-        if self._imu is None and "imu" in self.run.robot.senses:
-            return "waiting for the IMU"
-        if "Pose" not in self._heard and "tracker" in self.run.robot.senses:
-            return "waiting for the tracker"
-        if "policy" not in self._heard or "reset" not in self._heard:
-            return "waiting for policy and reset"
-        return ""
-
     def _frame_error_rate(self) -> float:
         if len(self._errors) < 2:
             return 0.0
@@ -288,12 +271,6 @@ class Sentry:
     def _age(self, stream: str, now: int) -> float:
         heard = self._heard.get(stream)
         return math.inf if heard is None else (now - heard) * 1e-9
-
-
-def _hottest(joints: m.Joints) -> float:
-    """deg C; nan where a servo that answers says no number. One that a driver has not heard yet is missed, and no more."""
-    temps = [t for t, missed in zip(joints.temp_c, joints.missed, strict=True) if t == t or not missed]
-    return math.nan if any([t != t for t in temps]) else max(temps, default=-math.inf)
 
 
 def main(argv: list[str]) -> int:

@@ -107,12 +107,13 @@ def account_lines(view: View) -> list[Text]:
     if ack is None or len(ack.account) != len(Figures._fields):
         return []
     f = Figures._make(ack.account)
-    if not f.run_s + f.reset_s:
+    if not f.moved_s:
         return []
+    led = f", {f.led_s / 60:.0f} min led" if f.led_s else ""
     apart = f", {f.mtbf_s / 60:.0f} min apart" if f.failures else ""
     return [
         fact(" robot", f"{f.autonomy:.0%} by itself, {(f.run_s + f.reset_s) / 60:.0f} min"),
-        fact(" person", f"{f.touches:.0f} touches, {f.interventions:.0f} stops"),
+        fact(" person", f"{f.touches:.0f} touches, {f.interventions:.0f} interv.{led}"),
         fact(" failed", f"{f.failures:.0f}{apart}"),
     ]
 

@@ -33,7 +33,7 @@ class Vigil:
         self._streams = [node.bus.subscriber(topic) for topic in STREAMS]
         self._operator = self._streams[STREAMS.index("operator")]
         self._permits, self._shown, self._causes = (node.bus.publisher(topic) for topic in ("permit", "guard", "cause"))
-        self._last: tuple[str, tuple[str, ...]] = ("", ())
+        self._last: tuple[str, tuple[str, ...], bool] = ("", (), False)
         self._console = Lifeline()
         self._alone_since, self._listen_until = NEVER, node.clock.now() + listen_ns
         self._judged, self._torque = NEVER, False
@@ -84,8 +84,8 @@ class Vigil:
         self._torque = permit.torque
         self._permits.send(permit)
         self._shown.send(state)
-        if (state.state, state.causes) != self._last:
-            self._last = (state.state, state.causes)
+        if (state.state, state.causes, state.led) != self._last:
+            self._last = (state.state, state.causes, state.led)
             self._causes.send(state)
             aloud.say(logged(state))
             if state.state == "LOCKOUT":

@@ -2,7 +2,7 @@
 
 A label of a classifier is one like a person's (`robotrl/labels.py`): in the log, bound to its step, taken back or overruled by a
 person at any time, and with the `version` that gave it. A version whose precision is not shown on held-out episodes gives none,
-and one that person and classifier disagree about gives no more: until the next version is made it is by key alone again.
+and one that person and classifier disagree about gives no more: until another is shown it is by key alone again.
 
     RUN_DIR/classifier/000004000-000000003/    version 3, from the first 4,000 transitions: classifier.safetensors, manifest.json
 """
@@ -54,6 +54,14 @@ def newest(directory: Path) -> tuple[Version, bytes] | None:
     """A run's newest whole version and its weights, None before the first. CheckpointError where all are damaged."""
     kept = checkpoint.newest(directory, FOLDER)
     return None if kept is None else (Version.of(kept), kept.read(WEIGHTS))
+
+
+def usable(directory: Path) -> tuple[Version, bytes] | None:
+    """The newest that may be used, and its weights; where none may, the newest."""
+    for kept in checkpoint.whole(directory, FOLDER):
+        if not (version := Version.of(kept)).why:
+            return version, kept.read(WEIGHTS)
+    return newest(directory)
 
 
 def image_shape(cameras: Cameras) -> tuple[int, int, int]:
@@ -108,7 +116,12 @@ class Judge:
         return NONE_YET if self.version is None else self.version.why or self.suspended
 
     def take(self, version: Version, probability: Callable[[Image], float]) -> None:
-        """From the next episode on; at once where none has begun."""
+        """From the next episode on; at once where none has begun.
+
+        One that may not be used does not take the place of one that may: what that one has shown stands.
+        """
+        if version.why and self.ready:
+            return
         self._next = (version, probability)
         if self._episode < 0:
             self._change_hands()
@@ -133,6 +146,11 @@ class Judge:
         """Whether it gives this episode's reward: the one that runs, or the one to come."""
         if episode == self._episode:
             return self._used
+        return self.ready
+
+    @property
+    def ready(self) -> bool:
+        """Whether it gives the reward of the next episode."""
         version = self._next[0] if self._next is not None else self.version
         return version is not None and not version.why and (self._next is not None or not self.suspended)
 

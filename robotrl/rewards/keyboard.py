@@ -19,10 +19,10 @@ SUCCESSES = ("reached", "stacked", "there")  # ends that a person judges instead
 
 
 class Keyboard:
-    """A task as it is played, without its own reward and without its own word on success. `seen`: that word, for a script."""
+    """A task as it is played, without its own reward and without its own word on success. `word`: the task's, for a script."""
 
     def __init__(self, task: Task, step: float) -> None:
-        self.task, self._step, self.seen = task, step, ""
+        self.task, self._step, self.word = task, step, ""
 
     def __getattr__(self, name: str) -> Any:
         """All else is the task's."""
@@ -30,8 +30,8 @@ class Keyboard:
 
     def ended(self, joints: Joints, imu: Imu) -> str:
         """What terminates the episode and is no success."""
-        self.seen = self.task.ended(joints, imu)
-        return "" if self.seen in SUCCESSES else self.seen
+        self.word = self.task.ended(joints, imu)
+        return "" if self.word in SUCCESSES else self.word
 
     def reward_of(self, t: int, sent: np.ndarray, cost: float, ended: bool) -> float | None:
         """Known at once: what the operator says comes on top, whenever he says it."""
@@ -43,3 +43,8 @@ def rewarded(run: Run, task: Task) -> Task:
     if run.task.reward == "task":
         return task
     return cast(Task, Keyboard(task, run.operator.step))
+
+
+def played(task: Any) -> Any:
+    """The task itself, whoever gives its rewards."""
+    return task.task if isinstance(task, Keyboard) else task

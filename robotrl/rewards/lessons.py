@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -71,7 +71,7 @@ def outcomes(replay: Replay, count: int, given: Iterable[Given], rate_hz: float)
     of = by_episode(given)
     numbers, first = np.unique(columns["episode"][:count], return_index=True)
     found = []
-    for number, begin, end in zip(numbers.tolist(), first.tolist(), [*first.tolist()[1:], count], strict=True):
+    for number, begin, end in zip(numbers.tolist(), first.tolist(), [*first.tolist(), count][1:], strict=True):
         if columns["terminated"][end - 1] or columns["truncated"][end - 1]:
             found.append(_outcome(number, (begin, end), columns["step"][begin:end], of.get(number, []), rate_hz))
     return found
@@ -126,9 +126,24 @@ def first_run(probability: NDArray[np.floating], threshold: float, in_a_row: int
     return -1
 
 
-def right(of: Outcome, at: int, rate_hz: float) -> bool:
-    """Whether success was said rightly of an episode, `at` so many rows from its first: not long before the person did."""
+def right(of: Outcome, at: int, rate_hz: float, word: bool | None = None) -> bool:
+    """Whether success was said rightly of an episode, `at` so many rows from its first: not long before the person did.
+
+    `word`: what he said of that very frame, when he was asked, which counts before it.
+    """
+    if word is not None:
+        return word
     return bool(of.success) and at >= of.at - of.first - round(BEFORE_S * rate_hz)
+
+
+def word(labels: Sequence[Label], step: int, rate_hz: float) -> bool | None:
+    """What a person said last of an episode's frame at this step, or of one that is as good as it; None for nothing."""
+    just = round(JUST_S * rate_hz)
+    for label in reversed(labels):
+        begin = label.step if label.first < 0 else label.first
+        if label.kind in TAUGHT and not label.version and begin - just <= step <= label.step + just:
+            return label.kind == "yes"
+    return None
 
 
 def disagreements(known: Iterable[Outcome]) -> list[str]:

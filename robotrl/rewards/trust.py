@@ -2,8 +2,13 @@
 
 What is counted are verdicts on episodes, not frames: the frames of one episode look alike, and a hundred of them are no more
 evidence than one. The precision of a threshold is shown by the exact one-sided bound of Clopper and Pearson (1934) for the
-held-out episodes on which it said success. Several thresholds are tried on the same episodes, so each bound is made at
-`1 - (1 - confidence) / thresholds` (Bonferroni): all of them hold at once, and to choose among them costs no honesty.
+held-out episodes on which it said success. Only one threshold is tried on these: it is chosen by other episodes (`choose`), so
+there is no choice among bounds to be paid for.
+
+A person is the measure, and errs. Where he denied what the classifier said, he is shown the frame and asked again, and either
+word of his makes it right. That is kind to it: with `errs` e of his words wrong, where a share p is true a share
+q = p (1 - e^2) + (1 - p) (2 e - e^2) is counted as right. What is shown is the p that follows from the bound of q, and never
+more than that of q: so it holds for whoever errs in e of his words or fewer, in each by itself.
 """
 
 from __future__ import annotations
@@ -15,9 +20,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-THRESHOLDS = (0.5, 0.8, 0.95)  # few: each further one costs all of them some of their bound; chosen
+THRESHOLDS = (0.5, 0.65, 0.8, 0.9, 0.95, 0.98)  # chosen
+FIRST = 0.8  # the threshold that is tried as long as nothing speaks for another; chosen
 BINS = 10  # of the calibration curve
 STEPS = 60  # of a bisection: 1e-18
+SILENT, WRONG, RIGHT = 0, 1, 2  # what a threshold came to on an episode
 WINDOW = 20  # episodes that a disagreement is judged by, the last on which the classifier said success; chosen
 
 
@@ -46,8 +53,14 @@ def lower_bound(right: int, n: int, confidence: float) -> float:
     return low
 
 
+def shown(right: int, said: int, confidence: float, errs: float = 0.0) -> float:
+    """The precision that `right` of `said` verdicts show, by a person who errs (see above)."""
+    counted = lower_bound(right, said, confidence)
+    return max(0.0, min(counted, (counted - errs * (2 - errs)) / (1 - 2 * errs)))
+
+
 class Trial(NamedTuple):
-    """One threshold on the held-out episodes: on how many it said success, how many of these were, and how many there were."""
+    """One threshold: on how many episodes it said success, how many of these were, and how many there were."""
 
     threshold: float
     said: int
@@ -67,39 +80,47 @@ class Trial(NamedTuple):
 class Trust(NamedTuple):
     """What the held-out episodes say of a classifier. `why`: it may not be used, in one line; empty: it may."""
 
-    chosen: Trial
-    trials: tuple[Trial, ...]
+    trial: Trial  # the one that was chosen before
     episodes: int  # held out, with an outcome that a person gave
     why: str
 
 
-def judge(trials: Sequence[tuple[float, int, int, int]], episodes: int, stated: float, confidence: float) -> Trust:
-    """Of (threshold, said, right, successes) each: the threshold that finds most of those whose precision is shown to do.
+def choose(tried: Sequence[Sequence[int]], confidence: float) -> float:
+    """The threshold to be tried on the held-out episodes, by others: a row each, of what each of THRESHOLDS came to there.
 
-    Where none is, the one with the best bound, and why it is not used.
+    SILENT, WRONG or RIGHT. It is the one that shows most there, the lowest of several: few verdicts show little, and so do
+    many that are wrong.
     """
-    each = 1.0 - (1.0 - confidence) / len(trials)
-    tried = tuple(Trial(*trial, lower_bound(trial[2], trial[1], each)) for trial in trials)
-    good = [trial for trial in tried if trial.bound >= stated]
-    if good:
-        return Trust(max(good, key=lambda t: (t.right, t.bound)), tried, episodes, "")
-    best = max(tried, key=lambda t: (t.bound, t.right))
-    return Trust(best, tried, episodes, _refusal(best, episodes, stated, each))
+    best, most = FIRST, 0.0
+    for i, threshold in enumerate(THRESHOLDS):
+        said = [row[i] for row in tried if row[i] != SILENT]
+        if (bound := lower_bound(said.count(RIGHT), len(said), confidence)) > most:
+            best, most = threshold, bound
+    return best
 
 
-def _refusal(best: Trial, episodes: int, stated: float, confidence: float) -> str:
-    if not best.said:
-        return f"it said success of none of {episodes} held-out episodes, {best.successes} of which were; label more"
-    shown = math.floor(best.bound * 1000) / 1000  # 0.7999 is not shown as 0.800
-    what = f"precision {best.right} of {best.said} on held-out episodes shows {shown:.3f}, asked is {stated:g}"
-    if best.right / best.said <= stated:
+def judge(trial: tuple[float, int, int, int], episodes: int, stated: float, confidence: float, errs: float = 0.0) -> Trust:
+    """Of (threshold, said, right, successes) on held-out episodes: whether the precision is shown to be as stated."""
+    tried = Trial(*trial, shown(trial[2], trial[1], confidence, errs))
+    return Trust(tried, episodes, "" if tried.bound >= stated else _refusal(tried, episodes, stated, confidence, errs))
+
+
+def _refusal(tried: Trial, episodes: int, stated: float, confidence: float, errs: float) -> str:
+    if not tried.said:
+        return f"it said success of none of {episodes} held-out episodes, {tried.successes} of which were; label more"
+    bound = math.floor(tried.bound * 1000) / 1000  # 0.7999 is not shown as 0.800
+    what = f"precision {tried.right} of {tried.said} on held-out episodes shows {bound:.3f}, asked is {stated:g}"
+    if tried.right / tried.said <= stated:
         return f"{what}: it is too often wrong; label its queue"
-    return f"{what}: {needed(stated, confidence)} without an error would do; label more"
+    return f"{what}: {needed(stated, confidence, errs)} without an error would do; label more"
 
 
-def needed(stated: float, confidence: float) -> int:
-    """Verdicts, all right, that show a precision of `stated`: the least n with stated^n <= 1 - confidence."""
-    return math.ceil(math.log(1.0 - confidence) / math.log(stated) - 1e-9) if 0 < stated < 1 else 0
+def needed(stated: float, confidence: float, errs: float = 0.0) -> int:
+    """Verdicts, all right, that show a precision of `stated`: the least n with q^n <= 1 - confidence."""
+    if not 0 < stated < 1:
+        return 0
+    counted = max(stated, stated * (1 - 2 * errs) + errs * (2 - errs))
+    return math.ceil(math.log(1.0 - confidence) / math.log(counted) - 1e-9)
 
 
 class Bin(NamedTuple):

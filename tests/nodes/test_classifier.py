@@ -23,11 +23,11 @@ from robotrl.nodes.labelbook import BookFile
 from robotrl.nodes.school import School
 from robotrl.relabel import RelabelError
 from robotrl.replay import Replay
-from robotrl.rewards import classifier, lessons
+from robotrl.rewards import classifier, lessons, trust
 
 CAMERAS = (("eye", 32, 32, 3),)
 STEPS, SAID = 16, 14  # of an episode; the step that a person calls a success, 10 Hz: two steps after it could be seen
-SETTINGS = config.Classifier(precision=0.5, held_out=0.5, updates=60, in_a_row=2, queue=4)
+SETTINGS = config.Classifier(precision=0.5, held_out=0.5, updates=150, in_a_row=2, queue=4)
 
 
 def picture(success: bool, rng: np.random.Generator) -> bytes:
@@ -120,6 +120,44 @@ def test_a_school_that_was_started_again_makes_the_same_version(taught):
     shutil.rmtree(taught.directory / "classifier" / f"{48 * STEPS:09d}-{2:09d}")
     assert taught.school().teach(48 * STEPS)["version"] == 2
     assert classifier.newest(taught.directory)[1] == whole
+
+
+def test_a_verdict_that_a_person_denied_is_asked_about_and_his_second_word_counts(tmp_path):
+    """Held-out successes of which he said nothing: the version says success, he is shown the frame, and says yes."""
+    world = World(tmp_path)
+    world.play(40)
+    held = [e for e in range(40) if lessons.held_out(e, 0.5) and successful(e)][:3]
+    world.given = [g for g in world.given if g.label.episode not in held]
+    write_all(world.directory / LABELS, world.given)
+    first = world.school()
+    first.teach(world.replay.count)
+    about = first.version.about
+    said = {t[0]: t[1:4] for t in about["trials"]}
+    total, right, _ = said[about["threshold"]]
+    assert total - right == 3 and [row[0] for row in about["denied"]] == held[:-3:-1], "the newest first, half of the queue"
+    assert about["queue"][:2] == about["denied"] and len(about["queue"]) == 4
+    assert not {e for e, _, _ in about["queue"][2:]} & {e for e in range(40) if lessons.held_out(e, 0.5)}
+    for episode, step, _ in about["denied"]:
+        world.say(Label(press=0, value=0.0, tick=-1, kind="yes", episode=episode, step=step))
+    world.play(1)
+    first.teach(world.replay.count)
+    about = first.version.about
+    again = {t[0]: t[1:4] for t in about["trials"]}[about["threshold"]]
+    assert again[0] - again[1] == 1 and [row[0] for row in about["denied"]] == held[:1], "the third is asked about now"
+    world.say(Label(press=0, value=0.0, tick=-1, kind="no", episode=held[0], step=about["denied"][0][1]))
+    world.play(1)
+    first.teach(world.replay.count)
+    assert first.version.about["denied"] == [], "nobody is asked twice"
+    world.replay.close()
+
+
+def test_the_threshold_is_chosen_by_episodes_that_are_taught(taught):
+    tried = taught.second[1].about["tried"]
+    new = [e for e in range(40, 48) if not lessons.held_out(e, 0.5)]
+    assert taught.first[1].about["tried"] == [] and [row[0] for row in tried] == new
+    for episode, *came_to in tried:
+        assert came_to[0] == (trust.RIGHT if successful(episode) else trust.SILENT)
+    assert taught.second[1].threshold == trust.choose([row[1:] for row in tried], 0.95)
 
 
 def test_below_the_stated_precision_it_may_not_be_used_and_without_a_success_there_is_none(tmp_path):

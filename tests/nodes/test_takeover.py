@@ -67,6 +67,7 @@ class Cycle:
     goal: np.ndarray  # (6,) rad, as the servos' own registers have it
     applied: Applied
     trigger: str
+    note: str
     session: bool
 
 
@@ -106,7 +107,9 @@ class Tale:
             goal = [s * (r * TICK - o) for s, r, o in zip(servos.sign, registers, servos.offset, strict=True)]
             guard = self.rig.guard
             led = self._word is not None and self._word.active
-            self.cycles.append(Cycle(guard.state, led, np.array(goal), self.rig.applied, guard.trigger, guard.session))
+            self.cycles.append(
+                Cycle(guard.state, led, np.array(goal), self.rig.applied, guard.trigger, guard.note, guard.session)
+            )
             self._keep()
 
     def _keep(self) -> None:
@@ -194,7 +197,8 @@ def test_a_device_that_is_gone_stops_the_robot_until_a_person_runs_it(tale):
     held = gone[3].goal
     assert gone[1].state == "HOLD", "in the period after the one in which it was read"
     assert all(np.abs(c.goal - held).max() < 1e-9 and c.state == "HOLD" and not c.session for c in gone[3:])
-    assert any("the hand that led is gone: torn out" in c.trigger for c in gone)
+    assert [c.trigger for c in gone if c.trigger] == ["hand_gone"]
+    assert all(c.note == "the hand that led is gone: torn out; press run" for c in gone[3:])
     again = tale.span("run again", "end")
     assert "RUN" in {c.state for c in again} and not any(c.led for c in again), "and then it is the policy's"
     assert {c.applied.policy_version for c in again if c.applied.writer == "policy"} == {-1}
@@ -376,21 +380,22 @@ def test_the_guard_pauses_the_robot_of_a_hand_that_is_gone(end):
     mine = {"source": "teleop", "boot": 1}
     for _ in range(10):
         world.hear(word(epoch=epoch, t=world.now, **mine))
-        assert world.step() == "RUN"
+        assert world.step() == "RUN" and world.shown.led
     if end == "silent":
         assert world.step(4) == "RUN" and world.step(2) == "HOLD"
     else:
         lost = {"lost": "torn out"} if end != "handed back" else {}
         world.hear(word(epoch=epoch + (end == "another's"), active=False, **mine, **lost))
         if end == "handed back":
-            assert world.step(30) == "RUN"
+            assert world.step(30) == "RUN" and not world.shown.led
             return
         if end == "another's":  # a word about another lease is none about this one
             assert world.step(30) == "HOLD"
             return
         assert world.step() == "HOLD"
-    assert "the hand that led is gone" in world.shown.trigger or world.step(1)
+    assert world.shown.causes == ("hand_gone",) and "the hand that led is gone" in world.shown.note
     assert world.step(100) == "HOLD" and not world.shown.session, "nothing goes on by itself"
+    assert world.press("reset") == "HOLD" and "hand_gone stands" in world.shown.note
     assert world.press("run") == "RUN" and world.step(50) == "RUN"
 
 

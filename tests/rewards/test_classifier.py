@@ -82,6 +82,21 @@ def test_one_whose_precision_is_not_shown_gives_no_reward_and_says_why():
     assert played(judge, 2, [99] * 5) != [] and judge.why == ""
 
 
+def test_one_that_is_shown_goes_on_where_the_next_is_not_and_is_found_again(judge, tmp_path):
+    judge.take(version(2, "too often wrong"), lambda _: 0.0)
+    assert judge.judges(0) and played(judge, 0, [90, 90]) == [("success", 1, 1, 1.0)], "what it has shown stands"
+    judge.take(version(3), lambda _: 1.0)
+    judge.take(version(4, "too often wrong"), lambda _: 0.0)
+    assert played(judge, 1, [0, 0]) == [("success", 1, 3, 1.0)], "one that waits for the episode's end is not lost either"
+    judge.suspended = "a person denies it"
+    judge.take(version(5, "too often wrong"), lambda _: 1.0)
+    assert not judge.judges(2) and played(judge, 2, [90, 90]) == [] and judge.why == "too often wrong"
+    for number, why in ((1, "not yet"), (2, ""), (3, "not yet")):
+        checkpoint.save(tmp_path, 100 * number, number, {WEIGHTS: bytes([number])}, {"threshold": 0.8, "why": why}, FOLDER, 1000)
+        assert classifier.usable(tmp_path)[0].number == (1, 2, 2)[number - 1]
+    assert classifier.usable(tmp_path)[1] == b"\x02" and classifier.usable(tmp_path / "none") is None
+
+
 def test_one_that_a_person_disagrees_with_is_suspended_until_the_next(judge, tmp_path):
     replay = Replay.create(tmp_path / "replay", 1, 1, 100, CAMERAS)
     given = []

@@ -106,6 +106,18 @@ def test_success_long_before_the_person_said_so_is_not_right(replay):
     assert of.end - of.first == 26 + 6 and not lessons.right(outcomes(replay)[1], 30, HZ)
 
 
+def test_what_a_person_said_of_the_very_frame_counts_before_when_he_said_it_succeeded(replay):
+    of, said = (
+        outcomes(replay, at(1, 25, "success"))[1],
+        [at(1, 10, "yes"), at(1, 30, "no"), at(1, 12, "yes", 3), at(1, 31, "mark")],
+    )
+    words = {step: lessons.word(said, step, HZ) for step in range(LENGTH)}
+    assert {s for s, w in words.items() if w} == {9, 10, 11} and {s for s, w in words.items() if w is False} == {29, 30, 31}
+    assert lessons.word([at(1, 10, "no"), at(1, 10, "yes")], 10, HZ) is True, "the last word"
+    assert lessons.word([at(1, 39, "no", first=0)], 5, HZ) is False
+    assert lessons.right(of, 10, HZ, True) and not lessons.right(of, 30, HZ, False) and lessons.right(of, 30, HZ, None)
+
+
 # what follows from a classifier's label
 
 

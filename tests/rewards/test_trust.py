@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -9,7 +10,24 @@ import numpy as np
 import pytest
 
 from robotrl.rewards import trust
-from robotrl.rewards.trust import Trial, alarm, calibration, confusion, judge, lower_bound, needed, tail, uncertain
+from robotrl.rewards.trust import (
+    FIRST,
+    RIGHT,
+    SILENT,
+    THRESHOLDS,
+    WRONG,
+    Trial,
+    alarm,
+    calibration,
+    choose,
+    confusion,
+    judge,
+    lower_bound,
+    needed,
+    shown,
+    tail,
+    uncertain,
+)
 
 
 def exact(right: int, n: int, p: Fraction) -> Fraction:
@@ -45,22 +63,43 @@ def test_a_share_that_is_none_is_refused():
         lower_bound(4, 3, 0.95)
 
 
-def test_of_the_thresholds_that_are_shown_to_do_the_one_that_finds_most_is_chosen():
-    found = judge([(0.5, 60, 40, 50), (0.8, 38, 38, 50), (0.95, 25, 25, 50)], 100, 0.8, 0.95)
-    assert found.why == "" and found.chosen.threshold == 0.8 and found.chosen.recall == 0.76
-    assert found.chosen.bound == pytest.approx((0.05 / 3) ** (1 / 38)), "each of three is tried at a third of the error"
+@pytest.mark.parametrize("errs", [0.0, 0.02, 0.05])
+def test_what_is_shown_is_above_what_is_true_in_no_more_cases_than_stated_for_who_errs_no_more_than_that(errs):
+    """Counted out: who errs so often says what he thinks of each verdict and is asked again where he denied it; either counts."""
+    for n, percent in itertools.product((15, 30, 60), range(50, 100, 2)):
+        p, e = Fraction(percent, 100), Fraction(errs)
+        counted = p * (1 - e**2) + (1 - p) * (e + (1 - e) * e)
+        ways = [math.comb(n, k) * counted**k * (1 - counted) ** (n - k) for k in range(n + 1)]
+        assert sum(w for k, w in enumerate(ways) if shown(k, n, 0.95, 0.05) > percent / 100) <= 0.05 + 1e-9, (n, percent)
+    assert all(0 <= shown(k, 30, 0.95, 0.05) <= lower_bound(k, 30, 0.95) for k in range(31))
+
+
+def test_the_threshold_is_chosen_by_what_each_came_to_on_other_episodes():
+    few, all_right, often_wrong = (SILENT, RIGHT), (RIGHT, RIGHT), (RIGHT, WRONG)
+    none = [[SILENT] * len(THRESHOLDS)] * 9
+    assert choose([], 0.95) == choose(none, 0.95) == FIRST
+
+    def tried(**of):
+        """Twenty episodes; of each threshold that is named, what it came to in turn."""
+        return [[of.get(f"t{round(100 * t)}", (SILENT,))[i % 2] if f"t{round(100 * t)}" in of else SILENT for t in THRESHOLDS]
+                for i in range(20)]  # fmt: skip
+
+    assert choose(tried(t50=often_wrong, t80=all_right, t95=few), 0.95) == 0.8
+    assert choose(tried(t50=often_wrong, t95=few), 0.95) == 0.95
+    assert choose(tried(t65=all_right, t80=all_right), 0.95) == 0.65, "of several the one that finds most"
 
 
 def test_a_bound_just_below_what_is_stated_is_not_enough_and_it_is_said_why():
-    n = needed(0.8, 1 - 0.05 / 3)
-    assert (0.05 / 3) ** (1 / n) >= 0.8 > (0.05 / 3) ** (1 / (n - 1))
-    for said, why in ((n, ""), (n - 1, f"{n - 1} of {n - 1} on held-out episodes shows 0.796")):
-        found = judge([(0.5, said, said, said), (0.8, 0, 0, said), (0.95, 0, 0, said)], 50, 0.8, 0.95)
-        assert (found.why == "") == (why == "") and why in found.why and "\n" not in found.why
-    assert f"{n} without an error" in found.why
-    assert "too often wrong" in judge([(0.5, 100, 60, 60)], 200, 0.8, 0.95).why
-    assert "none of 7 held-out episodes, 2 of which" in judge([(0.5, 0, 0, 2)], 7, 0.8, 0.95).why
-    assert "0 of 0" not in judge([(0.5, 0, 0, 0)], 0, 0.8, 0.95).why and math.isnan(Trial(0.5, 0, 0, 0, 0.0).precision)
+    for errs, n in ((0.0, 14), (0.05, 15)):
+        assert needed(0.8, 0.95, errs) == n and shown(n, n, 0.95, errs) >= 0.8 > shown(n - 1, n - 1, 0.95, errs)
+        for said in (n, n - 1):
+            found = judge((0.8, said, said, said), 50, 0.8, 0.95, errs)
+            assert (found.why == "") == (said == n) and "\n" not in found.why
+    assert "14 of 14 on held-out episodes shows 0.788" in found.why and "15 without an error" in found.why
+    assert "too often wrong" in judge((0.5, 100, 60, 60), 200, 0.8, 0.95).why
+    assert "none of 7 held-out episodes, 2 of which" in judge((0.5, 0, 0, 2), 7, 0.8, 0.95).why
+    assert "0 of 0" not in judge((0.5, 0, 0, 0), 0, 0.8, 0.95).why and math.isnan(Trial(0.5, 0, 0, 0, 0.0).precision)
+    assert (found.trial.precision, found.trial.recall, needed(1.0, 0.95)) == (1.0, 1.0, 0)
 
 
 def test_a_calibration_curve_counts_its_frames():

@@ -65,6 +65,7 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "tilt": ({"tilt_rad": 0.53}, "RELAX", "RUN"),
     "episode_fall": ({"episode_ended": "fall"}, "RELAX", "RUN"),
     "operator_absent": ({"human_age_s": 121.0}, "HOLD", "RUN RESET"),
+    "hand_gone": ({"hand_gone": True}, "HOLD", "RUN"),
     "operator_stop": ({"commands": (Command("stop", "anyone"),)}, "PSTOP", ALL),
     "stop_unconfirmed": ({"stop_unconfirmed": True}, "LOCKOUT", ALL),
 }
@@ -277,7 +278,7 @@ def test_nonce_is_good_for_just_under_5_s():
     assert bench.key("clear", nonce=shown).state == "HOLD"
 
 
-@pytest.mark.parametrize("id", sorted(set(CAUSES) - AUTO - {"stop_unconfirmed"}))
+@pytest.mark.parametrize("id", sorted(set(CAUSES) - AUTO - {"stop_unconfirmed", "hand_gone"}))
 def test_clear_waits_for_cause_gone_cooldown_and_stillness(id):
     changes, _, where = CAUSES[id]
     bench = at("RUN" if "RUN" in where.split() else "HOLD", catalogue(falls=0), damp_s=0.0)
@@ -364,6 +365,19 @@ def test_a_reset_that_asks_for_things_is_answered_by_run_and_by_no_other_start()
     assert bench.key("run", role="viewer").refused and bench.key("run", nonce=1).refused
     assert bench.key("run").state == "RUN" and bench.out.session and not bench.out.causes
     assert bench.step().holder == "policy"
+
+
+def test_a_hand_that_is_gone_is_answered_by_run_or_cleared_and_nothing_goes_on_by_itself():
+    bench = at("RUN")
+    assert bench.step(hand_gone=True).state == "HOLD" and bench.out.causes == ("hand_gone",) and not bench.out.session
+    assert bench.step(500).state == "HOLD" and bench.out.causes == ("hand_gone",) and not bench.out.holder
+    assert bench.key("reset").refused[0].startswith("reset: hand_gone stands")
+    assert bench.key("run", role="viewer").refused and bench.key("run", nonce=1).refused
+    assert bench.key("run").state == "RUN" and bench.out.session and not bench.out.causes
+    bench.step(2)
+    assert bench.step(hand_gone=True).state == "HOLD" and bench.key("clear").refused, "not in its first second"
+    bench.step(60)
+    assert bench.key("clear").state == "HOLD" and not bench.out.causes and bench.key("reset").state == "RESET"
 
 
 def test_episodes_and_resets_follow_each_other_each_under_its_own_epoch():

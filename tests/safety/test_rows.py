@@ -71,6 +71,7 @@ ROWS: dict[str, tuple[int, str, tuple[object, object], str, str]] = {
     "episode_fall": (58, "episode_ended", ("time", "fall"), "RELAX", "OPERATOR"),
     "stalled": (59, "stalled_s", (2.0, 2.00001), "RELAX", "OPERATOR"),
     "operator_absent": (61, "human_age_s", (120.0, 120.001), "HOLD", "AUTO"),
+    "hand_gone": (0, "hand_gone", FLAG, "HOLD", "OPERATOR"),
     "operator_stop": (62, "", (), "PSTOP", "OPERATOR"),
     "stop_unconfirmed": (63, "stop_unconfirmed", FLAG, "LOCKOUT", "RESTART"),
     "session_over": (0, "", (), "HOLD", "AUTO"),
@@ -82,7 +83,7 @@ STATES = {
     **dict.fromkeys(("servo_timeout", "wrong_mode", "console_silent", "console_dead"), ON),
     **dict.fromkeys(("attitude", "tracker_frozen", "tracker_jump", "tracker_gone", "action_stale", "clamped"), "RUN"),
     **dict.fromkeys(("camera_frozen", "camera_late", "camera_blind", "camera_gone"), "RUN"),
-    **dict.fromkeys(("tilt", "episode_fall", "stalled"), "RUN"),
+    **dict.fromkeys(("tilt", "episode_fall", "stalled", "hand_gone"), "RUN"),
     **dict.fromkeys(("tracker_dead", "policy_dead", "recorder_gone", "disk_full"), "HOLD RUN"),
     **dict.fromkeys(("reset_silent", "reset_failed", "set_up"), "RESET"),
     **dict.fromkeys(("guard_late", "overrun", "nan_action", "operator_absent"), "RUN RESET"),
@@ -117,7 +118,7 @@ def test_every_row_is_the_tables():
         assert {state.value for state in row.states} == set(STATES.get(row.id, ALL).split()), row.id
         times = (DEBOUNCE_S.get(row.id, 0), GRACE_S.get(row.id, 0), COOLDOWN_S.get(row.id, 0))
         assert (row.debounce_s, row.grace_s, row.cooldown_s) == times, row.id
-        assert row.answer == {"reset_failed": "reset", "set_up": "run"}.get(row.id, ""), row.id
+        assert row.answer == {"reset_failed": "reset", "set_up": "run", "hand_gone": "run"}.get(row.id, ""), row.id
         budget = row.budget and (row.budget.name, row.budget.count, row.budget.seconds)
         assert budget == ((*BUDGET[row.id], 600.0) if row.id in BUDGET else None), row.id
     assert [row.id for row in catalogue()] == list(ROWS)

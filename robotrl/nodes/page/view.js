@@ -27,10 +27,10 @@ function facts(s) {
       ["loss", `critic ${number(l.critic_loss, 4)}, actor ${number(l.actor_loss, 4)}, temperature ${number(l.temperature, 4)}`]);
   }
   if (s.labels) list.push(["labels", `${s.labels[0]} bound, ${s.labels[1]} waiting, ${s.labels[2]} refused`, s.labels[2] > 0]);
-  if (s.account && s.account.run_s + s.account.reset_s > 0) {
+  if (s.account && s.account.run_s + s.account.reset_s + s.account.led_s > 0) {
     const a = s.account;
     list.push(["by itself", `${number(100 * a.autonomy, 0)} %, ${minutes(a.run_s + a.reset_s)} in motion`],
-      ["person", `${a.touches} touches, ${a.interventions} interventions`],
+      ["person", `${a.touches} touches, ${a.interventions} interventions` + (a.led_s ? `, led it for ${minutes(a.led_s)}` : "")],
       ["failures", a.failures ? `${a.failures}, ${minutes(a.mtbf_s)} between` : "none"]);
   }
   const nodes = Object.entries(s.nodes);
