@@ -44,17 +44,17 @@ def start(options: argparse.Namespace, agent: config.Agent) -> tuple[list[Engine
     wanted = ("reference", *ON_GPU) if options.pixels else (*OURS, *ON_GPU, *peers, *FLOORS)
     names = [n for n in wanted if n not in missing and (not options.only or n in options.only or n in FLOORS)]
     sizes, one = (options.observation, options.action), options.threads[:1]
+    threads = {name: one if name in (*ON_GPU, PEER_ON_GPU) else options.threads for name in names}
+    started = [Engine(name, n, sizes, options.set, pixels=options.pixels) for name in names for n in threads[name]]
     engines, called = [], {}
-    for name in names:
-        for threads in one if name in (*ON_GPU, PEER_ON_GPU) else options.threads:
-            engine = Engine(name, threads, sizes, options.set, pixels=options.pixels)
-            hello = engine.ready()
-            if "error" in hello:
-                missing[name] = hello["error"]
-                engine.close()
-            else:
-                called[name] = hello["engine"]
-                engines.append(engine)
+    for engine in started:
+        hello = engine.ready()
+        if "error" in hello:
+            missing[engine.name] = hello["error"]
+            engine.close()
+        else:
+            called[engine.name] = hello["engine"]
+            engines.append(engine)
     return engines, called, missing
 
 
@@ -105,8 +105,9 @@ def show(where: str, table: dict[str, Row], work: float) -> None:
     print("|---" * 7 + "|")
     for name, row in sorted(table.items(), key=lambda item: item[1]["updates_per_s"]):
         rate, actor = row["updates_per_s"], row.get("actor_cores", "")
+        speed = f"{rate * work / 1e9:.1f}" if work else ""
         by = f"{row.get('of_floor', '')} | {row['cores']:.2f} | {row['updates_per_cpu_s']:.1f}"
-        print(f"| {name} | {rate:.1f} | {rate * work / 1e9:.1f} | {by} | {actor} |", flush=True)
+        print(f"| {name} | {rate:.1f} | {speed} | {by} | {actor} |", flush=True)
 
 
 def main() -> None:
@@ -134,7 +135,7 @@ def main() -> None:
     )
     result: dict[str, Any] = {
         "built_from": rundir.provenance(), "set": options.set, "observation": options.observation, "action": options.action,
-        "seconds": options.seconds, "rounds": options.rounds, "gflop_an_update": work / 1e9, "engines": called,
+        "seconds": options.seconds, "rounds": options.rounds, "gflop_an_update": work / 1e9 or None, "engines": called,
         "missing": missing,
     }  # fmt: skip
     try:

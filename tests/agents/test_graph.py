@@ -131,6 +131,7 @@ def test_what_cannot_be_captured_is_launched_one_by_one_and_said(monkeypatch: py
 
     monkeypatch.setattr(torch.cuda, "graph", refused)
     advance((launched,), 4)
+    assert (captured.engine, launched.engine) == ("cuda", "cuda, no graph")
     assert launched.engine_note == "not captured as a CUDA graph: operation not permitted"
     assert same(captured, launched)
 

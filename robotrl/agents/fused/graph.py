@@ -113,6 +113,7 @@ class GraphSac(TorchSac):
             self._graphs[turn] = graph, metrics
         except RuntimeError as error:
             self.captures = False
+            self.engine = "cuda, no graph"
             self.engine_note = f"not captured as a CUDA graph: {str(error).splitlines()[0]}"
         torch.cuda.synchronize()
         for kept, t in zip(before, (*(f.rows for f in self.flats), self._actor_metrics), strict=True):
