@@ -1,7 +1,7 @@
 """How well a task is learned from a person's keys, or through a classifier that they teach: trainings on the twin, then trials.
 
     python bench/classified.py --out bench/results/classified.json             trains seed 0 of launch/reach_classified.toml
-    python bench/classified.py --run launch/push_keys.toml --demonstrations 30 --seeds 0 1 2 --true --out FILE
+    python bench/classified.py --run launch/push_keys.toml --demonstrations 40 --seeds 0 1 2 --true --out FILE
     python bench/classified.py --collect RUN_DIR ... --out FILE                evaluates what was trained before
 
 The person is the script of `sim/supervisor.py`: 0.3 s late, one verdict in twenty wrong, a fifth of these taken back. He judges

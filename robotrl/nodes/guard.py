@@ -143,6 +143,8 @@ class Sentry:
         if out.refused or out.trigger:  # a state that has changed makes an old refusal untrue
             self._refused = (out.refused[0], now) if out.refused else ("", NEVER)
         asked = self._told.get(out.causes[0] if out.causes else "", out.note)
+        if out.state == "CHECK" and not (self._joints and self._drive):  # what nobody has said yet is not too hot
+            asked = inputs.check_note
         note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else asked
         shown = m.Guard(
             source="guard", t=now, state=str(out.state), causes=out.causes, last_cause=out.last_cause,

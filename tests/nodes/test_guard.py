@@ -202,6 +202,16 @@ def test_a_servo_that_answers_and_obeys_no_stop_is_lockout_at_once():
     assert world.step() == "LOCKOUT" and "stop_unconfirmed" in world.shown.causes and "CUT POWER" in world.shown.note
 
 
+def test_before_a_servo_is_heard_nobody_is_told_that_it_is_hot():
+    world = World()
+    world.silent.add("servos")
+    assert world.step(50) == "CHECK" and world.shown.note == "waiting for the servo driver"
+    world.silent.clear()
+    world.joints = {"temp_c": (99.0,) * 8}
+    world.step(200)
+    assert "too hot" in world.shown.note
+
+
 def test_without_a_rescue_nothing_begins_and_what_has_begun_is_warned_of():
     world = World()
     world.drive = {"unrescued": True}
