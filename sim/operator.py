@@ -29,10 +29,13 @@ class Script:
 
     def __init__(self) -> None:
         self._stood = False  # a reset has been played since torque came on: the robot no longer lies on the floor
+        self._before = ""  # the state it was in when asked last
 
     def answer(self, guard: Guard) -> str:
         """The key to press now; "" for none."""
-        if guard.state in ("PSTOP", "RELAX", "READY"):
+        before, self._before = self._before, guard.state
+        lost = guard.state == "HOLD" and before == "RUN" and guard.last_cause == "tracker_gone"
+        if guard.state in ("PSTOP", "RELAX", "READY") or lost:  # one that has left the view is carried back into it by a reset
             self._stood = False
         self._stood = self._stood or guard.state == "RESET"
         if guard.state == "PSTOP":

@@ -71,3 +71,20 @@ def test_who_leaves_the_view_is_carried_back_to_its_start(rig):
     while rig.permit.state != "RESET":
         rig.cycle()
     assert np.linalg.norm(rig.twin.world.position[:2]) < 0.05
+
+
+def test_who_is_out_of_sight_for_good_is_carried_back_and_walks_on(rig):
+    while rig.permit is None or rig.permit.state != "RUN":
+        rig.cycle()
+    rig.twin.camera.covered = True
+    ended: list[Episode] = []
+    states: list[str] = []
+    begun = rig.seconds
+    while rig.seconds < begun + 10.0:
+        rig.cycle()
+        states += [rig.permit.state] if states[-1:] != [rig.permit.state] else []
+        ended += rig.take_finished()
+        if rig.permit.state == "RESET":
+            rig.twin.camera.covered = False  # it was the robot that had gone
+    assert rig.permit.state == "RUN" and np.linalg.norm(rig.twin.world.position[:2]) < 0.3
+    assert len(ended) <= 2, (states, [e.ended for e in ended])
