@@ -43,7 +43,9 @@ def facts(view: View) -> list[Text]:
         skipped = flag(f"  {drive.overruns} overruns", drive.overruns > 0, WARN)
         broken = flag(f"  {drive.frame_errors} bad frames", drive.frame_errors > 0, WARN)
         rows.append(fact("loop", f"late {drive.late_us:.0f} us", skipped, broken))
-    rows.append(posture(view))
+    guard = view.guard()
+    if "imu" not in view.absent or "pose" not in view.absent or (guard is not None and guard.state == "RESET"):
+        rows.append(posture(view))
     if view.disk_free is not None:
         full = view.disk_free < 2**30
         text = f"{view.disk_free / 2**30:.1f} GiB free" + (" LOW" if full else "")

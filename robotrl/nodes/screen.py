@@ -168,7 +168,7 @@ def streams(view: View, now: int) -> list[Text]:
     rows = [line((f" {'stream':<8}{'Hz':>5}{'of':>5}{'age':>9}", DIM))]
     for row in stream_rows(view, now):
         word = (f"  {row.word}" if row.word else "", {"idle": DIM, "SLOW": WARN}.get(row.word, DIM if row.early else BAD))
-        rows.append(line(f" {row.topic:<8}{row.rate_hz:>5.0f}", (f"{row.of_hz:>5.0f}", DIM), f"{span(row.age):>9}", word))
+        rows.append(line(f" {row.topic[:8]:<8}{row.rate_hz:>5.0f}", (f"{row.of_hz:>5.0f}", DIM), f"{span(row.age):>9}", word))
     return rows
 
 
@@ -190,7 +190,7 @@ def stream_rows(view: View, now: int) -> list[StreamRow]:
         if entry.rate_hz == 0 or topic in UNSHOWN:
             continue
         stream, age = view.stream(topic), view.age(topic, now)
-        if topic in ("image", "teleop") and stream is None:  # most robots have no camera, and in most runs nobody can take over
+        if topic in ("image", "teleop", *view.absent) and stream is None:  # most robots have no camera; in most runs nobody leads
             continue
         needed = guard is None or guard.state in NEEDED_IN.get(topic, (guard.state,))
         rate = stream.rate_hz(now) if stream else 0.0
@@ -208,17 +208,18 @@ def stream_rows(view: View, now: int) -> list[StreamRow]:
 def alive(view: View, now: int) -> Text:
     """The nodes' heartbeats. STUCK: it speaks, but its loop does not go round."""
     parts: list[Part] = []
+    starting = []
     for source in TOPICS["beat"].sources:
         stream = view.streams.get(("beat", source))
         if stream is None or not isinstance(stream.newest, Beat):
-            parts.append((f"{source} starting  ", DIM))
+            starting += [] if source in view.absent else [source]
         elif now - stream.newest.t > SECOND:
             parts.append((f"{source} LATE {span(now - stream.newest.t)}  ", BAD))
         elif now - stream.moved > SECOND:
             parts.append((f"{source} STUCK  ", BAD))
         else:
             parts.append(f"{source} ok  ")
-    return fact(" alive", *parts)
+    return fact(" alive", *parts, (f"starting: {' '.join(starting)}" if starting else "", DIM))
 
 
 def events(view: View, now: int, rows: int) -> list[Text]:
