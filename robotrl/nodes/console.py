@@ -234,7 +234,8 @@ def main(argv: list[str]) -> int:
         if len(argv) > 1 and not afar:
             raise BusError(f"{len(argv)} arguments; write robotrl console [RUN_DIR], or tcp://ADDRESS:PORT KEY")
         if not has_screen():
-            raise BusError("needs a terminal (keyboard and screen); run it in a shell, over ssh -t, or in tmux")
+            dumb = f" that can place a cursor, which TERM={name} cannot" if (name := os.environ.get("TERM", "")) == "dumb" else ""
+            raise BusError(f"needs a terminal{dumb or ' (keyboard and screen)'}; run it in a shell, over ssh -t, or in tmux")
         if afar:
             return operate_afar(argv[0], Path(argv[1]))
         return operate(Path(argv[0]) if argv else newest_live(Path("runs"), GUARD_WAIT))

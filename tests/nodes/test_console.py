@@ -161,6 +161,16 @@ def test_state_causes_note_and_keys_are_always_there():
         assert all(word in text for word in ("PSTOP", "tilt, console_lost", "set it on its feet", "SPACE STOP", "q quit"))
 
 
+def test_the_help_is_whole_on_80x24_and_tells_every_key():
+    v = view()
+    desk.press("?", v, NOW)
+    text = shown(v)
+    assert all(said in text for said in screen.HELP.splitlines())
+    told = [key for row in screen.HELP.splitlines()[:10] for at in (0, 46) for key in row[at:].split("  ")[0].split()]
+    keys = {*desk.COMMANDS, "t", "?", "q", "v", "n"} - {" ", "\x03", "\x1c", "=", *"12346789"}
+    assert keys | {"SPACE", "82469371"} == set(told) and len(told) == len(set(told))
+
+
 def test_keys_line_fits_80_columns():
     assert len(screen.keys_line().plain) <= 80
 
