@@ -80,6 +80,7 @@ class Twin:
     randomise: bool = True  # domain randomisation at every reset; ranges in sim/domain.py with their source
     falls: int = within(400, 0, MANY)  # in the place of robot.limits.falls: it learns to walk, and nothing breaks; chosen
     quiet_s: float = within(0.008, 0.0005, 0.1)  # in the place of robot.servos.quiet_s: its servos share our processor; chosen
+    carried_back: bool = False  # in lockstep, to its start at every reset, as on a course and before a tracker's camera always
     terrain: str = "flat"  # flat, slope:+5, blocks, stairs-down[:cm], stairs-up[:cm]
     push_n: float = within(0.0, 0, 10_000)  # N, horizontal; one push an episode has half to all of it, 0 for none
     push_down_n: float = within(0.0, 0, 10_000)  # N, downwards; a push has 0.6 to all of it: 500 for Tan et al.'s 300 to 500
