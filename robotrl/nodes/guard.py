@@ -19,7 +19,7 @@ from robotrl.complaint import Complaint
 from robotrl.config import Run
 from robotrl.node import Node
 from robotrl.nodes.epoch import EpochFile, LockoutFile
-from robotrl.nodes.evidence import Evidence, causes
+from robotrl.nodes.evidence import Evidence, causes, looked_through
 from robotrl.nodes.grip import Grip
 from robotrl.nodes.vigil import NEVER, Vigil
 from robotrl.roles import HANDS, LABELLING
@@ -56,6 +56,7 @@ class Sentry:
         self.guard = Guard(causes(run), nonce, damp_s=run.robot.stop_damp_s, restarted=restarted, kept=kept)
         self.run, self._next_epoch, self._epoch = run, next_epoch, epoch
         self._evidence = Evidence(run.robot)
+        self._cameras = dict.fromkeys(looked_through(run), NEVER)  # when each was heard last
         self._grip, self._hand = Grip(), m.Teleop(device="", active=False, epoch=NEVER)
         self._heard: dict[str, int] = {}  # stream -> arrival of its newest message, ns
         self._joints: m.Joints | None = None
@@ -97,8 +98,10 @@ class Sentry:
                 return
             case m.Joints():
                 self._joints = message
-            case m.Image() if message.camera != self.run.robot.tracker.camera:
-                return
+            case m.Image():
+                if message.camera not in self._cameras:
+                    return
+                self._cameras[message.camera] = now
             case m.Teleop():
                 self._hand = message
             case m.Drive():
@@ -238,7 +241,7 @@ class Sentry:
             imu_implausible_in_row=imu.refused if imu is not None else 0,
             tilt_rad=max(abs(imu.roll), abs(imu.pitch)) if imu and math.isfinite(imu.roll + imu.pitch) else math.nan,
             pose_age_s=self._age("Pose", now),
-            camera_gone=self._evidence.unplugged or now - self._heard.get("Image", now) > UNSEEN_NS,
+            camera_gone=self._evidence.unplugged or any(0 <= at < now - UNSEEN_NS for at in self._cameras.values()),
             action_age_s=math.inf if self._used_action == NEVER else (now - self._used_action) * 1e-9,
             nan_action=self._nan_action,
             policy_dead="policy" in self._down,

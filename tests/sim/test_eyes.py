@@ -14,6 +14,7 @@ except ImportError:
 
 from robotrl.config import ConfigError, load
 from robotrl.frames import joined
+from robotrl.nodes.gaze import Glance
 from robotrl.replay import Replay
 from robotrl.sim.armrig import ArmRig
 from robotrl.sim.reaching import Resolved
@@ -56,9 +57,9 @@ def test_a_goal_is_seen_where_a_pinhole_has_it(name, channels):
         else:
             task.place = rng.uniform((0.2, -0.05), (0.24, 0.05))
             goal, aside, key = np.append(task.place, -rig.twin.joints.height), np.array((9.0, 9.0)), "place"
-        there = joined(rig.eyes.look(), at)
+        there = joined(rig.pilot.gaze.eyes().frame, at)
         setattr(task, key, aside)
-        gone = joined(rig.eyes.look(), at)
+        gone = joined(rig.pilot.gaze.eyes().frame, at)
         seen = 0
         for k, (camera, *_) in enumerate(at):
             differs = (there != gone)[..., k * channels : (k + 1) * channels].any(axis=-1)
@@ -79,7 +80,7 @@ def test_each_transition_keeps_the_pictures_of_its_moments(tmp_path):
 
     def look():
         looks.append(rig.servos.tick)
-        return bytes([len(looks) % 251, *bytes(2 * 32 * 32 - 1)])
+        return Glance(bytes([len(looks) % 251, *bytes(2 * 32 * 32 - 1)]), (len(looks),) * 2)
 
     rig.pilot.gaze.eyes = look
     of_tick = {}
