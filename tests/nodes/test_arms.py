@@ -242,7 +242,11 @@ def test_the_rescue_puts_no_torque_on_a_servo_that_has_none(arm):
     ("name", "places", "asked"),
     [
         ("push", (0.1, -0.02), "the thing stands at x 0.100, y -0.020 m"),
-        ("push_pixels", (0.1, -0.02, 0.2, 0.0), "the thing stands at x 0.100, y -0.020 m; its place is marked at x 0.200, y 0.000 m"),
+        (
+            "push_pixels",
+            (0.1, 0.0, 0.2, 0.0),
+            "the thing stands at x 0.100, y 0.000 m; its place is marked at x 0.200, y 0.000 m",
+        ),
         ("reach_pixels", (0.2, -0.1, 0.15), "what is to be reached hangs at x 0.200, y -0.100, z 0.150 m"),
     ],
 )
