@@ -37,6 +37,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "presses": ("presses.py", "10,000 quick stops in every state: what the screen says of the power, against the servos"),
     "wall-walk": ("wall_walk.py", "learning to walk on the wall clock, every process: ten minutes a seed"),
     "walk": ("walk.py", "learning to walk: hours"),
+    "walk-seen": ("walk_seen.py", "learning to walk by a reward that is seen, beside one that is true: an hour a seed"),
     "tracker": ("tracker.py", "the tracker by sight against drawn pictures of known poses: errors, flips, reckoning, cost"),
     "reach": ("reach.py", "an arm learns to reach: 50 goals a seed beside a scripted controller; minutes a seed"),
     "classifier": ("classified.py", "reach through a classifier that keys have taught: minutes a seed"),

@@ -50,8 +50,24 @@ class Tripod:
 
 
 @dataclass(frozen=True)
+class Optics:
+    """How far the cameras that an arm sees by are from ideal pinholes, all of them alike. By default not at all."""
+
+    distortion: tuple[float, ...] = within((0.0,) * 5, -10, 10)  # k1, k2, p1, p2, k3
+    blur_px: float = within(0.0, 0, 10)  # sd of a point's image
+    noise: float = within(0.0, 0, 100)  # grey levels, sd, where it is dark; Tripod's webcam has 2
+    shot: float = within(0.0, 0, 10)  # grey levels of variance for each of light; Tripod's has 0.02
+    moved_m: float = within(0.0, 0, 1)  # in each episode it stands up to so far from its place along each axis
+    turned_m: float = within(0.0, 0, 1)  # and looks up to so far beside its target
+    lit: float = within(0.0, 0, 0.9)  # and it is brighter or darker by up to this share, and the lamp aside by as much
+    delay_s: float = within(0.0, 0, 1)  # from the exposure to a picture in memory
+    jitter_s: float = within(0.0, 0, 1)  # up to so much more
+    drop: float = within(0.0, 0, 1)  # share of pictures that never come
+
+
+@dataclass(frozen=True)
 class View:
-    """A camera of the twin that an arm sees by: an ideal lens, no noise, no delay."""
+    """A camera of the twin that an arm sees by, where it stands and what it looks at; its lens and sensor: Optics."""
 
     eye: tuple[float, ...] = within((0.7, 0.0, 0.3), -10, 10)  # m, base frame: where it stands
     target: tuple[float, ...] = within((0.2, 0.0, 0.14), -10, 10)  # m, base frame: what it looks at
@@ -80,6 +96,7 @@ class Twin:
     randomise: bool = True  # domain randomisation at every reset; ranges in sim/domain.py with their source
     falls: int = within(400, 0, MANY)  # in the place of robot.limits.falls: it learns to walk, and nothing breaks; chosen
     quiet_s: float = within(0.008, 0.0005, 0.1)  # in the place of robot.servos.quiet_s: its servos share our processor; chosen
+    carried_back: bool = False  # in lockstep, to its start at every reset, as on a course and before a tracker's camera always
     terrain: str = "flat"  # flat, slope:+5, blocks, stairs-down[:cm], stairs-up[:cm]
     push_n: float = within(0.0, 0, 10_000)  # N, horizontal; one push an episode has half to all of it, 0 for none
     push_down_n: float = within(0.0, 0, 10_000)  # N, downwards; a push has 0.6 to all of it: 500 for Tan et al.'s 300 to 500
@@ -87,6 +104,8 @@ class Twin:
     tripod: Tripod = field(default_factory=Tripod)
     takeover: float = within(0.0, 0, 1)  # in lockstep: share of an arm's episodes that a scripted person takes over for a while
     views: dict[str, View] = field(default_factory=dict)  # for task.pixels.cameras
+    view_hz: float = within(30.0, 1, 240)  # on the wall clock, their frames a second; in lockstep one for each decision
+    optics: Optics = field(default_factory=Optics)
     wire_time: bool = True  # on the wall clock, bytes take the time they take on the wire
 
 

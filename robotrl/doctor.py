@@ -23,6 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from robotrl import config, installed, machine
+from robotrl.cameracheck import camera_rows, gaze_rows, viewpoint_rows
 from robotrl.complaint import ROOT, SETUP, command
 from robotrl.findport import Verdict, judge
 from robotrl.machine import Row
@@ -73,7 +74,7 @@ def preflight(run: config.Run, sim: bool = False, records: Path | None = None) -
     """
     rows = list(_needed(sim))
     if not sim:
-        rows += robot_rows(run.robot, records)
+        rows += [*robot_rows(run.robot, records), *gaze_rows(run)]
     return [f"{row.name}: {row.found}; {row.fix}" for row in rows if row.state == "fail"]
 
 
@@ -118,23 +119,6 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
             yield Row(name, "ok", f"of {robot.name} {robot.serial}")
 
 
-def viewpoint_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Row]:
-    """Whether it is known where the tracker's camera stands, and by what lens it looks."""
-    if not robot.tracker.camera:
-        return
-    from robotrl import viewpoint
-    from robotrl.calibration import store
-
-    camera = robot.cameras[robot.tracker.camera]
-    try:
-        viewpoint.load(robot.seen_by, store.folder(records), (camera.width, camera.height))
-    except viewpoint.ViewpointError as error:
-        found, _, fix = str(error).rpartition("; ")
-        yield Row("tracker's camera", "fail", found, fix)
-    else:
-        yield Row("tracker's camera", "ok", f"{robot.seen_by} has its place")
-
-
 def board_row(robot: config.Robot, records: Path | None = None) -> Row:
     """Whether the servos on the port are those of the record, by their boards' serial numbers. Asks, and moves nothing."""
     from robotrl.calibration import store
@@ -154,41 +138,6 @@ def board_row(robot: config.Robot, records: Path | None = None) -> Row:
         found, _, fix = str(error).rpartition("; ")
         return Row("servo boards", "fail", found or str(error), fix if found else "check the bus")
     return Row("servo boards", "ok", "those of the commissioning record")
-
-
-_INTEL = "from robotrl.drivers import realsense; print(*realsense.serials(realsense.library()))"
-
-
-def camera_rows(robot: config.Robot) -> Iterator[Row]:
-    """The cameras that the robot file names: there, by serial number where it gives one, and permitted."""
-    fix = f"plug it in, or correct it in the robot file: {command('find-cameras')}"
-    for name, camera in robot.cameras.items():
-        if camera.kind == "uvc":
-            found, why = next((c.path for c in machine.video() if c.serial == camera.serial), ""), f"no {camera.serial} on USB"
-            path = found if camera.serial else camera.path
-            why = "" if os.path.exists(path) else why if camera.serial else f"no {path}"
-            if path and not why and not os.access(path, os.R_OK | os.W_OK):
-                yield Row(f"camera {name}", "fail", f"{path}: no permission", machine.group_of(Path(path)))
-                continue
-        elif camera.kind == "realsense":
-            path, why = camera.serial, _no_intel(camera.serial)
-        else:
-            path = camera.path or camera.url
-            why = "" if camera.kind == "mjpeg" or os.path.isfile(path) else f"no file {path}"
-        yield Row(f"camera {name}", "fail" if why else "ok", why or f"{camera.kind} {camera.serial or path}", fix if why else "")
-
-
-def _no_intel(serial: str) -> str:
-    """Why that RealSense is not there; its library is asked in a process of its own, for it may crash."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _INTEL], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, cwd=ROOT
-        )
-    except subprocess.TimeoutExpired:
-        return "librealsense does not answer"
-    if done.returncode:
-        return (done.stderr.strip().splitlines() or [f"librealsense ended by {done.returncode}"])[-1]
-    return "" if serial in done.stdout.split() else f"no RealSense {serial} (there: {done.stdout.strip() or 'none'})"
 
 
 def robot_rows(robot: config.Robot, records: Path | None = None) -> list[Row]:

@@ -22,6 +22,7 @@ class Shown(msgspec.Struct, frozen=True):
     learn_after: int = 0
     updates_per_step: float = 1.0
     operator: dict[str, float] = {}  # what its keys are worth (config.Operator); msgspec copies it
+    absent: tuple[str, ...] = ()  # streams and nodes that this run does not have (`nodes/view.py`)
 
 
 class Welcome(msgspec.Struct, frozen=True):

@@ -39,6 +39,9 @@ OVERRUN = "skipped, the servos hold; three in a row in motion: HOLD; a driver si
 
 def with_ports(run: config.Run, ports: dict[str, str]) -> config.Run:
     """The run with the twin's ports, budget of falls and slowness in place of the robot's: all that differs between the two."""
+    seen = {key.removeprefix("camera."): url for key, url in ports.items() if key.startswith("camera.")}
+    other = {name: config.CameraPort(rate_hz=run.twin.view_hz) for name in seen}  # than those that the robot has
+    known = [*run.robot.cameras.items(), *((name, port) for name, port in other.items() if name not in run.robot.cameras)]
     robot = dataclasses.replace(
         run.robot,
         limits=dataclasses.replace(run.robot.limits, falls=run.twin.falls),
@@ -46,9 +49,7 @@ def with_ports(run: config.Run, ports: dict[str, str]) -> config.Run:
         imu=dataclasses.replace(run.robot.imu, port=ports.get("imu", "")),
         tracker=dataclasses.replace(run.robot.tracker, port=ports.get("tracker", "")),
         cameras={
-            name: dataclasses.replace(camera, kind="mjpeg", url=ports[f"camera.{name}"], depth=False)
-            for name, camera in run.robot.cameras.items()
-            if f"camera.{name}" in ports
+            name: dataclasses.replace(port, kind="mjpeg", url=seen[name], depth=False) for name, port in known if name in seen
         },
     )
     return dataclasses.replace(run, robot=robot)

@@ -321,6 +321,8 @@ class Transition(Message, frozen=True, kw_only=True, gc=False):
     cameras: tuple[tuple[str, int, int, int], ...] = ()
     images: bytes = b""
     next_images: bytes = b""
+    images_t: tuple[int, ...] = ()  # when each camera's frame was exposed: of `images`, also where these are left out
+    next_images_t: tuple[int, ...] = ()
 
 
 class Ack(Message, frozen=True, kw_only=True, gc=False):
@@ -385,3 +387,5 @@ class Thought(Message, frozen=True, kw_only=True, gc=False):
     noise: Vector = ()  # of exploration, as it was drawn, (a,)
     observation: bytes = b""  # what was acted on, (n,) little-endian float32
     hand: tuple[int, int] = (0, -1)  # (boot, seq) of the person's word, where there was one
+    blind: bool = False  # its cameras showed nothing that is young enough
+    images_t: tuple[int, ...] = ()  # when each camera's frame was exposed that it saw then

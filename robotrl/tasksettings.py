@@ -10,7 +10,7 @@ from robotrl.configfile import Sources, require, within
 from robotrl.serialarm import ARMS
 
 if TYPE_CHECKING:
-    from robotrl.config import Run
+    from robotrl.config import Run, Task
 
 MANY = 1_000_000_000  # a bound that nobody meets
 
@@ -40,8 +40,10 @@ class Reach:
 class Pixels:
     """An arm sees its goal, and a thing to be moved, instead of being told where they are (docs/pixels.md)."""
 
-    cameras: tuple[str, ...] = ()  # their names, at most four; empty: it is told. On the twin: [twin.views.NAME]
+    # Their names, at most four; empty: it is told. In the robot file [cameras.NAME], on the twin [twin.views.NAME]
+    cameras: tuple[str, ...] = ()
     size: int = within(64, 32, 128)  # height and width of each picture; DrQ's are 84
+    age_s: float = within(0.2, 0.01, 10)  # on the wall clock: a frame exposed longer ago than this is not acted on; chosen
     channels: Literal[1, 3] = 1  # grey, or red, green and blue, which cost an update twice the time
 
 
@@ -149,11 +151,20 @@ class Push:
     jerk_weight: float = within(1.0, 0, 1000)  # as Reach's
 
 
-# What a person does between two episodes, before the numbers of `Task.set_up`; a task that is not here needs nobody.
+# What a person does between two episodes, before each so many numbers of `Task.set_up`; a task that is not here needs nobody.
 THINGS = {
-    "stack": "a brick into the hand; the fixed one so that a brick on it has its middle at",
-    "push": "the thing stands at",
+    "stack": (("a brick into the hand; the fixed one so that a brick on it has its middle at", 3),),
+    "push": (("the thing stands at", 2),),
 }
+SEEN_THINGS = {  # where the policy sees by cameras and is told nothing
+    "reach": (("what is to be reached hangs at", 3),),
+    "push": (("the thing stands at", 2), ("its place is marked at", 2)),
+}
+
+
+def things(task: Task) -> tuple[tuple[str, int], ...]:
+    """What there is to be set up for each episode of a task, and by how many numbers each is placed."""
+    return (SEEN_THINGS if task.pixels.cameras else THINGS).get(task.name, ())
 
 
 def fitting_reach(run: Run, where: Sources) -> None:
@@ -223,6 +234,8 @@ def fitting_pixels(run: Run, where: Sources) -> None:
     require(run.task.reward != "classifier", key, 'empty: the frames of task.reward = "classifier" are its own', found, where)
     known = ", ".join(views) or "none"
     require(set(names) <= set(views), key, f"names of [twin.views.NAME] ({known})", found, where)
+    bent = run.twin.optics.distortion
+    require(len(bent) == 5, "twin.optics.distortion", "five numbers", list(bent), where)
     for name, view in views.items():
         for part, values in (("eye", view.eye), ("target", view.target)):
             require(len(values) == 3, f"twin.views.{name}.{part}", "three numbers, x, y, z", list(values), where)

@@ -27,6 +27,7 @@ class Topic:
 COMMAND, LABEL = 512, 1024  # bytes; same source
 VIEWERS = ("viewer", "viewer2", "viewer3")  # consoles beside the one that supervises: all they may say is stop
 TAPE = 1 << 18  # bytes: what `drivers/tape.py` may collect, packed
+FRAMED = 1 << 19  # bytes: two frames of four cameras, 128 x 128, in colours
 PICTURE, PICTURES = 1 << 21, 128  # bytes: a JPEG of 8 megapixels has less; two seconds at 60 Hz
 CAMERAS = ("camera1", "camera2", "camera3", "camera4")  # a process each, in the order of the robot file
 
@@ -54,7 +55,7 @@ TOPICS: dict[str, Topic] = {
     "process": Topic(m.Process, ("manager",), 0, False, True),
     "wire": Topic(m.Exchange, ("servos", "imu", "tracker"), 50, False, True, TAPE),
     "thought": Topic(m.Thought, ("policy",), 50, False, True),
-    "transition": Topic(m.Transition, ("policy",), 50, False, False, TAPE),  # the log has them
+    "transition": Topic(m.Transition, ("policy",), 50, False, False, FRAMED),  # the log has them
     "ack": Topic(m.Ack, ("recorder",), 20, True, False),
     "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker", "recorder", "classifier"), 10, True, True),
 }

@@ -39,18 +39,18 @@ class ArmRig(Program):
         self._table = laid(run, self.twin, seed)
         super().__init__(run, seed, clock, self.twin, replay, deterministic, keep)
         self.imu = LEVEL  # it stands on a table
-        self.eyes = self._seeing(run)
+        self.eyes = self._seeing(run, seed)
         self.teacher = Teacher(run, seed, clock) if run.twin.takeover else None
         self._push_at, self._pushed = -1, 0  # the step at which it is pushed, and for how many more it is
 
-    def _seeing(self, run: Run) -> Eyes | None:
+    def _seeing(self, run: Run, seed: int) -> Eyes | None:
         """Cameras, where the policy sees by them."""
         if not run.task.pixels.cameras:
             return None
-        from robotrl.sim.eyes import eyes_of  # late: it imports pybullet, which must have been told to be quiet
+        from robotrl.sim.eyes import eyes_of, sighted  # late: it imports pybullet, which must have been told to be quiet
 
-        eyes = eyes_of(run, self.twin.joints, self.pilot.task)
-        self.pilot.gaze.eyes = eyes.look
+        eyes = eyes_of(run, self.twin.joints, seed)
+        self.pilot.gaze.eyes = sighted(eyes, self.pilot.task, self.clock)
         return eyes
 
     @property
@@ -86,6 +86,8 @@ class ArmRig(Program):
         self.twin.joints.push[:], self._pushed = 0.0, 0
         if self._table is not None:
             self._table.entered(state, self.pilot.set_up)
+        if state == "RUN" and self.eyes is not None:
+            self.eyes.begin()
         if state == "RUN" and self.run.twin.push_n > 0:
             self._push_at = int(self.rng.integers(*PUSHED))
 

@@ -33,6 +33,15 @@ class Puck:
         pybullet.resetBasePositionAndOrientation(self.body, at, [0, 0, 0, 1], physicsClientId=self._client)
         pybullet.resetBaseVelocity(self.body, [0, 0, 0], [0, 0, 0], physicsClientId=self._client)
 
+    def lay(self, position: Sequence[float], turn: Sequence[float]) -> None:
+        """At a place (3,) m and turn, a quaternion, of the world's."""
+        pybullet.resetBasePositionAndOrientation(self.body, position, turn, physicsClientId=self._client)
+
+    def lies(self) -> tuple[float, ...]:
+        """Where `lay` would have to put it, seven numbers."""
+        position, turn = pybullet.getBasePositionAndOrientation(self.body, physicsClientId=self._client)
+        return (*position, *turn)
+
     def at(self) -> np.ndarray:
         """Where its middle is, (3,) m, base frame."""
         position, _ = pybullet.getBasePositionAndOrientation(self.body, physicsClientId=self._client)

@@ -97,12 +97,13 @@ class Rig(Program):
     def _entered(self, state: str) -> None:
         if isinstance(self.twin, FreeTwin):
             self.twin.entered(state)
-        if state == "RESET" and self.run.twin.randomise:
+        twin = self.run.twin
+        if state == "RESET" and twin.randomise:
             self.twin.world.randomise(self.rng)
-        if state == "RESET" and (self.run.twin.terrain != "flat" or self.sight is not None):
+        if state == "RESET" and (twin.terrain != "flat" or twin.carried_back or self.sight is not None):
             # A course begins at its start: carried back, or the stairs would be behind it; and so does a camera's view.
             self.twin.world.place("stand")
-        if state == "RUN" and self.run.twin.push_n > 0:
+        if state == "RUN" and twin.push_n > 0:
             self._push_at = int(self.rng.integers(50, max(51, self.run.task.episode_steps - 150)))
 
     def _push(self) -> tuple[float, float, float]:

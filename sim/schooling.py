@@ -21,18 +21,19 @@ from robotrl.rewards import classifier, lessons
 from robotrl.rewards.classifier import Judge, Seen, Version
 from robotrl.sim.program import Program
 from robotrl.sim.supervisor import Supervision
+from robotrl.tasks.task import cameras
 
 KEPT = 8  # frames: a transition is complete a step or two after its reading
 WORDS = {(True, True): "right", (True, False): "false", (False, True): "missed", (False, False): "quiet"}
 
 
 def cameras_of(run: Run) -> Cameras:
-    """What a run's transitions carry."""
+    """What a run's transitions carry: frames of what the policy sees by, or of what a classifier judges by."""
     if run.task.reward != "classifier":
-        return ()
-    from robotrl.sim.views import CAMERAS  # late: it imports pybullet, which must have been told to be quiet
+        return cameras(run)
+    from robotrl.sim.eyes import WATCHERS  # late: it imports pybullet, which must have been told to be quiet
 
-    return CAMERAS
+    return WATCHERS
 
 
 class Schooling:
@@ -57,9 +58,9 @@ class Schooling:
 
     def begin(self, rig: Program) -> None:
         """Another robot is switched on, before the cameras. ConfigError where they see nothing of the task."""
-        from robotrl.sim.views import views_of
+        from robotrl.sim.eyes import watching
 
-        self._views, self._rig = views_of(rig), rig
+        self._views, self._rig = watching(rig), rig
         self._frames, self._near, self._met, self._before = {}, {}, {}, None
 
     def look_on(self, count: int) -> None:

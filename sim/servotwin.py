@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -25,6 +25,10 @@ from robotrl.sim.feetechservo import FeetechServo
 from robotrl.sim.fleets import FLEETS
 from robotrl.sim.senses import TrackerSensor
 from robotrl.sim.servobus import Chain
+from robotrl.tasks.task import task_of
+
+if TYPE_CHECKING:
+    from robotrl.sim.studio import Studio
 
 INSIDE = ("trip", "reboot", "heat", "rename", "mute", "deaf")  # faults of a servo, not of the wire
 
@@ -37,8 +41,21 @@ class Table(Protocol):
         ...
 
 
+class Hung:
+    """For `reach` by sight: what is to be reached, hung up by a person."""
+
+    def __init__(self, places: Sequence[float]) -> None:
+        self.goal = tuple(places)
+
+    def entered(self, state: str, places: Sequence[float]) -> None:
+        if places:
+            self.goal = tuple(places)
+
+
 def laid(run: config.Run, twin: ServoTwin, seed: int) -> Table | None:
-    """What stands on the arm's table. ConfigError without PyBullet."""
+    """What stands on the arm's table, or hangs over it. ConfigError without PyBullet."""
+    if run.task.name == "reach" and run.task.pixels.cameras:
+        return Hung(task_of(run, seed).set_up(0))
     if run.task.name not in ("stack", "push"):
         return None
     from robotrl.sim.tabletop import table_of  # late: it imports pybullet, which must have been told to be quiet
@@ -60,6 +77,8 @@ class ServoTwin:
         self.wires = {"servos": faults.FaultyWire(self.bus, self.now)}
         self.senses: list[TrackerSensor] = []  # what looks at the table, where something does
         self.table: Table | None = None
+        self.studio: Studio | None = None  # where the pictures of its cameras are made, on the wall clock
+        self.episode = 0  # how often the guard has reset it
         self._rng = np.random.default_rng(seed)
 
     @property
@@ -78,6 +97,10 @@ class ServoTwin:
         self.chain.advance(seconds)
         for sense in self.senses:
             sense.advance()
+        if self.studio is not None and self.studio.due(self.chain.time):
+            goal, puck = getattr(self.table, "goal", ()), getattr(self.table, "puck", None)
+            thing = puck.lies() if puck is not None else ()
+            self.studio.take(self.clock.now(), self.episode, self.joints.angle.tolist(), goal, thing)
         if isinstance(self.clock, LockstepClock):
             self.clock.sleep_until(round(self.chain.time * 1e9))
 
@@ -85,9 +108,14 @@ class ServoTwin:
         """The near end for lockstep."""
         return {name: MemoryPort(wire, name) for name, wire in self.wires.items()}
 
+    def cameras(self) -> dict[str, str]:
+        """Where each camera's pictures are to be had, by "camera." and its name in the robot file."""
+        return {f"camera.{name}": url for name, url in self.studio.urls.items()} if self.studio is not None else {}
+
     def command(self, line: dict[str, Any]) -> None:
         """Do what a control line says. Raises ValueError naming what is wrong with it; then nothing was done."""
         if "state" in line:
+            self.episode += line["state"] == "RESET"
             if self.table is not None:
                 self.table.entered(str(line["state"]), [_number("places", at, -math.inf) for at in line.get("places", ())])
         elif isinstance(line.get("place"), list) and len(line["place"]) == len(self.joints.angle):
@@ -137,7 +165,8 @@ class ServoTwin:
             self.bus.faults.begin(fault, servo.id, self.now() + _number("for_s", line.get("for_s", math.inf)))
 
     def close(self) -> None:
-        """Nothing is held open; here because other twins have something to close."""
+        if self.studio is not None:
+            self.studio.close()
 
 
 def _number(key: str, value: object, least: float = 0.0) -> float:

@@ -109,6 +109,7 @@ class PuckTable:
         self._back = math.hypot(*task.arm.tip(config.start_of(run.task, run.robot))[:2]) + NEAR_M
         self._due = task.set_up(0)
         self._waits, self._over = True, True
+        self.goal = self._due[2:]  # where its place is to be seen, where it is
         joints.each = self._stepped
 
     def entered(self, state: str, places: Sequence[float]) -> None:
@@ -116,6 +117,7 @@ class PuckTable:
             self._waits = self._over = True
         if places and self._due != tuple(places):
             self._due, self._waits = tuple(places), True
+            self.goal = self._due[2:]
 
     def _stepped(self, dt: float) -> None:
         self.puck.time += dt

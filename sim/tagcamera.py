@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from robotrl import config
 from robotrl.sim.lens import Lens
+from robotrl.sim.sensor import exposed
 from robotrl.sim.tagscene import Box, Image, Stand, TagScene
 from robotrl.tagboard import Roof
 from robotrl.viewpoint import SCHEMA, Viewpoint
@@ -70,16 +71,13 @@ class Film:
 
     def _exposed(self, drawing: Image, box: Box) -> Image:
         x0, y0, x1, y1 = box
-        light = drawing[y0:y1, x0:x1].astype(np.float32)
-        if self._stand.blur_px > 0:
-            light = np.asarray(cv2.GaussianBlur(light, (0, 0), self._stand.blur_px), np.float32)
+        light = drawing[y0:y1, x0:x1]
         if light.size <= BANK:
             begin = int(self._rng.integers(BANK - light.size + 1))
             noise = self._bank[begin : begin + light.size]
         else:
             noise = np.resize(self._bank, light.size)
-        level = np.sqrt(self._stand.noise**2 + self._stand.shot * light)
-        return np.clip(np.rint(light + level * noise.reshape(light.shape)), 0, 255).astype(np.uint8)
+        return exposed(light, self._stand, noise)
 
     def develop(self, exposure: Exposure) -> Image:
         """The picture of an exposure."""

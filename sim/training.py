@@ -38,7 +38,7 @@ from robotrl.sim.course import Course
 from robotrl.sim.program import Program
 from robotrl.sim.schooling import cameras_of, schooling_of
 from robotrl.sim.supervisor import Supervision
-from robotrl.tasks.task import cameras, sizes
+from robotrl.tasks.task import sizes
 
 # Chunks of `publish_every` steps between the data and the weights learnt from it: each side may be so far ahead before it waits
 # for the other. More would hide a reset behind updates; on the small task of the tests it cost what was learned in 1,000 steps.
@@ -78,7 +78,7 @@ class Training:
         tally = kept.about["rehearsal"] if kept is not None else dict.fromkeys(TALLY, 0)
         self.keep_every = tally["keep_every"] or keep_every
         if kept is None:
-            self.replay = Replay.create(directory / "replay", *sizes(run), run.agent.capacity, cameras(run) or cameras_of(run))
+            self.replay = Replay.create(directory / "replay", *sizes(run), run.agent.capacity, cameras_of(run))
         else:
             self.replay = _gone_back(directory, sizes(run), kept)
         self._log, self._boot, self._made = Log.open(directory / "log", SYNC_S), int.from_bytes(os.urandom(6), "big"), 0

@@ -200,6 +200,10 @@ def twin_of(args: argparse.Namespace) -> tuple[Twin | FreeTwin | ServoTwin, bool
     if robot in FLEETS:
         servos = ServoTwin(robot, run.seed, WallClock(), run.twin.physics_dt)
         servos.table = laid(run, servos, run.seed) if args.run_dir is not None else None
+        if args.run_dir is not None and run.task.pixels.cameras:
+            from robotrl.sim.studio import Studio  # late: few need what it needs
+
+            servos.studio = Studio(run, run.seed)
         return servos, run.real_time, servos.note
     twin = Twin(run, run.seed, WallClock())
     if args.run_dir is not None and run.robot.tracker.camera:
@@ -212,7 +216,7 @@ def main(argv: list[str]) -> int:
     words = os.dup(1)  # where our one line goes: physics prints on descriptor 1 from C
     os.dup2(2, 1)
     twin, in_real_time, note = twin_of(args)
-    cameras = twin.cameras() if isinstance(twin, Twin) else {}
+    cameras = {} if isinstance(twin, FreeTwin) else twin.cameras()
     server = Server(twin, args.until_eof)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())

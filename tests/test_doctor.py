@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from robotrl import config, doctor, findport, machine
+from robotrl import cameracheck, config, doctor, findport, machine
 from robotrl.calibration import store
 from robotrl.drivers import moteus
 from robotrl.drivers.tables import Width
@@ -346,15 +347,24 @@ def test_an_arm_is_asked_for_no_port_and_no_record_that_it_does_not_have(tmp_pat
     assert [row.name for row in doctor.port_rows(floor.robot)] == ["servos port", "imu port", "tracker port"]
 
 
+def test_a_policy_that_sees_needs_its_cameras_in_the_robot_file():
+    run = config.load(ROOT / "launch" / "reach_pixels.toml")
+    rows = list(cameracheck.gaze_rows(run))
+    assert [(row.name, row.state) for row in rows] == [("camera front", "fail"), ("camera side", "fail")]
+    assert "[cameras.front]" in rows[0].fix and any(line.startswith("camera side: ") for line in doctor.preflight(run))
+    there = dataclasses.replace(run.robot, cameras={"front": config.CameraPort(), "side": config.CameraPort()})
+    assert not list(cameracheck.gaze_rows(dataclasses.replace(run, robot=there)))
+
+
 def test_a_tracker_by_sight_needs_no_port_and_the_place_of_its_camera(tmp_path):
     from robotrl import viewpoint
     from robotrl.sim.tagcamera import view_of
 
     run = config.load(ROOT / "launch" / "walk_seen.toml")
     assert "tracker port" not in [row.name for row in doctor.port_rows(run.robot)]
-    (missing,) = doctor.viewpoint_rows(run.robot, tmp_path)
+    (missing,) = cameracheck.viewpoint_rows(run.robot, tmp_path)
     assert missing.state == "fail" and "calibrate viewpoint" in missing.fix
     viewpoint.write(view_of(run.twin.tripod, run.robot.seen_by), viewpoint.path_of(run.robot.seen_by, tmp_path))
-    (there,) = doctor.viewpoint_rows(run.robot, tmp_path)
+    (there,) = cameracheck.viewpoint_rows(run.robot, tmp_path)
     assert there.state == "ok"
-    assert not list(doctor.viewpoint_rows(config.load(ROOT / "launch" / "walk.toml").robot, tmp_path))
+    assert not list(cameracheck.viewpoint_rows(config.load(ROOT / "launch" / "walk.toml").robot, tmp_path))

@@ -19,10 +19,10 @@ CORE = (
     "tagcorners", "boardpose", "viewpoint", "rewardsettings", "asked",
 )  # fmt: skip
 TOP = (
-    "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "machine", "findport",
-    "findcameras", "setupservo", "replaycheck", "resume", "relabel", "plotlabels", "benches", "keytool", "installed", "notify",
-    "play", "timing", "picture", "plotreach", "lerobotformat", "lerobotread", "lerobotexport", "lerobotimport", "lerobotvideo",
-    "homestops", "classified",
+    "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "cameracheck", "machine",
+    "findport", "findcameras", "setupservo", "replaycheck", "resume", "relabel", "plotlabels", "benches", "keytool",
+    "installed", "notify", "play", "timing", "picture", "plotreach", "lerobotformat", "lerobotread", "lerobotexport",
+    "lerobotimport", "lerobotvideo", "homestops", "classified",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from robotrl import config, doctor, machine
+from robotrl import cameracheck, config, doctor, machine
 
 ROOT = Path(__file__).resolve().parent.parent
 GIB = 1 << 30
@@ -98,7 +98,7 @@ def test_each_camera_of_the_robot_file_is_looked_for_by_its_number(tmp_path, mon
     dev = filled(tmp_path / "dev", video4="", video6="")
     there = [machine.Camera(str(dev / "video4"), "Webcam", "A1B2"), machine.Camera(str(dev / "video6"), "Webcam", "")]
     monkeypatch.setattr(machine, "video", lambda: there)
-    monkeypatch.setattr(doctor, "_no_intel", lambda serial: "" if serial == "815" else f"no RealSense {serial}")
+    monkeypatch.setattr(cameracheck, "_no_intel", lambda serial: "" if serial == "815" else f"no RealSense {serial}")
     named = {
         "front": config.CameraPort(serial="A1B2"), "gone": config.CameraPort(serial="C3"),
         "side": config.CameraPort(path=there[1].path),
@@ -106,7 +106,7 @@ def test_each_camera_of_the_robot_file_is_looked_for_by_its_number(tmp_path, mon
         "deep": config.CameraPort(kind="realsense", serial="815"), "lost": config.CameraPort(kind="realsense", serial="816"),
         "tape": config.CameraPort(kind="file", path=str(tmp_path / "none.mp4")),
     }  # fmt: skip
-    rows = {row.name: row for row in doctor.camera_rows(config.Robot(cameras=named))}
+    rows = {row.name: row for row in cameracheck.camera_rows(config.Robot(cameras=named))}
     assert {name: rows[f"camera {name}"].state for name in named} == {
         "front": "ok", "gone": "fail", "side": "ok", "none": "fail", "net": "ok", "deep": "ok", "lost": "fail", "tape": "fail",
     }  # fmt: skip
@@ -114,16 +114,16 @@ def test_each_camera_of_the_robot_file_is_looked_for_by_its_number(tmp_path, mon
         "find-cameras" in r.fix for r in rows.values() if r.state == "fail"
     )
     monkeypatch.setattr(doctor.os, "access", lambda *_: False)
-    shut = next(doctor.camera_rows(config.Robot(cameras=named)))
+    shut = next(cameracheck.camera_rows(config.Robot(cameras=named)))
     assert shut.state == "fail" and "no permission" in shut.found and "usermod -aG" in shut.fix
 
 
 def test_librealsense_is_asked_in_a_process_that_may_crash(monkeypatch):
-    assert "816" in doctor._no_intel("816")
-    monkeypatch.setattr(doctor, "_INTEL", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    assert "ended by -9" in doctor._no_intel("816")
-    monkeypatch.setattr(doctor, "_INTEL", "print('815 816')")
-    assert doctor._no_intel("816") == ""
+    assert "816" in cameracheck._no_intel("816")
+    monkeypatch.setattr(cameracheck, "_INTEL", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert "ended by -9" in cameracheck._no_intel("816")
+    monkeypatch.setattr(cameracheck, "_INTEL", "print('815 816')")
+    assert cameracheck._no_intel("816") == ""
 
 
 def test_a_gamepad_without_permission_is_named(tmp_path, monkeypatch):

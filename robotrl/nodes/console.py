@@ -30,7 +30,7 @@ from robotrl.nodes.desk import Link, beat
 from robotrl.nodes.gallery import Gallery
 from robotrl.nodes.keys import ASK, KeyParser, Terminal
 from robotrl.nodes.screen import draw
-from robotrl.nodes.view import SECOND, STOPPED, View
+from robotrl.nodes.view import SECOND, STOPPED, View, absent
 from robotrl.remote import Remote
 
 LOOK = "v"  # the key of the cameras' pictures
@@ -170,7 +170,12 @@ def operate(directory: Path) -> int:
     if run.robot.cameras:
         import cv2  # noqa: F401  # what decodes their pictures; later, a heartbeat would wait for it
     view = View(
-        run=directory.name, temp_limit_c=run.robot.limits.temp_c, agent=run.agent, settings=run.operator, last_human=clock.now()
+        run=directory.name,
+        temp_limit_c=run.robot.limits.temp_c,
+        agent=run.agent,
+        settings=run.operator,
+        last_human=clock.now(),
+        absent=absent(run),
     )
     return watch(Link(Bus(node.bus_directory(directory), "console", clock)), view, directory, str(directory))
 
@@ -186,6 +191,7 @@ def operate_afar(address: str, key: Path) -> int:
         shown = msgspec.structs.asdict(remote.welcome.shown)
         view.temp_limit_c = shown.pop("temp_limit_c")
         view.settings = replace(view.settings, **shown.pop("operator"))
+        view.absent = tuple(shown.pop("absent"))
         view.agent = replace(view.agent, **shown)
 
     return watch(Link(remote), view, None, address, told)
@@ -228,7 +234,8 @@ def main(argv: list[str]) -> int:
         if len(argv) > 1 and not afar:
             raise BusError(f"{len(argv)} arguments; write robotrl console [RUN_DIR], or tcp://ADDRESS:PORT KEY")
         if not has_screen():
-            raise BusError("needs a terminal (keyboard and screen); run it in a shell, over ssh -t, or in tmux")
+            dumb = f" that can place a cursor, which TERM={name} cannot" if (name := os.environ.get("TERM", "")) == "dumb" else ""
+            raise BusError(f"needs a terminal{dumb or ' (keyboard and screen)'}; run it in a shell, over ssh -t, or in tmux")
         if afar:
             return operate_afar(argv[0], Path(argv[1]))
         return operate(Path(argv[0]) if argv else newest_live(Path("runs"), GUARD_WAIT))

@@ -40,10 +40,15 @@ def causes(run: Run) -> tuple[Cause, ...]:
     robot, limits = run.robot, run.robot.limits
     rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=limits.falls)
     absent = {sense for sense in ("imu", "tracker") if sense not in robot.senses}
-    absent |= set() if robot.tracker.camera else {"camera"}  # that of a tracker by sight is the one looked through
+    absent |= set() if looked_through(run) else {"camera"}
     absent |= set() if robot.servos.protocol == "moteus" else {"noise"}
     absent |= set() if learnable(robot, run.task.name) else {"learner"}
     return without(rows if robot.kind not in ARMS else changed(rows, "reset_failed", note=STUCK), absent)
+
+
+def looked_through(run: Run) -> set[str]:
+    """Names of the cameras without which the program is blind: that of a tracker by sight, and those of a policy that sees."""
+    return {*run.task.pixels.cameras, *([run.robot.tracker.camera] if run.robot.tracker.camera else [])}
 
 
 class Evidence:
@@ -64,7 +69,7 @@ class Evidence:
         self._pose: m.Pose | None = None
         self._pose_same = 0
         self._jump = False
-        self._sight = ""  # what is wrong with the pictures of the camera that is looked through
+        self._sights: dict[str, str] = {}  # what is wrong with the pictures of each camera that is looked through
         self._attitudes: deque[tuple[int, Up]] = deque(maxlen=ATTITUDES)
         self._gap = 0.0
 
@@ -87,18 +92,18 @@ class Evidence:
             case m.Pose():
                 self._take_pose(message)
             case m.Image():
-                self._sight = message.fault
+                self._sights[message.camera] = message.fault
 
     @property
     def unplugged(self) -> bool:
-        """The camera's process says that its device is gone."""
-        return self._sight == "unplugged"
+        """A camera's process says that its device is gone."""
+        return "unplugged" in self._sights.values()
 
     def fields(self) -> dict[str, Any]:
         """For `Inputs`; what holds for one step only is forgotten after it."""
         now = self._joints.t if self._joints is not None else 0
         jump, self._jump = self._jump, False
-        missed = [i for cycle in self._misses for i in cycle]
+        missed, sights = [i for cycle in self._misses for i in cycle], self._sights.values()
         return {
             "missed_share": max(map(missed.count, set(missed)), default=0) / WINDOW,
             "wrong_mode": self._wrong_mode,
@@ -107,9 +112,9 @@ class Evidence:
             "runaway_s": _longest(self._running, now),
             "pose_same_in_row": self._pose_same,
             "pose_jump": jump,
-            "camera_frozen": self._sight == "frozen",
-            "camera_late": self._sight in UNTIMELY,
-            "camera_blind": self._sight in BLIND,
+            "camera_frozen": "frozen" in sights,
+            "camera_late": any(sight in UNTIMELY for sight in sights),
+            "camera_blind": any(sight in BLIND for sight in sights),
             "attitude_gap_rad": self._gap,
             "clamped_share": sum(self._clamps) / WINDOW,
         }

@@ -23,6 +23,7 @@ from robotrl.config import Run
 from robotrl.door import Door, Received
 from robotrl.greeting import Shown
 from robotrl.messages import Guard, Operator
+from robotrl.nodes.view import absent
 from robotrl.roles import ASKED, READ
 from robotrl.topics import CAMERAS
 
@@ -139,7 +140,7 @@ def main(argv: list[str]) -> int:
 
 def shown(run: Run) -> Shown:
     agent, keys = run.agent, dataclasses.asdict(run.operator)
-    return Shown(run.robot.limits.temp_c, agent.random_steps, agent.learn_after, agent.updates_per_step, keys)
+    return Shown(run.robot.limits.temp_c, agent.random_steps, agent.learn_after, agent.updates_per_step, keys, absent(run))
 
 
 def renew(own: node.Node, door: Door, authorised: Authorised) -> None:

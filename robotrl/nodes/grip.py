@@ -2,12 +2,17 @@
 
 A hand that leads and is gone, by its own word or because its program is silent or began anew, is no hand-back: he took over
 because the policy did wrong, and nobody is there to take over again. The policy then asks for nothing (the gate holds its goal),
-and the guard ends the session as a pause does (`nodes/guard.py`): HOLD, until a person presses run.
+and the guard ends the session (the cause `hand_gone`): HOLD, until a person presses run.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from robotrl.messages import Teleop
+
+if TYPE_CHECKING:
+    from robotrl.safety.guard import Outputs
 
 SILENT_NS = 100_000_000  # five of its messages: as long as an action may stay away (safety facts, row 23)
 
@@ -30,3 +35,24 @@ class Grip:
             self.gone = self.gone or hand.lost
             self._led = hand.active
         return self._led and not self.gone
+
+
+class Held:
+    """The guard's grip: whether a person leads under the policy's lease, and whether his hand is `gone`; `why` it last was."""
+
+    def __init__(self) -> None:
+        self.gone, self.why = False, ""
+        self._grip = Grip()
+        self._word: Teleop | None = None
+
+    def hear(self, word: Teleop) -> None:
+        self._word = word
+
+    def look(self, now: int, last: Outputs | None) -> bool:
+        """True while he leads, `last` being the guard's last word; of another lease's hand nothing follows."""
+        self.gone = False
+        if last is None or last.holder != "policy":
+            return False
+        led = self._grip.look(self._word, now, last.epoch)
+        self.gone, self.why = bool(self._grip.gone), self._grip.gone
+        return led

@@ -20,8 +20,8 @@ from robotrl.config import Run
 from robotrl.node import Node
 from robotrl.nodes.checks import hottest, lacking
 from robotrl.nodes.epoch import EpochFile, LockoutFile
-from robotrl.nodes.evidence import Evidence, causes
-from robotrl.nodes.grip import Grip
+from robotrl.nodes.evidence import Evidence, causes, looked_through
+from robotrl.nodes.grip import Held
 from robotrl.nodes.vigil import NEVER, Vigil
 from robotrl.roles import HANDS, LABELLING
 from robotrl.safety.causes import Command, Inputs
@@ -52,8 +52,8 @@ class Sentry:
         self.guard = Guard(causes(run), nonce, damp_s=run.robot.stop_damp_s, restarted=restarted, kept=kept)
         self.run, self._next_epoch, self._epoch = run, next_epoch, epoch
         self._evidence = Evidence(run.robot)
-        self._grip, self._hand, self._lost = Grip(), m.Teleop(device="", active=False, epoch=NEVER), ""
-        self._hand_gone = False
+        self._cameras = dict.fromkeys(looked_through(run), NEVER)  # when each was heard last
+        self._hand = Held()
         self._heard: dict[str, int] = {}  # stream -> arrival of its newest message, ns
         self._joints: m.Joints | None = None
         self._drive: m.Drive | None = None
@@ -94,10 +94,12 @@ class Sentry:
                 return
             case m.Joints():
                 self._joints = message
-            case m.Image() if message.camera != self.run.robot.tracker.camera:
-                return
+            case m.Image():
+                if message.camera not in self._cameras:
+                    return
+                self._cameras[message.camera] = now
             case m.Teleop():
-                self._hand = message
+                self._hand.hear(message)
             case m.Drive():
                 self._take_drive(message, now)
             case m.Imu():
@@ -126,7 +128,7 @@ class Sentry:
 
     def step(self, now: int) -> tuple[m.Permit, m.Guard]:
         """One judgement; the permit to send and the state to show."""
-        led = self._led(now)
+        led = self._hand.look(now, self.outputs)
         inputs = self._inputs(now)
         out = self.guard.step(now, inputs)
         if out.next_epoch:
@@ -157,16 +159,7 @@ class Sentry:
     def _told(self) -> dict[str, str]:
         """What a person is told of a cause in the place of its note, where more is known."""
         told = {"set_up": f"{self._asks}; stand clear, press run"} if self._asks else {}
-        return told | ({"hand_gone": f"the hand that led is gone: {self._lost}; press run"} if self._lost else {})
-
-    def _led(self, now: int) -> bool:
-        """Whether a person leads the robot; sets whether his hand is gone, and why it last was."""
-        self._hand_gone = False  # of another lease's hand nothing follows
-        if self.outputs is None or self.outputs.holder != "policy":
-            return False
-        led = self._grip.look(self._hand, now, self.outputs.epoch)
-        self._hand_gone, self._lost = bool(self._grip.gone), self._grip.gone
-        return led
+        return told | ({"hand_gone": f"the hand that led is gone: {self._hand.why}; press run"} if self._hand.why else {})
 
     def _take_drive(self, drive: m.Drive, now: int) -> None:
         late = self._drive is not None and drive.overruns > self._drive.overruns
@@ -243,7 +236,7 @@ class Sentry:
             imu_implausible_in_row=imu.refused if imu is not None else 0,
             tilt_rad=max(abs(imu.roll), abs(imu.pitch)) if imu and math.isfinite(imu.roll + imu.pitch) else math.nan,
             pose_age_s=self._age("Pose", now),
-            camera_gone=self._evidence.unplugged or now - self._heard.get("Image", now) > UNSEEN_NS,
+            camera_gone=self._evidence.unplugged or any(0 <= at < now - UNSEEN_NS for at in self._cameras.values()),
             action_age_s=math.inf if self._used_action == NEVER else (now - self._used_action) * 1e-9,
             nan_action=self._nan_action,
             policy_dead="policy" in self._down,
@@ -252,7 +245,7 @@ class Sentry:
             console_dead="console" in self._down,
             manager_gone="manager" in self._down,
             run_over=self._over,
-            hand_gone=self._hand_gone,
+            hand_gone=self._hand.gone,
             recorder_gone=now - self._heard.get("recorder", now) > GONE_NS,  # a policy keeps more than it says in that time
             unkept=bool(self._unkept),
             learner_gone="learner" in self._down or now - self._heard.get("learner", self._began + BEGIN_NS) > GONE_NS,

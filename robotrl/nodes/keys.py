@@ -13,6 +13,8 @@ import select
 import termios
 from typing import Any
 
+from robotrl.nodes.tidy import Tidy
+
 STOP_KEYS = " \x03\x1c"  # SPACE, Ctrl-C, Ctrl-backslash
 ENTER, BACKSPACE = "\n", "\x7f"
 ESCAPE = 0x1B
@@ -27,18 +29,23 @@ STRING_NS = 500_000_000  # a text comes only in answer to us, and over a slow li
 
 
 class Terminal:
-    """The terminal of file descriptor `fd`, key by key. A context: the old settings return on any exit."""
+    """The terminal of file descriptor `fd`, key by key. A context: the old settings return on any exit, a kill -9 too."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._saved: list[Any] = termios.tcgetattr(fd)
+        self._tidy: Tidy | None = None
 
     def __enter__(self) -> Terminal:
+        with contextlib.suppress(OSError):  # no process to spare: a kill -9 leaves the terminal as it is
+            self._tidy = Tidy(self.fd, self._saved)
         self.take()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.give_back()
+        if self._tidy is not None:
+            self._tidy.leave()
 
     def take(self) -> None:
         """No line editing, no echo; Ctrl-S freezes nothing, Ctrl-C is a key, type-ahead is dropped."""

@@ -43,7 +43,9 @@ def facts(view: View) -> list[Text]:
         skipped = flag(f"  {drive.overruns} overruns", drive.overruns > 0, WARN)
         broken = flag(f"  {drive.frame_errors} bad frames", drive.frame_errors > 0, WARN)
         rows.append(fact("loop", f"late {drive.late_us:.0f} us", skipped, broken))
-    rows.append(posture(view))
+    guard = view.guard()
+    if "imu" not in view.absent or "pose" not in view.absent or (guard is not None and guard.state == "RESET"):
+        rows.append(posture(view))
     if view.disk_free is not None:
         full = view.disk_free < 2**30
         text = f"{view.disk_free / 2**30:.1f} GiB free" + (" LOW" if full else "")
@@ -102,18 +104,18 @@ def learner_lines(view: View) -> list[Text]:
 
 
 def account_lines(view: View) -> list[Text]:
-    """Who moved the robot so far, and what it cost a person; three lines at the left."""
+    """Who moved the robot so far, and what it cost a person; a few lines at the left."""
     ack = view.get("ack", Ack)
     if ack is None or len(ack.account) != len(Figures._fields):
         return []
     f = Figures._make(ack.account)
     if not f.moved_s:
         return []
-    led = f", {f.led_s / 60:.0f} min led" if f.led_s else ""
     apart = f", {f.mtbf_s / 60:.0f} min apart" if f.failures else ""
     return [
         fact(" robot", f"{f.autonomy:.0%} by itself, {(f.run_s + f.reset_s) / 60:.0f} min"),
-        fact(" person", f"{f.touches:.0f} touches, {f.interventions:.0f} interv.{led}"),
+        fact(" person", f"{f.touches:.0f} touches, {f.interventions:.0f} interventions"),
+        *([fact(" led", f"{f.led_s:.0f} s by hand")] if f.led_s else []),
         fact(" failed", f"{f.failures:.0f}{apart}"),
     ]
 

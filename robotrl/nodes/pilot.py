@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -22,6 +22,7 @@ from robotrl.config import Run
 from robotrl.messages import PERSON, Action, Applied, Drive, Episode, Imu, Joints, Permit, Pose, Teleop, Transition
 from robotrl.nodes.gaze import Gaze
 from robotrl.nodes.grip import Grip
+from robotrl.nodes.steps import Pending, Tally
 from robotrl.observe import History
 from robotrl.replay import Replay
 from robotrl.rewards.keyboard import rewarded
@@ -29,45 +30,9 @@ from robotrl.tasks.task import Led, cameras, task_of
 
 ACTION_VALID_NS = 50_000_000  # 1.5 action periods + 1 driver period (safety facts, row 23)
 SEEN = 4  # observations kept, which new weights must answer before they are acted with
+BLIND = "blind"  # how an episode ends whose cameras show nothing that is young enough
 LATE = 256  # cycles whose lateness is remembered: more than a reward may stay away
 NOISE_STEPS = 500  # of exploration noise made at a time: the slowest wave takes 10 s
-
-
-@dataclass
-class Pending:
-    """A transition that waits for what gives its reward, as a walk's for poses."""
-
-    observation: np.ndarray
-    action: np.ndarray
-    next_observation: np.ndarray
-    sent: np.ndarray  # (3, a) targets as applied, normalised, newest first
-    cost: float  # of this moment, as the task counts it
-    t: int  # capture time of the next observation
-    tick: int
-    step: int  # of its episode, from 0
-    episode: int
-    version: int
-    terminated: bool
-    truncated: bool
-    imu_t: int
-    pose_t: int  # of the newest pose by then, 0: none
-    applied_t: int  # when the action was sent
-    frames: tuple[bytes, bytes]  # what the cameras saw at the observation, and at the next one
-
-
-@dataclass
-class Tally:
-    """An episode's sums; told to the world once its last reward is known."""
-
-    episode: int
-    t_begin: int
-    t_end: int = 0
-    steps: int = 0
-    settled: int = 0
-    total: float = 0.0
-    ended: str = ""
-    speed: float = 0.0
-    tick: int = -1  # of the newest step
 
 
 class Pilot:
@@ -122,7 +87,7 @@ class Pilot:
     def warm(self) -> None:
         """Act once for nobody, while an answer is expected: its code and weights are then in the caches."""
         if self.actor is not None and self.tally is not None:
-            self.actor.act(self._input)
+            self.actor.act(self._input, None, *self.gaze.picture(self.actor))
 
     def see(self, pose: Pose) -> None:
         """A pose from the tracker."""
@@ -156,7 +121,8 @@ class Pilot:
             return None
         if permit.epoch != self.epoch:
             self._end("stopped")
-            self._begin(joints, applied, imu, permit.epoch)
+            if not self._begin(joints, applied, imu, permit.epoch):
+                return None
         elif self.tally is None:
             return None  # this episode is over; the guard has not taken the lease back yet
         elif not self._advance(joints, applied, imu):
@@ -166,7 +132,11 @@ class Pilot:
             return None
         return self._act(joints, permit.epoch, hand if led else None)
 
-    def _begin(self, joints: Joints, applied: Applied, imu: Imu, epoch: int) -> None:
+    def _begin(self, joints: Joints, applied: Applied, imu: Imu, epoch: int) -> bool:
+        """A new episode; false while nothing is seen that it could begin on."""
+        self.gaze.look()
+        if self.gaze.blind:
+            return False
         self.dropped += len(self.pending)  # poses never came: their direction is about to change
         self.pending.clear()
         self._close_tallies()
@@ -176,9 +146,9 @@ class Pilot:
         sent = self.task.applied(applied.target)
         self._sent[:] = sent
         self._input = self.history.reset(self.task.observation(joints, imu), sent)
-        self.gaze.look()
         self.tally = self._tallies[self.episode] = Tally(self.episode, joints.t)
         self._tick = joints.tick
+        return True
 
     def _advance(self, joints: Joints, applied: Applied, imu: Imu) -> bool:
         """One step of the episode; false when it has ended with it."""
@@ -188,6 +158,11 @@ class Pilot:
         self._sent[1:] = self._sent[:-1]
         self._sent[0] = sent
         new, frames = self.history.push(self.task.observation(joints, imu), sent), self.gaze.look()
+        if self.gaze.blind:  # of this step there is no picture: it is none, and the one before was the last
+            self.dropped += 1
+            self.just_ended = BLIND
+            self._end(BLIND)
+            return False
         if joints.tick != self._tick + 1:
             self.dropped += max(0, joints.tick - self._tick - 1)
             self._tick, self._input = joints.tick, new
@@ -245,7 +220,7 @@ class Pilot:
         self._ended = tally
         self.set_up = self.task.set_up(self.episode + 1)
         tally.t_end, tally.ended = (self.pending[-1].t if self.pending else tally.t_begin), reason
-        if reason == "stopped" and self.pending and self.pending[-1].episode == tally.episode:
+        if reason in ("stopped", BLIND) and self.pending and self.pending[-1].episode == tally.episode:
             self.pending[-1] = replace(self.pending[-1], truncated=True)
 
     def _settle(self, now: int) -> None:

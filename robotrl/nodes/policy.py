@@ -27,12 +27,13 @@ from robotrl.logformat import Kind
 from robotrl.messages import Action, Applied, Episode, Imu, Joints, Permit, Pose, Teleop, Thought, Transition
 from robotrl.node import Node
 from robotrl.nodes.estate import Estate, left
+from robotrl.nodes.gaze import Gaze
 from robotrl.nodes.outbox import Outbox
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.readiness import Readiness
 from robotrl.nodes.reset import LEVEL
+from robotrl.nodes.ringgaze import RingGaze
 from robotrl.replay import Replay, ReplayError
-from robotrl.tasks.task import cameras
 
 JOIN_NS = 20_000_000  # between two looks at whether the recorder is there
 FRESH_NS = 1_000_000_000  # an acknowledgement that old is of a recorder that hangs
@@ -56,8 +57,9 @@ class Weights:
         self.refused = ""  # why the file now there is not acted with
         self._stamp = (0, 0)
 
-    def poll(self, seen: Iterable[NDArray[np.float32]]) -> tuple[Actor, int] | None:
-        """The newest actor and its version, when there is one not looked at before; it has answered the observations `seen`.
+    def poll(self, seen: Iterable[NDArray[np.float32]], gaze: Gaze | None = None) -> tuple[Actor, int] | None:
+        """The newest actor and its version, when there is one not looked at before; it has answered the observations `seen`, by
+        what `gaze` sees now where it has cameras.
 
         Reads some 400 kB from the page cache and multiplies a few vectors: under a millisecond, after the cycle's answer.
         """
@@ -67,7 +69,7 @@ class Weights:
             with open(self.path, "rb") as file:  # opened once: a newer file may take its name meanwhile
                 self._stamp = _stamp(os.fstat(file.fileno()))
                 data = file.read()
-            actor, version, published = self._checked(data, seen)
+            actor, version, published = self._checked(data, seen, gaze)
         except FileNotFoundError:
             return None
         except UNREADABLE as error:
@@ -86,7 +88,7 @@ class Weights:
         """
         return now if self._published is None else min(now, self._published)
 
-    def _checked(self, data: bytes, seen: Iterable[NDArray[np.float32]]) -> tuple[Actor, int, int | None]:
+    def _checked(self, data: bytes, seen: Iterable[NDArray[np.float32]], gaze: Gaze | None) -> tuple[Actor, int, int | None]:
         try:
             actor, about = Actor(safetensors.numpy.load(data)), metadata(data)
             version, published, _ = int(about["version"]), int(about.get("published_ns", -1)), about["crc32"]
@@ -98,15 +100,18 @@ class Weights:
             raise WeightsError(f"no newer than version {self.version}, which is acted with; publish them again")
         if (sizes := (actor.observation_size, actor.action_size)) != self.sizes:
             raise WeightsError(f"made for (observation, action) {sizes}, not {self.sizes}; use this run's own weights")
-        if not _answers(actor, seen):
+        if not _answers(actor, seen, gaze):
             raise WeightsError("their action on what the robot has just seen is no number; go back to a good checkpoint")
         return actor, version, None if published < 0 else published
 
 
-def _answers(actor: Actor, seen: Iterable[NDArray[np.float32]]) -> bool:
+def _answers(actor: Actor, seen: Iterable[NDArray[np.float32]], gaze: Gaze | None) -> bool:
     """True when mean and spread are numbers for every finite observation: finite weights may overflow, and tanh hides it."""
+    image = gaze.picture(actor) if gaze is not None else ()
+    if actor.channels and not image:
+        return True  # nothing has been seen yet: then nobody acts either
     with np.errstate(all="ignore"):
-        return all(np.isfinite(actor.head(o)).all() for o in seen if np.isfinite(o).all())
+        return all(np.isfinite(actor.head(o, *image)).all() for o in seen if np.isfinite(o).all())
 
 
 def _stamp(stat: os.stat_result) -> tuple[int, int]:
@@ -115,10 +120,8 @@ def _stamp(stat: os.stat_result) -> tuple[int, int]:
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "policy")
-    if cameras(node.run):
-        return node.refuse(
-            "task.pixels.cameras: the wall clock gives a policy no cameras yet; use robotrl rehearse, or leave them out"
-        )
+    if unseen := [name for name in node.run.task.pixels.cameras if name not in node.run.robot.cameras]:
+        return node.refuse(f"task.pixels.cameras: {', '.join(unseen)}: no [cameras.NAME] of {node.run.robot.name}'s robot file")
     try:
         serve(node)
     except ReplayError as error:
@@ -140,6 +143,8 @@ def serve(node: Node) -> None:
     estate = Estate(node.bus.directory, node.bus.boot, node.say)
     outbox: Outbox[Transition] = Outbox(publisher, node.clock, Kind.TRANSITION, node.source, node.bus.boot, estate)
     pilot = resumed(node.run, replay, partial(hand_over, outbox, replay))
+    sees = RingGaze(node.bus, node.run, node.clock)
+    pilot.gaze.eyes = sees.look
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)
     level = None if "imu" in node.run.robot.senses else LEVEL
     streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit", "teleop")}
@@ -172,7 +177,7 @@ def serve(node: Node) -> None:
                 thoughts.send(thought(pilot, joints, applied, imu, streams["pose"].latest(), permit, before, action, told, hand))
                 if pilot.just_ended:
                     ends.send(ended_report(pilot, node.clock.now()))
-            if (found := weights.poll(pilot.seen)) is not None:
+            if (found := weights.poll(pilot.seen, pilot.gaze)) is not None:
                 pilot.take(*found, weights.published(node.clock.now()))
             for done in pilot.finished:
                 note_episode(metrics, done)
@@ -184,6 +189,7 @@ def serve(node: Node) -> None:
         settle(node, outbox, acks)
     finally:
         estate.close()
+        sees.close()
         metrics.write("policy", transitions=replay.count + outbox.unacked, dropped=pilot.dropped + outbox.lost)
         replay.close()
         metrics.close()
@@ -258,6 +264,7 @@ def thought(
         permit=(permit.boot, permit.seq) if permit else (0, -1), episode=pilot.episode,
         step=pilot.tally.steps if pilot.tally else 0, steps=steps, policy_version=pilot.version,
         weights_t=pilot.version_t if pilot.version >= 0 else -1, told=told, hand=(hand.boot, hand.seq) if hand else (0, -1),
+        blind=pilot.gaze.blind, images_t=pilot.gaze.now.taken,
     )  # fmt: skip
     if action is None:
         return note

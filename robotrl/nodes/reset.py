@@ -13,7 +13,7 @@ from robotrl.drivers.quadruped import DKitty
 from robotrl.messages import Action, Imu, Joints, Permit, Reset
 from robotrl.node import Node
 from robotrl.safety.reset import ResetScript, Stage
-from robotrl.tasksettings import THINGS
+from robotrl.tasksettings import things
 
 ACTION_VALID_NS = 50_000_000
 LEVEL = Imu(t=-1, roll=0.0, pitch=0.0, yaw=0.0, rates=(0.0, 0.0, 0.0), accel=(0.0, 0.0, 9.81))  # of what stands on a table
@@ -42,7 +42,7 @@ class Resetter:
         self._script: ResetScript | None = None
         self._epoch = -1
         self._seq = 0
-        self._things = THINGS.get(run.task.name, "")
+        self._things = things(run.task)
         self.places: Sequence[float] = ()  # where a person puts them, m
         self.state = Reset(source="reset", stage="", attempt=0, outcome="idle")
 
@@ -55,7 +55,7 @@ class Resetter:
             self._epoch = permit.epoch
             self._script = ResetScript(stages(self._robot.stand(joints.position)), self._self_right, self._get_up)
         step = self._script.step(joints.t, joints.position, imu.roll, imu.pitch)
-        asks = step.outcome == "done" and self._things != ""
+        asks = step.outcome == "done" and bool(self._things)
         self.state = Reset(
             source="reset", t=joints.t, stage=step.stage, attempt=step.attempt, outcome="asks" if asks else step.outcome,
             reason=self._asked() if asks else step.reason,
@@ -70,7 +70,11 @@ class Resetter:
 
     def _asked(self) -> str:
         """What a person is to do before the next episode."""
-        return f"{self._things} {', '.join(f'{axis} {at:.3f}' for axis, at in zip('xyz', self.places, strict=False))} m"
+        said, places = [], list(self.places)
+        for what, count in self._things:
+            numbers, places = places[:count], places[count:]
+            said.append(f"{what} {', '.join(f'{axis} {at:.3f}' for axis, at in zip('xyz', numbers, strict=False))} m")
+        return "; ".join(said)
 
 
 def main(argv: list[str]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 import safetensors.numpy
@@ -11,6 +13,7 @@ from robotrl.agents.actor import UNREADABLE, Actor
 from robotrl.agents.weights import WeightsError, metadata
 from robotrl.config import Run
 from robotrl.messages import Action, Applied, Imu, Joints, Permit, Pose, Teleop, Thought
+from robotrl.nodes.gaze import Glance
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.playback import Recorded, Score, difference
 
@@ -49,6 +52,7 @@ class Rethink:
         self._poses: list[Pose] = []
         self._pilot: Pilot | None = None
         self._known = False
+        self._dark = Glance()
 
     def see(self, pose: Pose) -> None:
         """A pose as it came off the tracker's tape."""
@@ -83,6 +87,8 @@ class Rethink:
     def _begin(self) -> None:
         self._pilot = Pilot(self.run, None, 0, draws=self.run.seed)
         self._pilot.noise = Given()  # type: ignore[assignment]
+        size = sum(math.prod(shape) for _, *shape in self._pilot.gaze.cameras)
+        self._dark = Glance(bytes(size))
         self._known, self._episode = False, None
 
     def _cycle(
@@ -99,7 +105,9 @@ class Rethink:
             pilot.episode = thought.episode - 1
         pilot.steps, pilot.told = thought.steps, thought.told
         pilot.version, pilot.version_t = thought.policy_version, thought.weights_t
-        pilot.actor = self.actors.get(thought.policy_version)
+        pilot.gaze.eyes = lambda: None if thought.blind else self._dark
+        # What the cameras saw is not on the tape: such a policy's commands cannot come again, its observations do.
+        pilot.actor = self.actors.get(thought.policy_version) if not pilot.gaze.cameras else None
         # Where it acts and had not then, which is a difference and told as one, no noise had been drawn.
         pilot.noise.row = np.array(thought.noise or [0.0] * pilot.task.actions, np.float32)  # type: ignore[attr-defined]
         pilot.deterministic = pilot.actor is not None and not thought.noise
@@ -120,7 +128,7 @@ class Rethink:
         command = recorded.get(("action of", thought.boot, thought.tick))
         if command is None:  # it came too late to be sent
             return
-        if 0 <= action.policy_version not in self.actors:
+        if action.policy_version >= 0 and (self._pilot.gaze.cameras or action.policy_version not in self.actors):
             self.unweighted += 1
             return
         action = msgspec.structs.replace(action, boot=command.boot, seq=command.seq)

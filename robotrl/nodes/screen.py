@@ -37,24 +37,23 @@ LEVELS = {
 }
 KEYS = "e enable|r run|SPACE STOP|c clear|p pause|R reset|d off|sf+- rate|? help|q quit"
 HELP = """\
-e      enable: torque on, it holds its pose  + -  good, bad: what you just saw
-r      run: opens a session, and it moves    h    held down: good, each step
-SPACE  QUICK STOP, from any state; Ctrl-C    s f  success, fail: ends the episode
-c      clear, once the cause is gone         S F  the same of the last episode
-p      pause: stand still; r goes on         x    end the episode, no verdict
-R      reset: by script, or by your hands    N    no success in the last episode
-d      disable: torque off                   u U  take back the last, last seconds
-o b    take over from the policy; hand back  m n  a mark; a note, to ENTER, SPACE=_
-82469371  lead it, by docs/takeover.md       t ?  try the keyboard; this page, or back
-q      leave; asks again, the robot stops    v    a camera's picture, the next, none
+e      enable: torque on, it holds its pose   + -  good, bad: what you just saw
+r      run: opens a session, and it moves     h    held down: good, each step
+SPACE  QUICK STOP, from any state; Ctrl-C     s f  success, fail: it ends there
+c      clear, once the cause is gone          S F  the same of the last episode
+p      pause: stand still; r goes on          x    end it, without a verdict
+R      reset: by script, or by your hands     N    no success in the last one
+d      disable: torque off                    u U  take back the last, seconds
+o b    take over from the policy; hand back   m n  a mark; a note, to ENTER
+82469371  lead it: docs/takeover.md           t ?  try the keyboard; this page
+q      leave: asks again, the robot stops     v    a camera's picture, the next
 
 A quick stop is no emergency stop: keep a switch for the motor supply in reach.
 POWER says CONFIRMED only when every servo was read back with its torque off.
 Keys that come in a burst (a paste, a slow line) are refused; SPACE never is.
-A label means what was on the screen a moment ago, and is never moved to another
-step; it changes what is learned from later, not the updates that were done.
-LATE: nothing for three periods. SLOW: under 80 % of its rate. idle: not needed
-now. STUCK: it speaks, but its loop stands still."""
+A label means what was on the screen a moment ago, and never another step. It
+changes what is learned from later. LATE: nothing for 3 periods; SLOW: under
+80 % of its rate; idle: not needed now; STUCK: alive, its loop stands still."""
 UNSHOWN = ("operator", "beat", "wire", "thought", "transition", "ack", "picture")  # what is said to no person
 NEEDED_IN = {"action": ("RUN", "RESET"), "episode": ("RUN",), "reset": ("RESET",)}  # all others: always
 ANSWERED_NS = SECOND // 4  # a note that comes so soon after a key is the answer to it
@@ -168,7 +167,7 @@ def streams(view: View, now: int) -> list[Text]:
     rows = [line((f" {'stream':<8}{'Hz':>5}{'of':>5}{'age':>9}", DIM))]
     for row in stream_rows(view, now):
         word = (f"  {row.word}" if row.word else "", {"idle": DIM, "SLOW": WARN}.get(row.word, DIM if row.early else BAD))
-        rows.append(line(f" {row.topic:<8}{row.rate_hz:>5.0f}", (f"{row.of_hz:>5.0f}", DIM), f"{span(row.age):>9}", word))
+        rows.append(line(f" {row.topic[:8]:<8}{row.rate_hz:>5.0f}", (f"{row.of_hz:>5.0f}", DIM), f"{span(row.age):>9}", word))
     return rows
 
 
@@ -190,7 +189,7 @@ def stream_rows(view: View, now: int) -> list[StreamRow]:
         if entry.rate_hz == 0 or topic in UNSHOWN:
             continue
         stream, age = view.stream(topic), view.age(topic, now)
-        if topic in ("image", "teleop") and stream is None:  # most robots have no camera, and in most runs nobody can take over
+        if topic in ("image", "teleop", *view.absent) and stream is None:  # most robots have no camera; in most runs nobody leads
             continue
         needed = guard is None or guard.state in NEEDED_IN.get(topic, (guard.state,))
         rate = stream.rate_hz(now) if stream else 0.0
@@ -208,17 +207,18 @@ def stream_rows(view: View, now: int) -> list[StreamRow]:
 def alive(view: View, now: int) -> Text:
     """The nodes' heartbeats. STUCK: it speaks, but its loop does not go round."""
     parts: list[Part] = []
+    starting = []
     for source in TOPICS["beat"].sources:
         stream = view.streams.get(("beat", source))
         if stream is None or not isinstance(stream.newest, Beat):
-            parts.append((f"{source} starting  ", DIM))
+            starting += [] if source in view.absent else [source]
         elif now - stream.newest.t > SECOND:
             parts.append((f"{source} LATE {span(now - stream.newest.t)}  ", BAD))
         elif now - stream.moved > SECOND:
             parts.append((f"{source} STUCK  ", BAD))
         else:
             parts.append(f"{source} ok  ")
-    return fact(" alive", *parts)
+    return fact(" alive", *parts, (f"starting: {' '.join(starting)}" if starting else "", DIM))
 
 
 def events(view: View, now: int, rows: int) -> list[Text]:

@@ -89,7 +89,7 @@ class Hand:
 
     def _obey(self, word: str, reading: Reading | None, applied: Applied | None) -> None:
         if word == "give":
-            self._note = "handed back: the policy leads" if self._active else "nothing to hand back: the policy leads"
+            self._note = "handed back: the policy leads" if self._active else "nothing to hand back: you do not lead"
             self._active = False
         elif self._active:
             self._note = "you lead already"

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from rich.text import Text
 
-from robotrl.config import Agent, Operator
+from robotrl.config import Agent, Operator, Run
 from robotrl.messages import Applied, Beat, Drive, Episode, Guard, Joints, Label, Message, Process, Teleop
 
 SECOND = 1_000_000_000
@@ -62,6 +62,13 @@ class Stream:
         return (recent[-1][1] - recent[0][1]) / ((recent[-1][0] - recent[0][0]) / SECOND)
 
 
+def absent(run: Run) -> tuple[str, ...]:
+    """Streams and nodes that a run does not have."""
+    senses = [name for sense, names in (("imu", ("imu",)), ("tracker", ("pose", "tracker"))) if sense not in run.robot.senses
+              for name in names]  # fmt: skip
+    return (*senses, *(() if run.task.reward == "classifier" else ("classifier",)))
+
+
 @dataclass
 class View:
     """All the screen shows. `receive` takes what the bus brought, `desk.press` keys. Times are ns."""
@@ -69,6 +76,7 @@ class View:
     run: str = "run"
     temp_limit_c: float = 80.0
     agent: Agent = field(default_factory=Agent)
+    absent: tuple[str, ...] = ()  # streams and nodes that this run does not have: nobody is missed who was never there
     streams: dict[tuple[str, str], Stream] = field(default_factory=dict)  # by (topic, source)
     events: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=50))
     keys: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=6))  # (when, key, its effect)

@@ -28,7 +28,7 @@ from robotrl.labelled import LABELS
 from robotrl.messages import Learner, Picture
 from robotrl.nodes.desk import TOPICS_SHOWN
 from robotrl.nodes.status import status
-from robotrl.nodes.view import SECOND, View
+from robotrl.nodes.view import SECOND, View, absent
 from robotrl.replay import ReplayError
 
 HERE = Path(__file__).resolve().parent / "page"
@@ -60,7 +60,7 @@ class Ear(threading.Thread):
         super().__init__(daemon=True, name="ear")
         run = rundir.load(directory)
         self.directory, self.clock, self.lock = directory, WallClock(), threading.Lock()
-        self.view = View(run=directory.resolve().name, temp_limit_c=run.robot.limits.temp_c, agent=run.agent)
+        self.view = View(run=directory.resolve().name, temp_limit_c=run.robot.limits.temp_c, agent=run.agent, absent=absent(run))
         self.pictures: dict[str, bytes] = {}  # JPEG, by camera
         self.learnt: deque[dict[str, float]] = deque(maxlen=POINTS)  # once a second
         self._ended = threading.Event()

@@ -58,8 +58,9 @@ class Push(Manipulator):
         return thing, place
 
     def set_up(self, episode: int) -> tuple[float, ...]:
-        """Where the thing begins, (x, y)."""
-        return tuple(self.drawn(episode)[0].tolist())
+        """Where the thing begins, (x, y); and, for a policy that sees, where its place is marked, (x, y)."""
+        thing, place = self.drawn(episode)
+        return tuple(thing.tolist()) if self._told else (*thing.tolist(), *place.tolist())
 
     def seen(self) -> np.ndarray:
         """Where the thing is, (2,) m; where it goes while nobody has seen it."""

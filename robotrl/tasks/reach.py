@@ -37,8 +37,15 @@ class Reach(Manipulator):
 
     def begin(self, episode: int) -> None:
         """Draw this episode's goal."""
-        self.goal = np.random.default_rng([self._seed, 4, episode]).uniform(self._low, self._high)
-        self.holding = 0
+        self.goal, self.holding = self.drawn(episode), 0
+
+    def drawn(self, episode: int) -> np.ndarray:
+        """The goal of an episode, (3,) m."""
+        return np.random.default_rng([self._seed, 4, episode]).uniform(self._low, self._high)
+
+    def set_up(self, episode: int) -> tuple[float, ...]:
+        """Where the goal is to be seen, (x, y, z); nothing where the policy is told."""
+        return () if self._told else tuple(self.drawn(episode).tolist())
 
     def distance(self, joints: Joints) -> float:
         """Of the point from the goal, m."""

@@ -22,6 +22,7 @@ from robotrl.nodes.reset import LEVEL, Resetter
 from robotrl.nodes.servoloop import ServoLoop, connected
 from robotrl.safety.gate import RANGE
 from robotrl.sim import rehearsal
+from robotrl.tasks.task import task_of
 from tests.nodes.armrig import LAUNCH, PERIOD_S, ArmRig, TwinClock, run_of
 
 ROBOTS = ("so101", "omx", "dkitty")
@@ -237,10 +238,23 @@ def test_the_rescue_puts_no_torque_on_a_servo_that_has_none(arm):
     assert stop_motors(arm.run.robot, chain, clock, True, print).confirmed and not clock.powered
 
 
-def test_a_reset_before_a_task_with_things_asks_a_person_for_them():
-    run = config.load(LAUNCH / "push.toml")
-    resetter, at = Resetter(run), run.task.start
-    resetter.places = (0.1, -0.02)
+@pytest.mark.parametrize(
+    ("name", "places", "asked"),
+    [
+        ("push", (0.1, -0.02), "the thing stands at x 0.100, y -0.020 m"),
+        (
+            "push_pixels",
+            (0.1, 0.0, 0.2, 0.0),
+            "the thing stands at x 0.100, y 0.000 m; its place is marked at x 0.200, y 0.000 m",
+        ),
+        ("reach_pixels", (0.2, -0.1, 0.15), "what is to be reached hangs at x 0.200, y -0.100, z 0.150 m"),
+    ],
+)
+def test_a_reset_before_a_task_with_things_asks_a_person_for_them(name, places, asked):
+    run = config.load(LAUNCH / f"{name}.toml")
+    resetter, at = Resetter(run), config.start_of(run.task, run.robot)
+    resetter.places = places
+    assert len(task_of(run).set_up(0)) == len(places)
     zeros, ones = (0.0,) * len(at), (1,) * len(at)
     permit = Permit(state="RESET", epoch=3, holder="reset", torque=True, speed_scale=0.5)
     for tick in range(200):
@@ -249,7 +263,7 @@ def test_a_reset_before_a_task_with_things_asks_a_person_for_them():
         action = resetter.cycle(joints, LEVEL, permit)
         if resetter.state.outcome != "running":
             break
-    assert (resetter.state.outcome, resetter.state.reason) == ("asks", "the thing stands at x 0.100, y -0.020 m")
+    assert (resetter.state.outcome, resetter.state.reason) == ("asks", asked)
     assert action is not None and action.target == pytest.approx(at), "it holds meanwhile"
 
 

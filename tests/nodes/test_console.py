@@ -14,10 +14,11 @@ import termios
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from robotrl import keyring
+from robotrl import config, keyring
 from robotrl import messages as m
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
@@ -26,7 +27,8 @@ from robotrl.door import Door
 from robotrl.nodes import console, desk, keys, screen
 from robotrl.nodes.gateway import Gateway
 from robotrl.nodes.gateway import shown as settings
-from robotrl.nodes.view import SECOND, Frame, View, clean, span, stop_status
+from robotrl.nodes.tidy import FOUND
+from robotrl.nodes.view import SECOND, Frame, View, absent, clean, span, stop_status
 
 NOW = 1000 * SECOND
 MS = SECOND // 1000
@@ -157,6 +159,16 @@ def test_state_causes_note_and_keys_are_always_there():
     for height in (8, 24, 50):
         text = shown(v, height=height)
         assert all(word in text for word in ("PSTOP", "tilt, console_lost", "set it on its feet", "SPACE STOP", "q quit"))
+
+
+def test_the_help_is_whole_on_80x24_and_tells_every_key():
+    v = view()
+    desk.press("?", v, NOW)
+    text = shown(v)
+    assert all(said in text for said in screen.HELP.splitlines())
+    told = [key for row in screen.HELP.splitlines()[:10] for at in (0, 46) for key in row[at:].split("  ")[0].split()]
+    keys = {*desk.COMMANDS, "t", "?", "q", "v", "n"} - {" ", "\x03", "\x1c", "=", *"12346789"}
+    assert keys | {"SPACE", "82469371"} == set(told) and len(told) == len(set(told))
 
 
 def test_keys_line_fits_80_columns():
@@ -409,6 +421,18 @@ def test_a_signal_leaves_the_terminal_as_it_was(run_dir, robot, number):
         person.close()
 
 
+def test_a_kill_leaves_the_terminal_as_it_was_too(run_dir, robot):
+    person = Person(run_dir)
+    try:
+        person.until(lambda: "THE ROBOT MOVES" in person.seen, robot)
+        assert termios.tcgetattr(person.slave) != person.settings
+        person.process.kill()
+        person.until(lambda: termios.tcgetattr(person.slave) == person.settings and person.seen.endswith(FOUND.decode()))
+        assert person.ended()
+    finally:
+        person.close()
+
+
 def test_a_run_that_is_not_live_is_one_line(run_dir, monkeypatch, capsys):
     (run_dir / "bus.json").unlink()
     monkeypatch.setattr(console, "has_screen", lambda: True)
@@ -517,7 +541,7 @@ def test_updates_per_step_count_the_steps_that_owe_one_and_the_engine_is_named()
 
 def test_a_learner_that_is_not_up_yet_says_what_it_does():
     v = view(guard(), m.Beat(source="learner", progress=1, t=NOW, note="building the fused engine"))
-    assert row(v, "learner") == "learner starting: building the fused engine" and "reset starting" in shown(v)
+    assert row(v, "learner") == "learner starting: building the fused engine" and "starting: policy reset" in shown(v)
     v.receive("learner", learner(boot=1), NOW)
     v.receive("beat", m.Beat(source="learner", progress=1, t=NOW + 1, boot=2), NOW)
     assert row(v, "learner") == "learner starting", "the numbers are those of a life that is over"
@@ -533,12 +557,26 @@ def test_what_the_learner_owes_is_shown_once_it_is_behind():
     assert "owes 3000 updates, 40 DROPPED" in shown(v)
 
 
-def test_a_refusal_names_the_key_once_and_no_node_is_shown_that_is_not_there():
+def test_what_a_run_does_not_have_is_not_missed():
+    arm = config.load(Path(__file__).parents[2] / "launch" / "reach.toml")
+    for lacks, told in ((absent(arm), False), (absent(Run()), True), (settings(arm).absent, False)):
+        text = shown(view(absent=lacks))
+        found = ("\n imu " in text, "\n pose " in text, "reset imu tracker recorder" in text, "posture" in text)
+        assert found == (told,) * 4
+        assert "classif" not in text and "starting: policy learner reset" in text
+    learned = absent(replace(arm, task=replace(arm.task, reward="classifier")))
+    assert "classifi" in shown(view(absent=learned)) and "recorder classifier" in shown(view(absent=learned))
+    assert "imu " in shown(
+        view(m.Imu(roll=0.0, pitch=0.0, yaw=0.0, rates=(0.0,) * 3, accel=(0.0,) * 3), guard(), absent=("imu",))
+    )
+
+
+def test_a_refusal_names_the_key_once():
     v = view()
     desk.press("r", v, NOW)
     v.receive("guard", guard(note="run: nothing to do in RUN", t=NOW + 20 * MS), NOW + 20 * MS)
     text = shown(v, NOW + 50 * MS)
-    assert " DO     run: nothing to do in RUN" in text and "recorder" not in text
+    assert " DO     run: nothing to do in RUN" in text
 
 
 @pytest.mark.parametrize("words", [("a", "b"), ("a", "b", "c"), ("tcp://127.0.0.1:1", "key", "more")])

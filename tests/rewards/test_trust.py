@@ -87,6 +87,9 @@ def test_the_threshold_is_chosen_by_what_each_came_to_on_other_episodes():
     assert choose(tried(t50=often_wrong, t80=all_right, t95=few), 0.95) == 0.8
     assert choose(tried(t50=often_wrong, t95=few), 0.95) == 0.95
     assert choose(tried(t65=all_right, t80=all_right), 0.95) == 0.65, "of several the one that finds most"
+    one_right = tried(t80=all_right)
+    one_right[0] = [{0.8: WRONG, 0.95: RIGHT}.get(t, SILENT) for t in THRESHOLDS]
+    assert choose(one_right, 0.95) == 0.8, "19 of 20 show more than 1 of 1"
 
 
 def test_a_bound_just_below_what_is_stated_is_not_enough_and_it_is_said_why():

@@ -1,5 +1,6 @@
 """An arm's cameras on the twin: the goal is where a pinhole has it, and each transition keeps the pictures of its own moments."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,14 @@ try:
 except ImportError:
     pytest.skip("no PyBullet here", allow_module_level=True)
 
+from robotrl import config
 from robotrl.config import ConfigError, load
 from robotrl.frames import joined
+from robotrl.nodes.gaze import Glance
 from robotrl.replay import Replay
 from robotrl.sim.armrig import ArmRig
+from robotrl.sim.eyes import Eye, Eyes
+from robotrl.sim.fleets import FLEETS
 from robotrl.sim.reaching import Resolved
 from robotrl.tasks.task import cameras, sizes
 
@@ -56,9 +61,9 @@ def test_a_goal_is_seen_where_a_pinhole_has_it(name, channels):
         else:
             task.place = rng.uniform((0.2, -0.05), (0.24, 0.05))
             goal, aside, key = np.append(task.place, -rig.twin.joints.height), np.array((9.0, 9.0)), "place"
-        there = joined(rig.eyes.look(), at)
+        there = joined(rig.pilot.gaze.eyes().frame, at)
         setattr(task, key, aside)
-        gone = joined(rig.eyes.look(), at)
+        gone = joined(rig.pilot.gaze.eyes().frame, at)
         seen = 0
         for k, (camera, *_) in enumerate(at):
             differs = (there != gone)[..., k * channels : (k + 1) * channels].any(axis=-1)
@@ -79,7 +84,7 @@ def test_each_transition_keeps_the_pictures_of_its_moments(tmp_path):
 
     def look():
         looks.append(rig.servos.tick)
-        return bytes([len(looks) % 251, *bytes(2 * 32 * 32 - 1)])
+        return Glance(bytes([len(looks) % 251, *bytes(2 * 32 * 32 - 1)]), (len(looks),) * 2)
 
     rig.pilot.gaze.eyes = look
     of_tick = {}
@@ -95,6 +100,85 @@ def test_each_transition_keeps_the_pictures_of_its_moments(tmp_path):
     assert replay.frame_count < replay.count + 6, "a frame that two rows share is there once"
     rig.close()
     replay.close()
+
+
+OPTICS = config.Optics()
+VIEW = config.View(eye=(0.7, 0.0, 0.3), target=(0.2, 0.0, 0.14), fov_deg=40.0)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """An arm at home with its ball, and what makes an eye before it."""
+    run = load(LAUNCH / "reach_pixels.toml")
+    joints, _ = FLEETS["so101"].turned()
+    eyes = Eyes(run, joints)
+    yield eyes, lambda **optics: Eye(VIEW, 128, 3, replace(OPTICS, **optics), np.random.default_rng(0))
+    joints.close()
+
+
+def red(picture):
+    """Where the ball is: column and row."""
+    r, g, b = picture.astype(int).transpose(2, 0, 1)
+    return middle((r > 90) & (r > 2 * g) & (r > 2 * b))
+
+
+def test_a_lens_bends_as_brown_and_conrady_say(scene):
+    """Worked out here: x (1 + k1 r2 + k2 r2^2) + 2 p1 x y + p2 (r2 + 2 x^2), and y likewise."""
+    eyes, eye = scene
+    k1, k2, p1, p2 = -0.9, 0.6, 0.01, -0.02
+    bent, straight = eye(distortion=(k1, k2, p1, p2, 0.0)), eye()
+    f, half = 64 / np.tan(np.radians(20)), 63.5
+    for goal in ((0.25, -0.13, 0.1), (0.2, 0.14, 0.26), (0.24, 0.0, 0.15)):
+        eyes.put(np.array(goal))
+        there = np.array(red(straight.see(eyes.joints)))
+        x, y = (there - half) / f
+        r2 = x * x + y * y
+        radial = 1 + k1 * r2 + k2 * r2 * r2
+        expected = half + f * np.array((x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+                                        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y))  # fmt: skip
+        assert red(bent.see(eyes.joints)) == pytest.approx(expected.tolist(), abs=0.8)
+        assert np.abs(expected - there).max() > 1.5 or abs(x) + abs(y) < 0.2
+
+
+def test_noise_grows_with_light_and_each_episode_is_lit_and_stood_otherwise(scene):
+    eyes, eye = scene
+    eyes.put(np.array((0.22, 0.05, 0.15)))
+    clean, noisy = eye().see(eyes.joints).astype(float), eye(noise=3.0, shot=0.05)
+    off = np.array([noisy.see(eyes.joints) - clean for _ in range(8)])
+    grey = (clean > 40) & (clean < 215)
+    expected = np.sqrt(9 + 0.05 * clean[grey] + 1 / 12)
+    assert np.sqrt((off[:, grey] ** 2).mean(0) / expected**2).mean() == pytest.approx(1.0, abs=0.08)
+    moved, lit = eye(moved_m=0.05, turned_m=0.02), eye(lit=0.4)
+    places, lights = [], []
+    for _ in range(4):
+        moved.begin(0.0)
+        lit.begin(0.0)
+        places.append(red(moved.see(eyes.joints)))
+        lights.append(lit.see(eyes.joints).mean())
+    assert np.ptp(np.array(places), axis=0).max() > 3 and np.ptp(lights) > 10
+
+
+def test_pictures_are_late_and_lost_and_say_when_they_were_taken(scene):
+    eyes, eye = scene
+    ms = 1_000_000
+
+    def seen(camera, count=30):
+        out = []
+        for k in range(count):
+            eyes.put(np.array((0.22, 0.05, 0.10 + 0.004 * k)))
+            out.append((k, *camera.look(eyes.joints, k * 40 * ms)))
+        return out
+
+    truth = [picture for _, _, picture in seen(eye())]
+    late = seen(eye(delay_s=0.1))
+    assert [taken // (40 * ms) for _, taken, _ in late] == [0, 0, 0, *range(27)], "100 ms are three decisions"
+    lossy = seen(eye(drop=0.5))
+    fresh = sum(taken == k * 40 * ms for k, taken, _ in lossy)
+    assert 7 < fresh < 23 and all(picture == truth[taken // (40 * ms)] for _, taken, picture in late + lossy)
+    camera = eye(delay_s=0.1)
+    seen(camera, 3)
+    camera.begin(0.0)
+    assert camera.look(eyes.joints, 7)[0] == 7, "what was on its way is of the last episode"
 
 
 def test_what_is_felt_does_not_say_where_the_goal_is():

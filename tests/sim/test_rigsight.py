@@ -26,9 +26,9 @@ class Still:
         return np.zeros(8, np.float32)
 
 
-@pytest.fixture
-def rig():
-    made = Rig(config.load(WALK, [*SMALL, "agent.random_steps=0"]), 0, deterministic=True)
+@pytest.fixture(params=[()])
+def rig(request):
+    made = Rig(config.load(WALK, [*SMALL, "agent.random_steps=0", *request.param]), 0, deterministic=True)
     made.pilot.take(Still(), 1, 0)  # type: ignore[arg-type]
     yield made
     made.close()
@@ -64,6 +64,7 @@ def test_a_robot_is_seen_where_it_is_and_an_episode_without_a_sight_of_it_is_cut
     assert reckoned and max(reckoned) < 1.05
 
 
+@pytest.mark.parametrize("rig", [(), ("robot.tracker.camera=", "twin.carried_back=true")], ids=["seen", "told"], indirect=True)
 def test_who_leaves_the_view_is_carried_back_to_its_start(rig):
     while rig.permit is None or rig.permit.state != "RUN":
         rig.cycle()
