@@ -55,7 +55,7 @@ A label means what was on the screen a moment ago, and is never moved to another
 step; it changes what is learned from later, not the updates that were done.
 LATE: nothing for three periods. SLOW: under 80 % of its rate. idle: not needed
 now. STUCK: it speaks, but its loop stands still."""
-UNSHOWN = ("operator", "beat", "wire", "thought", "transition", "ack", "picture")  # what is said to no person
+UNSHOWN = ("operator", "beat", "wire", "thought", "transition", "ack", "picture", "depth", "motion")  # what is said to no person
 NEEDED_IN = {"action": ("RUN", "RESET"), "episode": ("RUN",), "reset": ("RESET",)}  # all others: always
 ANSWERED_NS = SECOND // 4  # a note that comes so soon after a key is the answer to it
 REPLY_NS = 4 * SECOND  # how long it is shown
