@@ -99,6 +99,39 @@ def test_an_arm_lowers_itself_before_it_lets_go(arm):
     stowing = [entry for entry in seen if entry[0] == "stow"]
     assert len(stowing) > 50 and all(all(on) for _, _, on in stowing)
     assert stowing[-1][1] == pytest.approx(arm.run.robot.stow, abs=0.12)
+    arm.twin.advance(1.0)
+    fell = max(abs(a - b) for a, b in zip(arm.twin.joints.angle, stowing[-1][1], strict=True))
+    assert fell < 0.2, "it fell from there"
+
+
+def test_an_arm_that_is_held_does_not_sink_with_every_stall_of_its_driver(arm):
+    """It hangs under its goal by what its weight asks for; a goal taken anew from there would sink by it each time."""
+    arm.running()
+    arm.wish = (0.0, 0.6, -0.3, 0.2, 0.0, 0.2)[: len(arm.joints.position)]  # stretched forward
+    arm.until(lambda: all(abs(p - w) < 0.06 for p, w in zip(arm.joints.position, arm.wish, strict=True)))
+    arm.reach("HOLD", "pause")
+    for _ in range(50):
+        arm.step()
+    began = arm.joints.position
+    hangs, at = max(abs(p - g) for p, g in zip(began, arm.applied.target, strict=True)), [began]
+    assert hangs > 0.01, "nothing would be seen"
+    for stall in range(20):
+        arm.twin.advance(0.08)
+        if stall % 2:  # the guard is late too
+            arm.loop.cycle(arm.permit, None)  # the permit that the driver has is old: it begins to stop
+        for _ in range(10):
+            arm.step()
+        at.append(arm.joints.position)
+    sunk = [max(abs(a - b) for a, b in zip(p, began, strict=True)) for p in at[1:]]
+    assert all(torques(arm)) and sunk[-1] <= sunk[0] + 0.002 and sunk[-1] < 0.004, sunk
+
+
+def test_who_was_stopped_by_its_watchdog_meanwhile_is_held_where_it_is(tmp_path):
+    arm = ArmRig("omx", tmp_path).running().reach("HOLD", "pause")
+    arm.twin.advance(0.15)
+    arm.twin.joints.put([p + 0.2 for p in arm.twin.joints.angle])
+    arm.step()
+    assert 11 in arm.joints.mode and arm.applied.target == pytest.approx(arm.joints.position, abs=0.036)
 
 
 def test_a_silent_servo_is_the_only_one_missed_and_stops_the_robot(rig):
