@@ -15,6 +15,7 @@ from robotrl.drivers.chains import chain_of
 from robotrl.drivers.port import DeviceError, PortError
 from robotrl.drivers.tape import Tape
 from robotrl.messages import Joints, Permit
+from robotrl.nodes.guard import Sentry
 from robotrl.nodes.mover import Mover
 from robotrl.nodes.playback import Recorded, Servos
 from robotrl.nodes.rescue import stop_motors
@@ -132,6 +133,34 @@ def test_who_was_stopped_by_its_watchdog_meanwhile_is_held_where_it_is(tmp_path)
     arm.twin.joints.put([p + 0.2 for p in arm.twin.joints.angle])
     arm.step()
     assert 11 in arm.joints.mode and arm.applied.target == pytest.approx(arm.joints.position, abs=0.036)
+
+
+def test_a_guard_that_is_started_again_waits_for_the_arm_to_be_lowered(arm):
+    """Its gate shut, the driver lowers the arm for seconds: torque that is still on by then is no stop that was not obeyed."""
+    arm.twin.chain.steps += 10_000  # 20 s: a machine's clock counts from its start
+    arm.twin.advance(PERIOD_S)
+    arm.sentry = Sentry(arm.run, arm._next_epoch, lambda: 7)
+    arm.running()
+    for _ in range(20):  # 0.4 s without a guard
+        arm.twin.advance(PERIOD_S)
+        arm.joints, arm.applied, arm.drive = arm.loop.cycle(None, None)
+    assert arm.drive.stop == "stow" and all(torques(arm))
+    arm.sentry, arm.states = Sentry(arm.run, arm._next_epoch, lambda: 7, restarted=True), []
+    for message in (arm.joints, arm.drive):  # it listens before it judges
+        arm.sentry.hear(message, arm.clock.now())
+    arm.until(lambda: arm.drive.powered_off_confirmed)
+    assert set(arm.states) <= {"PSTOP", "RELAX"} and "stop_unconfirmed" not in arm.guard.causes, arm.states
+    assert arm.joints.position == pytest.approx(arm.run.robot.stow, abs=0.2)
+
+
+def test_a_servo_that_does_not_obey_a_guard_started_again_is_told_of_all_the_same(tmp_path):
+    arm = ArmRig("so101", tmp_path).running()
+    arm.twin.command({"fault": "deaf", "servo": 3})
+    arm.sentry = Sentry(arm.run, arm._next_epoch, lambda: 7, restarted=True)
+    arm.loop.cycle(None, None)
+    arm.loop.gate.shut()
+    arm.reach("LOCKOUT", seconds=7.0)
+    assert "stop_unconfirmed" in arm.guard.causes
 
 
 def test_a_silent_servo_is_the_only_one_missed_and_stops_the_robot(rig):
