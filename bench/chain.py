@@ -1,12 +1,13 @@
 """One cycle of 12 servos on a pty at 1 Mbit/s: processor time and wall time of our chain beside dynamixel-sdk, in one run.
 
-The far end is the twin's line without physics, in a process of its own; bytes take the time they take. The SDK's cycle is what a
-user of it writes: GroupSyncRead of current, velocity and position, their scaling, GroupSyncWrite of goals. *Codecs* is the same
-by ours, register for register. *Chain* is what drives a robot: state, error bits, watchdog and torque of every servo read as well,
-judged plausible and put into a message, goals rounded and written; it reads 20 to 23 bytes a servo where the others read 10, so
-the wire has a time for each. Blocks of cycles alternate; a figure is the median. Then a servo in the middle is mute for one cycle, and is there again in the next: what that cycle takes longer than the
-median one is what a lost reply costs. Asked: a twentieth of its processor time, no more than 0.5 ms over the wire's, and 3 ms for
-a lost reply; of the codecs the first, of the chain all three. Needs the extra `oracle`.
+The far end is the twin's line without physics, in a process of its own; bytes take the time they take. The SDK's cycle is
+what a user of it writes: GroupSyncRead of current, velocity and position, their scaling, GroupSyncWrite of goals. *Codecs* is
+the same by ours, register for register. *Chain* is what drives a robot: state, error bits, watchdog and torque of every servo
+read as well, judged plausible and put into a message, goals rounded and written; it reads 20 to 23 bytes a servo where the
+others read 10, so the wire has a time for each. Blocks of cycles alternate; a figure is the median. Then a servo in the
+middle is mute for one cycle, and is there again in the next: what that cycle takes longer than the median one is what a lost
+reply costs. Asked: a twentieth of its processor time, no more than 0.5 ms over the wire's, and 3 ms for a lost reply; of the
+codecs the first, of the chain all three. Needs the extra `oracle`.
 Run: robotrl bench chain [--blocks N] [--cycles N] [--lost N] [--out FILE]
 """
 
