@@ -78,7 +78,7 @@ class FeetechLine:
         return b""
 
     def ram(self, servo: int) -> list[tuple[int, bytes]]:
-        return []
+        return [(_S.LOCK.address, _S.LOCK.encode(1))]  # LeRobot leaves it open, and EPROM keeps what it is told
 
     def wanted(self) -> list[Wanted]:
         servos = self.servos

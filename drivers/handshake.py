@@ -183,6 +183,7 @@ def dynamixel(wanted: Wanted, read: Steps) -> list[str]:
     judge.ask(
         X.DRIVE_MODE, lambda is_: bool(is_ & Drive.REVERSE) == wanted.reverse, f", {turned}", "change bit 0 with torque off"
     )
+    judge.no_bit(X.DRIVE_MODE, Drive.TIME_PROFILE, "its profile is in ms: each goal would take so long")
     judge.no_bit(X.DRIVE_MODE, Drive.TORQUE_ON_BY_GOAL, "any goal turns torque on")
     judge.ask(X.SECONDARY_ID, lambda is_: is_ >= NO_SHADOW, ", it obeys that id too", judge.write(X.SECONDARY_ID, 255))
     judge.must_be(X.PROTOCOL_TYPE, 2, "protocol 2.0 is spoken here")
