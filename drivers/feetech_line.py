@@ -96,6 +96,9 @@ class FeetechLine:
     def complaints(self, wanted: Wanted, read: dict[Item, int]) -> list[str]:
         return handshake.feetech(wanted, read)
 
+    def settings(self, wanted: Wanted, read: dict[Item, int]) -> dict[Item, int]:
+        return handshake.feetech_settings(wanted, read)
+
     @staticmethod
     def _torque(ids: Sequence[int], value: int) -> bytes:
         write = FeetechWrite(ids, (_S.TORQUE_ENABLE,))
