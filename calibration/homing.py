@@ -89,7 +89,7 @@ def main(argv: list[str]) -> int:
     pose = posed(parser, args, robot)
     path = store.path_of(Calibration, robot, args.calibration)
     if args.lerobot is not None:
-        return _from_lerobot(args.lerobot, robot, path)
+        return _from_lerobot(args, robot, path)
     where = f"{pose[0]:.4f} rad" if len(set(pose)) == 1 else f"{' '.join(f'{q:.3f}' for q in pose)} rad"
     tool.require(f"Is every motor of {robot.name} {robot.serial} at {where}, held by jig or hand?", args.yes)
     from robotrl.drivers.chains import baud_of, chain_of
@@ -131,12 +131,15 @@ def posed(parser: argparse.ArgumentParser, args: argparse.Namespace, robot: conf
     return pose
 
 
-def _from_lerobot(file: Path, robot: config.Robot, path: Path) -> int:
+def _from_lerobot(args: argparse.Namespace, robot: config.Robot, path: Path) -> int:
     """Take over what LeRobot has measured, and say what that is. Nothing moves, and the servos are not asked."""
     from robotrl.calibration.lerobot import taken
 
-    record, says = taken(file, robot)
+    record, says = taken(args.lerobot, robot)
     store.write(record, path)
     print("\n".join(says))
     print(f"wrote {path}; the servos must still hold LeRobot's homing offsets, and must not be homed by it again")
+    print(f"next: {command(f'move {args.run}')}")
+    if args.json:
+        print(json.dumps({"wrote": str(path), "robot": robot.name, "serial": robot.serial, "offset_rad": list(record.offset)}))
     return 0

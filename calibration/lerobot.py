@@ -25,6 +25,7 @@ JOINTS = (
 FULL_TURN = ("wrist_roll",)  # LeRobot lets it turn all the way: its range is the encoder's, its middle where it was homed
 FIELDS = ("id", "drive_mode", "homing_offset", "range_min", "range_max")
 LAST = 4095
+INSIDE_RAD = 0.035  # of its ends, as the robot file's own limits are
 
 
 def taken(path: Path, robot: config.Robot) -> tuple[Calibration, list[str]]:
@@ -32,7 +33,9 @@ def taken(path: Path, robot: config.Robot) -> tuple[Calibration, list[str]]:
     if robot.kind != "so101":
         raise CalibrationError(f"{path}: LeRobot's SO-101 file is for a robot of kind so101, not {robot.kind}; name its run file")
     data = _read(path)
-    offset, says = [], []
+    offset: list[float] = []
+    says: list[str] = []
+    lows, highs = list(robot.lowest), list(robot.highest)
     for i, (name, middle) in enumerate(JOINTS):
         joint = _joint(path, data, name)
         if joint["id"] != robot.servos.ids[i]:
@@ -51,6 +54,10 @@ def taken(path: Path, robot: config.Robot) -> tuple[Calibration, list[str]]:
         if robot.lowest[i] < ends[0] - TICK or robot.highest[i] > ends[1] + TICK:
             ours = f"{robot.lowest[i]:.2f} to {robot.highest[i]:.2f}"
             says.append(f"  the robot file lets it go {ours} rad: narrow joint_min and joint_max to the range, or it is refused")
+            lows[i], highs[i] = max(lows[i], ends[0] + INSIDE_RAD), min(highs[i], ends[1] - INSIDE_RAD)
+    if (tuple(lows), tuple(highs)) != (robot.lowest, robot.highest):
+        says.append("for [limits] of the robot file, a little inside these ranges:")
+        says += [f"joint_{end} = [{', '.join(f'{x:.2f}' for x in xs)}]" for end, xs in (("min", lows), ("max", highs))]
     n = len(JOINTS)
     record = Calibration(
         schema=store.SCHEMA, robot=robot.name, kind=robot.kind, serial=robot.serial, made=store.today(), ids=robot.servos.ids,

@@ -136,6 +136,9 @@ class DynamixelLine:
     def complaints(self, wanted: Wanted, read: dict[Item, int]) -> list[str]:
         return handshake.dynamixel(wanted, read)
 
+    def settings(self, wanted: Wanted, read: dict[Item, int]) -> dict[Item, int]:
+        return handshake.dynamixel_settings(wanted, read)
+
 
 def _same_for_all(ids: Sequence[int], item: Item, steps: int) -> bytes:
     write = DynamixelWrite(ids, (item,))

@@ -78,7 +78,7 @@ class FeetechLine:
         return b""
 
     def ram(self, servo: int) -> list[tuple[int, bytes]]:
-        return []
+        return [(_S.LOCK.address, _S.LOCK.encode(1))]  # LeRobot leaves it open, and EPROM keeps what it is told
 
     def wanted(self) -> list[Wanted]:
         servos = self.servos
@@ -95,6 +95,9 @@ class FeetechLine:
 
     def complaints(self, wanted: Wanted, read: dict[Item, int]) -> list[str]:
         return handshake.feetech(wanted, read)
+
+    def settings(self, wanted: Wanted, read: dict[Item, int]) -> dict[Item, int]:
+        return handshake.feetech_settings(wanted, read)
 
     @staticmethod
     def _torque(ids: Sequence[int], value: int) -> bytes:

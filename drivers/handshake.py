@@ -2,7 +2,7 @@
 
 `roll_call` judges who is there, `swapped` whose registers are another's, `dynamixel` and `feetech` the registers of one servo;
 which those are say `dynamixel_items` and `feetech_items`. A register that was not read is a complaint too. EEPROM is the user's
-to change.
+to change: `dynamixel_settings` and `feetech_settings` are what he may have written (`mending.py`).
 """
 
 from __future__ import annotations
@@ -109,24 +109,31 @@ def swapped(wanted: Sequence[Wanted], read: Mapping[int, Steps]) -> list[str]:
 
 
 class _Judge:
-    """Complaints about one servo's registers, collected; those below address `ram` are written with torque off."""
+    """Complaints about one servo's registers, collected; those below address `ram` are written with torque off.
+
+    `settings`: steps by which a register in EEPROM would be as it must be, where that is a question of a number alone.
+    """
 
     def __init__(self, wanted: Wanted, read: Steps, ram: int) -> None:
         self.out: list[str] = []
+        self.settings: dict[Item, int] = {}
         self._wanted, self._read, self._ram = wanted, read, ram
 
     def write(self, item: Item, steps: int) -> str:
         return f"write {steps}" + (" with torque off" if item.address < self._ram else "")
 
-    def ask(self, item: Item, good: Callable[[int], bool], why: str, todo: str) -> None:
+    def ask(self, item: Item, good: Callable[[int], bool], why: str, todo: str, to: Callable[[int], int] | None = None) -> None:
+        """`to`: what the steps that are there become."""
         steps = self._read.get(item)
         if steps is None:
             self.out.append(f"{self._wanted}, {item.section}: was not read; try again, and check the cable if it happens twice")
         elif not good(steps):
             self.out.append(f"{self._wanted}, {item.section}: {steps}{why}; {todo}")
+            if to is not None and item.address < self._ram:
+                self.settings[item] = to(self.settings.get(item, steps))
 
     def must_be(self, item: Item, steps: int, why: str) -> None:
-        self.ask(item, lambda is_: is_ == steps, f", {why}", self.write(item, steps))
+        self.ask(item, lambda is_: is_ == steps, f", {why}", self.write(item, steps), lambda _: steps)
 
     def limits(self) -> None:
         for item, steps in self._wanted.exact.items():
@@ -137,7 +144,8 @@ class _Judge:
             self.ask(item, lambda is_, least=least: is_ >= least, f", {least} at least", self.write(item, least))  # type: ignore[misc]
 
     def no_bit(self, item: Item, bit: int, why: str) -> None:
-        self.ask(item, lambda is_: not is_ & bit, f", {why}", f"clear bit {bit.bit_length() - 1} with torque off")
+        todo = f"clear bit {bit.bit_length() - 1} with torque off"
+        self.ask(item, lambda is_: not is_ & bit, f", {why}", todo, lambda is_: is_ & ~bit)
 
     def is_free_of(self, item: Item, flags: type[IntFlag], todo: str) -> None:
         names = ", ".join(str(f.name) for f in flags if self._read.get(item, 0) & f).lower().replace("_", " ") or "unknown"
@@ -147,7 +155,8 @@ class _Judge:
         lacking = [f for f in type(mask) if f & mask & ~self._read.get(item, 0)]
         names = ", ".join(str(f.name) for f in lacking).lower().replace("_", " ")
         sure = self._read.get(item, 0) | int(mask)
-        self.ask(item, lambda is_: not mask & ~is_, f" does not let go on {names}", f"write {sure} with torque off")
+        todo = f"write {sure} with torque off"
+        self.ask(item, lambda is_: not mask & ~is_, f" does not let go on {names}", todo, lambda _: sure)
 
     def baud(self, item: Item, bauds: Sequence[int]) -> None:
         if self._wanted.baud in bauds:
@@ -169,6 +178,15 @@ def dynamixel_items(wanted: Wanted) -> tuple[Item, ...]:
 
 def dynamixel(wanted: Wanted, read: Steps) -> list[str]:
     """Complaints about one Dynamixel servo; `read` are steps."""
+    return _dynamixel(wanted, read).out
+
+
+def dynamixel_settings(wanted: Wanted, read: Steps) -> dict[Item, int]:
+    """Steps of those registers in EEPROM that would have to be others: neither number nor speed nor limits."""
+    return _settings(_dynamixel(wanted, read), (X.ID, X.BAUD_RATE))
+
+
+def _dynamixel(wanted: Wanted, read: Steps) -> _Judge:
     judge, model = _Judge(wanted, read, RAM), MODELS.get(wanted.model)
     judge.ask(X.MODEL_NUMBER, lambda is_: is_ == wanted.model, f", not {_model(wanted.model)}", "fit the right one")
     judge.ask(
@@ -181,10 +199,13 @@ def dynamixel(wanted: Wanted, read: Steps) -> list[str]:
         )
     turned = "the joint turns the other way than the robot file says"
     judge.ask(
-        X.DRIVE_MODE, lambda is_: bool(is_ & Drive.REVERSE) == wanted.reverse, f", {turned}", "change bit 0 with torque off"
-    )
+        X.DRIVE_MODE, lambda is_: bool(is_ & Drive.REVERSE) == wanted.reverse, f", {turned}", "change bit 0 with torque off",
+        lambda is_: is_ ^ Drive.REVERSE,
+    )  # fmt: skip
+    judge.no_bit(X.DRIVE_MODE, Drive.TIME_PROFILE, "its profile is in ms: each goal would take so long")
     judge.no_bit(X.DRIVE_MODE, Drive.TORQUE_ON_BY_GOAL, "any goal turns torque on")
-    judge.ask(X.SECONDARY_ID, lambda is_: is_ >= NO_SHADOW, ", it obeys that id too", judge.write(X.SECONDARY_ID, 255))
+    shadow = X.SECONDARY_ID
+    judge.ask(shadow, lambda is_: is_ >= NO_SHADOW, ", it obeys that id too", judge.write(shadow, 255), lambda _: 255)
     judge.must_be(X.PROTOCOL_TYPE, 2, "protocol 2.0 is spoken here")
     judge.no_bit(X.STARTUP_CONFIGURATION, STARTUP_TORQUE, "torque comes on with power")
     judge.protects(X.SHUTDOWN, HardwareError(model.shutdown if model else 52))
@@ -196,7 +217,7 @@ def dynamixel(wanted: Wanted, read: Steps) -> list[str]:
     todo = f"write 0, then {wanted.watchdog}; a reboot clears it, so write it after every start"
     judge.ask(X.BUS_WATCHDOG, lambda is_: is_ == wanted.watchdog, f"{tripped}, {wanted.watchdog} is asked for", todo)
     judge.limits()
-    return judge.out
+    return judge
 
 
 def feetech_items(wanted: Wanted) -> tuple[Item, ...]:
@@ -211,6 +232,15 @@ def feetech_items(wanted: Wanted) -> tuple[Item, ...]:
 
 def feetech(wanted: Wanted, read: Steps) -> list[str]:
     """Complaints about one Feetech STS servo; `read` are steps. It has no watchdog, so it must be in position mode."""
+    return _feetech(wanted, read).out
+
+
+def feetech_settings(wanted: Wanted, read: Steps) -> dict[Item, int]:
+    """As `dynamixel_settings`."""
+    return _settings(_feetech(wanted, read), (STS3215.ID, STS3215.BAUD_RATE))
+
+
+def _feetech(wanted: Wanted, read: Steps) -> _Judge:
     S, judge = STS3215, _Judge(wanted, read, feetech_sts.EPROM.stop)
     judge.ask(S.MODEL_NUMBER, lambda is_: is_ == wanted.model, f", not {_model(wanted.model)}", "fit the right one")
     needs = divmod(wanted.firmware, 256)
@@ -220,19 +250,28 @@ def feetech(wanted: Wanted, read: Steps) -> list[str]:
     judge.must_be(S.BYTE_ORDER, 0, "numbers come high byte first")
     judge.must_be(S.OPERATING_MODE, Mode.POSITION, "nothing in the servo stops it when the host is gone")
     turned = "the joint turns the other way than the robot file says"
-    judge.ask(S.PHASE, lambda is_: bool(is_ & Phase.REVERSE) == wanted.reverse, f", {turned}", "change bit 0 with torque off")
+    judge.ask(
+        S.PHASE, lambda is_: bool(is_ & Phase.REVERSE) == wanted.reverse, f", {turned}", "change bit 0 with torque off",
+        lambda is_: is_ ^ Phase.REVERSE,
+    )  # fmt: skip
     coarse = ", speeds are in 0.732 rpm"
-    judge.ask(S.PHASE, lambda is_: bool(is_ & Phase.SPEED_UNIT), coarse, "set bit 2 with torque off")
+    fine = lambda is_: is_ | Phase.SPEED_UNIT  # noqa: E731
+    judge.ask(S.PHASE, lambda is_: bool(is_ & Phase.SPEED_UNIT), coarse, "set bit 2 with torque off", fine)
     judge.no_bit(S.PHASE, Phase.MULTI_TURN, "positions count turns")
     judge.protects(S.UNLOADING_CONDITION, PROTECTIONS)
-    judge.ask(S.PROTECTION_CURRENT, lambda is_: is_ > 0, ", no current is too high", "write 511, or less, with torque off")
+    todo = "write 511, or less, with torque off"
+    judge.ask(S.PROTECTION_CURRENT, lambda is_: is_ > 0, ", no current is too high", todo, lambda _: 511)
     judge.must_be(S.RETURN_DELAY_TIME, 0, "every answer waits so many times 2 us")
     judge.must_be(S.STATUS_RETURN_LEVEL, 1, "writes are not answered")
     judge.must_be(S.LOCK, 1, "what is written to EPROM stays there")
     judge.baud(S.BAUD_RATE, feetech_sts.BAUDS)
     judge.is_free_of(S.STATUS, Error, "find the cause, then switch torque on again")
     judge.limits()
-    return judge.out
+    return judge
+
+
+def _settings(judge: _Judge, kept: Collection[Item]) -> dict[Item, int]:
+    return {item: int(steps) for item, steps in judge.settings.items() if item not in kept}
 
 
 def _model(number: int) -> str:

@@ -93,6 +93,10 @@ class Line(Protocol):
 
     def complaints(self, wanted: Wanted, read: dict[Item, int]) -> list[str]: ...
 
+    def settings(self, wanted: Wanted, read: dict[Item, int]) -> dict[Item, int]:
+        """Of the registers complained of those in EEPROM that a person may have written, and what."""
+        ...
+
 
 def spans(robot: config.Robot, tick: float) -> list[tuple[int, int]]:
     """First and last tick that each servo has to be able to go to: its joint's range."""

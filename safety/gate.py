@@ -1,8 +1,8 @@
 """The gate: the last code before bytes. Shut, unless a permit of the guard, at most 60 ms old, opens it.
 
 What it promises about each target it returns, for any action, reading or permit. `goal` is the target of the
-cycle before (when torque has just come on: the present angle), `range` the joint's allowed positions, `band`
-all angles within the lead of the measured one:
+cycle before (when it has just opened: the goal that the servos hold, or else the present angle), `range` the joint's
+allowed positions, `band` all angles within the lead of the measured one:
 
   finite  Every target is a finite number.
   slew    |target - goal| <= slew * speed_scale. Always: nothing below overrules it, so a target never jumps.
@@ -144,10 +144,15 @@ class Gate:
         """Forget permit and goal: only another permit opens again."""
         self._permit = self._goal = None
 
-    def decide(self, now: int, action: ActionLike | None, position: Sequence[float], missed: Sequence[int]) -> Verdict:
+    def decide(
+        self, now: int, action: ActionLike | None, position: Sequence[float], missed: Sequence[int],
+        held: tuple[float, ...] | None = None,
+    ) -> Verdict:  # fmt: skip
         """The verdict of one cycle (ns, rad; `position` and `missed` as in Joints).
 
-        `action` is the newest one if it was not shown before, else None.
+        `action` is the newest one if it was not shown before, else None. `held`: where it opens, the targets (n,) that an earlier
+        verdict gave and that every servo still goes by; None: where torque was off, or may have been. A joint that carries a
+        weight hangs under its goal, and would sink with each opening that began where it hangs.
         """
         self._read(position, missed)
         permit = self._permit
@@ -159,7 +164,7 @@ class Gate:
         if self._goal is None:
             if any(self._unread):
                 return Verdict(None, "", nothing, self._refuse("no reading"))
-            self._goal = tuple(self._present)
+            self._goal = tuple(self._present) if held is None else held
         refused = self._objection(now, action, permit)
         want = self._goal if refused or action is None else tuple(float(v) for v in action.target)
         self._goal, clamped = self._limited(self._goal, want, permit.speed_scale, opening)

@@ -44,9 +44,9 @@ class _Wish:
 class Stow:
     """One stop. `step` once a cycle; whoever calls bounds the time: a joint that is held elsewhere never gets there."""
 
-    def __init__(self, limits: GateLimits, pose: Sequence[float]) -> None:
-        """`pose`: rad, (n,)."""
-        self._gate, self._pose = Gate(limits), tuple(pose)
+    def __init__(self, limits: GateLimits, pose: Sequence[float], held: tuple[float, ...] | None = None) -> None:
+        """`pose`: rad, (n,). `held`: the targets that the servos go by as it begins, as in Gate.decide."""
+        self._gate, self._pose, self._held = Gate(limits), tuple(pose), held
         self._began: int | None = None
         self._near_since: int | None = None
         self._seq = 0
@@ -65,4 +65,5 @@ class Stow:
             return None
         self._seq += 1
         self._gate.permit(_Word(now), now)
-        return self._gate.decide(now, None if holding else _Wish(self._seq, now, self._pose), position, missed).target
+        wish = None if holding else _Wish(self._seq, now, self._pose)
+        return self._gate.decide(now, wish, position, missed, self._held).target

@@ -77,7 +77,8 @@ class Sentry:
         self._asks = ""  # what the reset asks a person to set up
         self._off_since: int | None = None  # for so long torque is off by us and not by the driver's word
         self._had_torque = False  # since the motors were last read back as off
-        self._unheard = NEVER  # when the driver last was silent: one that is back has yet to damp before it can confirm
+        # When the driver last was silent, or we were: from then on it has yet to go through its stop before it can confirm.
+        self._unheard, self._restarted = NEVER, restarted
         self.outputs: Outputs | None = None
         self._refused = ("", NEVER)  # the last refusal and when: the operator must have time to read it
 
@@ -206,10 +207,11 @@ class Sentry:
         note = lacking(self.run, joints, drive, imu, self._heard)
         speaks = drive is not None and drive.present and self._age("Drive", now) < SILENT_S
         disobeyed = drive is not None and drive.disobeyed
-        self._unheard = self._unheard if speaks else now
-        waited = now - (self._off_since or now)
-        damped = now - self._unheard - int(self.run.robot.stop_damp_s * 1e9)
-        late = waited > PATIENCE_NS or (speaks and min(waited, damped) > CONFIRM_NS)
+        if not speaks or (self._restarted and self._began == NEVER):
+            self._unheard = now
+        waited, stop_ns = now - (self._off_since or now), int(self.run.robot.stop_damp_s * 1e9)
+        damped = now - self._unheard - stop_ns
+        late = waited > max(PATIENCE_NS, stop_ns + CONFIRM_NS) or (speaks and min(waited, damped) > CONFIRM_NS)
         unconfirmed = disobeyed or (self._had_torque and drive is not None and not drive.powered_off_confirmed and late)
         self._began = now if self._began == NEVER else self._began
         return Inputs(

@@ -22,7 +22,8 @@ TICK_RAD = 0.00154  # a bus servo's goals are whole ticks: kept free inside ever
 EDGE_M = 0.002  # the same of a workspace: half a tick in each of five joints, at most 0.45 m from the point
 DAMP, STOW, OFF = "damp", "stow", "off"
 STEP_NS = 20_000_000
-HELD = (10, 11)  # modes of a servo that holds: led, or stopped by its watchdog
+LED = 10  # mode of a servo that goes by its targets
+HELD = (LED, 11)  # of one that holds: led, or stopped by its watchdog
 POWERED = (DAMP, STOW)  # stages with torque
 
 
@@ -48,15 +49,18 @@ def workspace(robot: Robot) -> Callable[[Sequence[float]], float] | None:
 class Profile:
     """What is done between torque that somebody asks for and torque that is off: for `stop_damp_s` at most."""
 
-    def __init__(self, robot: Robot, chain: Chain, period_s: float, now: int) -> None:
+    def __init__(self, robot: Robot, chain: Chain, period_s: float, now: int, held: tuple[float, ...] | None = None) -> None:
+        """`held`: the targets that the servos go by, where that is known."""
+        self.held = held
         self._chain = chain
         self._until = now + int(robot.stop_damp_s * 1e9)
-        self._stow = Stow(gate_limits(robot, period_s), robot.stow) if robot.stop_profile == STOW else None
+        self._stow = Stow(gate_limits(robot, period_s), robot.stow, held) if robot.stop_profile == STOW else None
 
     def step(self, now: int, joints: Joints | None) -> str:
         """Write what this cycle needs; the stage, empty once torque may go off. Damping asks for no reading."""
         if now >= self._until:
             return ""
+        self.held = None
         if self._stow is None or joints is None:
             self._chain.damp()
             return DAMP
@@ -65,7 +69,7 @@ class Profile:
             self._until = now
             return ""
         self._chain.forgive()  # whom a watchdog has stopped takes no targets, and would be let go where it is
-        self._chain.write(target)
+        self.held = self._chain.write(target)
         return STOW
 
 
@@ -94,20 +98,27 @@ class PowerDown:
         self._robot, self._chain, self._period_s = robot, chain, period_s
         self._on = False
         self._profile: Profile | None = None
+        self._sent: tuple[float, ...] | None = None  # targets, where they are the last that was said
 
-    def driven(self) -> None:
-        """A target has been written: torque is on, by somebody's word."""
-        self._on, self._profile, self.unconfirmed = True, None, 0
+    def driven(self, sent: tuple[float, ...]) -> None:
+        """Targets (n,) have been written: torque is on, by somebody's word."""
+        self._on, self._profile, self.unconfirmed, self._sent = True, None, 0, sent
+
+    def held(self, joints: Joints) -> tuple[float, ...] | None:
+        """The targets (n,) that every servo still goes by, as it has just said itself; None where one is silent, was off, or has
+        stopped itself. One reading tells: torque that was gone does not come back without us."""
+        return self._sent if not any(joints.missed) and all(mode == LED for mode in joints.mode) else None
 
     def step(self, now: int, tick: int, joints: Joints) -> str:
         """The stop profile, one step; returns its stage, empty once the motors read back as off."""
         if self._on:
             self._on = False
-            self._profile = Profile(self._robot, self._chain, self._period_s, now)
+            self._profile = Profile(self._robot, self._chain, self._period_s, now, self.held(joints))
         if self._profile is not None:
             if not off(joints) and (stage := self._profile.step(now, joints)):
+                self._sent = self._profile.held
                 return stage
-            self._profile = None  # it is done, or all of them are off already: their power was gone
+            self._profile = self._sent = None  # it is done, or all of them are off already: their power was gone
         if off(joints):
             self.unconfirmed = 0
             if tick % OFF_EVERY == 0:

@@ -50,7 +50,7 @@ class ServoLoop:
         began = self.clock.now()
         joints = self.chain.read(self.tick)
         self._answered = 0 if any(joints.missed) else self._answered + 1
-        # Who slept through the end of a permit begins anew, where the joints are (row 22).
+        # Who slept through the end of a permit begins anew: where the servos are held, or else where the joints are (row 22).
         anew = not self._unbroken(permit, began) and self.gate.lapse(began)
         if self._dropped_out(joints, began):
             self._armed = False
@@ -59,7 +59,7 @@ class ServoLoop:
         action = self._unseen(action)
         if self._on and ill(joints):
             action = None  # the own goal is held at once: the guard's word to stop comes one or two periods later
-        verdict = self.gate.decide(self.clock.now(), action, joints.position, joints.missed)
+        verdict = self.gate.decide(self.clock.now(), action, joints.position, joints.missed, self._down.held(joints))
         if verdict.target is not None:
             sent, stage = self._write(joints, verdict.target, anew or not self._on), ""
         else:
@@ -115,8 +115,9 @@ class ServoLoop:
         if not self._on:
             self._on_at = joints.t
         self._on = True
-        self._down.driven()
-        return self.chain.write(target)
+        sent = self.chain.write(target)
+        self._down.driven(sent)
+        return sent
 
     def _power_down(self, now: int, joints: Joints) -> str:
         """One step of the stop profile; its stage, empty once the motors read back as off. DeviceError for a servo that has been

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 
 import pytest
 
@@ -49,6 +50,10 @@ def test_a_range_narrower_than_the_robot_files_is_said(tmp_path):
     _, says = lerobot.taken(given(tmp_path, wrist_flex__range_min=1500), robot_of(tmp_path))
     at = next(i for i, line in enumerate(says) if line.startswith("wrist_flex"))
     assert "narrow joint_min and joint_max" in says[at + 1]
+    robot, ends = robot_of(tmp_path), (1500 - 2310) * math.tau / 4096
+    low, high = (tomllib.loads(line)[key] for line, key in zip(says[-2:], ("joint_min", "joint_max"), strict=True))
+    assert low[3] == pytest.approx(ends + 0.035, abs=0.01) and low[:3] == pytest.approx(robot.lowest[:3])
+    assert high[3] == pytest.approx(-low[3], abs=0.01) and high[4:] == pytest.approx(robot.highest[4:])
 
 
 @pytest.mark.parametrize(

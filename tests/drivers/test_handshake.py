@@ -34,7 +34,7 @@ JAW_READS = {
 def test_what_is_as_it_must_be_is_not_spoken_of():
     assert handshake.dynamixel(KNEE, KNEE_READS) == [] and set(handshake.dynamixel_items(KNEE)) == set(KNEE_READS)
     assert handshake.feetech(JAW, JAW_READS) == [] and set(handshake.feetech_items(JAW)) == set(JAW_READS)
-    newer = {X.FIRMWARE_VERSION: 99, X.SHUTDOWN: 61, X.SECONDARY_ID: 253, X.TEMPERATURE_LIMIT: 70, X.DRIVE_MODE: 4}
+    newer = {X.FIRMWARE_VERSION: 99, X.SHUTDOWN: 61, X.SECONDARY_ID: 253, X.TEMPERATURE_LIMIT: 70}
     assert handshake.dynamixel(KNEE, KNEE_READS | newer) == []
     for version in ((4, 0), (3, 11), (4, 10)):
         assert handshake.feetech(JAW, JAW_READS | {S.FIRMWARE_MAJOR: version[0], S.FIRMWARE_MINOR: version[1]}) == []
@@ -50,6 +50,7 @@ def test_what_is_as_it_must_be_is_not_spoken_of():
         (X.RETURN_DELAY_TIME, 250, "Return Delay Time(9): 250, every answer waits so many times 2 us; write 0 with torque off"),
         (X.DRIVE_MODE, 1,
          "Drive Mode(10): 1, the joint turns the other way than the robot file says; change bit 0 with torque off"),
+        (X.DRIVE_MODE, 4, "Drive Mode(10): 4, its profile is in ms: each goal would take so long; clear bit 2 with torque off"),
         (X.DRIVE_MODE, 8, "Drive Mode(10): 8, any goal turns torque on; clear bit 3 with torque off"),
         (X.OPERATING_MODE, 4, "Operating Mode(11): 4, mode 3 is asked for; write 3 with torque off"),
         (X.SECONDARY_ID, 252, "Secondary(Shadow) ID(12): 252, it obeys that id too; write 255 with torque off"),

@@ -6,12 +6,16 @@ import pytest
 
 from robotrl.clock import LockstepClock
 from robotrl.drivers import newservo
+from robotrl.drivers.mending import Mending
 from robotrl.drivers.port import DeviceError, MemoryPort
+from robotrl.drivers.servo_chain import ServoChain
 from robotrl.sim import dynamixeltable, feetechtable
 from robotrl.sim.dynamixelbus import DynamixelBus
 from robotrl.sim.dynamixelservo import DynamixelServo
 from robotrl.sim.feetechbus import FeetechBus
 from robotrl.sim.feetechservo import FeetechServo
+from robotrl.sim.fleets import FLEETS
+from tests.nodes.armrig import run_of
 
 
 class Table:
@@ -88,3 +92,51 @@ def test_a_servo_that_does_not_obey_is_told_of(family):
     table.bus.faults.begin("deaf", 1, 1e9)
     with pytest.raises(DeviceError, match="id 1"):
         table.give(found, 5, 1_000_000)
+
+
+@pytest.fixture(params=["omx", "so101"])
+def mended(request, tmp_path):
+    clock = LockstepClock()
+    bus, robot = FLEETS[request.param].line(None), run_of(request.param, tmp_path).robot
+    return bus, Mending(robot, MemoryPort(bus, "arm"), clock), ServoChain(MemoryPort(bus, "arm"), robot, clock)
+
+
+def test_what_the_start_refuses_is_written_on_request_and_no_more(mended):
+    bus, mending, chain = mended
+    assert mending.needed() == []
+    wrong = (
+        {"drive_mode": 5, "operating_mode": 5, "return_delay": 250, "max_position": 2500}
+        if isinstance(bus, DynamixelBus)
+        else {"phase": 28, "protection_current": 0, "return_delay": 250, "max_position": 2100}
+    )
+    limits = wrong.popitem()
+    for register, steps in (*wrong.items(), limits):
+        bus.servos[1].registers.put(register, steps)
+    bus.servos[1]._settings = None
+    chain.stop()
+    before = [bytes(s.registers.raw[:40]) for s in bus.servos]
+    needed = mending.needed()
+    assert {mend.servo for mend in needed} == {bus.servos[1].id} and len(needed) == 3
+    assert [bytes(s.registers.raw[:40]) for s in bus.servos] == before, "looking writes nothing"
+    mending.write(needed)
+    assert mending.needed() == [] and bus.servos[1].registers.get(limits[0]) == limits[1], "a range is its owner's"
+    assert isinstance(bus, DynamixelBus) or bus.servos[1].registers.get("lock") == 1
+    chain.configure()
+    (left,) = chain.check()
+    assert str(limits[1]) in left
+
+
+def test_a_servo_that_does_not_take_what_it_is_told_is_named(mended):
+    bus, mending, _ = mended
+    bus.servos[0].registers.put("return_delay", 250)
+    needed = mending.needed()
+    bus.faults.begin("deaf", bus.servos[0].id, 1e9)
+    with pytest.raises(DeviceError, match=rf"servo {bus.servos[0].id} .*does not read \d+ after writing it"):
+        mending.write(needed)
+
+
+def test_a_robots_silent_servo_is_named_before_anything_is_written(mended):
+    bus, mending, _ = mended
+    bus.faults.begin("mute", bus.servos[2].id, 1e9)
+    with pytest.raises(DeviceError, match=rf"servo {bus.servos[2].id} .*does not answer"):
+        mending.needed()

@@ -81,15 +81,16 @@ def test_a_driver_that_slept_through_its_permit_begins_where_the_joints_are(rig)
     rig.cycle("READY", torque=False)
     for _ in range(30):
         rig.cycle("HOLD")
-    rig.twin.advance(0.08)
+    rig.twin.advance(0.12)  # and the servos' watchdog has stopped them
     rig.twin.world.place("lie")
     rig.twin.advance(0.001)
     joints, applied, _ = rig.cycle("HOLD")  # the guard has spoken on
+    assert set(joints.mode) == {11}
     assert max(abs(a - b) for a, b in zip(applied.target, joints.position, strict=True)) <= 0.035 + 1e-5
 
 
-@pytest.mark.parametrize(("made_ms", "kept"), [(55, True), (61, False)])
-def test_a_cycle_that_is_a_little_late_goes_on_if_the_next_permit_was_made_in_time(rig, made_ms, kept):
+@pytest.mark.parametrize("made_ms", [55, 61])
+def test_a_cycle_that_is_a_little_late_goes_on_where_the_servos_are_held(rig, made_ms):
     """Else every hiccup of guard and driver together lets a standing robot sink: it gives way under its targets."""
     rig.cycle("READY", torque=False)
     for _ in range(30):
@@ -100,9 +101,8 @@ def test_a_cycle_that_is_a_little_late_goes_on_if_the_next_permit_was_made_in_ti
     rig.twin.advance(0.022)
     permit = Permit(source="guard", t=last + made_ms * MS, state="HOLD", epoch=rig.epoch + 1, holder="", torque=True)
     joints, applied, _ = rig.loop.cycle(permit, None)
-    assert rig.clock.now() - last > 60 * MS
-    assert (applied.target == held) is kept
-    assert kept or max(abs(a - b) for a, b in zip(applied.target, joints.position, strict=True)) <= 0.035 + 1e-5
+    assert rig.clock.now() - last > 60 * MS and set(joints.mode) == {10}
+    assert applied.target == held
 
 
 def test_one_that_is_very_late_does_not(rig):
@@ -110,8 +110,8 @@ def test_one_that_is_very_late_does_not(rig):
     for _ in range(30):
         held = rig.cycle("HOLD")[1].target
     last = rig.clock.now()
-    rig.twin.advance(0.065)
-    permit = Permit(source="guard", t=last + 50 * MS, state="HOLD", epoch=rig.epoch + 1, holder="", torque=True)
+    rig.twin.advance(0.12)
+    permit = Permit(source="guard", t=last + 110 * MS, state="HOLD", epoch=rig.epoch + 1, holder="", torque=True)
     assert rig.loop.cycle(permit, None)[1].target != held
 
 

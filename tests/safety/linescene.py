@@ -40,7 +40,8 @@ def run_of(robot: str) -> Run:
 class Swayer:
     """In the pilot's place: every joint sways about where it was when its turn came, so that goals move in every period."""
 
-    def __init__(self) -> None:
+    def __init__(self, sway_rad: float = SWAY_RAD) -> None:
+        self._sway = sway_rad
         self.just_ended, self.tally, self.episode = "", None, 0
         self.finished: list[Any] = []
         self.set_up: tuple[float, ...] = ()
@@ -60,24 +61,28 @@ class Swayer:
             self._epoch, self._step, self._about = permit.epoch, 0, joints.position
         self._step += 1
         self._seq += 1
-        target = tuple(x + SWAY_RAD * math.sin(0.12 * self._step) for x in self._about)
+        target = tuple(x + self._sway * math.sin(0.12 * self._step) for x in self._about)
         return Action(source="policy", seq=self._seq, t=joints.t, valid_ns=50_000_000, epoch=permit.epoch, tick=joints.tick,
                       target=target)  # fmt: skip
 
 
-class Watched(ArmRig):
+class Seen(program.Program):
     """A rig whose line has a witness from the first byte on: it must see what the start sets up."""
 
-    def __init__(self, run: Run, seed: int, witness: LineWitness) -> None:
-        self._witness = witness
-        with mock.patch.object(program, "Pilot", lambda *_: Swayer()):  # no task is played: D'Kitty on its stand has none
-            super().__init__(run, seed)
+    _witness: LineWitness
 
     def _chain(self) -> Chain:
         port = self._ports["servos"]
         if not isinstance(port._far, LineTap):
             port._far = LineTap(port._far, self._witness, self.clock.now)
         return super()._chain()
+
+
+class Watched(Seen, ArmRig):
+    def __init__(self, run: Run, seed: int, witness: LineWitness) -> None:
+        self._witness = witness
+        with mock.patch.object(program, "Pilot", lambda *_: Swayer()):  # no task is played: D'Kitty on its stand has none
+            super().__init__(run, seed)
 
 
 class LineScene(Scene):

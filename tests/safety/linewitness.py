@@ -50,6 +50,7 @@ class LineWitness(Witness):
         self._opened = self._down_since = -1  # when goals began; when an arm began to lower itself
         self._back: dict[int, int] = {}  # when one that was silent for long was heard again
         self._dropped = False  # one that was driven said that it is off
+        self._slept = False  # the goals before are older than a permit lives
         self._braked = False
         self.alone = False  # nobody may lead it any more: its driver is dead
         self.at_stop: dict[int, float] = {}  # where the joints were read last before torque went off
@@ -169,9 +170,10 @@ class LineWitness(Witness):
 
     def _judge(self, done: Moment) -> None:
         self._now_t = done.t
+        self._slept = bool(self._goal) and done.t - self._led_t > PERMIT_NS
         if not self._goal:
             self._opened = done.t
-        elif done.t - self._led_t > PERMIT_NS:  # who slept begins anew, where the joints are
+        elif self._slept and not self._all_led(done):  # it begins anew, where the joints are
             self._goal = {}
         self._led_t = done.t
         driven = done.t - self._opened > STARTING_NS
@@ -187,7 +189,12 @@ class LineWitness(Witness):
         back = self._now_t - self._back.get(servo, -BACK_NS) < BACK_NS
         if back and abs(x - seen) > OPENING:  # nobody needs to believe it yet
             seen, before = x, self._goal.get(servo, x)
+        elif self._slept and abs(x - before) > step:
+            before, step = seen, OPENING
         super()._hold(servo, x, before, seen, step)
+
+    def _all_led(self, done: Moment) -> bool:
+        return len(done.modes) == len(self.line.ids) and set(done.modes.values()) == {10}
 
     def _lowers(self, done: Moment) -> None:
         """It holds, goes slowly where it falls no farther, and in time; nobody is there to permit more."""
@@ -206,6 +213,8 @@ class LineWitness(Witness):
                 continue
             rests = passed < HOLD_NS and place not in done.led
             step = OPENING if first else TICK / 2 if rests else self.line.slew / 2
+            if first and abs(x - before) > step and self._all_led(done):
+                before = self._goal.get(place, seen)  # all still go by these, and it may begin there
             if loose and abs(x - before) > step and abs(x - seen) <= OPENING:
                 self._down_since, before, step = done.t, seen, OPENING
             self._hold(place, x, before, seen, step)

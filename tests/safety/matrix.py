@@ -22,6 +22,7 @@ from typing import Any
 
 from robotrl import rundir
 from tests.safety import camerascene
+from tests.safety.floorscene import FLOOR, FLOOR_ROWS, FloorScene
 from tests.safety.linerows import LINES
 from tests.safety.linescene import LineScene
 from tests.safety.mischief import still
@@ -36,7 +37,7 @@ NATURAL = {
     "STOPPING": ("STOPPING", "PSTOP"), "clearing": ("PSTOP",),
 }  # fmt: skip
 LATCHED = ("PSTOP", "RELAX", "LOCKOUT")
-PLAYED = {"minitaur": ROWS} | LINES
+PLAYED = {"minitaur": ROWS} | LINES | {FLOOR: FLOOR_ROWS}
 CAMERA = "camera"
 
 
@@ -137,6 +138,8 @@ def _cleared(scene: Scene, row: Row, state: str, stops: bool) -> list[str]:
 
 
 def scene_of(robot: str, seed: int) -> Scene:
+    if robot == FLOOR:
+        return FloorScene(seed)
     return Scene(seed) if robot == "minitaur" else LineScene(robot, seed)
 
 

@@ -304,8 +304,8 @@ def outside(x: float, low: float, high: float) -> float:
     return max(low - x, x - high, 0.0)
 
 
-def check(limits: GateLimits, goal, target, present, known, scale):
-    """The promises of gate.py, restated on what went over the wire. `known[i]`: present[i] may be used."""
+def check(limits: GateLimits, goal, target, present, known, scale, most=math.inf):
+    """The promises of gate.py, restated on the wire. `known[i]`: present[i] may be used. A step is `most` rad at most."""
     sent = [wire(x) for x in target]
     tiny = 2e-6  # two roundings, where two sent values are compared with each other
     for i, x in enumerate(sent):
@@ -323,7 +323,7 @@ def check(limits: GateLimits, goal, target, present, known, scale):
                 allowed = (min(low + 1e-5, goal[i]), max(high - 1e-5, goal[i]))
                 best = min(max(goal[i], band[0]), band[1])
                 best = min(max(best, allowed[0]), allowed[1])
-                assert abs(x - goal[i]) >= min(slew * scale - 2e-5, abs(best - goal[i])) - 2e-5
+                assert abs(x - goal[i]) >= min(min(slew * scale, most) - 2e-5, abs(best - goal[i])) - 2e-5
     for pair in limits.pairs:
         total, before = sent[pair.first] + sent[pair.second], goal[pair.first] + goal[pair.second]
         assert outside(total, pair.low, pair.high) <= outside(before, pair.low, pair.high) + tiny * (
@@ -332,7 +332,11 @@ def check(limits: GateLimits, goal, target, present, known, scale):
 
 
 def drive(limits: GateLimits, cycles) -> int:
-    """Play cycles (permit or None, target, position, missed) through one gate; check each target."""
+    """Play cycles (permit or None, target, position, missed) through one gate; check each target.
+
+    In every other cycle in which all have answered they say that they still go by the last target.
+    """
+    last: list[float] | None = None
     gate, goal, present, unread, written = Gate(limits), None, [0.0] * limits.joints, [99] * limits.joints, 0
     scale = 1.0
     for k, (permit, target, position, missed) in enumerate(cycles, 1):
@@ -345,16 +349,19 @@ def drive(limits: GateLimits, cycles) -> int:
             good = right and missed[i] == 0 and type(p) in (int, float) and -100 <= p <= 100
             present[i], unread[i] = (float(p), 0) if good else (present[i], unread[i] + 1)
         action = Action(target, seq=k, t=now, epoch=1)
-        verdict = gate.decide(now, action, position, missed)
+        held = tuple(last) if last is not None and not any(unread) and k % 2 else None
+        verdict = gate.decide(now, action, position, missed, held)
         if verdict.target is None:
             goal = None
             continue
         assert len(verdict.target) == limits.joints == len(verdict.clamped)
-        base = list(present) if goal is None else goal
-        check(limits, base, verdict.target, present, [u <= limits.stale_cycles for u in unread], scale)
+        base = list(held or present) if goal is None else goal
+        most = limits.opening_rad if goal is None else math.inf
+        check(limits, base, verdict.target, present, [u <= limits.stale_cycles for u in unread], scale, most)
         if goal is None:
             assert all(abs(wire(a) - b) <= limits.opening_rad for a, b in zip(verdict.target, base, strict=True))
-        goal, written = [wire(x) for x in verdict.target], written + 1
+        last = goal = [wire(x) for x in verdict.target]
+        written += 1
     return written
 
 

@@ -70,8 +70,7 @@ class Watcher:
 
     def cycle(self, pause_ns: int, permit: Permit | None, action: Action | None, angles) -> None:
         self.clock.advance(pause_ns)
-        if self.clock.now() > self.until:
-            self.goal = None  # who slept through the end of a permit begins anew, where the joints are
+        slept = self.clock.now() > self.until  # who slept through the end of a permit begins anew
         self.far.written, self.far.angles = b"", angles
         if permit is not None:
             permit = msgspec.structs.replace(permit, t=self.clock.now())
@@ -80,6 +79,8 @@ class Watcher:
         for i in range(8):
             self.unread[i] = 0 if joints.missed[i] == 0 else self.unread[i] + 1
             self.present[i] = joints.position[i] if joints.missed[i] == 0 else self.present[i]
+        if slept and any(joints.missed):
+            self.goal = None  # where the joints are; those who all say that they are led (mode 10) go on from their goal
         sent = self.read_wire(self.far.written)
         assert sent.asked == set(range(1, 9))
         if not sent.position:
@@ -91,7 +92,7 @@ class Watcher:
         assert all(s == pytest.approx(0.1) for s in sent.watchdog_s.values()) and max(sent.torque.values()) <= 5.0
         target = [SIGN[i] * (sent.position[i + 1] - OFFSET[i]) for i in range(8)]
         assert target == pytest.approx(list(applied.target), abs=1e-9), "applied is what the bytes hold"
-        self._hold_to_promises(target, self.permit.speed_scale)
+        self._hold_to_promises(target, self.permit.speed_scale, slept or self.goal is None)
         self.goal, self.written, self.clamped = target, self.written + 1, self.clamped + any(applied.clamped)
 
     def _take(self, permit: Permit | None) -> None:
@@ -108,8 +109,7 @@ class Watcher:
         now = self.clock.now()
         self.until = min(now, permit.t or now) + 60_000_000
 
-    def _hold_to_promises(self, target: list[float], scale: float) -> None:
-        opening = self.goal is None
+    def _hold_to_promises(self, target: list[float], scale: float, opening: bool) -> None:
         base = list(self.present) if self.goal is None else self.goal
         step = min(SLEW * scale, OPENING) if opening else SLEW * scale
         for i, (x, before) in enumerate(zip(target, base, strict=True)):

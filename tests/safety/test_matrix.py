@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.safety.elsewhere import ELSEWHERE, NOT_HERE, NOT_ON_A_LINE
+from tests.safety.floorscene import FLOOR, FLOOR_ROWS
 from tests.safety.linerows import LINES
 from tests.safety.matrix import cases, controls, stopped
 from tests.safety.rows import ROWS
@@ -58,6 +59,12 @@ def test_faults_on_a_line(robot, state):
     rows = [row for row in LINES[robot] if state in row.states and row.ms < 4000][1::PART]
     wrong = [(row.name, said) for row, _, said in cases(rows, [state], 0, robot) if said]
     assert len(rows) > 2 and not wrong
+
+
+def test_faults_of_the_senses_beside_a_line():
+    wrong = [(row.name, said) for row, _, said in cases(FLOOR_ROWS[::4], ["RUN"], 0, FLOOR) if said]
+    assert len(FLOOR_ROWS) == 13 and not wrong
+    assert [row.name for row, _, said in controls(FLOOR_ROWS[2:3], 0, FLOOR) if not said] == []
 
 
 @pytest.mark.parametrize("robot", ["omx", "so101"])

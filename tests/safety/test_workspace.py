@@ -152,5 +152,5 @@ def test_a_file_whose_home_is_under_the_table_is_refused(tmp_path):
     text = (LAUNCH / "robots" / "so101.toml").read_text().replace("low = [-0.6, -0.6, 0.02]", "low = [-0.6, -0.6, 0.1]")
     (tmp_path / "robots" / "so101.toml").write_text(text)
     (tmp_path / "run.toml").write_text('robot = "so101"\n')
-    with pytest.raises(ConfigError, match=r"robot.stow must be within robot.workspace, from which it is 62 mm away"):
+    with pytest.raises(ConfigError, match=r"robot.stow must be within robot.workspace, from which it is 75 mm away"):
         load(tmp_path / "run.toml")
