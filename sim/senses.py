@@ -76,9 +76,10 @@ class ImuSensor:
         now = self._world.time
         if now - self._next > 1.0:  # nobody called for long: no burst
             self._next = now
+        latency, extra = self._twin.imu_latency_s, self._world.domain.extra_latency_s
         delays = []
         while self._next <= now + 1e-9:
-            delays.append(max(0.0, now - self._next) + self._twin.imu_latency_s + self._world.domain.extra_latency_s)
+            delays.append(max(0.0, now - self._next) + latency + extra)
             self._next += period
         if delays:
             self._out += self._samples(delays)
@@ -181,8 +182,8 @@ class TrackerSensor:
         now, out = self._world.time, b""
         while self._seen and self._seen[0][0] + self._twin.tracker_delay_s <= now + 1e-9:
             taken, seq, pose = self._seen.pop(0)
-            text = f"pose {seq} {round((now - taken) * 1e6)} " + " ".join(f"{v:.5f}" for v in pose) + " "
-            out += f"{text}*{crc8(text.encode()):02X}\n".encode()
+            text = b"pose %d %d %.5f %.5f %.5f %.5f %.5f %.5f " % (seq, round((now - taken) * 1e6), *pose)
+            out += b"%b*%02X\n" % (text, crc8(text))
         return out
 
 
