@@ -6,6 +6,7 @@ Every command that turns torque on carries a torque limit, a velocity limit and 
 
 from __future__ import annotations
 
+import binascii
 import math
 import struct
 from collections.abc import Sequence
@@ -64,7 +65,8 @@ class Commands:
         self._eased = [(line[:first], line[first + 8 :]) for line in easy]
         self._template = b"".join(before + b"%b" + after + b"\n" for before, after in self._around)
         size = len(lines[0]) + 1 + (4 if checksum else 0)
-        self._at = [n * size + first for n in range(len(ids))]
+        between = (f"{n}x" for n in (first, *[size - 8] * (len(ids) - 1), size - 8 - first))
+        self._digits = struct.Struct("8s".join(between))  # of a write, the targets' digits
         self._floats = struct.Struct(f"<{len(ids)}f")
 
     def position(self, targets: Sequence[float], eased: Sequence[int] = ()) -> bytes:
@@ -93,8 +95,7 @@ class Commands:
 
     def targets(self, sent: bytes) -> tuple[float, ...]:
         """The targets (n,) rad that the bytes of `position` hold."""
-        digits = b"".join([sent[at : at + 8] for at in self._at])
-        turns = self._floats.unpack(bytes.fromhex(digits.decode()))
+        turns = self._floats.unpack(binascii.unhexlify(b"".join(self._digits.unpack(sent))))
         servos = self._servos
         return tuple([s * (turn * TAU - o) for turn, s, o in zip(turns, servos.sign, servos.offset, strict=True)])
 
