@@ -136,7 +136,7 @@ class ImuFrames:
         self._make_room(8)
 
     def _make_room(self, count: int) -> None:
-        self._back, self._noise = np.zeros(count), np.zeros((count, 8))
+        self._back, self._noise = np.zeros(count), np.zeros(8 * count)
         self._out = ctypes.create_string_buffer(count * SAMPLE)
         arrays = (self._back, self._noise, self._level, self._last)
         self._where = (*(a.ctypes.data for a in arrays), ctypes.addressof(self._out))
@@ -146,7 +146,7 @@ class ImuFrames:
         count = len(delays)
         if count > len(self._back):
             self._make_room(count)
-        self._noise[:count] = noise
+        self._noise[: 8 * count] = noise
         if domain is not self._domain:
             self._domain, self._level[2:5] = domain, (domain.imu_noise_rad, *domain.imu_bias)
         history = self._history

@@ -42,7 +42,7 @@ ACCEL_NOISE = 0.05  # m/s^2, sd; chosen
 TEMPERATURE, SUPPLY, VERSION = 2500, 500, 0x4C31  # 25 C, 5 V; 1/100
 WAITING_MAX = 8192  # bytes the serial line keeps for a reader that does not read
 
-# Delays (s) of some samples, their noise (n, 8) and the domain they are taken in to their frames; b"": cannot.
+# Delays (s) of n samples, their noise (8 n,) and the domain they are taken in to their frames; b"": cannot.
 Quick = Callable[[list[float], np.ndarray, Domain], bytes]
 
 
@@ -87,11 +87,12 @@ class ImuSensor:
             del self._out[: len(self._out) - WAITING_MAX]
 
     def _samples(self, delays: list[float]) -> bytes:
-        noise = self._normals.take(8 * len(delays)).reshape(-1, 8)
+        noise = self._normals.take(8 * len(delays))
         quick = self._quick if self.registers[MASK] == ALL else None
         if quick is not None and (frames := quick(delays, noise, self._world.domain)):
             return frames
-        return b"".join([self._sample(delay, row) for delay, row in zip(delays, noise.tolist(), strict=True)])
+        rows = noise.reshape(-1, 8).tolist()
+        return b"".join([self._sample(delay, row) for delay, row in zip(delays, rows, strict=True)])
 
     def _sample(self, delay: float, noise: list[float]) -> bytes:
         """The frames of what there was `delay` (s) ago; `noise` (8,), unit normal."""

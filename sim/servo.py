@@ -117,7 +117,7 @@ class ServoBank:
     def _retarget(self, index: int, position: float, velocity: float, now: float) -> None:
         self._deadline[index] = now + self._silence[index]
         sign = self._signs[index]
-        self.ramp.retarget(index, sign * (position * fw.TURN - self.offset[index]), sign * velocity * fw.TURN)
+        self.ramp.retarget(index, sign * (position * fw.TURN - self.offset.item(index)), sign * velocity * fw.TURN)
         self.aimed = False
 
     def trip(self, index: int, code: int) -> None:

@@ -46,7 +46,7 @@ class Walk:
         self.track = Track()
         self._scale = np.repeat(np.array([task.swing_range, task.extension_range], np.float32), 4)
         self._centre = np.repeat(np.array([0.0, task.extension_centre], np.float32), 4)
-        self._backwards = -task.swing_range  # a positive swing moves the front feet forwards
+        self._backwards = -float(self._scale[0])  # a positive swing moves the front feet forwards
         self._units = list(zip(self._centre.tolist(), self._scale.tolist(), strict=True))
 
     def see(self, pose: Pose) -> None:
@@ -94,7 +94,7 @@ class Walk:
 
     def action(self, sent: np.ndarray, before: np.ndarray) -> np.ndarray:
         """The action (8,) that would have sent the legs from `before` to `sent`: the inverse of `legs`."""
-        return (before + (sent - before) / np.float32(self.task.smoothing)).astype(np.float32)
+        return (before + (sent - before) / np.float32(self.task.smoothing)).astype(np.float32, copy=False)
 
     def target(self, action: np.ndarray, before: np.ndarray) -> tuple[float, ...]:
         """The eight motors' targets, rad, of an action when the legs were last sent to `before`."""
@@ -116,11 +116,12 @@ class Walk:
         assert actions.shape == (3, ACTIONS), actions.shape
         t = self.task
         forward = min(max(speed, -t.speed_cap), t.speed_cap) - t.overspeed_weight * max(0.0, speed - t.overspeed_free)
-        newest, older, oldest = actions
-        bend = (newest - 2 * older + oldest) * self._scale  # rad
+        newest = actions[0]
+        bend = (newest - 2 * actions[1] + actions[2]) * self._scale  # rad
         smooth = float(np.add.reduce(np.abs(bend))) / ACTIONS  # `mean` takes three times as long
-        under = newest[FRONT] * self._backwards
-        fold = float(np.add.reduce(np.maximum(0.0, under - t.fold_free))) / len(under)
+        front, fold = newest[FRONT], 0.0
+        if min(front.tolist()) * self._backwards > t.fold_free:  # most often they are not so far under it
+            fold = float(np.add.reduce(np.maximum(0.0, front * self._backwards - t.fold_free))) / len(front)
         return forward - t.acceleration_weight * smooth - t.fold_weight * fold - cost - t.fall_penalty * fallen
 
     def cost(self, joints: Joints, imu: Imu) -> float:
