@@ -20,7 +20,6 @@ import numpy as np
 import twin_bare
 
 from robotrl import config, rundir
-from robotrl.kinematics import to_leg
 from robotrl.sim.rig import Rig
 from robotrl.sim.world import World
 from robotrl.tasks.walk import Walk
@@ -39,7 +38,7 @@ class Trot:
 
     def act(self, observation: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         self._t += self._period
-        want = self._task.sent(*to_leg(twin_bare.target(self._t)))
+        want = self._task.applied(twin_bare.target(self._t).tolist())
         return self._task.action(want, observation[self._before])
 
 

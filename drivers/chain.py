@@ -272,9 +272,9 @@ class Chain:
             return False
         if (a, b, c, d) != _HEADS or mode < 0 or fault < 0 or frame[_REPLY.size :].strip(_PADDING):
             return False
-        if not (abs(turn) <= TURNS_MAX and abs(speed) <= SPEED_MAX and abs(torque) <= TORQUE_MAX):  # false for nan too
+        if not (-TURNS_MAX <= turn <= TURNS_MAX and -SPEED_MAX <= speed <= SPEED_MAX):  # false for nan too
             return False
-        if -128 < volts < 0:
+        if not -TORQUE_MAX <= torque <= TORQUE_MAX or -128 < volts < 0:
             return False
         sign = self._servos.sign[i]
         angle = sign * (turn * TAU - self._servos.offset[i])

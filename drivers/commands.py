@@ -6,6 +6,7 @@ Every command that turns torque on carries a torque limit, a velocity limit and 
 
 from __future__ import annotations
 
+import binascii
 import math
 import struct
 from collections.abc import Sequence
@@ -64,8 +65,9 @@ class Commands:
         self._eased = [(line[:first], line[first + 8 :]) for line in easy]
         self._template = b"".join(before + b"%b" + after + b"\n" for before, after in self._around)
         size = len(lines[0]) + 1 + (4 if checksum else 0)
-        self._at = [n * size + first for n in range(len(ids))]
-        self._floats = struct.Struct(f"<{len(ids)}f")
+        between = (f"{n}x" for n in (first, *[size - 8] * (len(ids) - 1), size - 8 - first))
+        self._digits = struct.Struct("8s".join(between))  # of a write, the targets' digits
+        self._floats, self._eights = struct.Struct(f"<{len(ids)}f"), struct.Struct("8s" * len(ids))
 
     def position(self, targets: Sequence[float], eased: Sequence[int] = ()) -> bytes:
         """Position commands for `targets` (n,) rad, robot convention; the servos `eased` (indices) get no peak torque.
@@ -81,20 +83,19 @@ class Commands:
                 raise ValueError(f"target {target} is not finite; nothing was sent: {tuple(targets)}")
             turns.append((sign * target + offset) / TAU)
         try:
-            text = self._floats.pack(*turns).hex().encode()
+            text = binascii.hexlify(self._floats.pack(*turns))
         except OverflowError:
             raise ValueError(f"a target is beyond float32; nothing was sent: {tuple(targets)}") from None
-        digits = [text[k : k + 8] for k in range(0, len(text), 8)]
+        digits = self._eights.unpack(text)
         if not self._checksum and not eased:
-            return self._template % tuple(digits)
+            return self._template % digits
         around = [self._eased[i] if i in eased else pair for i, pair in enumerate(self._around)]
         lines = [before + eight + after for (before, after), eight in zip(around, digits, strict=True)]
         return b"".join((moteus.with_checksum(line) if self._checksum else line) + b"\n" for line in lines)
 
     def targets(self, sent: bytes) -> tuple[float, ...]:
         """The targets (n,) rad that the bytes of `position` hold."""
-        digits = b"".join([sent[at : at + 8] for at in self._at])
-        turns = self._floats.unpack(bytes.fromhex(digits.decode()))
+        turns = self._floats.unpack(binascii.unhexlify(b"".join(self._digits.unpack(sent))))
         servos = self._servos
         return tuple([s * (turn * TAU - o) for turn, s, o in zip(turns, servos.sign, servos.offset, strict=True)])
 

@@ -24,7 +24,7 @@ from robotrl.drivers.witmotion import (
     SAVE,
     UNLOCK,
     Parser,
-    Three,
+    Sample,
     make_get,
     make_set,
     whole_samples,
@@ -117,8 +117,8 @@ class WitImu:
         self._longest, self._longest_at = 0, 0  # such row of late, and when it was so long
         self._port, self._wiring, self._clock = port, wiring, clock
         self._parser = Parser()
-        self._accel: Three | None = None
-        self._rates: Three | None = None
+        self._accel: tuple[int, ...] | None = None
+        self._rates: tuple[int, ...] | None = None
         self._registers: tuple[int, ...] = ()
         self._raw: tuple[int, ...] = ()
         self._filter = ComplementaryFilter(1.0 / wiring.rate_hz, wiring.smoothing_s)
@@ -227,7 +227,7 @@ class WitImu:
         if self._parser.clear:
             samples, end = whole_samples(data)
             for sample in samples:
-                self._complete(*sample)
+                self._complete(sample)
             if samples:
                 self._accel = self._rates = None
                 data = data[end:]
@@ -241,17 +241,18 @@ class WitImu:
                 self._rates = frame.numbers[:3] if self._accel else None
             elif frame.kind == ANGLES:
                 if self._accel and self._rates:
-                    self._complete(self._accel, self._rates, frame.numbers[:3])
+                    self._complete((*self._accel, *self._rates, *frame.numbers[:3]))
                 else:
                     self._filter.restart()
                 self._accel = self._rates = None
             elif frame.kind == REGISTERS:
                 self._registers = frame.numbers
 
-    def _complete(self, accel: Three, rates: Three, angles: Three) -> None:
-        raw = (*accel, *rates, *angles)
+    def _complete(self, raw: Sample) -> None:
         six = raw[:6]
-        if max(six) >= FULL or min(six) <= -FULL or abs(angles[1] * ANGLE_SCALE) > PITCH_MAX:
+        _, _, _, p, q, r, roll, pitch, yaw = raw
+        attitude = roll * ANGLE_SCALE, pitch * ANGLE_SCALE, yaw * ANGLE_SCALE
+        if max(six) >= FULL or min(six) <= -FULL or abs(attitude[1]) > PITCH_MAX:
             self.refused += 1
             self._row += 1
             if self._row >= self._longest:
@@ -265,13 +266,11 @@ class WitImu:
         if now - self._arrived >= STALE_NS:
             self._filter.restart()
         self._arrived = now
-        p, q, r = rates
         turning = p * RATE_SCALE, q * RATE_SCALE, r * RATE_SCALE
-        roll, pitch, self._yaw = angles[0] * ANGLE_SCALE, angles[1] * ANGLE_SCALE, angles[2] * ANGLE_SCALE
         if self._mounting is not None:
-            roll, pitch, self._yaw = self._mounting.attitude(roll, pitch, self._yaw)
-            turning = self._mounting.rates(turning)
-        self._attitude = self._filter.update(roll, pitch, turning)
+            attitude, turning = self._mounting.attitude(*attitude), self._mounting.rates(turning)
+        self._yaw = attitude[2]
+        self._attitude = self._filter.update(attitude[0], attitude[1], turning)
         self._fresh = now
 
     def _sample(self, t: int) -> Imu:

@@ -51,10 +51,10 @@ def parse_line(line: bytes) -> tuple[int, int, tuple[float, ...]] | None:
         return None
     try:
         seq, age = int(fields[1]), int(fields[2])
-        numbers = tuple([float(field) for field in fields[3:]])
+        numbers = tuple(map(float, fields[3:]))
     except ValueError:
         return None
-    if not 0 <= seq <= SEQ_MAX or not 0 <= age <= AGE_MAX_US or not all(abs(n) <= FARTHEST for n in numbers):  # nan fails
+    if not 0 <= seq <= SEQ_MAX or not 0 <= age <= AGE_MAX_US or not all([abs(n) <= FARTHEST for n in numbers]):  # nan fails
         return None
     return seq, age, numbers
 

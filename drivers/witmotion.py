@@ -20,7 +20,7 @@ _NUMBERS = struct.Struct("<4h")
 _SAMPLE = struct.Struct("<H4hBH4hBH4hB")
 _HEADS = (ACCEL << 8 | 0x55, RATES << 8 | 0x55, ANGLES << 8 | 0x55)
 
-Three = tuple[int, int, int]
+Sample = tuple[int, ...]  # (9,) acceleration, rates, angles, three raw int16 of each
 
 
 class Frame(NamedTuple):
@@ -74,12 +74,13 @@ class Parser:
         return found
 
 
-def whole_samples(data: bytes) -> tuple[list[tuple[Three, Three, Three]], int]:
-    """Acceleration, rates and angles of the samples that `data` begins with, and where the first byte stands that is in none.
+def whole_samples(data: bytes) -> tuple[list[Sample], int]:
+    """The samples that `data` begins with, and where the first byte stands that is in none.
 
     What a sensor sends all day, in a third of the time that `Parser.feed` takes; the rest is for that one.
     """
-    found, at = [], 0
+    found: list[Sample] = []
+    at = 0
     while at + SAMPLE <= len(data):
         a, ax, ay, az, _, a_sum, b, p, q, r, _, b_sum, c, roll, pitch, yaw, _, c_sum = _SAMPLE.unpack_from(data, at)
         if (a, b, c) != _HEADS:
@@ -88,6 +89,6 @@ def whole_samples(data: bytes) -> tuple[list[tuple[Three, Three, Three]], int]:
             break
         if sum(data[at + 22 : at + 32]) & 0xFF != c_sum:
             break
-        found.append(((ax, ay, az), (p, q, r), (roll, pitch, yaw)))
+        found.append((ax, ay, az, p, q, r, roll, pitch, yaw))
         at += SAMPLE
     return found, at

@@ -8,6 +8,7 @@ the common axis of its two motors; lengths in m.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ Array = NDArray[np.float64]
 
 LEGS = 4
 MOTORS = 8
-SIDE = np.array([1.0, 1.0, -1.0, -1.0])  # +1 for left legs, -1 for right legs
+SIDES = (1.0, 1.0, -1.0, -1.0)  # left legs, right legs
+SIDE = np.array(SIDES)
 # The link that carries the toe hangs from the L motor on left legs and from the R motor on right legs.
 LONG = np.array([0, 2, 5, 7])
 SHORT = np.array([1, 3, 4, 6])
@@ -59,6 +61,18 @@ def to_leg(motors: ArrayLike) -> tuple[Array, Array]:
     motors = _checked(motors)
     left, right = motors[..., 0::2], motors[..., 1::2]
     return SIDE * (right - left) / 2, (left + right) / 2
+
+
+def motors_of(swing: Sequence[float], extension: Sequence[float]) -> tuple[float, ...]:
+    """`to_motors` of one robot's plain numbers, (4,) and (4,): once a period, in half the time that arrays take to begin."""
+    legs = [(e, side * s) for side, s, e in zip(SIDES, swing, extension, strict=True)]
+    return tuple([motor for e, turn in legs for motor in (e - turn, e + turn)])
+
+
+def legs_of(motors: Sequence[float]) -> list[float]:
+    """`to_leg` of one robot's plain numbers (8,): four swings, then four extensions."""
+    pairs = list(zip(SIDES, motors[0::2], motors[1::2], strict=True))
+    return [side * (right - left) / 2 for side, left, right in pairs] + [(left + right) / 2 for _, left, right in pairs]
 
 
 def gap(motors: ArrayLike) -> Array:

@@ -23,26 +23,24 @@ class History:
     def __init__(self, observation_size: int, action_size: int, length: int) -> None:
         self.n, self.a, self.length = observation_size, action_size, length
         self.size = observation_size * (1 + length) + action_size * length
-        self._observations = np.zeros((1 + length, observation_size), np.float32)
-        self._actions = np.zeros((length, action_size), np.float32)
+        self._window = np.zeros(self.size, np.float32)  # as `push` returns it
+        self._seen = self._window[: observation_size * (1 + length)]
+        self._sent = self._window[observation_size * (1 + length) :]
 
     def reset(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
         """Start an episode as if the robot had stood like this, under this action, for as long as the window reaches."""
-        self._observations[:] = observation
-        self._actions[:] = action
-        return self._vector()
+        self._seen[:] = np.tile(observation, 1 + self.length)
+        self._sent[:] = np.tile(action, self.length)
+        return self._window.copy()
 
     def push(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
         """Add a reading (n,) and the action (a,) now in force; returns the input (size,), newest first."""
         assert observation.shape == (self.n,) and action.shape == (self.a,), (observation.shape, action.shape)
-        self._observations[1:] = self._observations[:-1]
-        self._observations[0] = observation
-        self._actions[1:] = self._actions[:-1]
-        self._actions[0] = action
-        return self._vector()
-
-    def _vector(self) -> np.ndarray:
-        return np.concatenate((self._observations.reshape(-1), self._actions.reshape(-1)))
+        self._seen[self.n :] = self._seen[: -self.n]
+        self._seen[: self.n] = observation
+        self._sent[self.a :] = self._sent[: -self.a]
+        self._sent[: self.a] = action
+        return self._window.copy()
 
 
 @dataclass(frozen=True)
@@ -133,5 +131,5 @@ class Track:
     def speed(self, t: int, window_s: float) -> float | None:
         """Mean forward speed (m/s) over the `window_s` before `t` (ns); None while poses do not reach there yet."""
         head = self.at(t)
-        tail = self.at(t - int(window_s * 1e9))
+        tail = self.at(t - int(window_s * 1e9)) if head is not None else None
         return None if head is None or tail is None else (head - tail) / window_s

@@ -6,9 +6,11 @@ went through `MoteusBus` line by line once is remembered, and only where bytes t
 
 from __future__ import annotations
 
+import binascii
 import math
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,8 +31,8 @@ class Goal(NamedTuple):
 
     servo: int
     at: int  # where in the write its digits begin
-    row: list[float]  # the command but for its position
-    rest: list[float]  # of that, what follows position and velocity
+    row: list[float]  # the command after its position
+    rest: list[float]  # and after its velocity
 
 
 class Blocks:
@@ -44,9 +46,8 @@ class Blocks:
     ) -> None:
         self._address, self._plan, self._chorus = address, plan, chorus
         self.queries: dict[bytes, Spoken] = {}  # by the whole write: what answers it
-        self._goals: dict[bytes, list[Goal]] = {}  # by all text but the digits
-        self._digits: list[slice] = []
-        self._between: list[slice] = []
+        self._goals: dict[tuple[bytes, ...], list[Goal]] = {}  # by all text but the digits
+        self._cut = struct.Struct("")  # a write into that text and the digits, by turns
         self._floats = struct.Struct("")
 
     def remember(self, data: bytes, known: dict[bytes, tuple[int, int, int, Plan]]) -> None:
@@ -88,32 +89,31 @@ class Blocks:
         if streams is not None or plan.goal_at < 0 or plan.actions or values[plan.mode] != fw.POSITION:
             return None
         row = row_of(plan, values)
-        return Goal(servos[0], at + len(line) - len(words[3]) + 2 * plan.goal_at, row, row[fw.FF :])
+        return Goal(servos[0], at + len(line) - len(words[3]) + 2 * plan.goal_at, row[fw.V :], row[fw.FF :])
 
     def _keep_goals(self, data: bytes, goals: list[Goal]) -> None:
         """Keep this write by what stands around its goals' digits."""
-        digits = [slice(goal.at, goal.at + DIGITS) for goal in goals]
-        if digits != self._digits or len(self._goals) >= CACHE:
+        ends = [0, *(end for goal in goals for end in (goal.at, goal.at + DIGITS)), len(data)]
+        cut = struct.Struct("".join(f"{b - a}s" for a, b in pairwise(ends)))
+        if cut.format != self._cut.format or len(self._goals) >= CACHE:
             self._goals.clear()
-            ends = [0, *(end for cut in digits for end in (cut.start, cut.stop)), None]
-            self._digits, self._between = digits, [slice(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True)]
-            self._floats = struct.Struct(f"<{len(digits)}f")
-        self._goals[self._around(data)] = goals
+            self._cut, self._floats = cut, struct.Struct(f"<{len(goals)}f")
+        self._goals[cut.unpack(data)[0::2]] = goals
 
     def goals(self, data: bytes) -> list[tuple[Goal, float]] | None:
         """Each command in this write, and its position; None where it has another layout than one remembered."""
-        known = self._goals.get(self._around(data)) if self._goals else None
+        if len(data) != self._cut.size:
+            return None
+        pieces = self._cut.unpack(data)
+        known = self._goals.get(pieces[0::2])
         if known is None:
             return None
         try:
-            values = self._floats.unpack(bytes.fromhex(b"".join([data[cut] for cut in self._digits]).decode()))
-        except (ValueError, struct.error):  # digits that are none
+            values = self._floats.unpack(binascii.unhexlify(b"".join(pieces[1::2])))
+        except ValueError:  # digits that are none
             return None
         # one NaN object: lists of it compare equal
         return [(goal, value if value == value else math.nan) for goal, value in zip(known, values, strict=True)]
-
-    def _around(self, data: bytes) -> bytes:
-        return b"".join([data[part] for part in self._between])
 
 
 def row_of(plan: Plan, values: tuple[Any, ...]) -> list[float]:

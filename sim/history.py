@@ -111,11 +111,16 @@ class History:
 
     def split(self, delay_s: float) -> tuple[int, float]:
         """Whole steps back, and the fraction of one beyond."""
+        back = self.back(delay_s)
+        whole = int(back)
+        return whole, back - whole
+
+    def back(self, delay_s: float) -> float:
+        """So many steps back. Raises ValueError for what the history does not reach."""
         back = delay_s / self.dt
         if not 0.0 <= back < self.depth - 2:
             raise ValueError(f"delay {delay_s} s: the history holds 0 to {(self.depth - 2) * self.dt:.3f} s")
-        whole = int(back)
-        return whole, back - whole
+        return back
 
     def _blend(self, whole: int, part: float) -> Torso:
         newer, older = self._step(self.step - whole), self._step(self.step - whole - 1)

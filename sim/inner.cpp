@@ -45,6 +45,7 @@ struct Plant {
   double lag, dt;                     // physics steps, s
   double emf_per_speed, resistance, overload_a, overload_max_s, creep;
   double battery_v, strength, friction;
+  int64_t step;                       // the newest in the record
   int32_t moving, plain, aimed, heat_steps, watching;
 };
 
@@ -273,12 +274,6 @@ void robotrl_record(Plant* p, int64_t step) {
   std::memcpy(row + TORSO, p->answer + 2 * N, (ROW - TORSO) * sizeof(double));
 }
 
-// Both: record step number `step`, and say what the motors do in the next one.
-int robotrl_turn(Plant* p, int64_t step) {
-  robotrl_record(p, step);
-  return robotrl_demand(p, step);
-}
-
 // ServoBank.warm, without the trips: `board` (N,) deg C. `share` of the way to where a temperature settles has passed.
 // 1 when a motor shut off or a board is too hot: `ServoBank.trip_hot` has something to do.
 int robotrl_warm(Plant* p, const Thermal* t, double share, double* motor_c, double* board) {
@@ -338,3 +333,5 @@ int robotrl_imu(const Ring* r, int64_t step, int32_t count, const double* back, 
 int robotrl_sizes(int which) { return which == 0 ? sizeof(Ring) : which == 1 ? sizeof(Plant) : which == 2 ? sizeof(Thermal) : sizeof(Field); }
 
 }  // extern "C"
+
+#include "steps.h"

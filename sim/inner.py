@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,8 +38,6 @@ BUFFERS = ("demand", "forces", "answer")
 
 SAMPLE = 3 * senses.FRAME  # bytes
 
-_ANSWER = struct.Struct("29d")
-
 
 class _Ring(ctypes.Structure):
     _fields_ = [
@@ -59,6 +56,7 @@ class _Plant(ctypes.Structure):
             "lag", "dt", "emf_per_speed", "resistance", "overload_a", "overload_max_s", "creep",
             "battery_v", "strength", "friction",
         )),
+        ("step", ctypes.c_int64),
         *((name, ctypes.c_int32) for name in ("moving", "plain", "aimed", "heat_steps", "watching")),
     ]  # fmt: skip
 
@@ -78,9 +76,6 @@ def _library() -> ctypes.CDLL | NoLibrary:
     except NoLibrary as reason:
         return reason  # remembered: a compiler that failed is not asked again for every world
     step, pointer = ctypes.c_int64, ctypes.c_void_p
-    found.robotrl_demand.argtypes, found.robotrl_demand.restype = [pointer, step], ctypes.c_int
-    found.robotrl_record.argtypes, found.robotrl_record.restype = [pointer, step], None
-    found.robotrl_turn.argtypes, found.robotrl_turn.restype = [pointer, step], ctypes.c_int
     found.robotrl_torso.argtypes, found.robotrl_torso.restype = [pointer, step, ctypes.c_double, pointer], None
     found.robotrl_imu.argtypes = [pointer, step, ctypes.c_int32, pointer, pointer, pointer, pointer, pointer]
     found.robotrl_imu.restype = ctypes.c_int
@@ -141,7 +136,7 @@ class ImuFrames:
         self._make_room(8)
 
     def _make_room(self, count: int) -> None:
-        self._back, self._noise = np.zeros(count), np.zeros((count, 8))
+        self._back, self._noise = np.zeros(count), np.zeros(8 * count)
         self._out = ctypes.create_string_buffer(count * SAMPLE)
         arrays = (self._back, self._noise, self._level, self._last)
         self._where = (*(a.ctypes.data for a in arrays), ctypes.addressof(self._out))
@@ -151,11 +146,11 @@ class ImuFrames:
         count = len(delays)
         if count > len(self._back):
             self._make_room(count)
-        self._noise[:count] = noise
+        self._noise[: 8 * count] = noise
         if domain is not self._domain:
             self._domain, self._level[2:5] = domain, (domain.imu_noise_rad, *domain.imu_bias)
         history = self._history
-        self._back[:count] = [sum(history.split(delay)) for delay in delays]  # refuses what history does not reach
+        self._back[:count] = [history.back(delay) for delay in delays]
         if self._imu(history.at, history.step, count, *self._where):
             return b""
         return self._out.raw[: count * SAMPLE]
@@ -194,8 +189,9 @@ class NativeLoop:
         if not isinstance(world.history, NativeHistory) or bank.count != len(model.DIRECTION):
             raise NoLibrary("the twin's inner loop is made for eight servos and a native history")
         self._world, self._bank, self.history = world, bank, world.history
-        self._demand, self._record, self._turn = library().robotrl_demand, library().robotrl_record, library().robotrl_turn
-        self._buffers = {"demand": np.zeros(8), "forces": np.zeros(8), "answer": np.zeros(_ANSWER.size // 8)}
+        self._steps = ctypes.PyDLL(library()._name).robotrl_steps  # it calls Python
+        self._steps.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.py_object]
+        self._buffers = {"demand": np.zeros(8), "forces": np.zeros(8), "answer": np.zeros(29)}
         self.plant = _Plant()
         self.at = ctypes.addressof(self.plant)
         self._describe()
@@ -203,30 +199,23 @@ class NativeLoop:
 
     def advance(self, seconds: float) -> None:
         """Move on by whole physics steps; the rest is carried. ValueError for a current that is not a number."""
-        world, bank, history = self._world, self._bank, self.history
-        at, turn, simulate, pack = self.at, self._turn, world.simulate, _ANSWER.pack_into
-        forces, answer = self._buffers["forces"].tolist, self._buffers["answer"].data
+        world, bank, history, plant = self._world, self._bank, self.history, self.plant
         self._lend()
-        last, ready = history.step + world.steps_due(seconds), False  # whether the forces of the next step are known
+        last = history.step + world.steps_due(seconds)
         while history.step < last:
-            if not ready:
-                if history.step * history.dt >= bank.next_event:
-                    bank.tick()
-                if bank.stale or bank.bounded:
-                    self._take_back()
-                    world.step(bank.drive)
-                    self._lend()
-                    continue
-                if self._demand(at, history.step):
-                    self._refuse()
-            (position, orientation), (velocity, spin), states = simulate(forces())
-            angles, speeds, _, _ = zip(*states, strict=True)
-            pack(answer, 0, *angles, *speeds, *position, *orientation, *velocity, *spin)
-            history.step += 1
-            ready = history.step < last and history.step * history.dt < bank.next_event
-            if not ready:
-                self._record(at, history.step)
-            elif turn(at, history.step):
+            if history.step * history.dt >= bank.next_event:
+                bank.tick()
+            if bank.stale or bank.bounded:
+                self._take_back()
+                world.step(bank.drive)
+                self._lend()
+                continue
+            plant.step = history.step
+            try:
+                refused = self._steps(self.at, last, bank.next_event, world.simulate)
+            finally:
+                history.step = plant.step
+            if refused:
                 self._refuse()
         self._take_back()
 

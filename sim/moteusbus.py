@@ -104,8 +104,7 @@ class MoteusBus(Adapter):
         commands = self._blocks.goals(data)
         if commands is None:
             return False
-        for goal, position in commands:
-            self.bank.aim(goal.servo, position, goal.row, goal.rest)
+        self.bank.aim(commands)
         self._out.append(OK * len(commands))
         return True
 

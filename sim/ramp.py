@@ -60,7 +60,8 @@ class Ramp:
     def retarget(self, index: int, goal: float, speed: float) -> None:
         """Another goal under the same limits, for one servo that has a ramp."""
         limited, top = self._limited[index], self._tops[index]
-        speed = max(-top, min(top, speed)) if speed == speed else 0.0
+        if speed:
+            speed = max(-top, min(top, speed)) if speed == speed else 0.0
         if goal == goal:
             self.goal[index] = goal
             if not limited:

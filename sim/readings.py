@@ -61,8 +61,8 @@ class Readings:
         if hot:
             bank.trip_hot(self._board)
         self._show()
-        whole, part = history.split(bank.world.domain.extra_latency_s)
-        self._telemetry(self._at, thermal, history.step, whole + part, *self._where)
+        back = history.back(bank.world.domain.extra_latency_s)
+        self._telemetry(self._at, thermal, history.step, back, *self._where)
         return self._out
 
     def _show(self) -> None:

@@ -42,7 +42,7 @@ ACCEL_NOISE = 0.05  # m/s^2, sd; chosen
 TEMPERATURE, SUPPLY, VERSION = 2500, 500, 0x4C31  # 25 C, 5 V; 1/100
 WAITING_MAX = 8192  # bytes the serial line keeps for a reader that does not read
 
-# Delays (s) of some samples, their noise (n, 8) and the domain they are taken in to their frames; b"": cannot.
+# Delays (s) of n samples, their noise (8 n,) and the domain they are taken in to their frames; b"": cannot.
 Quick = Callable[[list[float], np.ndarray, Domain], bytes]
 
 
@@ -76,9 +76,10 @@ class ImuSensor:
         now = self._world.time
         if now - self._next > 1.0:  # nobody called for long: no burst
             self._next = now
+        latency, extra = self._twin.imu_latency_s, self._world.domain.extra_latency_s
         delays = []
         while self._next <= now + 1e-9:
-            delays.append(max(0.0, now - self._next) + self._twin.imu_latency_s + self._world.domain.extra_latency_s)
+            delays.append(max(0.0, now - self._next) + latency + extra)
             self._next += period
         if delays:
             self._out += self._samples(delays)
@@ -86,11 +87,12 @@ class ImuSensor:
             del self._out[: len(self._out) - WAITING_MAX]
 
     def _samples(self, delays: list[float]) -> bytes:
-        noise = self._normals.take(8 * len(delays)).reshape(-1, 8)
+        noise = self._normals.take(8 * len(delays))
         quick = self._quick if self.registers[MASK] == ALL else None
         if quick is not None and (frames := quick(delays, noise, self._world.domain)):
             return frames
-        return b"".join([self._sample(delay, row) for delay, row in zip(delays, noise.tolist(), strict=True)])
+        rows = noise.reshape(-1, 8).tolist()
+        return b"".join([self._sample(delay, row) for delay, row in zip(delays, rows, strict=True)])
 
     def _sample(self, delay: float, noise: list[float]) -> bytes:
         """The frames of what there was `delay` (s) ago; `noise` (8,), unit normal."""
@@ -181,8 +183,8 @@ class TrackerSensor:
         now, out = self._world.time, b""
         while self._seen and self._seen[0][0] + self._twin.tracker_delay_s <= now + 1e-9:
             taken, seq, pose = self._seen.pop(0)
-            text = f"pose {seq} {round((now - taken) * 1e6)} " + " ".join(f"{v:.5f}" for v in pose) + " "
-            out += f"{text}*{crc8(text.encode()):02X}\n".encode()
+            text = b"pose %d %d %.5f %.5f %.5f %.5f %.5f %.5f " % (seq, round((now - taken) * 1e6), *pose)
+            out += b"%b*%02X\n" % (text, crc8(text))
         return out
 
 

@@ -8,7 +8,7 @@ left by a stop alone; NaN in the watchdog means none, 0 means the configured def
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from robotrl import config
 from robotrl.sim import firmware as fw
+from robotrl.sim.blocks import Goal
 from robotrl.sim.domain import Domain
 from robotrl.sim.firmware import Array, configuration
 from robotrl.sim.motor import RESISTANCE, TORQUE_CONSTANT
@@ -103,18 +104,20 @@ class ServoBank:
         self._deadline[index] = now + self._silence[index]
         self.next_event = 0.0  # unknown until the next tick
 
-    def aim(self, index: int, position: float, row: list[float], rest: list[float]) -> None:
-        """The everyday command: position mode goes on with a new goal, all else as in `row`; `rest`: that without its goal."""
-        if self.mode[index] != fw.POSITION or self._fresh[index] or rest != self._last[index]:
-            self.obey(index, fw.POSITION, [position, *row[fw.V :]])
-            return
-        self.command[index] = [position, *row[fw.V :]]
-        self._retarget(index, position, row[fw.V], self.world.time)
+    def aim(self, commands: Sequence[tuple[Goal, float]]) -> None:
+        """The everyday commands: position mode goes on with new goals, all else as it was; each with its position."""
+        now, mode, fresh, last = self.world.time, self.mode, self._fresh, self._last
+        for (index, _, row, rest), position in commands:
+            if mode[index] != fw.POSITION or fresh[index] or rest != last[index]:
+                self.obey(index, fw.POSITION, [position, *row])
+            else:
+                self.command[index] = [position, *row]
+                self._retarget(index, position, row[0], now)
 
     def _retarget(self, index: int, position: float, velocity: float, now: float) -> None:
         self._deadline[index] = now + self._silence[index]
         sign = self._signs[index]
-        self.ramp.retarget(index, sign * (position * fw.TURN - self.offset[index]), sign * velocity * fw.TURN)
+        self.ramp.retarget(index, sign * (position * fw.TURN - self.offset.item(index)), sign * velocity * fw.TURN)
         self.aimed = False
 
     def trip(self, index: int, code: int) -> None:

@@ -21,6 +21,17 @@ def test_leg_space_round_trip_and_signs() -> None:
     np.testing.assert_allclose(back[1], extension, atol=1e-12)
 
 
+def test_plain_numbers_are_the_arrays_to_the_bit() -> None:
+    rng = np.random.default_rng(2)
+    for motors in rng.uniform(-4, 7, (50, 8)):
+        assert kinematics.legs_of(tuple(motors.tolist())) == np.concatenate(kinematics.to_leg(motors)).tolist()
+    for swing, extension in rng.uniform(-2, 3, (50, 2, 4)):
+        assert kinematics.motors_of(swing.tolist(), extension.tolist()) == tuple(kinematics.to_motors(swing, extension).tolist())
+    for wrong in ((0.0,) * 7, (0.0,) * 9):
+        with pytest.raises(ValueError):
+            kinematics.legs_of(wrong)
+
+
 def test_the_published_closed_form_of_a_symmetric_leg() -> None:
     """Hardware facts 1.1: l1 .112, l2 .199, l3 .2315."""
     rng = np.random.default_rng(1)

@@ -124,18 +124,21 @@ class Evidence:
         self._misses.append(tuple([i for i, missed in enumerate(joints.missed) if missed]) if any(joints.missed) else ())
         driven = self._open_since is not None and joints.t - self._open_since > STARTING_NS
         self._wrong_mode = driven and any(
-            mode != POSITION_MODE and mode not in TOLD and not missed
-            for mode, missed in zip(joints.mode, joints.missed, strict=True)
+            [
+                mode != POSITION_MODE and mode not in TOLD and not missed
+                for mode, missed in zip(joints.mode, joints.missed, strict=True)
+            ]
         )
-        for i, missed in enumerate(joints.missed):
+        led = self._target if driven and self._target else joints.position
+        said_before = _readings(before) if driven and before is not None else ()
+        for i, (reading, missed) in enumerate(zip(_readings(joints), joints.missed, strict=True)):
             if missed:
                 continue  # an old value shows nothing new
-            speed, torque = joints.velocity[i], joints.torque[i]
-            same = before is not None and _reading(before, i) == _reading(joints, i)
-            self._same[i] = self._same[i] + 1 if driven and same else 0
+            position, speed, torque = reading
+            self._same[i] = self._same[i] + 1 if said_before and said_before[i] == reading else 0
             blocked = driven and abs(torque) > self._strain and abs(speed) < STILL_RAD_S
             self._stalled[i] = _since(self._stalled[i], blocked, joints.t)
-            error = self._target[i] - joints.position[i] if driven and self._target else 0.0
+            error = led[i] - position
             away = abs(error) > FAR_RAD and abs(speed) > AWAY_RAD_S and error * speed < 0
             away = away and torque * speed > -self._strain * abs(speed)  # who brakes with all it has is pushed: by the weight
             self._running[i] = _since(self._running[i], away, joints.t)
@@ -168,8 +171,9 @@ def angle(a: Up, b: Up) -> float:
     return math.acos(max(-1.0, min(1.0, sum(x * y for x, y in zip(a, b, strict=True)))))
 
 
-def _reading(joints: m.Joints, i: int) -> tuple[float, float, float]:
-    return joints.position[i], joints.velocity[i], joints.torque[i]
+def _readings(joints: m.Joints) -> list[tuple[float, float, float]]:
+    """Of each servo: angle, speed, torque."""
+    return list(zip(joints.position, joints.velocity, joints.torque, strict=True))
 
 
 def _since(began: int | None, so: bool, t: int) -> int | None:

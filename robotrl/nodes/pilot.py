@@ -68,7 +68,7 @@ class Pilot:
         self._input = np.zeros(self.history.size, np.float32)
         self.seen = deque([self._input], SEEN)  # what was acted on last; each its own array
         self.drawn: np.ndarray = np.zeros(0, np.float32)  # of noise, for the last action; empty: it was acted without
-        self._sent = np.zeros((3, self.task.actions), np.float32)
+        self._sent = np.zeros((3, self.task.actions), np.float32)  # never written to: transitions keep it
         self._seq = 0
         self._grip = Grip()
         self._led = False  # the command in force is a person's
@@ -144,7 +144,7 @@ class Pilot:
         self.task.begin(self.episode)
         self.noise.reset()
         sent = self.task.applied(applied.target)
-        self._sent[:] = sent
+        self._sent = np.tile(sent, (3, 1))
         self._input = self.history.reset(self.task.observation(joints, imu), sent)
         self.tally = self._tallies[self.episode] = Tally(self.episode, joints.t)
         self._tick = joints.tick
@@ -155,8 +155,7 @@ class Pilot:
         assert self.tally is not None
         sent = self.task.applied(applied.target)
         action = self.task.action(sent, self._sent[0])
-        self._sent[1:] = self._sent[:-1]
-        self._sent[0] = sent
+        self._sent = np.concatenate((sent[None], self._sent[:-1]))
         new, frames = self.history.push(self.task.observation(joints, imu), sent), self.gaze.look()
         if self.gaze.blind:  # of this step there is no picture: it is none, and the one before was the last
             self.dropped += 1
@@ -177,7 +176,7 @@ class Pilot:
         why = "" if ended else self.told or self.task.cut(joints.t, self.tally.t_begin, self.tally.steps)
         self.pending.append(
             Pending(
-                self._input, action, new, self._sent.copy(), self.task.cost(joints, imu),
+                self._input, action, new, self._sent, self.task.cost(joints, imu),
                 joints.t, joints.tick, self.tally.steps - 1, self.episode,
                 PERSON if self._led else self.version, bool(ended), bool(why), imu.t, self._pose_t, applied.t, frames,
             )
@@ -227,17 +226,18 @@ class Pilot:
         """Complete the transitions whose rewards are known by now; give up on those whose stay away."""
         while self.pending:
             head = self.pending[0]
+            newest = len(self.pending) == 1 and self.tally is not None
+            late = now - head.t >= self.task.patience_s * 1e9
+            if newest and not late:
+                return  # it stays: should the guard stop us now, it is the one that is truncated
             reward = self.task.reward_of(head.t, head.sent, head.cost, head.terminated)
-            if reward is None:
-                if now - head.t < self.task.patience_s * 1e9:
-                    return
-                self.pending.popleft()
-                self.dropped += 1
-                continue
-            if len(self.pending) == 1 and self.tally is not None:
-                return  # the newest stays: should the guard stop us now, it is the one that is truncated
+            if (reward is None and not late) or (reward is not None and newest):
+                return
             self.pending.popleft()
-            self._complete(head, reward)
+            if reward is None:
+                self.dropped += 1
+            else:
+                self._complete(head, reward)
         if self.tally is None:
             self._close_tallies()
 

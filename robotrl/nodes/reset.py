@@ -16,6 +16,7 @@ from robotrl.safety.reset import ResetScript, Stage
 from robotrl.tasksettings import things
 
 ACTION_VALID_NS = 50_000_000
+IDLE = Reset(source="reset", stage="", attempt=0, outcome="idle")
 LEVEL = Imu(t=-1, roll=0.0, pitch=0.0, yaw=0.0, rates=(0.0, 0.0, 0.0), accel=(0.0, 0.0, 9.81))  # of what stands on a table
 
 
@@ -44,12 +45,12 @@ class Resetter:
         self._seq = 0
         self._things = things(run.task)
         self.places: Sequence[float] = ()  # where a person puts them, m
-        self.state = Reset(source="reset", stage="", attempt=0, outcome="idle")
+        self.state = IDLE
 
     def cycle(self, joints: Joints, imu: Imu, permit: Permit | None) -> Action | None:
         """Answer one servo cycle with the script's target, when it is the script's turn."""
         if permit is None or permit.state != "RESET" or permit.holder != "reset":
-            self.state = Reset(source="reset", stage="", attempt=0, outcome="idle")
+            self.state = IDLE
             return None
         if permit.epoch != self._epoch or self._script is None:
             self._epoch = permit.epoch

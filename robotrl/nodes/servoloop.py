@@ -21,6 +21,7 @@ from robotrl.safety.gate import PERMIT_VALID_NS, Gate, Verdict
 STOPPED = 0
 WATCHDOG_MODE, FAULT_MODE = LATCHED_MODES = (11, 1)  # moteus: watchdog time-out and fault leave only by a stop
 UNREAD_MAX = 3  # cycles (safety facts, row 1)
+NOBODYS = Action(seq=-1, epoch=-1, tick=-1, target=(), episode=-1, step=-1, policy_version=-1)
 STARTING_NS = 200_000_000  # from the first target on, for every servo to have heard it and to leave mode 0
 
 
@@ -88,7 +89,7 @@ class ServoLoop:
         """Does a servo that was driven say that it is stopped? Its power was gone. The next target would start it again, from a
         goal as old as that, and with nobody expecting it: torque stays off until a person has enabled it (rows 8, 14)."""
         driven = self._on and now - self._on_at > STARTING_NS
-        return driven and any(mode == STOPPED and not missed for mode, missed in zip(joints.mode, joints.missed, strict=True))
+        return driven and any([mode == STOPPED and not n for mode, n in zip(joints.mode, joints.missed, strict=True)])
 
     def _unbroken(self, permit: Permit | None, now: int) -> bool:
         """Was this permit made while the one before it held, and has it only waited for a cycle that came a little late?"""
@@ -130,15 +131,11 @@ class ServoLoop:
         return stage
 
     def _applied(self, verdict: Verdict, sent: tuple[float, ...], used: Action | None) -> Applied:
-        applied = Applied(
-            source="servos", epoch=-1, tick=self.tick, t=self.clock.now(), writer=verdict.writer or "off", target=sent,
+        a = used or NOBODYS
+        return Applied(
+            source="servos", epoch=a.epoch, tick=self.tick, t=self.clock.now(), writer=verdict.writer or "off", target=sent,
             clamped=verdict.clamped, held=verdict.held or verdict.target is None, refused=verdict.cause or verdict.refused,
-        )  # fmt: skip
-        if used is None:
-            return applied
-        return msgspec.structs.replace(
-            applied, epoch=used.epoch, action_seq=used.seq, action_tick=used.tick, episode=used.episode, step=used.step,
-            policy_version=used.policy_version,
+            action_seq=a.seq, action_tick=a.tick, episode=a.episode, step=a.step, policy_version=a.policy_version,
         )  # fmt: skip
 
     def _drive(self, joints: Joints, stage: str, began: int) -> Drive:
@@ -154,7 +151,7 @@ class ServoLoop:
 
 def ill(joints: Joints) -> bool:
     """A servo that reports a fault, has stopped itself, or is unread for as long as the guard bears it."""
-    return any(joints.fault) or any(mode in LATCHED_MODES for mode in joints.mode) or max(joints.missed) >= UNREAD_MAX
+    return any(joints.fault) or any([mode in LATCHED_MODES for mode in joints.mode]) or max(joints.missed) >= UNREAD_MAX
 
 
 def prepare(chain: Chain, tick: int, say: Callable[[str], None]) -> None:

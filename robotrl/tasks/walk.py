@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from robotrl.config import Task
-from robotrl.kinematics import LEGS_MIRRORED, MOTORS_MIRRORED, to_leg, to_motors
+from robotrl.kinematics import LEGS_MIRRORED, MOTORS_MIRRORED, legs_of, motors_of
 from robotrl.messages import Imu, Joints, Pose
 from robotrl.observe import Mirror, Track
 
@@ -46,6 +46,8 @@ class Walk:
         self.track = Track()
         self._scale = np.repeat(np.array([task.swing_range, task.extension_range], np.float32), 4)
         self._centre = np.repeat(np.array([0.0, task.extension_centre], np.float32), 4)
+        self._backwards = -float(self._scale[0])  # a positive swing moves the front feet forwards
+        self._units = list(zip(self._centre.tolist(), self._scale.tolist(), strict=True))
 
     def see(self, pose: Pose) -> None:
         """A pose from the tracker."""
@@ -92,15 +94,17 @@ class Walk:
 
     def action(self, sent: np.ndarray, before: np.ndarray) -> np.ndarray:
         """The action (8,) that would have sent the legs from `before` to `sent`: the inverse of `legs`."""
-        return (before + (sent - before) / np.float32(self.task.smoothing)).astype(np.float32)
+        return (before + (sent - before) / np.float32(self.task.smoothing)).astype(np.float32, copy=False)
 
     def target(self, action: np.ndarray, before: np.ndarray) -> tuple[float, ...]:
         """The eight motors' targets, rad, of an action when the legs were last sent to `before`."""
-        return tuple(to_motors(*self.legs(action, before)).tolist())
+        swing, extension = self.legs(action, before)
+        return motors_of(swing.tolist(), extension.tolist())
 
     def applied(self, target: Sequence[float]) -> np.ndarray:
-        """The normalised target (8,) of the motors' targets, rad."""
-        return self.sent(*to_leg(np.asarray(target)))
+        """The normalised target (8,) of the motors' targets, rad: `sent`, of plain numbers."""
+        legs = zip(legs_of(target), self._units, strict=True)
+        return np.array([(angle - centre) / scale for angle, (centre, scale) in legs], np.float32)
 
     def reward_of(self, t: int, sent: np.ndarray, cost: float, ended: bool) -> float | None:
         """Of the step until `t` (ns), which a fall ended or not; None while the tracker's poses do not reach there."""
@@ -112,10 +116,12 @@ class Walk:
         assert actions.shape == (3, ACTIONS), actions.shape
         t = self.task
         forward = min(max(speed, -t.speed_cap), t.speed_cap) - t.overspeed_weight * max(0.0, speed - t.overspeed_free)
-        bend = (actions[0] - 2 * actions[1] + actions[2]) * self._scale  # rad
-        smooth = float(np.add.reduce(np.abs(bend)) / ACTIONS)  # `mean` takes three times as long
-        under = -actions[0, FRONT] * self._scale[0]  # a positive swing moves the front feet forwards
-        fold = float(np.add.reduce(np.maximum(0.0, under - t.fold_free)) / len(under))
+        newest = actions[0]
+        bend = (newest - 2 * actions[1] + actions[2]) * self._scale  # rad
+        smooth = float(np.add.reduce(np.abs(bend))) / ACTIONS  # `mean` takes three times as long
+        front, fold = newest[FRONT], 0.0
+        if min(front.tolist()) * self._backwards > t.fold_free:  # most often they are not so far under it
+            fold = float(np.add.reduce(np.maximum(0.0, front * self._backwards - t.fold_free))) / len(front)
         return forward - t.acceleration_weight * smooth - t.fold_weight * fold - cost - t.fall_penalty * fallen
 
     def cost(self, joints: Joints, imu: Imu) -> float:
@@ -134,7 +140,8 @@ class Walk:
     @staticmethod
     def tilt(imu: Imu) -> float:
         """The larger of roll and pitch, rad, without sign; nan if either is."""
-        return float(np.maximum(abs(imu.roll), abs(imu.pitch)))
+        roll, pitch = abs(imu.roll), abs(imu.pitch)
+        return roll if roll >= pitch or roll != roll else pitch
 
     def terminated(self, imu: Imu) -> bool:
         """A fall: rolled or pitched beyond `fall_tilt`; an attitude that is no number counts as one."""

@@ -45,13 +45,14 @@ class Rotors(World):
         self.motors = Motors(8, 16.0)
         self.history = make(self.twin.physics_dt, FRAME)
         self.lag, self._due = latency_s / self.twin.physics_dt, 0.0
-        self._angle, self._speed = np.linspace(-1.0, 2.0, 8), np.zeros(8)
+        self._angle, self._speed, self._made = np.linspace(-1.0, 2.0, 8), np.zeros(8), 0
         self.history.fill(np.concatenate((self._angle * model.DIRECTION, np.zeros(16))), LEVEL, REST)
 
     def simulate(self, forces):
         self._speed = 0.98 * self._speed + 0.002 * np.array(forces) / 0.01
         self._angle = self._angle + 0.002 * self._speed
-        t = 0.002 * self.history.step
+        t = 0.002 * self._made
+        self._made += 1
         axis = np.array((math.sin(t), math.cos(3 * t), math.sin(5 * t)))
         turn = np.append(axis / np.linalg.norm(axis) * math.sin(4 * t), math.cos(4 * t))
         moving = np.cos(np.arange(6) + 7 * t)
@@ -122,6 +123,26 @@ def command(rng: np.random.Generator) -> tuple[int, list[float]]:
 
 
 P_MODE = (0.3, 0.2, 0.25, 0.08, 0.07, 0.1)
+
+
+@native
+@pytest.mark.parametrize("answer", [None, (), (1, 2, 3), "nothing", ((), (), ())])
+def test_physics_that_fails_is_said_and_what_was_made_before_stands(answer: object) -> None:
+    story = Story(False, 0.003)
+    story.loop.advance(0.01)
+    world, made = story.world, story.world.history.step
+    simulate, calls = world.simulate, []
+
+    def broken(forces: list[float]) -> object:
+        calls.append(forces)
+        if len(calls) == 3 and answer is None:
+            raise RuntimeError("not connected")
+        return simulate(forces) if len(calls) < 3 else answer
+
+    world.simulate = broken  # type: ignore[method-assign, assignment]
+    with pytest.raises(RuntimeError if answer is None else (TypeError, SystemError, IndexError)):
+        story.loop.advance(0.02)
+    assert len(calls) == 3 and world.history.step == made + 2
 
 
 @native

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robotrl.config import Task
-from robotrl.kinematics import to_motors
+from robotrl.kinematics import to_leg, to_motors
 from robotrl.messages import Imu, Joints, Pose
 from robotrl.observe import History
 from robotrl.tasks.walk import Walk
@@ -24,6 +24,11 @@ def joints(position, torque=(0.0,) * 8):
         tick=0, position=position, velocity=zero, torque=torque, temp_c=zero, voltage=zero,
         mode=(10,) * 8, fault=(0,) * 8, missed=(0,) * 8,
     )  # fmt: skip
+
+
+def test_what_was_applied_is_what_would_be_sent_to_the_bit():
+    for target in np.random.default_rng(1).uniform(-1, 4, (50, 8)):
+        assert WALK.applied(tuple(target.tolist())).tobytes() == WALK.sent(*to_leg(target)).tobytes()
 
 
 def test_observation_has_twelve_values_and_no_yaw():
