@@ -33,7 +33,7 @@ LATE = 256  # cycles whose lateness is remembered: more than a reward may stay a
 NOISE_STEPS = 500  # of exploration noise made at a time: the slowest wave takes 10 s
 
 
-@dataclass
+@dataclass(slots=True)
 class Pending:
     """A transition that waits for what gives its reward, as a walk's for poses."""
 
