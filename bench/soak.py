@@ -3,8 +3,9 @@
 Codecs, gate, guard, reset and servo loop are the ones of the robot; the far ends speak their bytes, and in the place of physics
 joints go where they are told (`sim/light.py`). Faults are rows of the matrix (tests/safety/rows.py), drawn by the seed; a script
 as operator brings the robot back. Counted: violations of the wire's invariants, faults without a cause on record, and in a run
-without faults the stops that nobody asked for. The run with faults and the one without go at the same time, a core each.
-Run: python bench/soak.py [--hours H] [--seed N] [--out FILE]
+without faults the stops that nobody asked for. First the run with faults, then the one without; the hours of each are shared by
+as many processes as there are cores, each a program of its own with a seed of its own.
+Run: python bench/soak.py [--hours H] [--parts N] [--seed N] [--out FILE]
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class Soak(Scene):
 
 
 def soak(hours: float, seed: int, faults: bool, aloud: bool = False) -> dict[str, Any]:
-    """One of the two runs; `aloud` says every virtual hour how far it is."""
+    """One of the two runs, or a part of it; `aloud` says every virtual hour how far it is."""
     began, own = time.perf_counter(), time.process_time()
     scene = Soak(seed, faults)
     states: Counter[str] = Counter()
@@ -171,24 +172,35 @@ def soak(hours: float, seed: int, faults: bool, aloud: bool = False) -> dict[str
     }  # fmt: skip
 
 
+def shared(which: str, hours: float, parts: int, seed: int) -> dict[str, Any]:
+    """A run in parts that go at the same time: what it comes to, and each."""
+    began = time.perf_counter()
+    words = [sys.executable, __file__, "--hours", str(hours / parts), "--only", which, "--seed"]
+    begun = [subprocess.Popen([*words, str(seed + k)], stdout=subprocess.PIPE, text=True) for k in range(parts)]
+    said = [json.loads(part.communicate()[0].splitlines()[-1]) for part in begun]
+    minutes = round((time.perf_counter() - began) / 60, 2)
+    sums = {name: round(sum(part[name] for part in said), 3) for name in ("virtual_hours", "violations", "without_cause")}
+    return {"run": which, "minutes": minutes, **sums, "parts": said}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=1.0, help="virtual hours of each of the two runs")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parts", type=int, default=os.cpu_count() or 1, help="processes that share a run's hours")
+    parser.add_argument("--seed", type=int, default=0, help="of the first part; the next has the next")
     parser.add_argument("--only", choices=("faults", "none"), help="one of the two runs, here")
     parser.add_argument("--out", type=Path, help="write the result there too, with machine and commit")
     args = parser.parse_args()
     if args.only:
         print(json.dumps(soak(args.hours, args.seed, args.only == "faults", aloud=args.only == "faults")))
         return 0
-    words = [sys.executable, __file__, "--hours", str(args.hours), "--seed", str(args.seed), "--only"]
-    both = [subprocess.Popen([*words, which], stdout=subprocess.PIPE, text=True) for which in ("faults", "none")]
-    said = [run.communicate()[0].splitlines()[-1] for run in both]
-    print("\n".join(said))
-    runs = [json.loads(line) for line in said]
+    load = os.getloadavg()
+    runs = [shared(which, args.hours, args.parts, args.seed) for which in ("faults", "none")]
+    print("\n".join(map(json.dumps, runs)))
     if args.out is not None:
-        rundir.write_json(args.out, {"built_from": rundir.provenance(), "load": os.getloadavg(), "runs": runs})
-    calm = [id for id in runs[1]["causes"] if id not in ("temp_warning", "learner_gone", "clamped")]
+        rundir.write_json(args.out, {"built_from": rundir.provenance(), "load": load, "runs": runs})
+    harmless = ("temp_warning", "learner_gone", "clamped")
+    calm = [id for part in runs[1]["parts"] for id in part["causes"] if id not in harmless]
     return int(bool(runs[0]["violations"] or runs[1]["violations"] or runs[0]["without_cause"] or calm))
 
 

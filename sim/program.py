@@ -148,17 +148,19 @@ class Program:
             self._retry[port] = now + RETRY_NS
             return None
 
+    def _cycle_servos(self) -> tuple[Joints, Applied, Drive]:
+        return self.servos.cycle(self.permit, self._action)
+
+    def _connect_servos(self) -> None:
+        chain, tick = self._chain(), self.servos.tick
+        if complaints := chain.check():
+            raise DeviceError(complaints[0])
+        self.servos = ServoLoop(self.run.robot, chain, self.clock, self.period_s)
+        self.servos.tick = tick
+
     def _drive(self, now: int) -> bool:
         """The servo driver's period; false without its port, which it then says."""
-
-        def connect() -> None:
-            chain, tick = self._chain(), self.servos.tick
-            if complaints := chain.check():
-                raise DeviceError(complaints[0])
-            self.servos = ServoLoop(self.run.robot, chain, self.clock, self.period_s)
-            self.servos.tick = tick
-
-        done = self._try("servos", now, lambda: self.servos.cycle(self.permit, self._action), connect)
+        done = self._try("servos", now, self._cycle_servos, self._connect_servos)
         if done is None:
             self.sentry.hear(
                 Drive(source="servos", t=now, tick=self.servos.tick, gate_open=False, torque_on=False,

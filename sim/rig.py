@@ -40,34 +40,37 @@ class Rig(Program):
         return float(np.subtract(now.position[:2], before.position[:2]) @ heading / self.period_s)
 
     def _open_senses(self) -> None:
-        self.imu_driver = self._imu()
-        self.tracker = self._tracker()
+        self._connect_imu()
+        self._connect_tracker()
         wired = self.run.robot.tracker.camera
         if wired and self.twin.camera is None:
             raise ConfigError(f"robot.tracker.camera: the twin of a {self.run.robot.kind} has none; set it to an empty name")
         self.sight = TagTracker(self.run.robot.roof, view_of(self.run.twin.tripod, self.run.robot.seen_by)) if wired else None
 
-    def _imu(self) -> WitImu:
+    def _connect_imu(self) -> None:
         driver = WitImu(self._ports["imu"], self.run.robot.imu, self.clock)
         driver.configure()
-        return driver
+        self.imu_driver = driver
 
-    def _tracker(self) -> PoseStream:
-        return PoseStream(self._ports["tracker"], self.clock)
+    def _connect_tracker(self) -> None:
+        self.tracker = PoseStream(self._ports["tracker"], self.clock)
+
+    def _read_imu(self) -> Imu | None:
+        return self.imu_driver.read()
+
+    def _read_tracker(self) -> list[Pose]:
+        return self.tracker.read()
 
     def _sense(self, now: int) -> None:
-        def connect() -> None:
-            self.imu_driver = self._imu()
-
-        def listen() -> None:
-            self.tracker = self._tracker()
-
-        sample = self._try("imu", now, lambda: self.imu_driver.read(), connect)
+        sample = self._try("imu", now, self._read_imu, self._connect_imu)
         if sample is not None:
             self.imu = sample
             self.sentry.hear(sample, now)
-        poses = self._look(sample) if self.sight is not None else self._try("tracker", now, lambda: self.tracker.read(), listen)
-        for pose in poses or ():
+        if self.sight is not None:
+            poses = self._look(sample)
+        else:
+            poses = self._try("tracker", now, self._read_tracker, self._connect_tracker) or []
+        for pose in poses:
             self.pilot.see(pose)
             self.sentry.hear(pose, now)
 

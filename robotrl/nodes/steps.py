@@ -9,7 +9,7 @@ import numpy as np
 from robotrl.nodes.gaze import Glance
 
 
-@dataclass
+@dataclass(slots=True)
 class Pending:
     """A transition that waits for what gives its reward, as a walk's for poses."""
 

@@ -91,7 +91,7 @@ class Witness:
         self._now.t = t
         for line in data.splitlines():
             if found := GOAL.fullmatch(line):
-                self._take_goal(int(found[1], 16), *map(_f32, found.group(2, 3, 4)))
+                self._take_goal(int(found[1], 16), *_f32s(found[2] + found[3] + found[4]))
             elif found := DAMP.fullmatch(line):
                 self._now.damped.add(int(found[1], 16))
             elif found := STOP.fullmatch(line):
@@ -107,7 +107,7 @@ class Witness:
             found = ANSWER.fullmatch(line.strip())
             if not found or int(found[1], 16) & 0xFF != self._host:
                 continue
-            servo, turns = int(found[1], 16) >> 8, _f32(found[3])
+            servo, (turns,) = int(found[1], 16) >> 8, _f32s(found[3])
             i = servo - 1
             if not 0 <= i < len(self.bounds.sign) or not abs(turns) < 1e6:
                 continue
@@ -228,8 +228,8 @@ def bounds_of(run: dict[str, Any]) -> Bounds:
     )  # fmt: skip
 
 
-def _f32(digits: bytes) -> float:
-    return float(struct.unpack("<f", bytes.fromhex(digits.decode()))[0])
+def _f32s(digits: bytes) -> tuple[float, ...]:
+    return struct.unpack(f"<{len(digits) // 8}f", bytes.fromhex(digits.decode()))
 
 
 def _out(x: float, low: float, high: float) -> float:
