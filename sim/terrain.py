@@ -56,6 +56,11 @@ class Terrain:
         self.height = z + (normal[0] * x + normal[1] * y) / normal[2]
         self._set_floor()
 
+    def home(self) -> None:
+        """The floor's height at the origin is 0 again: leaning about far places, and sinking, add up."""
+        self.height = 0.0
+        self._set_floor()
+
     def sink(self, depth: float) -> None:
         """Lower the floor by `depth` m."""
         self.height -= depth

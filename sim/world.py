@@ -229,6 +229,8 @@ class World:
 
     def _put(self, angles: Array, turn: tuple[float, float, float, float]) -> None:
         """Joints and torso at rest, the lowest point just above the ground."""
+        if self.terrain.level:
+            self.terrain.home()
         self.model.pose(angles)
         offset, axes = self.model.frame
         orientation = product(product(self.terrain.tilt, turn), axes)

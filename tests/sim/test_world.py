@@ -216,8 +216,10 @@ def test_a_floor_leans_about_the_robot_and_a_course_never(make) -> None:
     before = floor(x, y)
     world.apply(Domain(lean=(-0.05, 0.04)))
     assert before == pytest.approx(0.05 * x - 0.03 * y, abs=0.02) and floor(x, y) == pytest.approx(before, abs=1e-6)
+    world.terrain.sink(0.3)
     world.place("stand")
     assert world._clearance() == pytest.approx(0.002, abs=1e-3)
+    assert floor(3.0, 2.0) == pytest.approx(-0.05 * 3.0 + 0.04 * 2.0, abs=0.005)  # what leaning far away and sinking left does not add up
     course = make(terrain="slope:5")
     course.apply(Domain(lean=(0.05, 0.05)))
     assert course.terrain.tilt == make(terrain="slope:5").terrain.tilt
