@@ -40,7 +40,7 @@ class Push(Manipulator):
         self.thing: np.ndarray | None = None  # m, (2,): where it was seen last
         self._seen = 0  # ns
         self.holding = 0
-        self._least, self._since = math.inf, 0  # how near the thing has been to its place, and for how many readings no nearer
+        self._nearest, self._idle = math.inf, 0  # how near the thing has been to its place, and for how many readings no nearer
 
     def see(self, pose: Pose) -> None:
         """A pose from the tracker; one that is no number, or older than the last, is refused."""
@@ -50,7 +50,7 @@ class Push(Manipulator):
     def begin(self, episode: int) -> None:
         """Draw this episode's place."""
         self.place, self.holding = self.drawn(episode)[1], 0
-        self._least, self._since = math.inf, 0
+        self._nearest, self._idle = math.inf, 0
 
     def drawn(self, episode: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the thing stands at the beginning of an episode, and where it goes; (2,) m each."""
@@ -87,8 +87,8 @@ class Push(Manipulator):
         way = self.place - self.seen()
         gap = float(np.linalg.norm(way))
         self.holding = self.holding + 1 if self.thing is not None and gap <= s.tolerance_m else 0
-        nearer = gap < self._least - NEARER_M
-        self._least, self._since = (gap, 0) if nearer else (self._least, self._since + 1)
+        nearer = gap < self._nearest - NEARER_M
+        self._nearest, self._idle = (gap, 0) if nearer else (self._nearest, self._idle + 1)
         out = np.empty(2 * n + 13, np.float32)
         self.felt(joints, out)
         out[2 * n : 2 * n + 2] = (self.seen() - point[:2]) / FAR_M
@@ -108,7 +108,7 @@ class Push(Manipulator):
         """A tracker that has lost it, a push that leads nowhere, the time limit."""
         if now - self._seen > self.task.tracker_patience_s * 1e9:
             return "tracker lost"
-        if self._since >= self.settings.stuck_steps:
+        if self._idle >= self.settings.stuck_steps:
             return "stuck"
         return "time" if steps >= self.settings.episode_steps else ""
 
