@@ -237,7 +237,7 @@ def feetech(wanted: Wanted, read: Steps) -> list[str]:
 
 def feetech_settings(wanted: Wanted, read: Steps) -> dict[Item, int]:
     """As `dynamixel_settings`."""
-    return _settings(_feetech(wanted, read), (STS3215.ID, STS3215.BAUD_RATE))
+    return _settings(_feetech(wanted, read), (STS3215.BYTE_ORDER, STS3215.ID, STS3215.BAUD_RATE))  # the first is the maker's
 
 
 def _feetech(wanted: Wanted, read: Steps) -> _Judge:

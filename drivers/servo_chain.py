@@ -244,7 +244,7 @@ class ServoChain:
         """Ask, and collect answers until all have come, the line is quiet, or the cycle's time is up."""
         request, errors = read.begin(), read.errors
         port, clock, byte_ns = self._port, self._clock, BITS * 1_000_000_000 // self._servos.baud
-        silence = self._quiet_ns + read.size // len(read.ids) * byte_ns
+        silence = max(self._quiet_ns, 2 * (read.size // len(read.ids)) * byte_ns)  # a slow line is a frame in saying one
         port.write(request)
         end = sent + max(CYCLE_NS, self._quiet_ns, patience_ns)
         deadline = clock.now() + len(request) * byte_ns + max(silence, patience_ns)

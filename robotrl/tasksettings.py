@@ -140,11 +140,14 @@ class Push:
     tolerance_m: float = within(0.015, 0.001, 1)  # from its place; chosen
     hold_steps: int = within(10, 1, 1000)  # readings in a row: the tracker is late, and a thing slides on; chosen
     episode_steps: int = within(200, 1, MANY)  # truncation: 4 s; chosen
+    stuck_steps: int = within(75, 1, MANY)  # truncation: readings in a row in which the thing came no nearer; chosen: one
+    # that has gone too far stays there, and more than half of what was learned from had been such waiting
     step_rad: float = within(0.03, 0.001, 1)  # a joint's target moves by so much a step at most; slower than the gate; chosen
     range_rad: float = within(1.5, 0.1, 6.3)  # from the start: joints' targets go no farther; chosen
     distance_weight: float = within(5.0, 0, 1000)  # a metre and step; as Reach's
     near_weight: float = within(1.0, 0, 1000)  # times tanh(distance / near_m)
     near_m: float = within(0.02, 0.001, 1)  # as Reach's
+    aside: float = within(2.0, 0, 100)  # a distance aside of the way outwards counts so many times; chosen
     behind_weight: float = within(0.3, 0, 1000)  # for a point that is 10 cm or more from behind the thing; chosen
     tilt_weight: float = within(0.2, 0, 1000)  # a radian and step; chosen
     time_cost: float = within(0.05, 0, 1000)  # a step; as Reach's

@@ -253,26 +253,26 @@ bool imu_sample(const Ring& r, int64_t step, double back, const double* noise, c
   return true;
 }
 
+// Torques of the step to come into `forces`. False when a current is not a number: then the step must not be made.
+bool demand(Plant& p) {
+  drive(p, p.step);
+  return turn_motors(p, row_of(*p.ring, p.step) + N);
+}
+
+// Record what physics made of it, from `answer`, as the next step.
+void record(Plant& p) {
+  double* row = row_of(*p.ring, ++p.step);
+  for (int i = 0; i < N; ++i) {
+    row[i] = p.answer[i] * p.direction[i];
+    row[N + i] = p.answer[N + i] * p.direction[i];
+    row[2 * N + i] = p.torque[i];
+  }
+  std::memcpy(row + TORSO, p.answer + 2 * N, (ROW - TORSO) * sizeof(double));
+}
+
 }  // namespace
 
 extern "C" {
-
-// Torques of the step to come into `forces`. 1 when a current is not a number: then the step must not be made.
-int robotrl_demand(Plant* p, int64_t step) {
-  drive(*p, step);
-  return turn_motors(*p, row_of(*p->ring, step) + N) ? 0 : 1;
-}
-
-// Record what physics made of it, from `answer`, as step number `step`.
-void robotrl_record(Plant* p, int64_t step) {
-  double* row = row_of(*p->ring, step);
-  for (int i = 0; i < N; ++i) {
-    row[i] = p->answer[i] * p->direction[i];
-    row[N + i] = p->answer[N + i] * p->direction[i];
-    row[2 * N + i] = p->torque[i];
-  }
-  std::memcpy(row + TORSO, p->answer + 2 * N, (ROW - TORSO) * sizeof(double));
-}
 
 // ServoBank.warm, without the trips: `board` (N,) deg C. `share` of the way to where a temperature settles has passed.
 // 1 when a motor shut off or a board is too hot: `ServoBank.trip_hot` has something to do.

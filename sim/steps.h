@@ -67,8 +67,8 @@ extern "C" {
 // where it stands. 1 when a current is not a number, and when Python's exception is set: then the next step was not made.
 int robotrl_steps(Plant* p, int64_t last, double next_event, _object* simulate) {
   do {
-    if (robotrl_demand(p, p->step) || !simulated(*p, simulate)) return 1;
-    robotrl_record(p, ++p->step);
+    if (!demand(*p) || !simulated(*p, simulate)) return 1;
+    record(*p);
   } while (p->step < last && p->step * p->dt < next_event);
   return 0;
 }

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ABSENT = {
     *(("label", name) for name in ("console", "relabel")),
     *(("operator", name) for name in VIEWERS),
-    *((topic, name) for topic in ("image", "picture") for name in CAMERAS),
+    *((topic, name) for topic in ("image", "picture", "depth", "motion") for name in CAMERAS),
     *((topic, name) for name in ("gateway", "classifier", "teleop") for topic, entry in TOPICS.items() if name in entry.sources),
 }
 

@@ -22,6 +22,7 @@ from robotrl.nodes.checks import hottest, lacking
 from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.nodes.evidence import Evidence, causes, looked_through
 from robotrl.nodes.grip import Held
+from robotrl.nodes.obedience import Obedience
 from robotrl.nodes.vigil import NEVER, Vigil
 from robotrl.roles import HANDS, LABELLING
 from robotrl.safety.causes import Command, Inputs
@@ -29,8 +30,6 @@ from robotrl.safety.gate import PERMIT_VALID_NS
 from robotrl.safety.guard import Guard, Outputs
 
 STILL_RAD_S = 0.5  # slower than this no joint counts as moving; reading noise stays below
-CONFIRM_NS = 500_000_000  # for the motors to read back as off once they should be
-PATIENCE_NS = 5_000_000_000  # the same while the driver is silent or without its port: who starts it again needs time
 BEGIN_NS = 30_000_000_000  # for a learner to speak for the first time: it imports torch
 LISTEN_NS = 1_000_000_000  # for a guard that was started again to hear the others before it judges
 GONE_NS = 5_000_000_000  # a learner or a recorder that has not beaten for so long is gone
@@ -75,10 +74,7 @@ class Sentry:
         self._ended = ""
         self._reset = ""
         self._asks = ""  # what the reset asks a person to set up
-        self._off_since: int | None = None  # for so long torque is off by us and not by the driver's word
-        self._had_torque = False  # since the motors were last read back as off
-        # When the driver last was silent, or we were: from then on it has yet to go through its stop before it can confirm.
-        self._unheard, self._restarted = NEVER, restarted
+        self._obedience = Obedience(run.robot.stop_damp_s, restarted)
         self.outputs: Outputs | None = None
         self._refused = ("", NEVER)  # the last refusal and when: the operator must have time to read it
 
@@ -136,7 +132,7 @@ class Sentry:
             with contextlib.suppress(OSError):  # no disk, no lease: nobody moves the robot until its number can be kept
                 self._epoch = self._next_epoch()
         self._commands, self._ended = [], ""
-        self._watch_off(out, now)
+        self._obedience.asked(out.stop == "off", now)
         self.outputs = out
         self._powered = now if out.torque else NEVER
         permit = m.Permit(
@@ -169,8 +165,7 @@ class Sentry:
         while self._errors and now - self._errors[0][0] > LATE_FRAME_S * 1e9:
             self._errors.popleft()
         self._errors.append((now, drive.frame_errors))
-        # What was read back as off has obeyed: who cuts the power after that has not made it doubtful.
-        self._had_torque = drive.torque_on or (self._had_torque and not drive.powered_off_confirmed)
+        self._obedience.hear(drive)
 
     def _take_operator(self, key: m.Operator, now: int) -> None:
         role = key.role if key.source == "gateway" else key.source  # the gateway knows its peers by their keys
@@ -196,23 +191,10 @@ class Sentry:
         if event.event == "stopping":
             self._over = True
 
-    def _watch_off(self, out: Outputs, now: int) -> None:
-        if out.stop != "off":
-            self._off_since = None
-        elif self._off_since is None or (self._drive is not None and self._drive.powered_off_confirmed):
-            self._off_since = now
-
     def _inputs(self, now: int) -> Inputs:
         joints, drive, imu = self._joints, self._drive, self._imu
         note = lacking(self.run, joints, drive, imu, self._heard)
         speaks = drive is not None and drive.present and self._age("Drive", now) < SILENT_S
-        disobeyed = drive is not None and drive.disobeyed
-        if not speaks or (self._restarted and self._began == NEVER):
-            self._unheard = now
-        waited, stop_ns = now - (self._off_since or now), int(self.run.robot.stop_damp_s * 1e9)
-        damped = now - self._unheard - stop_ns
-        late = waited > max(PATIENCE_NS, stop_ns + CONFIRM_NS) or (speaks and min(waited, damped) > CONFIRM_NS)
-        unconfirmed = disobeyed or (self._had_torque and drive is not None and not drive.powered_off_confirmed and late)
         self._began = now if self._began == NEVER else self._began
         return Inputs(
             epoch=self._epoch,
@@ -223,7 +205,7 @@ class Sentry:
             drive_age_s=self._age("Drive", now),
             torque_on=drive is not None and (drive.gate_open or not speaks),
             port_lost=drive is not None and not drive.present,
-            stop_unconfirmed=unconfirmed,
+            stop_unconfirmed=self._obedience.lacking(now, speaks),
             permit_lapsed=self._powered != NEVER and now - self._powered > PERMIT_VALID_NS,
             rescue_gone=drive is not None and drive.unrescued,
             overruns_in_row=self._overruns_in_row,

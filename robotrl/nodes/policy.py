@@ -32,7 +32,6 @@ from robotrl.nodes.outbox import Outbox
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.readiness import Readiness
 from robotrl.nodes.reset import LEVEL
-from robotrl.nodes.ringgaze import RingGaze
 from robotrl.replay import Replay, ReplayError
 
 JOIN_NS = 20_000_000  # between two looks at whether the recorder is there
@@ -143,6 +142,8 @@ def serve(node: Node) -> None:
     estate = Estate(node.bus.directory, node.bus.boot, node.say)
     outbox: Outbox[Transition] = Outbox(publisher, node.clock, Kind.TRANSITION, node.source, node.bus.boot, estate)
     pilot = resumed(node.run, replay, partial(hand_over, outbox, replay))
+    from robotrl.nodes.ringgaze import RingGaze  # late: OpenCV, for those alone who see
+
     sees = RingGaze(node.bus, node.run, node.clock)
     pilot.gaze.eyes = sees.look
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)

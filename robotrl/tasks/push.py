@@ -6,7 +6,7 @@ With `task.pixels.cameras` pictures in place of all but the joints.
 Action: four joints, or the point's motion and the hand's pitch (manipulator.py).
 Reward: minus time, the thing's distance from its place, the point's from behind the thing, tilt, jerk.
 Termination: the thing was within `tolerance_m` of its place in `hold_steps` readings in a row ("there").
-Truncation: time, a tracker that has lost it.
+Truncation: time, a thing that has long come no nearer, a tracker that has lost it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from robotrl.tasks.manipulator import Manipulator
 from robotrl.tasks.stack import DOWN
 
 FAR_M = 0.1  # brings ways to the size of the angles; chosen
+NEARER_M = 0.001  # by less a thing has not come nearer: the tracker's noise; chosen
 
 
 class Push(Manipulator):
@@ -39,6 +40,7 @@ class Push(Manipulator):
         self.thing: np.ndarray | None = None  # m, (2,): where it was seen last
         self._seen = 0  # ns
         self.holding = 0
+        self._nearest, self._idle = math.inf, 0  # how near the thing has been to its place, and for how many readings no nearer
 
     def see(self, pose: Pose) -> None:
         """A pose from the tracker; one that is no number, or older than the last, is refused."""
@@ -48,6 +50,7 @@ class Push(Manipulator):
     def begin(self, episode: int) -> None:
         """Draw this episode's place."""
         self.place, self.holding = self.drawn(episode)[1], 0
+        self._nearest, self._idle = math.inf, 0
 
     def drawn(self, episode: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the thing stands at the beginning of an episode, and where it goes; (2,) m each."""
@@ -83,8 +86,10 @@ class Push(Manipulator):
         """(sensors,) float32, of order one; counts the readings at its place, so it is asked once a cycle."""
         n, s, point = self.actions, self.settings, np.array(self.tip(joints))
         way = self.place - self.seen()
-        there = self.thing is not None and float(np.linalg.norm(way)) <= s.tolerance_m
-        self.holding = self.holding + 1 if there else 0
+        gap = float(np.linalg.norm(way))
+        self.holding = self.holding + 1 if self.thing is not None and gap <= s.tolerance_m else 0
+        nearer = gap < self._nearest - NEARER_M
+        self._nearest, self._idle = (gap, 0) if nearer else (self._nearest, self._idle + 1)
         out = np.empty(2 * n + 13, np.float32)
         self.felt(joints, out)
         out[2 * n : 2 * n + 2] = (self.seen() - point[:2]) / FAR_M
@@ -101,15 +106,23 @@ class Push(Manipulator):
         return "there" if self.holding >= self.settings.hold_steps else ""
 
     def cut(self, now: int, begun: int, steps: int) -> str:
-        """A tracker that has lost it, the time limit."""
+        """A tracker that has lost it, a push that leads nowhere, the time limit."""
         if now - self._seen > self.task.tracker_patience_s * 1e9:
             return "tracker lost"
+        if self._idle >= self.settings.stuck_steps:
+            return "stuck"
         return "time" if steps >= self.settings.episode_steps else ""
+
+    def left(self) -> float:
+        """How far the thing has to go, m. What is aside of its way outwards counts more: it can be steered only while it goes
+        outwards, and nothing brings back one that has gone too far."""
+        way, out = self.place - self.seen(), self.seen() - self._axis
+        out = out / max(1e-6, float(np.linalg.norm(out)))
+        return math.hypot(way @ out, self.settings.aside * (out[0] * way[1] - out[1] * way[0]))
 
     def cost(self, joints: Joints, imu: Imu) -> float:
         """Of point and thing being where they are."""
-        s = self.settings
-        left = float(np.linalg.norm(self.place - self.seen()))
+        s, left = self.settings, self.left()
         off = float(np.linalg.norm(self.behind() - self.tip(joints)))
         return (
             s.time_cost + s.distance_weight * left + s.near_weight * math.tanh(left / s.near_m)

@@ -63,7 +63,7 @@ def test_pictures_to_a_record(optics, pictures, tmp_path, capsys):
     assert "fx" in capsys.readouterr().out
     assert intrinsics.main(words) == 0  # again
     again = devices.lens_of("cam1", 640, 480, tmp_path)
-    assert again.lens == pytest.approx(record.lens, rel=1e-6) and again.digest == record.digest
+    assert again.lens == pytest.approx(record.lens, rel=1e-4) and again.digest == record.digest
 
 
 def test_a_record_is_of_one_camera_at_one_resolution(pictures, tmp_path):

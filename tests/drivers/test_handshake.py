@@ -106,6 +106,40 @@ def test_a_feetech_register_that_is_not(item, steps, says):
     assert got == [f"servo 6 (gripper), memory table {says}"]
 
 
+@pytest.mark.parametrize(
+    ("item", "steps", "to"),
+    [
+        (X.RETURN_DELAY_TIME, 250, 0), (X.DRIVE_MODE, 13, 0), (X.DRIVE_MODE, 2 + 8, 2), (X.OPERATING_MODE, 4, 3),
+        (X.SECONDARY_ID, 252, 255), (X.PROTOCOL_TYPE, 1, 2), (X.STARTUP_CONFIGURATION, 3, 2), (X.SHUTDOWN, 1, 53),
+        (X.MIN_POSITION_LIMIT, 0, 800), (X.TEMPERATURE_LIMIT, 81, None), (X.BAUD_RATE, 1, None), (X.BUS_WATCHDOG, 0, None),
+        (X.STATUS_RETURN_LEVEL, 1, None), (X.FIRMWARE_VERSION, 1, None), (X.MODEL_NUMBER, 1060, None),
+        (X.HARDWARE_ERROR_STATUS, 4, None),
+    ],
+)  # fmt: skip
+def test_what_a_dynamixel_may_be_told_to_become(item, steps, to):
+    """Registers in EEPROM that are a question of a number: neither speed, nor what may be less, nor what is in RAM."""
+    assert handshake.dynamixel_settings(KNEE, KNEE_READS) == {}
+    assert handshake.dynamixel_settings(KNEE, KNEE_READS | {item: steps}) == ({} if to is None else {item: to})
+    turned = dataclasses.replace(KNEE, reverse=True)
+    assert handshake.dynamixel_settings(turned, KNEE_READS | {X.DRIVE_MODE: 8}) == {X.DRIVE_MODE: 1}
+
+
+@pytest.mark.parametrize(
+    ("item", "steps", "to"),
+    [
+        (S.BYTE_ORDER, 1, None), (S.OPERATING_MODE, 1, 0), (S.PHASE, 13, 12), (S.PHASE, 8, 12), (S.PHASE, 28, 12),
+        (S.PHASE, 25, 12), (S.UNLOADING_CONDITION, 4, 44), (S.UNLOADING_CONDITION, 3, 47), (S.PROTECTION_CURRENT, 0, 511),
+        (S.RETURN_DELAY_TIME, 250, 0), (S.STATUS_RETURN_LEVEL, 0, 1), (S.HOMING_OFFSET, 50, -50), (S.LOCK, 0, None),
+        (S.BAUD_RATE, 4, None), (S.TORQUE_LIMIT, 501, None), (S.STATUS, 4, None), (S.FIRMWARE_MINOR, 0, None),
+    ],
+)  # fmt: skip
+def test_what_a_feetech_servo_may_be_told_to_become(item, steps, to):
+    assert handshake.feetech_settings(JAW, JAW_READS) == {}
+    assert handshake.feetech_settings(JAW, JAW_READS | {item: steps}) == ({} if to is None else {item: to})
+    turned = dataclasses.replace(JAW, reverse=True)
+    assert handshake.feetech_settings(turned, JAW_READS) == {S.PHASE: 13}
+
+
 def test_a_register_that_was_not_read_is_spoken_of():
     for judge, wanted, reads in ((handshake.dynamixel, KNEE, KNEE_READS), (handshake.feetech, JAW, JAW_READS)):
         for item in reads:

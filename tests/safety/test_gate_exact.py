@@ -250,6 +250,23 @@ def test_the_first_step_is_the_least_of_opening_and_slew(slew, scale, step):
     assert second.target[0] - first.target[0] == pytest.approx(slew * scale - M, abs=1e-9)
 
 
+def test_it_opens_where_the_servos_are_held_and_only_opens_there():
+    gate = Gate(GateLimits((0.0,) * 2, (8.0,) * 2, (1.0,) * 2, (2.0,) * 2))
+    gate.permit(Permit(), 0)
+    assert gate.decide(0, None, (4.0, 4.0), (0, 0), (4.5, 3.5)).target == (4.5, 3.5)
+    assert gate.decide(0, None, (4.0, 4.0), (0, 0), (5.0, 5.0)).target == (4.5, 3.5), "it is open"
+    assert gate.lapse(60_000_001) and gate.permit(Permit(), 0)
+    assert gate.decide(0, None, (4.0, 4.0), (0, 0)).target == (4.0, 4.0), "not told, it opens where the joints are"
+
+
+def test_where_the_servos_are_held_it_still_begins_with_a_small_step_and_stays_near_the_joints():
+    gate = Gate(GateLimits((0.0,) * 2, (8.0,) * 2, (1.0,) * 2, (2.0,) * 2))
+    gate.permit(Permit(), 0)
+    first = gate.decide(0, Action((7.0, 3.0)), (4.0, 7.0), (0, 0), (4.5, 3.0))
+    assert first.target == pytest.approx((4.5 + 0.035 - M, 3.0 + 0.035 - M), abs=1e-9), "the second joint was pushed away"
+    assert first.clamped == (LEAD | SLEW, LEAD | SLEW)
+
+
 @pytest.mark.parametrize(("at", "wanted", "end"), [(9.0, 9.5, 9.0), (9.0, 3.0, 3.0), (-1.0, -2.0, -1.0), (-1.0, 3.0, 3.0)])
 def test_from_outside_only_inwards(at, wanted, end):
     """Torque came on out of range: the target may come in, and goes no farther out."""

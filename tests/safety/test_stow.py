@@ -28,6 +28,13 @@ def test_it_holds_where_the_joints_are_for_300_ms_then_goes_half_as_fast_as_a_po
     assert stow.step(320 * MS, at, HERE) == pytest.approx((0.1 - 0.004, 0.004 - 0.1))
 
 
+def test_it_holds_where_the_servos_are_held_where_that_is_known():
+    stow, hangs = Stow(LIMITS, POSE, (0.1, 0.1)), (0.07, 0.06)
+    for now in (0, 150 * MS, 300 * MS - 1):
+        assert stow.step(now, hangs, HERE) == (0.1, 0.1)
+    assert stow.step(300 * MS, hangs, HERE) == pytest.approx((0.1 + 0.048, 0.1 - 0.048))
+
+
 def test_a_joint_that_does_not_answer_when_it_begins_holds_nobody_up():
     stow = Stow(LIMITS, POSE)
     assert stow.step(0, (0.2, 0.1), (9, 0)) == (0.2, 0.1)

@@ -45,6 +45,32 @@ def test_the_cost_by_hand(task):
     assert cost == pytest.approx(want) and task.reward_of(0, STILL, cost, False) == pytest.approx(-cost)
 
 
+def test_what_is_aside_of_the_way_outwards_counts_more(task):
+    task.see(pose(1, 0.132, 0.16))  # 0.12 ahead of the axis and 0.16 to its left
+    task.place = AXIS + (0.12 + 0.03 * 0.6 - 0.01 * 0.8, 0.16 + 0.03 * 0.8 + 0.01 * 0.6)  # 3 cm outwards and 1 cm to the left
+    assert task.left() == pytest.approx(math.hypot(0.03, SET.aside * 0.01))
+    task.place = AXIS + (0.12 + 0.01 * 0.8, 0.16 - 0.01 * 0.6)  # 1 cm to the right
+    assert task.left() == pytest.approx(SET.aside * 0.01)
+
+
+def test_a_thing_that_comes_no_nearer_is_given_up(task):
+    x, y = task.place
+    task.see(pose(1, x - 0.05, y))
+    task.observation(joints(START), LEVEL)
+    for n in range(SET.stuck_steps):
+        assert task.cut(1, 0, n) == ""
+        task.see(pose(2 + n, x - 0.05 + 0.0009, y))  # by less than 1 mm
+        task.observation(joints(START), LEVEL)
+    assert task.cut(1, 0, 9) == "stuck"
+    task.see(pose(1000, x - 0.04, y))
+    task.observation(joints(START), LEVEL)
+    assert task.cut(1, 0, 9) == ""
+    for _ in range(SET.stuck_steps):
+        task.observation(joints(START), LEVEL)
+    task.begin(1)
+    assert task.cut(1, 0, 0) == "", "another episode"
+
+
 def test_there_is_so_many_readings_in_a_row(task):
     x, y = task.place
     for inside in (0.99, 1.01):

@@ -1,0 +1,42 @@
+"""Whether motors that should be off have said so in time: what the guard calls a stop that is not confirmed. Times in ns."""
+
+from __future__ import annotations
+
+from robotrl.messages import Drive
+from robotrl.nodes.vigil import NEVER
+
+CONFIRM_NS = 500_000_000  # for the motors to read back as off once they should be
+PATIENCE_NS = 5_000_000_000  # the same while the driver is silent or without its port: who starts it again needs time
+
+
+class Obedience:
+    """One robot's. A driver that was silent for long, or that heard no guard for long, goes through its stop profile first."""
+
+    def __init__(self, stop_s: float, restarted: bool) -> None:
+        """`stop_s`: so long a stop profile may keep torque on. `restarted`: the driver has been without a guard until now."""
+        self._stop_ns, self._alone = int(stop_s * 1e9), restarted
+        self._drive: Drive | None = None
+        self._off_since: int | None = None  # for so long torque is off by us and not by the driver's word
+        self._had_torque = False  # since the motors were last read back as off
+        self._unheard = NEVER  # when the driver last was silent, or we were
+
+    def hear(self, drive: Drive) -> None:
+        self._drive = drive
+        # What was read back as off has obeyed: who cuts the power after that has not made it doubtful.
+        self._had_torque = drive.torque_on or (self._had_torque and not drive.powered_off_confirmed)
+
+    def asked(self, off: bool, now: int) -> None:
+        """The guard's word of this period: is torque to be off?"""
+        if not off:
+            self._off_since = None
+        elif self._off_since is None or (self._drive is not None and self._drive.powered_off_confirmed):
+            self._off_since = now
+
+    def lacking(self, now: int, speaks: bool) -> bool:
+        """The motors have not obeyed. `speaks`: the driver does, and has its port."""
+        if not speaks or self._alone:
+            self._unheard, self._alone = now, False
+        waited, damped = now - (self._off_since or now), now - self._unheard - self._stop_ns
+        late = waited > max(PATIENCE_NS, self._stop_ns + CONFIRM_NS) or (speaks and min(waited, damped) > CONFIRM_NS)
+        drive = self._drive
+        return drive is not None and (drive.disobeyed or (self._had_torque and not drive.powered_off_confirmed and late))
