@@ -108,8 +108,6 @@ class Weights:
 def _answers(actor: Actor, seen: Iterable[NDArray[np.float32]], gaze: Gaze | None) -> bool:
     """True when mean and spread are numbers for every finite observation: finite weights may overflow, and tanh hides it."""
     image = gaze.picture(actor) if gaze is not None else ()
-    if actor.channels and not image:
-        return True  # nothing has been seen yet: then nobody acts either
     with np.errstate(all="ignore"):
         return all(np.isfinite(actor.head(o, *image)).all() for o in seen if np.isfinite(o).all())
 
