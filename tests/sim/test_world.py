@@ -219,7 +219,8 @@ def test_a_floor_leans_about_the_robot_and_a_course_never(make) -> None:
     world.terrain.sink(0.3)
     world.place("stand")
     assert world._clearance() == pytest.approx(0.002, abs=1e-3)
-    assert floor(3.0, 2.0) == pytest.approx(-0.05 * 3.0 + 0.04 * 2.0, abs=0.005)  # what leaning far away and sinking left does not add up
+    # What leaning far away and sinking left does not add up.
+    assert floor(3.0, 2.0) == pytest.approx(-0.05 * 3.0 + 0.04 * 2.0, abs=0.005)
     course = make(terrain="slope:5")
     course.apply(Domain(lean=(0.05, 0.05)))
     assert course.terrain.tilt == make(terrain="slope:5").terrain.tilt
