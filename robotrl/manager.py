@@ -81,6 +81,9 @@ def main(argv: list[str]) -> int:
     overrides += [f"seed={args.seed}"] if args.seed is not None else []
     run = config.load(args.run, overrides)
     require_task(run.robot, run.task.name, args.run)
+    if run.task.reward == "classifier" and not run.task.pixels.cameras:  # in a rehearsal it has cameras of its own
+        fix = "name some in [task.pixels] cameras, with told = true, as launch/reach_watched.toml"
+        raise config.ConfigError(f'{args.run}: task.reward = "classifier" and no cameras to judge by: {fix} (docs/classifier.md)')
     if run.network.listen:
         keyring.load(Path(run.network.keys).expanduser())  # a complaint comes before anything is started
     if not args.sim:

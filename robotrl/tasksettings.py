@@ -42,6 +42,7 @@ class Pixels:
 
     # Their names, at most four; empty: it is told. In the robot file [cameras.NAME], on the twin [twin.views.NAME]
     cameras: tuple[str, ...] = ()
+    told: bool = False  # a classifier alone sees by them (docs/classifier.md): the policy is told, as without cameras
     size: int = within(64, 32, 128)  # height and width of each picture; DrQ's are 84
     age_s: float = within(0.2, 0.01, 10)  # on the wall clock: a frame exposed longer ago than this is not acted on; chosen
     channels: Literal[1, 3] = 1  # grey, or red, green and blue, which cost an update twice the time
@@ -234,7 +235,8 @@ def fitting_pixels(run: Run, where: Sources) -> None:
     key, found = "task.pixels.cameras", list(names)
     require(run.task.name in ("reach", "push"), key, 'empty unless task.name is "reach" or "push"', found, where, "task.name")
     require(len(set(names)) == len(names) <= 4, key, "at most four names, each once", found, where)
-    require(run.task.reward != "classifier", key, 'empty: the frames of task.reward = "classifier" are its own', found, where)
+    require(not run.task.pixels.told or run.task.reward == "classifier", "task.pixels.told",
+            'false, or task.reward = "classifier": else nobody looks', "true", where, "task.reward")  # fmt: skip
     known = ", ".join(views) or "none"
     require(set(names) <= set(views), key, f"names of [twin.views.NAME] ({known})", found, where)
     bent = run.twin.optics.distortion

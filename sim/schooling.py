@@ -28,8 +28,8 @@ WORDS = {(True, True): "right", (True, False): "false", (False, True): "missed",
 
 
 def cameras_of(run: Run) -> Cameras:
-    """What a run's transitions carry: frames of what the policy sees by, or of what a classifier judges by."""
-    if run.task.reward != "classifier":
+    """What a run's transitions carry: frames of the cameras that it names, or of those that a classifier judges by without."""
+    if cameras(run) or run.task.reward != "classifier":
         return cameras(run)
     from robotrl.sim.eyes import WATCHERS  # late: it imports pybullet, which must have been told to be quiet
 
@@ -60,7 +60,7 @@ class Schooling:
         """Another robot is switched on, before the cameras. ConfigError where they see nothing of the task."""
         from robotrl.sim.eyes import watching
 
-        self._views, self._rig = watching(rig), rig
+        self._views, self._rig = None if cameras(self.run) else watching(rig), rig
         self._frames, self._near, self._met, self._before = {}, {}, {}, None
 
     def look_on(self, count: int) -> None:
@@ -83,7 +83,8 @@ class Schooling:
         pilot, joints = self._rig.pilot, self._rig.joints
         if joints is None or (pilot.tally is None and not pilot.just_ended):
             return
-        self._frames[joints.tick] = self._views(pilot.task)
+        if self._views is not None:
+            self._frames[joints.tick] = self._views(pilot.task)
         for tick in [tick for tick in self._frames if tick < joints.tick - KEPT]:
             del self._frames[tick]
         if steps := pilot.report(0).step:
@@ -91,7 +92,9 @@ class Schooling:
             self._met[pilot.episode] = self._met.get(pilot.episode, False) or bool(getattr(pilot.task, "word", ""))
 
     def framed(self, made: Transition) -> Transition:
-        """With what was seen before and after it."""
+        """With what was seen before and after it, where the run names no cameras of its own."""
+        if self._views is None:
+            return made
         images = self._frames[made.tick - 1], self._frames[made.tick]
         self._before, before = made, self._before
         return transitions.framed(made, self._replay.cameras, *images, before)

@@ -91,7 +91,8 @@ def serve(node: Node, assessor: Assessor, school: Asked) -> None:
     status, acks, episodes = node.bus.publisher("classifier"), node.bus.subscriber("ack"), node.bus.subscriber("episode")
     every, told = node.run.classifier.every, 0
     taught = assessor.replay.count // every
-    for now in node.every(PERIOD_NS):
+    for _ in node.every(PERIOD_NS):
+        now = node.clock.now()
         if (episode := episodes.latest()) is not None:
             assessor.lives[episode.episode] = episode.boot
             if len(assessor.lives) > LIVES:

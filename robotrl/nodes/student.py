@@ -30,7 +30,7 @@ from robotrl.complaint import Complaint
 from robotrl.config import Run
 from robotrl.labelled import LABELS, Labelled
 from robotrl.replay import Replay
-from robotrl.tasks.task import cameras, sizes, task_of
+from robotrl.tasks.task import sights, sizes, task_of
 
 AGENT = "agent.safetensors"  # in a checkpoint
 SCORED = 5000  # transitions: which checkpoint is the best is told by the mean of so many last rewards
@@ -50,7 +50,7 @@ class Student:
         self.labelled = Labelled(replay, directory / LABELS)
         self.rows = experience(run.agent, self.labelled, self.demonstrations, Taken(self.labelled))
         mirror = task_of(run).mirror() if run.agent.mirror else None
-        self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror, cameras=cameras(run))
+        self.agent = make_agent(run.agent, *sizes(run), run.seed, self.rows, mirror, cameras=sights(run))
         self.rng = np.random.default_rng([run.seed, 1])
         self.updates = self.dropped = self.version = 0
         self.metrics: dict[str, float] = {}
@@ -209,6 +209,8 @@ def learns(run: Run) -> str:
     task = dataclasses.asdict(run.task)
     if not task["pixels"]["cameras"]:  # as above
         del task["pixels"], agent["shift_px"]
+    elif not task["pixels"]["told"]:
+        del task["pixels"]["told"]
     if task["reward"] == "task":
         del task["reward"]
     else:
@@ -226,4 +228,4 @@ def _crc(replay: Labelled, rows: int) -> int:
 
 def demonstrations(run: Run) -> Labelled | None:
     """What a run learns from beside its own transitions, None for nothing; ReplayError when it could not."""
-    return open_demonstrations(run.agent.demonstrations, *sizes(run), cameras(run))
+    return open_demonstrations(run.agent.demonstrations, *sizes(run), sights(run))

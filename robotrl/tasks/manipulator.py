@@ -42,7 +42,8 @@ class Manipulator:
         self.task, self.arm, self._steps = task, ARMS[robot.kind], steps
         self.actions = n = self.arm.moving
         self.rates = ResolvedRate(self.arm)
-        self._told = not task.pixels.cameras  # else it sees by cameras where goals and things are
+        self._watched = bool(task.pixels.cameras)  # there is something to be seen
+        self._told = task.pixels.told or not self._watched  # else it sees by cameras where goals and things are
         self._cartesian = task.moves.space == "cartesian"
         self._stride = np.array([task.moves.step_m] * 3 + [task.moves.turn_rad])
         self._home = config.start_of(task, robot)

@@ -63,7 +63,7 @@ class Push(Manipulator):
     def set_up(self, episode: int) -> tuple[float, ...]:
         """Where the thing begins, (x, y); and, for a policy that sees, where its place is marked, (x, y)."""
         thing, place = self.drawn(episode)
-        return tuple(thing.tolist()) if self._told else (*thing.tolist(), *place.tolist())
+        return (*thing.tolist(), *place.tolist()) if self._watched else tuple(thing.tolist())
 
     def seen(self) -> np.ndarray:
         """Where the thing is, (2,) m; where it goes while nobody has seen it."""

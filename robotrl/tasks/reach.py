@@ -44,8 +44,8 @@ class Reach(Manipulator):
         return np.random.default_rng([self._seed, 4, episode]).uniform(self._low, self._high)
 
     def set_up(self, episode: int) -> tuple[float, ...]:
-        """Where the goal is to be seen, (x, y, z); nothing where the policy is told."""
-        return () if self._told else tuple(self.drawn(episode).tolist())
+        """Where the goal is to be seen, (x, y, z); nothing where nobody looks."""
+        return tuple(self.drawn(episode).tolist()) if self._watched else ()
 
     def distance(self, joints: Joints) -> float:
         """Of the point from the goal, m."""

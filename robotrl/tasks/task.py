@@ -118,9 +118,14 @@ def _made(run: Run, seed: int) -> Task:
 
 
 def cameras(run: Run) -> tuple[tuple[str, int, int, int], ...]:
-    """Name, height, width, channels of each camera that the policy sees by, as `replay.Cameras`; none: it is told."""
+    """Name, height, width, channels of each camera whose frames go with the steps, as `replay.Cameras`."""
     seen = run.task.pixels
     return tuple((name, seen.size, seen.size, seen.channels) for name in seen.cameras)
+
+
+def sights(run: Run) -> tuple[tuple[str, int, int, int], ...]:
+    """Those of them that the policy sees by; none: it is told."""
+    return () if run.task.pixels.told else cameras(run)
 
 
 def sizes(run: Run) -> tuple[int, int]:

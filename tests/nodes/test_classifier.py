@@ -18,7 +18,7 @@ from robotrl.labelled import LABELS, LabelFile, write_all
 from robotrl.labels import Given
 from robotrl.log import Log
 from robotrl.messages import Label
-from robotrl.nodes.classifier import Assessor
+from robotrl.nodes.classifier import Assessor, serve
 from robotrl.nodes.labelbook import BookFile
 from robotrl.nodes.school import School
 from robotrl.relabel import RelabelError
@@ -188,6 +188,44 @@ def test_the_node_gives_labels_of_the_steps_that_are_new_with_the_life_and_the_v
     report = assessor.report()
     assert report.disagreements == 1 and report.last == "episode 48: classifier 2 said a success, the person none"
     assert (report.version, report.why, report.episode) == (2, "", 49)
+
+
+class Voice:
+    """A publisher that remembers."""
+
+    def __init__(self):
+        self.said = []
+
+    def send(self, message):
+        self.said.append(message)
+        return message
+
+
+def test_the_node_says_how_it_stands_and_a_label_again_until_it_is_kept(taught):
+    """Its loop on a clock of ours: five times a second its word, and an unkept label once more after the outbox's patience."""
+    clock, voices = LockstepClock(), {"label": Voice(), "classifier": Voice()}
+    silent = SimpleNamespace(latest=lambda: None)
+    bus = SimpleNamespace(publisher=voices.__getitem__, subscriber=lambda topic: silent)
+
+    def every(period):
+        for number in range(250):
+            clock.advance(period)
+            if number == 10:
+                taught.play(1, judged=False)
+            yield number
+
+    node = SimpleNamespace(run=taught.run, directory=taught.directory, say=lambda _: None, clock=clock, bus=bus, every=every,
+                           beat=lambda _: None)  # fmt: skip
+    every_time = replace(taught.run, classifier=replace(taught.run.classifier, every=10**6))
+    node.run = every_time
+    serve(node, Assessor(node, taught.replay), SimpleNamespace(pending=False))
+    assert 20 <= len(voices["classifier"].said) <= 26 and voices["classifier"].said[-1].episode == taught.count - 1
+    labels = voices["label"].said
+    assert (
+        len(labels) >= 2
+        and {label.number for label in labels} == {1}
+        and {label.episode for label in labels} == {taught.count - 1}
+    )
 
 
 def test_the_command_shows_whether_it_deserves_trust_and_what_it_asks(taught, capsys):

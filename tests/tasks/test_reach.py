@@ -11,7 +11,7 @@ from robotrl.config import ConfigError, load
 from robotrl.messages import Joints
 from robotrl.nodes.reset import LEVEL
 from robotrl.tasks.reach import Reach
-from robotrl.tasks.task import sizes, task_of
+from robotrl.tasks.task import cameras, sights, sizes, task_of
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 RUN = load(LAUNCH / "reach_omx.toml", ["task.reach.tilt_weight=0.5"])
@@ -163,3 +163,15 @@ def test_a_walk_needs_what_an_arm_has_not():
     run = dataclasses.replace(RUN, task=dataclasses.replace(RUN.task, name="walk"))
     with pytest.raises(ConfigError, match="omx has no imu and no tracker"):
         task_of(run)
+
+
+def test_cameras_that_only_watch_leave_the_policy_told():
+    """The observation is the told one's, the goal is shown all the same, and frames go with the steps."""
+    watched, plain = (load(LAUNCH / name) for name in ("reach_watched.toml", "reach_classified.toml"))
+    assert sizes(watched) == sizes(plain) and sights(watched) == cameras(plain) == () and len(cameras(watched)) == 2
+    pixels = dataclasses.replace(watched.task.pixels, told=False)
+    sees = dataclasses.replace(watched, task=dataclasses.replace(watched.task, pixels=pixels))
+    assert task_of(watched).sensors == task_of(plain).sensors > task_of(sees).sensors and sights(sees) == cameras(sees)
+    assert len(task_of(watched).set_up(0)) == len(task_of(sees).set_up(0)) == 3 and task_of(plain).set_up(0) == ()
+    with pytest.raises(ConfigError, match=r"task.pixels.told.*nobody looks"):
+        load(LAUNCH / "reach_pixels.toml", ["task.pixels.told=true"])
