@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from robotrl import messages as m
@@ -103,7 +104,7 @@ class Evidence:
         """For `Inputs`; what holds for one step only is forgotten after it."""
         now = self._joints.t if self._joints is not None else 0
         jump, self._jump = self._jump, False
-        missed, sights = [i for cycle in self._misses for i in cycle], self._sights.values()
+        missed, sights = list(chain.from_iterable(self._misses)), self._sights.values()
         return {
             "missed_share": max(map(missed.count, set(missed)), default=0) / WINDOW,
             "wrong_mode": self._wrong_mode,
@@ -181,4 +182,4 @@ def _since(began: int | None, so: bool, t: int) -> int | None:
 
 
 def _longest(since: list[int | None], now: int) -> float:
-    return max((now - t for t in since if t is not None), default=0) * 1e-9
+    return max([now - t for t in since if t is not None], default=0) * 1e-9

@@ -12,6 +12,7 @@ import pytest
 from robotrl.config import Run, Task
 from robotrl.messages import Applied, Imu, Joints, Permit, Pose
 from robotrl.nodes.pilot import Pilot
+from robotrl.tasks.walk import Walk
 
 T = 20_000_000
 TASK = Task(
@@ -338,6 +339,13 @@ def test_it_tells_how_old_its_weights_are_and_how_the_last_episode_ended():
 def test_a_stop_by_the_guard_truncates_the_step_before_it():
     rows = play(straight(8, lambda k: Permit(state="RUN", epoch=1, holder="policy", torque=True)))[1].rows
     assert [r["truncated"] for r in rows] == [False] * 6 + [True] and not any(r["terminated"] for r in rows)
+
+
+def test_a_reward_that_is_known_at_once_is_worked_out_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Walk, "reward_of", lambda self, t, *more: asked.append(t) or 0.5)
+    rows = play(straight(12, lambda k: Permit(state="RUN", epoch=1, holder="policy", torque=True)))[1].rows
+    assert len(rows) == len(asked) == len(set(asked)) == 11
 
 
 def test_attitude_that_is_no_number_counts_as_a_fall_and_is_not_acted_on():
