@@ -53,6 +53,6 @@ class FloorScene(LineScene):
 
 
 # A fall is seen by the attitude alone: no task is played that would end its episode.
-FALL = Row(58, "tilted by 0.9 rad", on("imu", lambda s: Skew(0.9, 0.0)), ("tilt",), "RELAX", 700, ("HOLD", "RUN", "RESET"),
-           ("RUN", "HOLD"), lasts=False)  # fmt: skip
+FALL = Row(58, "tilted by 0.9 rad", on("imu", lambda s: Skew(0.9, 0.0)), ("tilt",), "RELAX", 700, ("RUN",), ("RUN", "HOLD"),
+           lasts=False)  # fmt: skip
 FLOOR_ROWS = (*(row for row in ROWS if row.number in (15, 16, 17, 18, 20)), FALL)
