@@ -109,7 +109,8 @@ def test_each_camera_of_the_robot_file_is_looked_for_by_its_number(tmp_path, mon
     }  # fmt: skip
     rows = {row.name: row for row in cameracheck.camera_rows(config.Robot(cameras=named))}
     assert {name: rows[f"camera {name}"].state for name in named} == {
-        "front": "ok", "gone": "fail", "side": "ok", "none": "fail", "net": "ok", "deep": "ok", "lost": "fail", "tape": "fail", "kept": "ok",
+        "front": "ok", "gone": "fail", "side": "ok", "none": "fail", "net": "ok", "deep": "ok", "lost": "fail", "tape": "fail",
+        "kept": "ok",
     }  # fmt: skip
     assert "no C3 on USB" in rows["camera gone"].found and all(
         "find-cameras" in r.fix for r in rows.values() if r.state == "fail"
