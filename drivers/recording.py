@@ -57,6 +57,7 @@ class Recording:
 
 def video(path: str) -> Marked:
     """Of a video that OpenCV reads."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong with a file we say ourselves, in one line
     film = cv2.VideoCapture(path)
     rate = float(film.get(cv2.CAP_PROP_FPS)) if film.isOpened() else 0.0
     if not 0 < rate < 10_000:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -34,9 +33,6 @@ from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.readiness import Readiness
 from robotrl.nodes.reset import LEVEL
 from robotrl.replay import Replay, ReplayError
-
-if TYPE_CHECKING:
-    from robotrl.nodes.ringgaze import RingGaze
 
 JOIN_NS = 20_000_000  # between two looks at whether the recorder is there
 FRESH_NS = 1_000_000_000  # an acknowledgement that old is of a recorder that hangs
@@ -133,13 +129,6 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def eyes(node: Node) -> RingGaze:
-    """What a policy sees by."""
-    from robotrl.nodes.ringgaze import RingGaze  # late: OpenCV, 25 MB for those alone who see
-
-    return RingGaze(node.bus, node.run, node.clock)
-
-
 def serve(node: Node) -> None:
     """Answer every servo cycle, and keep what the gate made of the answers, until told to stop."""
     acks = node.bus.subscriber("ack")
@@ -151,8 +140,7 @@ def serve(node: Node) -> None:
     estate = Estate(node.bus.directory, node.bus.boot, node.say)
     outbox: Outbox[Transition] = Outbox(publisher, node.clock, Kind.TRANSITION, node.source, node.bus.boot, estate)
     pilot = resumed(node.run, replay, partial(hand_over, outbox, replay))
-    sees = eyes(node) if node.run.task.pixels.cameras else None
-    pilot.gaze.eyes = sees.look if sees is not None else None
+    shut = gazing(node, pilot)
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)
     level = None if "imu" in node.run.robot.senses else LEVEL
     streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit", "teleop")}
@@ -197,11 +185,21 @@ def serve(node: Node) -> None:
         settle(node, outbox, acks)
     finally:
         estate.close()
-        if sees is not None:
-            sees.close()
+        shut()
         metrics.write("policy", transitions=replay.count + outbox.unacked, dropped=pilot.dropped + outbox.lost)
         replay.close()
         metrics.close()
+
+
+def gazing(node: Node, pilot: Pilot) -> Callable[[], None]:
+    """Give the pilot its eyes, where it has cameras; what shuts them."""
+    if not pilot.gaze.cameras:
+        return lambda: None
+    from robotrl.nodes.ringgaze import RingGaze  # late: it imports OpenCV, which no other policy needs
+
+    sees = RingGaze(node.bus, node.run, node.clock)
+    pilot.gaze.eyes = sees.look
+    return sees.close
 
 
 def inherit(node: Node, publisher: Publisher, acks: Subscriber) -> None:
