@@ -18,7 +18,7 @@ function facts(s) {
   if (s.episode) {
     const e = s.episode;
     list.push(["episode", `${e.episode}, step ${e.step}; ${e.transitions} transitions`],
-      ["return", `${number(e.total_return)}, ${number(e.speed)} m/s`],
+      s.success ? ["return", `${number(e.total_return)}; ${s.success}`] : ["return", `${number(e.total_return)}, ${number(e.speed)} m/s`],
       ["policy", e.policy_version < 0 ? "no weights yet" : `v${e.policy_version}, ${minutes(e.policy_age_s)} old`]);
   }
   if (s.learner) {
