@@ -74,6 +74,9 @@ def episode_lines(view: View) -> list[Text]:
     return [*rows, fact("policy", policy(episode, view.agent.random_steps))]
 
 
+DONE = ("success", *SUCCESSES)  # how an episode ends that succeeded
+
+
 def walks(view: View) -> bool:
     """Whether it has a speed and can fall: an arm has no IMU."""
     return "imu" not in view.absent
@@ -81,7 +84,7 @@ def walks(view: View) -> bool:
 
 def succeeded(view: View) -> str:
     """How many of the last episodes did, by the task's word or a verdict."""
-    done = sum(end in ("success", *SUCCESSES) for end in view.ends)
+    done = sum(end in DONE for end in view.ends)
     return f"success {done} of the last {len(view.ends)}" if view.ends else "success: none has ended yet"
 
 
