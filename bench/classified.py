@@ -73,6 +73,7 @@ def judged(directory: Path, episodes: int) -> dict[str, Any]:
     found = evaluate(run, directory, episodes, say=lambda _: None, weights=weights)
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     said = json.loads((directory / "result.json").read_text()) if (directory / "result.json").is_file() else {}
+    made = versions(directory)
     verdicts = [line for line in lines if line["kind"] == "verdict"]
     done = max(line.get("step_total", 0) for line in lines if line["kind"] == "episode")
     return {
@@ -81,7 +82,8 @@ def judged(directory: Path, episodes: int) -> dict[str, Any]:
         "built_from": json.loads((directory / "run.json").read_text())["built_from"],
         **{k: round(found[k], 4) for k in KEYS}, "labels": said.get("labels"), "classifier": said.get("classifier"),
         "verdicts": {word: sum(v["judged"] == word for v in verdicts) for word in ("right", "false", "missed", "quiet")},
-        "versions": versions(directory), "course": [x for x in lines if x["kind"] == "classifier"],
+        "versions": made, "used_from": next((v["transitions"] for v in made if not v["why"]), None),
+        "course": [x for x in lines if x["kind"] == "classifier"],
     }  # fmt: skip
 
 
@@ -100,16 +102,17 @@ def versions(directory: Path) -> list[dict[str, Any]]:
     out = []
     for path in sorted((directory / "classifier").glob("[0-9]*-[0-9]*/manifest.json")):
         kept = json.loads(path.read_text())
-        about = {k: v for k, v in kept["about"].items() if k not in ("then", "queue")}
+        about = {k: v for k, v in kept["about"].items() if k not in ("then", "queue", "tried", "denied")}
         out.append({"version": kept["updates"], "transitions": kept["transitions"], **about, "then": kept["about"]["then"][-1:]})
     return out
 
 
 def tell(row: dict[str, Any]) -> str:
-    v = row["verdicts"]
+    v, since = row["verdicts"], row["used_from"]
     what = (
         f"{row['task']} by {row['reward']}, seed {row['seed']}, {row['steps']} steps: {row['success']:.0%} of {row['episodes']}"
     )
+    what += f"; a version was shown to do from {since} steps on" if since else ""
     return what + (f"; verdicts {v['right']} right, {v['false']} false, {v['missed']} missed" if any(v.values()) else "")
 
 

@@ -40,7 +40,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "walk-seen": ("walk_seen.py", "learning to walk by a reward that is seen, beside one that is true: an hour a seed"),
     "tracker": ("tracker.py", "the tracker by sight against drawn pictures of known poses: errors, flips, reckoning, cost"),
     "reach": ("reach.py", "an arm learns to reach: 50 goals a seed beside a scripted controller; minutes a seed"),
-    "classifier": ("classified.py", "reach through a classifier that keys have taught: minutes a seed"),
+    "classifier": ("classified.py", "learned from a person's keys, or through a classifier that they teach: minutes a seed"),
     "skills": ("skills.py", "stack, push, D'Kitty's walk and stand: 50 trials a seed beside a script; half an hour a seed"),
     "calibration": ("calibration.py", "a lens, a camera's place, zeros, an IMU's mounting: how far from the truth; half an hour"),
     "attacks": ("attacks.py", "what gets through the network door under attack, and how late a stop comes"),

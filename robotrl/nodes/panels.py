@@ -11,6 +11,7 @@ from rich.text import Text
 from robotrl.account import Figures
 from robotrl.messages import Ack, Beat, Classified, Drive, Episode, Imu, Joints, Learner, Pose, Reset
 from robotrl.nodes.view import SECOND, View, clean, span
+from robotrl.rewards.keyboard import SUCCESSES
 
 BAD, WARN, DIM = "bold red", "yellow", "dim"
 Part = str | tuple[str, str]
@@ -61,15 +62,30 @@ def episode_lines(view: View) -> list[Text]:
     rows = [fact("episode", ("none yet", DIM), f"  replay {episode.transitions}", lost)]
     if episode.episode >= 0:
         score = finite(episode.total_return, "+.1f"), "bold"
-        speed = finite(episode.speed, "+.2f"), "bold"
+        speed: list[Part] = ["  speed ", (finite(episode.speed, "+.2f"), "bold"), " m/s  "]
+        went = [*speed, flag(f"falls {view.falls}", view.falls > 0, WARN)] if walks(view) else [f"  {succeeded(view)}"]
         rows = [
             fact("episode", f"{episode.episode}  step {episode.step}  replay {episode.transitions}", lost),
-            fact("return", score, "  speed ", speed, " m/s  ", flag(f"falls {view.falls}", view.falls > 0, WARN)),
+            fact("return", score, *went),
         ]
     if last:
-        end = f"{finite(last.total_return, '+.1f')}  speed {finite(last.speed, '+.2f')} m/s"
+        end = finite(last.total_return, "+.1f") + (f"  speed {finite(last.speed, '+.2f')} m/s" if walks(view) else "")
         rows.append(fact("last", f"{end}  {clean(last.ended)}"))
     return [*rows, fact("policy", policy(episode, view.agent.random_steps))]
+
+
+DONE = ("success", *SUCCESSES)  # how an episode ends that succeeded
+
+
+def walks(view: View) -> bool:
+    """Whether it has a speed and can fall: an arm has no IMU."""
+    return "imu" not in view.absent
+
+
+def succeeded(view: View) -> str:
+    """How many of the last episodes did, by the task's word or a verdict."""
+    done = sum(end in DONE for end in view.ends)
+    return f"success {done} of the last {len(view.ends)}" if view.ends else "success: none has ended yet"
 
 
 def policy(episode: Episode, random_steps: int) -> str:

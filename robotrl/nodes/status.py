@@ -7,6 +7,7 @@ from typing import Any
 
 from robotrl.account import Figures
 from robotrl.messages import Ack, Beat, Drive, Episode, Joints, Learner, Reset
+from robotrl.nodes.panels import succeeded, walks
 from robotrl.nodes.screen import STATES, UNKNOWN, stream_rows
 from robotrl.nodes.view import SECOND, View, span, stop_status
 from robotrl.topics import TOPICS
@@ -35,6 +36,7 @@ def status(view: View, now: int) -> dict[str, Any]:
         "nodes": _nodes(view, now),
         "episode": _fields(view.get("episode", Episode), "episode", "step", "total_steps", "total_return", "speed",
                            "policy_version", "policy_age_s", "ended", "transitions", "dropped"),
+        "success": None if walks(view) or not view.ends else succeeded(view),
         "learner": _fields(view.get("learner", Learner), "updates", "updates_per_s", "critic_loss", "actor_loss", "entropy",
                            "temperature", "engine", "owed", "labels", "relabelled"),
         "reset": _fields(view.get("reset", Reset), "stage", "attempt", "outcome", "reason"),

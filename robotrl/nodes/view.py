@@ -83,6 +83,7 @@ class View:
     judged: Guard | None = None  # the guard's last word on a state or a cause that changed
     last: Episode | None = None  # the episode that ended last
     falls: int = 0  # since this console came up
+    ends: deque[str] = field(default_factory=lambda: deque(maxlen=20))  # how the last episodes ended that nobody stopped
     labels: tuple[int, int] = (0, 0)  # given here, and kept: acknowledged by the recorder
     settings: Operator = field(default_factory=Operator)
     frames: deque[Frame] = field(default_factory=lambda: deque(maxlen=FRAMES))
@@ -131,6 +132,8 @@ class View:
         elif topic == "episode_end" and isinstance(message, Episode):
             self.last, self.ended_at = message, now
             self.falls += message.ended == "fall"
+            if message.ended != "stopped":
+                self.ends.append(message.ended)
         elif topic == "episode" and isinstance(message, Episode):
             if message.ended and self.last is not None and message.episode == self.last.episode:
                 self.last = message  # its last rewards are known by now

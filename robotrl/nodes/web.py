@@ -27,6 +27,7 @@ from robotrl.complaint import Complaint
 from robotrl.labelled import LABELS
 from robotrl.messages import Learner, Picture
 from robotrl.nodes.desk import TOPICS_SHOWN
+from robotrl.nodes.panels import DONE, walks
 from robotrl.nodes.status import status
 from robotrl.nodes.view import SECOND, View, absent
 from robotrl.replay import ReplayError
@@ -35,6 +36,7 @@ HERE = Path(__file__).resolve().parent / "page"
 PORT = 8400
 LISTEN_S = 0.05
 LOOK_NS = SECOND  # between two looks whether the run lives, and how full the disk is
+LAST = 20  # episodes of which an arm's success is the share
 POINTS = 2000  # of a curve that a page is given
 FILES = {"/": ("index.html", "text/html"), "/view.js": ("view.js", "text/javascript"), "/view.css": ("view.css", "text/css")}
 MADE = ("/state.json", "/history.json", "/camera.jpg")  # and no other path is there
@@ -116,8 +118,10 @@ def returns(directory: Path) -> dict[int, float]:
     return {e.number: e.labelled for e in found}
 
 
-def history(directory: Path, learnt: list[dict[str, float]]) -> dict[str, list[dict[str, Any]]]:
-    """Curves: each episode's return and speed, the learner's losses; of a rehearsal from its metrics, else as they were heard."""
+def history(directory: Path, learnt: list[dict[str, float]], arm: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """Curves: each episode's return and speed, of an arm how many of the last succeeded, the learner's losses; of a rehearsal
+    from its metrics, else as they were heard.
+    """
     episodes: deque[dict[str, Any]] = deque(maxlen=POINTS)
     learner: deque[dict[str, Any]] = deque(learnt, maxlen=POINTS)
     labelled = returns(directory)
@@ -139,6 +143,11 @@ def history(directory: Path, learnt: list[dict[str, float]]) -> dict[str, list[d
             episodes.append({key: row.get(key) for key in ("step_total", "return", "speed", "ended", "steps")})
         elif row.get("kind") == "learner":
             learner.append({key: row.get(key) for key in ("updates", "critic_loss", "actor_loss", "entropy", "temperature")})
+    if arm:
+        recent: deque[bool] = deque(maxlen=LAST)
+        for row in episodes:
+            recent.append(row["ended"] in DONE)
+            row["success"] = sum(recent) / len(recent)
     return {"episodes": list(episodes), "learner": list(learner)}
 
 
@@ -181,7 +190,7 @@ class Page(BaseHTTPRequestHandler):
     def _history(self) -> tuple[str, bytes]:
         with self.ear.lock:
             learnt = list(self.ear.learnt)
-        said = history(self.ear.directory, learnt)
+        said = history(self.ear.directory, learnt, not walks(self.ear.view))
         return "application/json", json.dumps(_finite(said), allow_nan=False).encode()
 
     def _camera(self, asked: str) -> tuple[str, bytes]:

@@ -520,6 +520,18 @@ def test_before_the_first_weights_the_actions_are_said_to_be_random():
     assert row(v, "policy") == "policy  v2, 65.0 s old"
 
 
+def test_of_an_arm_it_is_shown_how_often_it_succeeds_and_no_speed():
+    v = view(absent=("imu", "pose"))
+    v.receive("episode", episode(), NOW)
+    assert "none has ended yet" in row(v, "return") and "speed" not in shown(v) and "falls" not in shown(v)
+    for ended in ("time", "reached", "success", "stopped", "fail", "there"):
+        v.receive("episode_end", episode(ended=ended), NOW)
+    assert row(v, "return").endswith("success 3 of the last 5") and "m/s" not in row(v, "last")
+    for _ in range(30):
+        v.receive("episode_end", episode(ended="stacked"), NOW)
+    assert row(v, "return").endswith("success 20 of the last 20")
+
+
 def test_the_last_episode_is_shown_with_its_last_rewards():
     v = view()
     v.receive("episode_end", episode(ended="fall", total_return=4.0), NOW)

@@ -104,6 +104,16 @@ def test_a_run_that_is_over_shows_what_it_has_left(run_dir):
         assert [row["updates"] for row in curves["learner"]] == [50, 100, 150], "a line that is being written is left for later"
 
 
+def test_of_an_arm_the_share_of_its_last_episodes_that_succeeded_is_drawn(run_dir):
+    rows = [
+        {"kind": "episode", "step_total": k, "return": 0.0, "speed": 0.0, "ended": "reached" if k % 2 else "time"}
+        for k in range(4)
+    ]
+    (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [e["success"] for e in web.history(run_dir, [], True)["episodes"]] == pytest.approx([0, 1 / 2, 1 / 3, 1 / 2])
+    assert "success" not in web.history(run_dir, [])["episodes"][0]
+
+
 def test_a_live_run_is_shown_and_nothing_of_it_is_touched(run_dir):
     """No socket, no lock and no file of the page's is in the run's directories."""
     with living(run_dir), served(run_dir) as (port, _):

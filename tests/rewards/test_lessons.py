@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from robotrl import relabel
 from robotrl.labels import Given, Rewards, derive, standing
 from robotrl.messages import Label
 from robotrl.replay import Replay
@@ -80,6 +81,13 @@ def test_what_is_said_of_single_frames_is_taught_whatever_the_outcome(replay):
     yes, no = shown(replay, at(1, 25, "success"), at(1, 5, "yes"), at(1, 23, "no"))
     assert yes == {5, 24, 25, 26} and no == set(range(22)) - {5} | {23}
     assert shown(replay, at(1, 9, "success", 3), at(1, 30, "yes"), at(1, 30, "no", 3)) == ({30}, set())
+
+
+def test_of_a_replay_without_a_row_nothing_is_known_and_nothing_listed(tmp_path):
+    Replay.create(tmp_path / "replay", 1, 1, 10).close()
+    rows, found = relabel.episodes(tmp_path)
+    assert found == [] and lessons.outcomes(rows.replay, 0, [], HZ) == []
+    rows.close()
 
 
 def test_an_undo_takes_a_lesson_back(replay):

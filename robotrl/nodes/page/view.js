@@ -18,7 +18,7 @@ function facts(s) {
   if (s.episode) {
     const e = s.episode;
     list.push(["episode", `${e.episode}, step ${e.step}; ${e.transitions} transitions`],
-      ["return", `${number(e.total_return)}, ${number(e.speed)} m/s`],
+      s.success ? ["return", `${number(e.total_return)}; ${s.success}`] : ["return", `${number(e.total_return)}, ${number(e.speed)} m/s`],
       ["policy", e.policy_version < 0 ? "no weights yet" : `v${e.policy_version}, ${minutes(e.policy_age_s)} old`]);
   }
   if (s.learner) {
@@ -107,7 +107,9 @@ function plot(id, curves) {
 function curves(h) {
   const of = (rows, x, y) => rows.map((r) => [r[x], r[y]]);
   plot("return", [[of(h.episodes, "step_total", "return"), "#2166ac"]]);
-  plot("speed", [[of(h.episodes, "step_total", "speed"), "#2166ac"]]);
+  const what = h.episodes.length && "success" in h.episodes[0] ? "success" : "speed";
+  get("speed-of").textContent = what === "success" ? "share of the last 20 episodes that succeeded" : "speed of each episode, m/s";
+  plot("speed", [[of(h.episodes, "step_total", what), "#2166ac"]]);
   for (const name of ["critic_loss", "actor_loss", "entropy", "temperature"])
     plot(name, [[of(h.learner, "updates", name), "#e08214"]]);
 }
