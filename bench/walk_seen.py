@@ -6,9 +6,9 @@ true   the same run file, its poses from the physics without noise
 In both the robot is carried back to its start at a reset, as it must be before a camera that stands still. For each seed
 `robotrl rehearse` for each of the two, then the deterministic policy on robots drawn from other seeds. Speed is the physics' own.
 Asked: what is learned by sight reaches 0.9 of the speed and of the return of what is learned by the truth, means over the seeds.
-Every return is by the eyes of its own training: the truth's, and the camera's.
+Both policies are judged by the truth, on the same robots: by the camera an episode ends where the robot walks out of its view.
 
-Run:   nice robotrl bench walk-seen --seeds 0 --steps 40000 --out FILE     (two trainings a seed)
+Run:   nice robotrl bench walk-seen --seeds 0 --steps 40000 --out FILE     (two trainings a seed; none that the file has already)
        --only seen   one half of it, the other may be beside it or come later: --out keeps what it holds of the other
 """
 
@@ -52,9 +52,20 @@ def train(way: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     return {k: about[k] for k in keep if k in about} | {k: said[k] for k in KEYS} | {"episodes": len(said["episodes"])}
 
 
+def judged(seed: int, trained: dict[str, dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
+    """What is learned by sight, on the twin and robots of what is learned by the truth; empty while one of them is missing."""
+    runs = [trained.get(way, {}).get(str(seed), {}).get("run") for way in ("seen", "true")]
+    if None in runs:
+        return {}
+    seen, true = (options.runs / run for run in runs)
+    words = ("eval", str(true), "--weights", str(seen / "weights" / "policy.safetensors"), "--episodes", str(options.episodes))
+    said = call(command(*words, "--json"))
+    return said if "error" in said else {k: said[k] for k in KEYS}
+
+
 def compared(trained: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Means over the seeds that both ways have, and the share that sight reaches."""
-    whole = {way: {s: r for s, r in trained.get(way, {}).items() if "error" not in r} for way in WAYS}
+    whole = {way: {s: r.get("by_truth", r) for s, r in trained.get(way, {}).items() if "error" not in r} for way in WAYS}
     seeds = sorted(set(whole["seen"]) & set(whole["true"]), key=int)
     if not seeds:
         return {"seeds": []}
@@ -80,11 +91,14 @@ def main() -> int:
     record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
     for seed in options.seeds:
         for way in [options.only] if options.only else WAYS:
-            found = train(way, seed, options)
+            kept = record.get("trained", {}).get(way, {}).get(str(seed), {})
+            found = kept if kept.get("run") and not options.only else train(way, seed, options)
             if options.out.is_file():  # the other half may have been written meanwhile
                 record = json.loads(options.out.read_text())
             record = {"measured_on": rundir.provenance(), "set": options.set, "trained": record.get("trained", {})}
             record["trained"].setdefault(way, {})[str(seed)] = found
+            if by_truth := judged(seed, record["trained"], options):
+                record["trained"]["seen"][str(seed)]["by_truth"] = by_truth
             record["compared"] = compared(record["trained"])
             options.out.parent.mkdir(parents=True, exist_ok=True)
             rundir.write_json(options.out, record)
