@@ -3,6 +3,7 @@
 Each camera is a process that writes a frame when it is due, stamped then; the reader checks every 4,096th byte and takes the age.
 `ring`: `robotrl/ring.py` and the bus, as the nodes have them, each frame copied into the reader's own array; `ring, in place`:
 without that copy (`RingReader.look`). `zmq`: the same frames by pyzmq over ipc, copied; `zmq, no copy`: copy=False at both ends.
+`no bus`: two processes that wake and copy as often, and one that wakes and looks: what this machine takes for that alone.
 Processor time is that of all three processes from the first frame to the last, waiting and bus included, as a share of one core;
 what makes the pixels is not in it. Real-time priority as a camera's node asks for, where this user may have it.
 
@@ -27,26 +28,21 @@ from typing import Any
 
 import numpy as np
 import zmq
+from torn import KINDS, SHAPE, SOURCES, STEP, control, flood, frame
 
 from robotrl import rundir
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.messages import Image
 from robotrl.realtime import real_time
-from robotrl.ring import Ring, RingReader
+from robotrl.ring import SLOTS, Ring, RingReader
 
-SHAPE, HZ = (480, 640, 3), 60.0
-SOURCES = ("camera1", "camera2")
-WAYS = ("ring, in place", "zmq, no copy", "ring", "zmq")
+HZ = 60.0
+BARE = "no bus"
+WAYS = ("ring, in place", "zmq, no copy", "ring", "zmq", BARE)
 PRIORITY = 18
-STEP = 4096  # bytes: one of so many is checked
-KINDS = 7  # different frames, each of one value; no divisor of the slots, or a slot would always get the same
 ASKED = {"torn": 0, "dropped": 0, "core_percent": 4.0, "p99_ms": 1.0}
 HEAD = struct.Struct("<Qq")  # count, when it was written
-
-
-def frame(i: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.full(SHAPE, i % KINDS, np.uint8)
 
 
 def due(frames: int, source: str) -> Iterator[int]:
@@ -84,9 +80,36 @@ class ZmqEnd:
         self.socket.send(pixels, copy=self.copy)
 
 
+class BareEnd:
+    """What the machine itself costs: a frame is copied into the next of as many places as a ring has, and nobody is told."""
+
+    def __init__(self) -> None:
+        self.count, self.places = 0, np.zeros((SLOTS, *SHAPE), np.uint8)
+
+    def send(self, pixels: Any, t: int) -> None:
+        self.count += 1
+        self.places[self.count % SLOTS] = pixels
+
+
+def read_bare(heard: Heard, frames: int) -> Iterator[None]:
+    """And the reader wakes as often by its own clock, and looks as much at memory that nobody has touched meanwhile."""
+    kinds, clock = [frame(i) for i in range(KINDS)], WallClock()
+    yield
+    begin = clock.now()
+    for count in range(1, frames + 1):
+        for i, source in enumerate(SOURCES):
+            clock.sleep_until(begin + round((count + i / 3) * 1e9 / HZ))
+            heard.take(source, count, time.monotonic_ns(), kinds[count % KINDS])
+        yield
+
+
 def write(way: str, where: Path, source: str, frames: int) -> dict[str, float]:
     """A camera: waits for the word on standard input, then writes."""
-    end: RingEnd | ZmqEnd = RingEnd(where, source) if way.startswith("ring") else ZmqEnd(where, source, way == "zmq")
+    end: RingEnd | ZmqEnd | BareEnd
+    if way == BARE:
+        end = BareEnd()
+    else:
+        end = RingEnd(where, source) if way.startswith("ring") else ZmqEnd(where, source, way == "zmq")
     kinds = [frame(i) for i in range(KINDS)]
     print("ready", flush=True)
     sys.stdin.readline()
@@ -163,7 +186,10 @@ def read_zmq(where: Path, heard: Heard, copy: bool) -> Iterator[None]:
 def read(way: str, where: Path, frames: int) -> dict[str, Any]:
     """The reader, until the last frame of both, or for twice as long as they take."""
     heard = Heard()
-    turns = read_ring(where, heard, way == "ring") if way.startswith("ring") else read_zmq(where, heard, way == "zmq")
+    if way == BARE:
+        turns = read_bare(heard, frames)
+    else:
+        turns = read_ring(where, heard, way == "ring") if way.startswith("ring") else read_zmq(where, heard, way == "zmq")
     print("ready", flush=True)
     next(turns)
     sys.stdin.readline()
@@ -178,35 +204,6 @@ def read(way: str, where: Path, frames: int) -> dict[str, Any]:
     p50, p99, most = (ages[min(int(share * len(ages)), len(ages) - 1)] * 1e-6 for share in (0.5, 0.99, 1.0))
     return {"cpu_s": cpu, "wall_s": wall, "frames": got, "dropped": 2 * frames - got, "torn": heard.torn,
             "p50_ms": p50, "p99_ms": p99, "max_ms": most}  # fmt: skip
-
-
-def control(where: Path, looks: float = 5.0) -> dict[str, int]:
-    """Torn frames that a reader finds who does not look, beside one who does; a writer that never waits, two slots."""
-    words = [sys.executable, __file__, "--end", "flood", "--where", str(where)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout is not None
-        boot = int(writer.stdout.readline())
-        reader, found = RingReader(where, SOURCES[0]), {"looking": 0, "not_looking": 0, "whole": 0}
-        reader.read(Image(source=SOURCES[0], boot=boot, camera="", count=1))
-        until = time.monotonic() + looks
-        while time.monotonic() < until:
-            newest = max(reader._number(reader._layout.number(i)) for i in range(2)) // 2
-            pixels = reader.read(Image(source=SOURCES[0], boot=boot, camera="", count=newest))
-            if pixels is not None:
-                found["whole"] += 1
-                found["looking"] += len(np.unique(pixels.reshape(-1)[::STEP])) > 1
-            blind = reader._layout.image(reader._mapped, newest % 2).copy()
-            found["not_looking"] += len(np.unique(blind.reshape(-1)[::STEP])) > 1
-        writer.kill()
-    return found
-
-
-def flood(where: Path) -> None:
-    ring, kinds, i = Ring(where, SOURCES[0], 1, SHAPE, slots=2), [frame(i) for i in range(KINDS)], 0
-    print(1, flush=True)
-    while True:
-        i += 1
-        ring.write(kinds[i % KINDS])
 
 
 def start(*words: str) -> subprocess.Popen[str]:

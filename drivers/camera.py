@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from robotrl.drivers.port import PortError
 
 Pixels = NDArray[np.uint8]
+Sample = tuple[int, float, float, float]  # when, ns on this machine's monotonic clock, and x, y, z
 Stamp = Literal["device", "driver", "arrival"]  # whose word a capture time is
 
 SAME_MAX = 2  # repeats of a frame that are borne; the third in a row is the third identical picture: frozen (safety row 17)
@@ -44,6 +45,8 @@ class Frame:
     image: Pixels | None = None  # (height, width, 3)
     depth: NDArray[np.uint16] | None = None  # (height, width), in units of `depth_m`; 0: not known
     depth_m: float = 0.001
+    rates: tuple[Sample, ...] = ()  # of the camera's own IMU since the frame before, rad/s
+    accel: tuple[Sample, ...] = ()  # the same, m/s2
 
     def pixels(self) -> Pixels | None:
         """(height, width, 3); None where the JPEG is none, or was cut off."""

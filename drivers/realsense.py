@@ -8,7 +8,9 @@ which is then said. Units and traps: hardware facts 8, dependencies 5; what 2.59
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import dataclasses
 import importlib
 import importlib.util
 import time
@@ -21,11 +23,12 @@ from numpy.typing import NDArray
 from robotrl.clock import Clock
 from robotrl.complaint import command
 from robotrl.config import CameraPort
-from robotrl.drivers.camera import CameraError, ClockMap, Frame, Pixels, Stamp
+from robotrl.drivers.camera import CameraError, ClockMap, Frame, Pixels, Sample, Stamp
 
 SILENT_NS = 1_000_000_000  # without a frame, before the camera is asked whether it is still there
 COLOUR_STEP_S, STEREO_STEP_S = 1e-4, 1e-6  # of the option `exposure`: the colour sensor's UVC unit, the stereo sensor's
 EXPOSED_NS = 200_000_000  # no frame is read out so long after the middle of its exposure
+SAMPLES, SAMPLES_HZ = 1024, 250  # of an IMU that wait for us, two seconds of both kinds; and a second, at most
 FIND = command("find-cameras")
 
 
@@ -103,6 +106,46 @@ class Frames:
         return between if 0 <= between < EXPOSED_NS else 0
 
 
+class Motions:
+    """A D435i's own IMU. Not by the pipeline, out of whose framesets 38 samples of 240 came: a queue at the sensor has all."""
+
+    def __init__(self, rs: Any, sensor: Any, clock: Clock) -> None:
+        """RuntimeError of the library's when it cannot be opened."""
+        self._rs, self._sensor, self._clock = rs, sensor, clock
+        self._queue = rs.frame_queue(SAMPLES, True)
+        self._maps = {rs.stream.gyro: ClockMap(), rs.stream.accel: ClockMap()}
+        sensor.open(self._chosen(sensor.get_stream_profiles()))
+        sensor.start(self._queue)
+
+    def _chosen(self, profiles: list[Any]) -> list[Any]:
+        """Of each of the two the quickest of at most 250 a second: more would be more wakings, and motors are slower."""
+        out = []
+        for stream in self._maps:
+            rates = [profile for profile in profiles if profile.stream_type() == stream]
+            out.append(max(rates, key=lambda profile: profile.fps() if profile.fps() <= SAMPLES_HZ else -profile.fps()))
+        return out
+
+    def take(self) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+        """What came since the last call: rates of turning, rad/s, and accelerations, m/s2, in the camera's own axes."""
+        found: dict[Any, list[Sample]] = {stream: [] for stream in self._maps}
+        while frame := self._queue.poll_for_frame():
+            stream, at = frame.profile.stream_type(), frame.as_motion_frame().get_motion_data()
+            found[stream].append((self._when(frame, stream), at.x, at.y, at.z))
+        rates, accel = (tuple(samples) for samples in found.values())
+        return rates, accel
+
+    def _when(self, frame: Any, stream: Any) -> int:
+        mark, arrival = round(frame.get_timestamp() * 1e6), self._clock.now()
+        if frame.get_frame_timestamp_domain() == self._rs.timestamp_domain.hardware_clock:
+            return self._maps[stream](mark, arrival)
+        return min(arrival, mark + now_minus_unix())
+
+    def close(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it was gone
+            self._sensor.stop()
+            self._sensor.close()
+
+
 class RealSense:
     """One camera, or one recording, that streams. `identity` is the camera's serial number, of a recording too."""
 
@@ -112,6 +155,7 @@ class RealSense:
         self._clock, self._recorded = clock, wiring.kind == "file"
         self.name = wiring.path if self._recorded else f"RealSense {wiring.serial}".rstrip()
         self._frames = Frames(rs, wiring.depth, clock)
+        self._motions: Motions | None = None
         config, serial = rs.config(), wiring.serial
         if self._recorded:
             if not Path(wiring.path).is_file():
@@ -138,7 +182,21 @@ class RealSense:
         except (RuntimeError, CameraError) as error:
             self.close()
             raise CameraError(f"{self.name}: {error}") from None
+        self._motions = self._moved(wiring)
         self._heard = clock.now()
+
+    def _moved(self, wiring: CameraPort) -> Motions | None:
+        """Its IMU, where that is wanted. A recording's is not played: the library drops most of what a second reader asks for."""
+        if not wiring.imu or self._recorded:
+            return None
+        there = [sensor for sensor in self._device.query_sensors() if sensor.is_motion_sensor()]
+        try:
+            if not there:
+                raise CameraError("has no IMU, which a D435i has; set imu = false")
+            return Motions(self._rs, there[0], self._clock)
+        except (RuntimeError, CameraError) as error:
+            self.close()
+            raise CameraError(f"{self.name}: {' '.join(str(error).split())}") from None
 
     def _tells_serial(self) -> bool:
         return bool(self._device.supports(self._rs.camera_info.serial_number))
@@ -188,7 +246,12 @@ class RealSense:
                 return None
             self._heard = self._clock.now()
             if (frame := self._frames.take(frameset)) is not None:
-                return frame
+                return frame if self._motions is None else self._with_motions(frame)
+
+    def _with_motions(self, frame: Frame) -> Frame:
+        assert self._motions is not None
+        rates, accel = self._motions.take()
+        return dataclasses.replace(frame, rates=rates, accel=accel)
 
     def _poll(self) -> tuple[bool, Any]:
         frameset = self._pipeline.poll_for_frames()
@@ -205,6 +268,8 @@ class RealSense:
                 raise CameraError(f"{self.name}: is gone; plug it in again")
 
     def close(self) -> None:
+        if self._motions is not None:
+            self._motions.close()
         try:
             self._pipeline.stop()
         except RuntimeError:

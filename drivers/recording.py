@@ -1,45 +1,38 @@
-"""A recorded video as a camera: each frame comes when it came, counted from the first, by whatever clock there is.
+"""A recording as a camera: each frame comes when it came, counted from the first, by whatever clock there is.
 
-RealSense's own recordings (.db3) are played by `realsense.py`.
+A video, or what a camera has in a session (`runs/RUN/sessions/0001.mcap`, `...mcap#front` where there are several): its JPEGs as
+they were recorded, with their distances where these were. RealSense's own recordings (.db3) are played by `realsense.py`.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
 from robotrl.clock import Clock
 from robotrl.drivers.camera import CameraError, Frame
+from robotrl.drivers.sessiontape import frames_of
+
+Marked = Iterator[Frame]  # each with its `mark`, ns after the first
 
 
 class Recording:
-    """A video file that OpenCV reads. At its end a CameraError: who connects again sees it again."""
+    """A file that is played. At its end a CameraError: who connects again sees it again."""
 
     def __init__(self, path: str, clock: Clock) -> None:
         self.name = self.identity = path
         self._clock = clock
-        if not os.path.isfile(path):
-            raise CameraError(f"{path}: no such recording; give a video file")
-        self._video = cv2.VideoCapture(path)
-        self._rate = float(self._video.get(cv2.CAP_PROP_FPS)) if self._video.isOpened() else 0.0
-        if not 0 < self._rate < 10_000:
-            raise CameraError(f"{path}: is no video that can be read, or was cut off; give another")
+        file, _, camera = path.partition("#")
+        if not os.path.isfile(file):
+            raise CameraError(f"{file}: no such recording; give a video file, or a session's .mcap")
+        self._frames = frames_of(file, camera) if file.endswith(".mcap") else video(path)
         self._began: int | None = None
-        self._number = 0
-        self._next = self._take()
+        self._next = next(self._frames, None)
         if self._next is None:
-            raise CameraError(f"{path}: has no frame; give another video")
-
-    def _take(self) -> Frame | None:
-        """The next frame of the file, its `mark` when it is due after the first; None at the end."""
-        there, image = self._video.read()
-        if not there:
-            return None
-        due = round(self._number * 1e9 / self._rate)
-        self._number += 1
-        return Frame(t=0, stamp="device", number=self._number, mark=due, image=np.asarray(image, np.uint8))
+            raise CameraError(f"{path}: has no frame; give another recording")
 
     def read(self, deadline: int) -> Frame | None:
         frame = self._next
@@ -52,8 +45,31 @@ class Recording:
             self._clock.sleep_until(deadline)
             return None
         self._clock.sleep_until(due)
-        self._next = self._take()
-        return Frame(t=due, stamp=frame.stamp, number=frame.number, mark=frame.mark, image=frame.image)
+        self._next = next(self._frames, None)
+        return Frame(
+            t=due, stamp=frame.stamp, number=frame.number, mark=frame.mark, jpeg=frame.jpeg, image=frame.image, depth=frame.depth,
+            depth_m=frame.depth_m,
+        )  # fmt: skip
 
     def close(self) -> None:
-        self._video.release()
+        self._frames = iter(())
+
+
+def video(path: str) -> Marked:
+    """Of a video that OpenCV reads."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong with a file we say ourselves, in one line
+    film = cv2.VideoCapture(path)
+    rate = float(film.get(cv2.CAP_PROP_FPS)) if film.isOpened() else 0.0
+    if not 0 < rate < 10_000:
+        raise CameraError(f"{path}: is no video that can be read, or was cut off; give another")
+    number = 0
+    try:
+        while True:
+            there, image = film.read()
+            if not there:
+                return
+            number += 1
+            mark = round((number - 1) * 1e9 / rate)
+            yield Frame(t=0, stamp="device", number=number, mark=mark, image=np.asarray(image, np.uint8))
+    finally:
+        film.release()

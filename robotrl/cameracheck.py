@@ -30,7 +30,7 @@ def camera_rows(robot: config.Robot) -> Iterator[Row]:
             path, why = camera.serial, _no_intel(camera.serial)
         else:
             path = camera.path or camera.url
-            why = "" if camera.kind == "mjpeg" or os.path.isfile(path) else f"no file {path}"
+            why = "" if camera.kind == "mjpeg" or os.path.isfile(path.partition("#")[0]) else f"no file {path}"
         yield Row(f"camera {name}", "fail" if why else "ok", why or f"{camera.kind} {camera.serial or path}", fix if why else "")
 
 

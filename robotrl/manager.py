@@ -49,7 +49,9 @@ def with_ports(run: config.Run, ports: dict[str, str]) -> config.Run:
         imu=dataclasses.replace(run.robot.imu, port=ports.get("imu", "")),
         tracker=dataclasses.replace(run.robot.tracker, port=ports.get("tracker", "")),
         cameras={
-            name: dataclasses.replace(port, kind="mjpeg", url=seen[name], depth=False) for name, port in known if name in seen
+            name: dataclasses.replace(port, kind="mjpeg", url=seen[name], depth=False, imu=False)
+            for name, port in known
+            if name in seen
         },
     )
     return dataclasses.replace(run, robot=robot)

@@ -247,12 +247,25 @@ class Image(Message, frozen=True, kw_only=True, gc=False):
 
 
 class Picture(Message, frozen=True, kw_only=True, gc=False):
-    """A frame, compressed: for the session, and for other machines. Of the same `t` and `count` as the Image."""
+    """A frame, compressed: for the session, and for other machines. Of the same `t` and `count` as the Image.
+
+    As `depth` it holds the distances of the picture's pixels: a PNG of 16 bits, without loss, in units of `depth_m`; 0: unknown.
+    """
 
     camera: str
     count: int
     data: bytes  # a JPEG: the camera's own where it makes one
     format: str = "jpeg"
+    depth_m: float = 0.0  # m
+
+
+class Motion(Message, frozen=True, kw_only=True, gc=False):
+    """What a camera's own IMU said since the message before it; `t` is the newest sample's. Axes: x right, y down, z ahead."""
+
+    camera: str
+    stamp: str  # whose word the times are, as in Image
+    rates: tuple[tuple[int, float, float, float], ...] = ()  # when (monotonic, ns), rad/s; oldest first
+    accel: tuple[tuple[int, float, float, float], ...] = ()  # when, m/s2; -9.8 along y in a camera that stands upright
 
 
 class Label(Message, frozen=True, kw_only=True, gc=False):

@@ -96,6 +96,7 @@ class CameraPort:
     exposure_s: float = within(0.0, 0, 1)  # for which each frame is exposed; 0: the camera's own choice, which changes with light
     focus: int = within(-1, -1, 65_535)  # uvc, the camera's steps; -1: where it is. Never automatic: that moves the lens's model
     depth: bool = False  # realsense: the distance of each pixel too
+    imu: bool = False  # realsense: the camera's own IMU too; of a D435i
     record_hz: float = within(0.0, 0, 240)  # frames a second that go into the session; 0: every one
 
 
@@ -223,7 +224,9 @@ def _check_cameras(robot: Robot, where: Sources) -> None:
             require(found, f"{key}.url", "http://HOST:PORT/PATH or unix:/PATH", repr(camera.url), where)
         elif camera.kind == "file":
             require(bool(camera.path), f"{key}.path", "the recording", "empty", where)
-        require(camera.kind == "realsense" or not camera.depth, f"{key}.depth", "false: only a realsense has it", "true", where)
+        for part, wanted in (("depth", camera.depth), ("imu", camera.imu)):
+            require(camera.kind in ("realsense", "file") or not wanted, f"{key}.{part}", "false: only a realsense has it", "true",
+                    where)  # fmt: skip
 
 
 def _check_roof(robot: Robot, where: Sources) -> None:

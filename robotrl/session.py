@@ -140,7 +140,12 @@ class Reading:
                 case records.Attachment():
                     yield Attached(record.name, record.data)
                 case records.Message() if (topic := topics.get(record.channel_id, "").partition("/")[0]) in TOPICS:
-                    yield topic, self._message(topic, record.data)
+                    try:
+                        message = self._message(topic, record.data)
+                    except msgspec.DecodeError as error:  # no chunk's sum was there to tell: a record that is none
+                        self.cut = f"damaged: {topic}: {error}"
+                        return
+                    yield topic, message
 
     def _message(self, topic: str, data: bytes) -> Message:
         """JSON has no nan: null stands for it."""

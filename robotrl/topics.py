@@ -28,6 +28,7 @@ COMMAND, LABEL = 512, 1024  # bytes; same source
 VIEWERS = ("viewer", "viewer2", "viewer3")  # consoles beside the one that supervises: all they may say is stop
 TAPE = 1 << 18  # bytes: what `drivers/tape.py` may collect, packed
 FRAMED = 1 << 19  # bytes: two frames of four cameras, 128 x 128, in colours
+MOTION = 1 << 16  # bytes: a second and more of an IMU's samples, packed
 PICTURE, PICTURES = 1 << 21, 128  # bytes: a JPEG of 8 megapixels has less; two seconds at 60 Hz
 CAMERAS = ("camera1", "camera2", "camera3", "camera4")  # a process each, in the order of the robot file
 
@@ -40,6 +41,8 @@ TOPICS: dict[str, Topic] = {
     "pose": Topic(m.Pose, ("tracker",), 60, False, True),
     "image": Topic(m.Image, CAMERAS, 30, False, True),
     "picture": Topic(m.Picture, CAMERAS, 30, False, True, PICTURE, PICTURES),
+    "depth": Topic(m.Picture, CAMERAS, 30, False, True, PICTURE, PICTURES),
+    "motion": Topic(m.Motion, CAMERAS, 30, False, True, MOTION),
     "action": Topic(m.Action, ("policy", "reset", "gateway"), 50, True, True),
     "teleop": Topic(m.Teleop, ("teleop",), 50, True, True),
     "permit": Topic(m.Permit, ("guard",), 50, True, True),

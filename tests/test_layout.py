@@ -60,7 +60,7 @@ ONLY_IN = {
     "pybullet": ("robotrl.sim",),
     "pybullet_data": ("robotrl.sim",),
     "pyrealsense2": ("robotrl.drivers.realsense",),
-    "mcap": ("robotrl.session",),
+    "mcap": ("robotrl.session", "robotrl.drivers.sessiontape"),
     "pyarrow": ("robotrl.lerobotformat", "robotrl.lerobotread"),
 }
 STDLIB_ONLY = ("robotrl.safety",)

@@ -105,10 +105,12 @@ def test_each_camera_of_the_robot_file_is_looked_for_by_its_number(tmp_path, mon
         "none": config.CameraPort(path=str(dev / "video9")), "net": config.CameraPort(kind="mjpeg", url="http://eye:80/x"),
         "deep": config.CameraPort(kind="realsense", serial="815"), "lost": config.CameraPort(kind="realsense", serial="816"),
         "tape": config.CameraPort(kind="file", path=str(tmp_path / "none.mp4")),
+        "kept": config.CameraPort(kind="file", path=f"{dev / 'video4'}#front"),
     }  # fmt: skip
     rows = {row.name: row for row in cameracheck.camera_rows(config.Robot(cameras=named))}
     assert {name: rows[f"camera {name}"].state for name in named} == {
         "front": "ok", "gone": "fail", "side": "ok", "none": "fail", "net": "ok", "deep": "ok", "lost": "fail", "tape": "fail",
+        "kept": "ok",
     }  # fmt: skip
     assert "no C3 on USB" in rows["camera gone"].found and all(
         "find-cameras" in r.fix for r in rows.values() if r.state == "fail"

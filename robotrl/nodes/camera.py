@@ -16,7 +16,8 @@ from robotrl.config import CameraPort
 from robotrl.drivers.camera import Camera, Frame, FrameWatch, Pixels, encode
 from robotrl.drivers.cameras import connect
 from robotrl.drivers.port import PortError
-from robotrl.messages import Image, Picture
+from robotrl.drivers.sessiontape import packed
+from robotrl.messages import Image, Motion, Picture
 from robotrl.node import Node
 from robotrl.nodes.wire import PRIORITY, Wire
 from robotrl.ring import Ring, RingError
@@ -31,7 +32,9 @@ class Eye:
 
     def __init__(self, node: Node, name: str, wiring: CameraPort) -> None:
         self._node, self._name, self._wiring = node, name, wiring
-        self._images, self._pictures = node.bus.publisher("image"), node.bus.publisher("picture")
+        self._images, self._pictures, self._depths, self._motions = (
+            node.bus.publisher(topic) for topic in ("image", "picture", "depth", "motion")
+        )
         self._watch = FrameWatch(round(1e9 / wiring.rate_hz))
         self._ring: Ring | None = None
         self._recorded: int | None = None  # when the last frame that went into the session was taken
@@ -43,6 +46,11 @@ class Eye:
     def see(self, frame: Frame) -> None:
         """Judge a frame and say it."""
         pixels, now = frame.pixels(), self._node.clock.now()
+        if moved := (*frame.rates, *frame.accel):
+            newest = max(sample[0] for sample in moved)
+            self._motions.send(
+                Motion(t=newest, camera=self._name, stamp=frame.stamp, rates=frame.rates, accel=frame.accel)
+            )  # fmt: skip
         if pixels is None:  # cut off on its way: as if it had not come
             self.miss()
             return
@@ -71,6 +79,9 @@ class Eye:
     def _picture(self, frame: Frame, pixels: Pixels, count: int) -> None:
         self._recorded = frame.t
         self._pictures.send(Picture(t=frame.t, camera=self._name, count=count, data=frame.jpeg or encode(pixels)))
+        if frame.depth is not None:
+            self._depths.send(Picture(t=frame.t, camera=self._name, count=count, data=packed(frame.depth), format="png",
+                                      depth_m=frame.depth_m))  # fmt: skip
 
     def miss(self) -> None:
         """No frame has come: say so when it is too long."""

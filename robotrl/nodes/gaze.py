@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -25,13 +26,13 @@ class Glance(NamedTuple):
 class Gaze:
     """Of one pilot. `eyes` gives what all cameras see now, or None when that is too old to be acted on; their owner sets it.
 
-    `blind`: they gave none when they were last asked. `now` is then what was seen last.
+    `blind`: they gave none when they were last asked. `now` is then what was seen last; dark before anything was.
     """
 
     def __init__(self, cameras: Cameras) -> None:
         self.cameras = cameras
         self.eyes: Callable[[], Glance | None] | None = None
-        self.blind, self.now = False, Glance()
+        self.blind, self.now = False, Glance(bytes(sum(math.prod(shape) for _, *shape in cameras)))  # before all: dark
         self._kept: Transition | None = None  # the newest: its next frame is in no need of being kept again
 
     def look(self) -> tuple[Glance, Glance]:
@@ -45,7 +46,7 @@ class Gaze:
 
     def picture(self, actor: object) -> tuple[np.ndarray, ...]:
         """The newest frame as this actor takes it, the cameras' channels side by side; nothing for one that sees nothing."""
-        if not isinstance(actor, Actor) or not actor.channels or not self.now.frame:
+        if not isinstance(actor, Actor) or not actor.channels or not self.cameras:
             return ()
         return (joined(self.now.frame, self.cameras),)
 

@@ -32,7 +32,6 @@ from robotrl.nodes.outbox import Outbox
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.readiness import Readiness
 from robotrl.nodes.reset import LEVEL
-from robotrl.nodes.ringgaze import RingGaze
 from robotrl.replay import Replay, ReplayError
 
 JOIN_NS = 20_000_000  # between two looks at whether the recorder is there
@@ -108,8 +107,6 @@ class Weights:
 def _answers(actor: Actor, seen: Iterable[NDArray[np.float32]], gaze: Gaze | None) -> bool:
     """True when mean and spread are numbers for every finite observation: finite weights may overflow, and tanh hides it."""
     image = gaze.picture(actor) if gaze is not None else ()
-    if actor.channels and not image:
-        return True  # nothing has been seen yet: then nobody acts either
     with np.errstate(all="ignore"):
         return all(np.isfinite(actor.head(o, *image)).all() for o in seen if np.isfinite(o).all())
 
@@ -143,8 +140,7 @@ def serve(node: Node) -> None:
     estate = Estate(node.bus.directory, node.bus.boot, node.say)
     outbox: Outbox[Transition] = Outbox(publisher, node.clock, Kind.TRANSITION, node.source, node.bus.boot, estate)
     pilot = resumed(node.run, replay, partial(hand_over, outbox, replay))
-    sees = RingGaze(node.bus, node.run, node.clock)
-    pilot.gaze.eyes = sees.look
+    shut = gazing(node, pilot)
     weights = Weights(node.directory / "weights" / "policy.safetensors", replay.observation_size, replay.action_size, node.say)
     level = None if "imu" in node.run.robot.senses else LEVEL
     streams = {t: node.bus.subscriber(t) for t in ("joints", "applied", "imu", "pose", "permit", "teleop")}
@@ -189,10 +185,21 @@ def serve(node: Node) -> None:
         settle(node, outbox, acks)
     finally:
         estate.close()
-        sees.close()
+        shut()
         metrics.write("policy", transitions=replay.count + outbox.unacked, dropped=pilot.dropped + outbox.lost)
         replay.close()
         metrics.close()
+
+
+def gazing(node: Node, pilot: Pilot) -> Callable[[], None]:
+    """Give the pilot its eyes, where it has cameras; what shuts them."""
+    if not pilot.gaze.cameras:
+        return lambda: None
+    from robotrl.nodes.ringgaze import RingGaze  # late: it imports OpenCV, which no other policy needs
+
+    sees = RingGaze(node.bus, node.run, node.clock)
+    pilot.gaze.eyes = sees.look
+    return sees.close
 
 
 def inherit(node: Node, publisher: Publisher, acks: Subscriber) -> None:

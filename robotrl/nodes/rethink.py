@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 import numpy as np
 import safetensors.numpy
@@ -87,8 +85,7 @@ class Rethink:
     def _begin(self) -> None:
         self._pilot = Pilot(self.run, None, 0, draws=self.run.seed)
         self._pilot.noise = Given()  # type: ignore[assignment]
-        size = sum(math.prod(shape) for _, *shape in self._pilot.gaze.cameras)
-        self._dark = Glance(bytes(size))
+        self._dark = self._pilot.gaze.now
         self._known, self._episode = False, None
 
     def _cycle(

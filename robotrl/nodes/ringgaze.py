@@ -22,10 +22,13 @@ def shrunk(pixels: Pixels, size: int, channels: int) -> Pixels:
     height, width, _ = pixels.shape
     side = min(height, width)
     y, x = (height - side) // 2, (width - side) // 2
-    square = pixels[y : y + side, x : x + side]
+    square: Pixels = pixels[y : y + side, x : x + side]
+    if channels == 1:  # first: a third is left to be shrunk
+        square = np.asarray(cv2.cvtColor(square, cv2.COLOR_BGR2GRAY), np.uint8)
     small = square if side == size else cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
-    turned = cv2.cvtColor(small, cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGR2GRAY)
-    return np.asarray(turned, np.uint8).reshape(size, size, channels)
+    if channels == 3:
+        small = cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
+    return np.asarray(small, np.uint8).reshape(size, size, channels)
 
 
 class _Camera:
@@ -55,6 +58,7 @@ class RingGaze:
     """Of all cameras that a run's policy sees by. `look` is a `Gaze`'s `eyes`."""
 
     def __init__(self, bus: Bus, run: Run, clock: Clock) -> None:
+        cv2.setNumThreads(1)
         seen, places = run.task.pixels, list(run.robot.cameras)
         self._clock, self._oldest = clock, round(seen.age_s * 1e9)
         self._cameras = [_Camera(bus, CAMERAS[places.index(name)], seen.size, seen.channels) for name in seen.cameras]

@@ -54,7 +54,7 @@ Keys that come in a burst (a paste, a slow line) are refused; SPACE never is.
 A label means what was on the screen a moment ago, and never another step. It
 changes what is learned from later. LATE: nothing for 3 periods; SLOW: under
 80 % of its rate; idle: not needed now; STUCK: alive, its loop stands still."""
-UNSHOWN = ("operator", "beat", "wire", "thought", "transition", "ack", "picture")  # what is said to no person
+UNSHOWN = ("operator", "beat", "wire", "thought", "transition", "ack", "picture", "depth", "motion")  # what is said to no person
 NEEDED_IN = {"action": ("RUN", "RESET"), "episode": ("RUN",), "reset": ("RESET",)}  # all others: always
 ANSWERED_NS = SECOND // 4  # a note that comes so soon after a key is the answer to it
 REPLY_NS = 4 * SECOND  # how long it is shown

@@ -11,7 +11,7 @@ import pytest
 from robotrl.clock import WallClock
 from robotrl.config import CameraPort
 from robotrl.drivers.camera import CameraError
-from robotrl.drivers.realsense import Frames, RealSense, library, serials
+from robotrl.drivers.realsense import Frames, Motions, RealSense, library, serials
 
 W, H, FPS = 64, 48, 30
 SECOND = 1_000_000_000
@@ -165,6 +165,51 @@ def test_a_recording_plays_through_the_same_class(rs, tmp_path):
         with pytest.raises(CameraError, match=says) as caught:
             RealSense(CameraPort(kind="file", path=str(name)), clock)
         assert "\n" not in str(caught.value)
+
+
+class Moved:
+    """The motion module of a D435i that is not there."""
+
+    def __init__(self, rs) -> None:
+        self.rs, self.device = rs, rs.software_device()
+        self.sensor = self.device.add_sensor("Motion Module")
+        self.profiles = {}
+        kinds = ((rs.stream.gyro, 200), (rs.stream.gyro, 400), (rs.stream.accel, 63), (rs.stream.accel, 250))
+        for uid, (stream, rate) in enumerate(kinds):
+            motion = rs.motion_stream()
+            motion.type, motion.index, motion.uid, motion.fps, motion.fmt = stream, 0, uid, rate, rs.format.motion_xyz32f
+            self.profiles[stream, rate] = self.sensor.add_motion_stream(motion).as_motion_stream_profile()
+
+    def push(self, stream, rate, number, stamp_ms, at, domain) -> None:
+        frame, data = self.rs.software_motion_frame(), self.rs.vector()
+        data.x, data.y, data.z = at
+        frame.data, frame.timestamp, frame.domain, frame.frame_number = data, stamp_ms, domain, number
+        frame.profile = self.profiles[stream, rate]
+        self.sensor.on_motion_frame(frame)
+
+
+@pytest.mark.parametrize("named", ["hardware_clock", "global_time"])
+def test_every_sample_of_a_cameras_imu_comes_by_its_own_time(rs, named):
+    moved, clock, domain = Moved(rs), WallClock(), getattr(rs.timestamp_domain, named)
+    motions = Motions(rs, moved.sensor, clock)
+    begun = clock.now()
+    base = 7000.0 if named == "hardware_clock" else time.clock_gettime_ns(time.CLOCK_REALTIME) / 1e6 - 2000  # two seconds ago
+    for n in range(400):
+        moved.push(rs.stream.gyro, 200, n, base + 5 * n, (0.01 * n, -1.0, 2.0), domain)
+        moved.push(rs.stream.accel, 250, n, base + 4 * n, (0.5, -9.8, 0.01 * n), domain)
+    rates, accel = motions.take()
+    assert motions.take() == ((), ())
+    motions.close()
+    for samples, step, of in ((rates, 5, 1), (accel, 4, 3)):
+        assert len(samples) == 400, "none is lost"
+        assert [sample[of] for sample in samples] == pytest.approx([0.01 * n for n in range(400)])
+        times = np.array([sample[0] for sample in samples])
+        if named == "global_time":
+            assert abs(times[0] - (begun - 2 * SECOND)) < 50_000_000
+            assert np.quantile(np.abs(np.diff(times) - step * 1_000_000), 0.9) < 50_000
+        else:
+            assert times[-1] <= clock.now() and (np.diff(times) > 0).all()
+    assert accel[0][1:3] == pytest.approx((0.5, -9.8)) and rates[0][2:] == pytest.approx((-1.0, 2.0))
 
 
 def test_a_camera_that_is_not_there_is_one_line(rs):

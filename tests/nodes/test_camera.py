@@ -26,6 +26,7 @@ from robotrl.bus import Bus
 from robotrl.clock import LockstepClock, WallClock
 from robotrl.config import CameraPort
 from robotrl.drivers.camera import Frame, decode, encode
+from robotrl.drivers.sessiontape import unpacked
 from robotrl.messages import Image, Picture
 from robotrl.nodes.camera import Eye
 from robotrl.ring import RingReader
@@ -293,3 +294,30 @@ def test_as_many_pictures_a_second_as_are_asked_for_go_into_the_session(eye):
         clock.advance(33_333_333)
     _, pictures = eye.read(60)
     assert len(pictures) == 20 and [p.count for p in pictures] == list(range(1, 61, 3))
+
+
+def test_distances_go_beside_the_picture_and_every_sample_of_an_imu(tmp_path):
+    said: dict[str, list] = {topic: [] for topic in ("image", "picture", "depth", "motion")}
+    bus = SimpleNamespace(publisher=lambda topic: SimpleNamespace(send=said[topic].append), directory=tmp_path, boot=3)
+    clock = LockstepClock()
+    wiring = CameraPort(kind="realsense", rate_hz=30, record_hz=10, depth=True, imu=True)
+    eye = Eye(SimpleNamespace(bus=bus, clock=clock, source="camera1"), "front", wiring)
+    far = {}
+    for i in range(1, 10):
+        clock.advance(33_000_000)
+        t = clock.now()
+        far[t] = np.random.default_rng(i).integers(0, 65536, (120, 160), np.uint16)
+        rates, accel = ((t - 9, 0.1, 0.2, float(i)), (t - 4, 0.1, 0.2, 0.5)), ((t - 2, 0.0, -9.8, 0.0),)
+        eye.see(
+            Frame(t=t, stamp="device", number=i, mark=t, image=scene(i), depth=far[t], depth_m=0.0001, rates=rates, accel=accel)
+        )
+    reader = RingReader(tmp_path, "camera1")
+    newest = said["image"][-1]
+    assert np.array_equal(reader.read_depth(Image(source="camera1", boot=3, camera="front", count=newest.count)), far[newest.t])
+    reader.close()
+    eye.close()
+    assert [(p.t, p.count) for p in said["depth"]] == [(p.t, p.count) for p in said["picture"]] and len(said["depth"]) == 3
+    for message in said["depth"]:
+        assert message.format == "png" and message.depth_m == 0.0001 and np.array_equal(unpacked(message.data), far[message.t])
+    assert len(said["motion"]) == 9 and [m.rates[0][3] for m in said["motion"]] == list(range(1, 10))
+    assert all(m.t == m.accel[0][0] and len(m.rates) == 2 and m.camera == "front" for m in said["motion"])

@@ -15,12 +15,14 @@ import pytest
 import safetensors.numpy
 
 from robotrl import rundir
-from robotrl.agents import nets
+from robotrl.agents import encoder, nets
 from robotrl.agents.actor import Actor
 from robotrl.agents.published import POLICY
 from robotrl.agents.weights import WeightsError, packed
 from robotrl.checkpoint import newest
-from robotrl.config import Run, load
+from robotrl.config import CameraPort, Run, load
+from robotrl.nodes import policy
+from robotrl.nodes.gaze import Gaze, Glance
 from robotrl.nodes.keeper import Flusher, open_replay
 from robotrl.nodes.learner import Student
 from robotrl.nodes.pilot import Pilot
@@ -28,8 +30,10 @@ from robotrl.nodes.policy import Weights, note_episode, resumed
 from robotrl.nodes.readiness import EARLY_NS, LATE_NS, Readiness
 from robotrl.nodes.rethink import Rethink
 from robotrl.replay import Replay, ReplayError
+from robotrl.tasks.task import cameras
 
 RUN = Run()
+LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 
 
 def add(replay, episode, step):
@@ -172,6 +176,45 @@ def test_weights_that_do_not_check_out_are_refused_and_said_once(spoil, says, we
     assert found is not None and found[1] == 9 and not weights.refused and len(weights.told) == 1
     spoil(weights.path)
     assert weights.poll(SEEN) is None and weights.refused and len(weights.told) == 2, "after good ones it is news again"
+
+
+def test_weights_that_see_must_answer_the_pictures_of_this_runs_cameras(tmp_path):
+    """Also before anything was seen: two grey cameras of 32 x 32."""
+    run = load(LAUNCH / "reach_pixels.toml", ["task.pixels.size=32"])
+    gaze, told = Gaze(cameras(run)), []
+    loader = Weights(tmp_path / "policy.safetensors", 12, 2, told.append)
+
+    def publish(version, image):
+        shapes = nets.shapes(12 + encoder.FEATURES, 2, (8,), 1) | encoder.shapes(image)
+        drawn = nets.initial(shapes, 0.1, np.random.default_rng(0))
+        actor = {name: value for name, value in drawn.items() if name.startswith(("actor.", "encoder."))}
+        put(loader.path, packed(actor, {"version": str(version)}))
+
+    for version, image in ((1, (32, 32, 1)), (2, (64, 64, 2)), (3, (32, 32, 6))):
+        publish(version, image)
+        assert loader.poll(SEEN, gaze) is None and len(told) == version, image
+    actor_file(loader.path, 4)
+    assert loader.poll(SEEN, gaze) is not None, "one that sees nothing acts on numbers alone"
+    publish(5, (32, 32, 2))
+    found = loader.poll(SEEN, gaze)
+    assert found is not None and found[1] == 5
+    gaze.eyes = lambda: Glance(bytes(range(256)) * 8, (1, 2))
+    gaze.look()
+    publish(6, (32, 32, 2))
+    found = loader.poll(SEEN, gaze)
+    assert found is not None and np.isfinite(found[0].act(SEEN[0], None, *gaze.picture(found[0]))).all()
+
+
+def test_a_policy_without_its_cameras_is_refused_in_a_line(tmp_path, capsys):
+    run = load(LAUNCH / "reach_pixels.toml")
+    cameras = {"front": CameraPort(serial="7")}
+    run = dataclasses.replace(run, robot=dataclasses.replace(run.robot, cameras=cameras))
+    directory, sockets = rundir.create(run, tmp_path, "wall"), tmp_path / "bus"
+    sockets.mkdir(mode=0o700)
+    rundir.write_json(directory / "bus.json", {"directory": str(sockets)})
+    assert policy.main([str(directory)]) == 2
+    said = capsys.readouterr().err
+    assert said == "task.pixels.cameras: side: no [cameras.NAME] of so101's robot file\n"
 
 
 def test_no_damage_to_a_file_is_acted_with(weights):
