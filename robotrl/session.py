@@ -163,7 +163,14 @@ class Reading:
         """The records up to the first that is damaged."""
         try:
             with open(self.path, "rb") as file:
-                yield from StreamReader(file, validate_crcs=True, record_size_limit=RECORD_MAX).records
+                messages = indexed = 0
+                for record in StreamReader(file, validate_crcs=True, record_size_limit=RECORD_MAX).records:
+                    messages += isinstance(record, records.Message)
+                    indexed += len(record.records) if isinstance(record, records.MessageIndex) else 0
+                    if indexed > messages:  # behind each chunk its index: a chunk whose first byte is damaged is passed over
+                        self.cut = "damaged: a chunk is missing"
+                        return
+                    yield record
         except InvalidMagic:
             if not self.about:
                 raise SessionError(f"{self.path}: no MCAP file; give a file that robotrl has recorded") from None
