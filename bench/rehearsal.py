@@ -65,7 +65,7 @@ def alone(run: config.Run, directory: Path) -> tuple[float, str]:
     count = Replay.open(directory / "replay").count
     learner = LearnerProcess(fresh)
     try:
-        learner.ask(count)
+        learner.ask(count, 0)
         answer = learner.wait()
         return answer["done"] / answer["seconds"], learner.engine
     finally:
