@@ -5,7 +5,7 @@ joints go where they are told (`sim/light.py`). Faults are rows of the matrix (t
 as operator brings the robot back. Counted: violations of the wire's invariants, faults without a cause on record, and in a run
 without faults the stops that nobody asked for. First the run with faults, then the one without; the hours of each are shared by
 as many processes as there are cores, each a program of its own with a seed of its own.
-Run: python bench/soak.py [--hours H] [--parts N] [--seed N] [--out FILE]
+Run: python bench/soak.py [--hours H] [--control-hours H] [--parts N] [--seed N] [--out FILE]
 """
 
 from __future__ import annotations
@@ -185,7 +185,8 @@ def shared(which: str, hours: float, parts: int, seed: int) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hours", type=float, default=1.0, help="virtual hours of each of the two runs")
+    parser.add_argument("--hours", type=float, default=1.0, help="virtual hours of the run with faults")
+    parser.add_argument("--control-hours", type=float, help="of the run without; as many when it is not said")
     parser.add_argument("--parts", type=int, default=os.cpu_count() or 1, help="processes that share a run's hours")
     parser.add_argument("--seed", type=int, default=0, help="of the first part; the next has the next")
     parser.add_argument("--only", choices=("faults", "none"), help="one of the two runs, here")
@@ -195,7 +196,8 @@ def main() -> int:
         print(json.dumps(soak(args.hours, args.seed, args.only == "faults", aloud=args.only == "faults")))
         return 0
     load = os.getloadavg()
-    runs = [shared(which, args.hours, args.parts, args.seed) for which in ("faults", "none")]
+    hours = {"faults": args.hours, "none": args.hours if args.control_hours is None else args.control_hours}
+    runs = [shared(which, asked, args.parts, args.seed) for which, asked in hours.items()]
     print("\n".join(map(json.dumps, runs)))
     if args.out is not None:
         rundir.write_json(args.out, {"built_from": rundir.provenance(), "load": load, "runs": runs})
