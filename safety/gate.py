@@ -7,7 +7,8 @@ allowed positions, `band` all angles within the lead of the measured one:
   finite  Every target is a finite number.
   slew    |target - goal| <= slew * speed_scale. Always: nothing below overrules it, so a target never jumps.
   range   If goal is in range, so is target. If not (torque came on outside), target is never farther out than
-          goal, and comes in as fast as slew and lead let it.
+          goal. It comes in as fast as slew and lead let it where an action is used, and by `limits.inward` at most
+          where none is: a robot that was only switched on, or that only holds, makes no quick step by itself.
   pair    The same as range, for the sum of two joints.
   lead    If goal is in the band, so is target. If not (the joint was pushed away), target goes towards the
           band by as much as slew allows, except where range, pair or box forbids it.
@@ -98,6 +99,7 @@ class Gate:
         self._low = tuple(v + limits.margin for v in limits.position_min)
         self._high = tuple(v - limits.margin for v in limits.position_max)
         self._reach = tuple(v - limits.margin for v in limits.lead)
+        self._inward = limits.inward - limits.margin
         self._pairs = tuple(replace(p, low=p.low + 2 * limits.margin, high=p.high - 2 * limits.margin) for p in limits.pairs)
         self._permit: PermitLike | None = None
         self._permit_until = 0
@@ -167,7 +169,7 @@ class Gate:
             self._goal = tuple(self._present) if held is None else held
         refused = self._objection(now, action, permit)
         want = self._goal if refused or action is None else tuple(float(v) for v in action.target)
-        self._goal, clamped = self._limited(self._goal, want, permit.speed_scale, opening)
+        self._goal, clamped = self._limited(self._goal, want, permit.speed_scale, opening, driven=not refused)
         cause = "nan_action" if self._bad_actions >= BAD_ACTIONS else ""
         if refused:
             return Verdict(self._goal, "hold", clamped, self._refuse(refused), True, cause)
@@ -225,7 +227,7 @@ class Gate:
         return ""
 
     def _limited(
-        self, goal: tuple[float, ...], want: tuple[float, ...], speed_scale: float, opening: bool
+        self, goal: tuple[float, ...], want: tuple[float, ...], speed_scale: float, opening: bool, driven: bool
     ) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """The target towards `want` that keeps the promises at the head of this file, and the clamp bits."""
         target = [_clamp(v, low, high) for v, low, high in zip(want, self._low, self._high, strict=True)]
@@ -234,6 +236,8 @@ class Gate:
             excess = total - _clamp(total, pair.low, pair.high)
             target[pair.first] -= excess / 2
             target[pair.second] -= excess / 2
+        if not driven:
+            target = [_clamp(v, at - self._inward, at + self._inward) for v, at in zip(target, goal, strict=True)]
         bits = [RANGE if a != b else 0 for a, b in zip(target, want, strict=True)]
         for i, slew in enumerate(self.limits.slew):
             slew = min(slew * speed_scale, self.limits.opening_rad) if opening else slew * speed_scale

@@ -13,6 +13,10 @@ WIRE_MARGIN = 1e-5
 """rad kept free inside every limit. A target travels as float32 revolutions: within 16 revolutions of the
 servo's zero it is rounded by at most 2**-24 * 16 rev = 6e-6 rad, so what the servo decodes is inside too."""
 
+INWARD_RAD_S = 0.5
+"""rad/s at which a target outside comes in while nobody drives: slow enough for who has just switched torque on, and stands next
+to a robot that is said to stand still, to see it move and to press a key (0.5 rad in a second; chosen)."""
+
 READING_MAX = 100.0
 """rad; a joint reading beyond this (16 revolutions) is not believed: the margin above holds for the rest."""
 
@@ -38,6 +42,7 @@ class GateLimits:
     pairs: tuple[PairSum, ...] = ()
     valid_ns: int = 75_000_000  # an older action is dropped; a sender may ask for less, never for more
     opening_rad: float = 0.035  # 2 degrees: the first target after torque comes on is this near the present angle
+    inward: float = INWARD_RAD_S * 0.02  # the largest change of a target that comes in from outside while no action is used
     stale_cycles: int = 3  # a joint unread for longer keeps its goal: nobody knows where it is
     margin: float = WIRE_MARGIN  # rad kept free inside every limit, for what the wire rounds a target to
     outside: Callable[[Sequence[float]], float] | None = None  # m by which joint angles (n,) lead out of the workspace; or 0
@@ -54,6 +59,8 @@ class GateLimits:
                 raise ValueError(f"gate limits: joint {i} needs a range, a slew and a lead above zero")
         if not (0 < self.opening_rad <= READING_MAX and self.valid_ns > 0 and self.stale_cycles >= 0):
             raise ValueError("gate limits: opening_rad and valid_ns must be above zero, stale_cycles not below")
+        if not self.margin < self.inward <= READING_MAX:
+            raise ValueError("gate limits: inward must be above the margin, or what is outside never comes in")
         used = [i for pair in self.pairs for i in (pair.first, pair.second)]
         if len(used) != len(set(used)) or not all(0 <= i < n for i in used):
             raise ValueError("gate limits: a pair names an unknown joint, or a joint is in two pairs")
@@ -67,20 +74,22 @@ class GateLimits:
         return len(self.position_min)
 
 
-def legged_limits(joints: int, low: float, high: float, slew: float, lead: float, gap_min: float) -> GateLimits:
-    """Limits of a robot with two motors a leg, motors 2i and 2i+1; all rad, `slew` rad per period.
+def legged_limits(
+    joints: int, low: float, high: float, slew: float, lead: float, gap_min: float, inward: float = GateLimits.inward
+) -> GateLimits:
+    """Limits of a robot with two motors a leg, motors 2i and 2i+1; all rad, `slew` and `inward` rad per period.
 
     The gap of a leg is pi - 2 (e - pi/2), e the mean of its two motor angles, so gap = 2 pi - sum of the two:
     gap_min <= gap <= 2 pi - gap_min is the same as gap_min <= sum <= 2 pi - gap_min.
     """
     pairs = tuple(PairSum(i, i + 1, gap_min, 2 * math.pi - gap_min) for i in range(0, joints - 1, 2))
-    return GateLimits((low,) * joints, (high,) * joints, (slew,) * joints, (lead,) * joints, pairs)
+    return GateLimits((low,) * joints, (high,) * joints, (slew,) * joints, (lead,) * joints, pairs, inward=inward)
 
 
 def jointed_limits(
     low: Sequence[float], high: Sequence[float], slew: float, lead: float, margin: float,
-    outside: Callable[[Sequence[float]], float] | None = None,
+    outside: Callable[[Sequence[float]], float] | None = None, inward: float = GateLimits.inward,
 ) -> GateLimits:  # fmt: skip
-    """Limits of a robot whose joints stand alone, each with its own range; all rad, `slew` rad per period."""
+    """Limits of a robot whose joints stand alone, each with its own range; all rad, `slew` and `inward` rad per period."""
     n = len(low)
-    return GateLimits(tuple(low), tuple(high), (slew,) * n, (lead,) * n, margin=margin, outside=outside)
+    return GateLimits(tuple(low), tuple(high), (slew,) * n, (lead,) * n, inward=inward, margin=margin, outside=outside)

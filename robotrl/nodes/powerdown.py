@@ -12,7 +12,7 @@ from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.port import Port
 from robotrl.messages import Joints
-from robotrl.safety.limits import GateLimits, jointed_limits, legged_limits
+from robotrl.safety.limits import INWARD_RAD_S, GateLimits, jointed_limits, legged_limits
 from robotrl.safety.stow import Stow
 from robotrl.serialarm import ARMS, Box
 
@@ -30,11 +30,11 @@ POWERED = (DAMP, STOW)  # stages with torque
 def gate_limits(robot: Robot, period_s: float) -> GateLimits:
     """What the robot file lets a joint do, in periods of the servo loop."""
     limits, n = robot.limits, len(robot.servos.ids)
-    slew = limits.slew_rad_s * period_s
+    slew, inward = limits.slew_rad_s * period_s, INWARD_RAD_S * period_s
     if robot.kind == "minitaur":
-        return legged_limits(n, limits.position_min, limits.position_max, slew, limits.lead_rad, limits.gap_min)
+        return legged_limits(n, limits.position_min, limits.position_max, slew, limits.lead_rad, limits.gap_min, inward)
     margin = TICK_RAD / min(robot.servos.gear or (1.0,))
-    return jointed_limits(robot.lowest, robot.highest, slew, limits.lead_rad, margin, workspace(robot))
+    return jointed_limits(robot.lowest, robot.highest, slew, limits.lead_rad, margin, workspace(robot), inward)
 
 
 def workspace(robot: Robot) -> Callable[[Sequence[float]], float] | None:

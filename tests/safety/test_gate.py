@@ -6,7 +6,6 @@ import math
 import random
 import struct
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -263,13 +262,28 @@ def test_full_stretch_still_swings():
     assert verdict.target[0] - verdict.target[1] == pytest.approx(0.4, abs=1e-3)
 
 
-def test_comes_in_from_outside_without_a_jump():
-    gate = Gate(LIMITS)
-    goals = [5.0]
-    for k in range(12):
-        gate.permit(Permit(state="HOLD", t=k * T), k * T)
-        goals.append(gate.decide(k * T, None, (goals[-1], 1.0) * 4, FRESH).target[0])
-    assert goals[-1] <= 3.6 and all(0 <= a - b <= 0.8 for a, b in pairwise(goals))
+@pytest.mark.parametrize("state", ["HOLD", "STOPPING", "PSTOP"])
+@pytest.mark.parametrize(
+    "leg", [(5.0, 1.0), (-1.2, 1.0), (-1.2, -1.2), (0.5, -0.5), (3.5, 3.5), (3.9, 3.0), (-2.0, 9.0), (0.3, 6.5)]
+)
+def test_where_nobody_drives_what_is_outside_comes_in_slowly_and_all_the_way(state, leg):
+    """Out of range, or a leg folded or stretched too far, or both: never a quick step by itself (0.5 rad/s at 50 Hz)."""
+    gate, at = Gate(LIMITS), leg * 4
+    for k in range(1200):
+        gate.permit(Permit(state=state, holder="", t=k * T), k * T)
+        before, at = at, gate.decide(k * T, None, at, FRESH).target
+        assert max(abs(a - b) for a, b in zip(at, before, strict=True)) <= 0.01
+    assert all(0.4 <= a <= 3.6 for a in at) and all(0.1 <= at[i] + at[i + 1] <= 2 * math.pi - 0.1 for i in (0, 2, 4, 6))
+    assert before == at, "and there it stands"
+
+
+def test_an_action_that_is_used_comes_in_as_fast_as_it_may_and_one_that_is_refused_does_not():
+    gate, at, steps = Gate(LIMITS), (5.0, 1.0) * 4, []
+    for k, source in enumerate(("policy", "policy", "nobody", "policy")):
+        gate.permit(Permit(t=k * T), k * T)
+        before, at = at, gate.decide(k * T, Action((2.0,) * 8, k, source, t=k * T), at, FRESH).target
+        steps.append(before[0] - at[0])
+    assert steps == pytest.approx([0.035, 0.8, 0.01, 0.8], abs=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -285,6 +299,7 @@ def test_comes_in_from_outside_without_a_jump():
         {"pairs": (PairSum(0, 1, 1, 1),)},
         {"valid_ns": 0},
         {"opening_rad": math.nan},
+        {"inward": 1e-5},
     ],
 )
 def test_limits_that_hold_nothing_are_refused(change):
@@ -304,8 +319,19 @@ def outside(x: float, low: float, high: float) -> float:
     return max(low - x, x - high, 0.0)
 
 
-def check(limits: GateLimits, goal, target, present, known, scale, most=math.inf):
-    """The promises of gate.py, restated on the wire. `known[i]`: present[i] may be used. A step is `most` rad at most."""
+def may_come_in(limits: GateLimits, goal, i) -> bool:
+    """Is the joint, or its leg, so near the end that a margin kept free may lead it in, or beyond it?"""
+    legs = [pair for pair in limits.pairs if i in (pair.first, pair.second)]
+    joints = {i, *(j for pair in legs for j in (pair.first, pair.second))}
+    near = any(outside(goal[j], limits.position_min[j] + 2e-5, limits.position_max[j] - 2e-5) > 0 for j in joints)
+    return near or any(outside(goal[p.first] + goal[p.second], p.low + 4e-5, p.high - 4e-5) > 0 for p in legs)
+
+
+def check(limits: GateLimits, goal, target, present, known, scale, most=math.inf, driven=True):
+    """The promises of gate.py, restated on the wire. `known[i]`: present[i] may be used. A step is `most` rad at most.
+
+    `driven`: an action is used. Else a target is led by nothing but a joint that was pushed away, and what is outside comes in.
+    """
     sent = [wire(x) for x in target]
     tiny = 2e-6  # two roundings, where two sent values are compared with each other
     for i, x in enumerate(sent):
@@ -315,6 +341,8 @@ def check(limits: GateLimits, goal, target, present, known, scale, most=math.inf
         # A joint that stood on its limit when torque came on, and may not move, stays there but for the rounding.
         on_the_edge = outside(goal[i], low + tiny, high - tiny) > 0
         assert outside(x, low, high) <= outside(goal[i], low, high) + tiny * on_the_edge
+        if not driven and (not known[i] or outside(goal[i], present[i] - lead, present[i] + lead) == 0):
+            assert abs(x - goal[i]) <= (limits.inward if may_come_in(limits, goal, i) else tiny)
         if known[i]:
             band = (present[i] - lead, present[i] + lead)
             if outside(goal[i], *band) == 0:
@@ -357,7 +385,8 @@ def drive(limits: GateLimits, cycles) -> int:
         assert len(verdict.target) == limits.joints == len(verdict.clamped)
         base = list(held or present) if goal is None else goal
         most = limits.opening_rad if goal is None else math.inf
-        check(limits, base, verdict.target, present, [u <= limits.stale_cycles for u in unread], scale, most)
+        known = [u <= limits.stale_cycles for u in unread]
+        check(limits, base, verdict.target, present, known, scale, most, verdict.writer != "hold")
         if goal is None:
             assert all(abs(wire(a) - b) <= limits.opening_rad for a, b in zip(verdict.target, base, strict=True))
         last = goal = [wire(x) for x in verdict.target]

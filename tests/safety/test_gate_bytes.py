@@ -25,7 +25,7 @@ ROBOT = Robot(
     servos=Servos(sign=SIGN, offset=OFFSET, max_torque=5.0, watchdog_s=0.1),
     limits=Limits(position_min=0.4, position_max=3.6, slew_rad_s=40.0, lead_rad=1.6, gap_min=0.1),
 )
-LOW, HIGH, SLEW, LEAD, OPENING = 0.4, 3.6, 40.0 * 0.02, 1.6, 0.035
+LOW, HIGH, SLEW, LEAD, OPENING, INWARD = 0.4, 3.6, 40.0 * 0.02, 1.6, 0.035, 0.5 * 0.02
 SUM_LOW, SUM_HIGH = 0.1, 2 * math.pi - 0.1  # of a leg's two motors
 TINY = 1e-5  # two roundings to float32 revolutions
 STAND = (2.0,) * 8
@@ -93,6 +93,8 @@ class Watcher:
         target = [SIGN[i] * (sent.position[i + 1] - OFFSET[i]) for i in range(8)]
         assert target == pytest.approx(list(applied.target), abs=1e-9), "applied is what the bytes hold"
         self._hold_to_promises(target, self.permit.speed_scale, slept or self.goal is None)
+        if applied.writer == "hold":
+            self._holds(target)
         self.goal, self.written, self.clamped = target, self.written + 1, self.clamped + any(applied.clamped)
 
     def _take(self, permit: Permit | None) -> None:
@@ -123,6 +125,13 @@ class Watcher:
         for i in range(0, 8, 2):
             now, was = target[i] + target[i + 1], base[i] + base[i + 1]
             assert outside(now, SUM_LOW, SUM_HIGH) <= outside(was, SUM_LOW, SUM_HIGH) + 2 * TINY, f"leg {i // 2} closes"
+
+    def _holds(self, target: list[float]) -> None:
+        """Nobody drives: what moves was pushed away, or is brought in, and slowly."""
+        base = list(self.present) if self.goal is None else self.goal
+        for i, (x, before) in enumerate(zip(target, base, strict=True)):
+            pushed = self.unread[i] <= 3 and outside(before, self.present[i] - LEAD, self.present[i] + LEAD) > 0
+            assert pushed or abs(x - before) <= INWARD + TINY, f"motor {i} goes from {before} to {x} by itself"
 
 
 def outside(x: float, low: float, high: float) -> float:
@@ -162,6 +171,7 @@ cycles = st.tuples(
     angles,
 )
 RUN = Permit(state="RUN", epoch=1, holder="policy", torque=True)
+HOLD = Permit(state="HOLD", epoch=1, holder="", torque=True)
 READY = Permit(state="READY", epoch=0, holder="", torque=False)
 
 
@@ -190,6 +200,19 @@ def test_a_policy_that_slams_the_stops_is_written_and_held_back(wire_reader):
         seen = [a + 0.3 * (b - a) for a, b in zip(seen, goal, strict=True)]  # a soft servo follows
     assert watcher.written == 199 and watcher.clamped > 100
     assert watcher.loop.gate.counts["no permit"] == 1
+
+
+@pytest.mark.parametrize("at", [-1.2, 5.0, -0.4])
+def test_torque_that_comes_on_outside_brings_the_joints_in_by_half_a_radian_a_second(wire_reader, at):
+    """-0.4 is in no range either, and its legs are folded; the joints follow what they are sent."""
+    watcher, way = Watcher(wire_reader), []
+    watcher.cycle(T, READY, None, (at,) * 8)
+    for _ in range(400):
+        watcher.cycle(T, HOLD, None, tuple(watcher.goal or (at,) * 8))
+        way.append(watcher.goal[0])
+    assert LOW <= way[-1] <= HIGH and SUM_LOW <= 2 * way[-1] <= SUM_HIGH
+    took = next(k for k, x in enumerate(way, 1) if x == way[-1])
+    assert took == math.ceil(abs(way[-1] - at) / (INWARD - 1e-5)), "as slowly as said, and no slower"
 
 
 def test_silence_of_the_guard_ends_the_targets_within_60_ms(wire_reader):

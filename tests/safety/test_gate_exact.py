@@ -279,6 +279,33 @@ def test_from_outside_only_inwards(at, wanted, end):
     assert got == pytest.approx(edge, abs=1e-9)
 
 
+@pytest.mark.parametrize(("at", "sign"), [(9.0, -1), (-1.0, 1)])
+@pytest.mark.parametrize("state", ["RUN", "HOLD", "STOPPING", "PSTOP"])
+def test_from_outside_by_itself_only_slowly(state, at, sign):
+    """Nobody's action is used: by `inward` less the margin a cycle, in the first one too, and at the end exactly to it."""
+    limits = GateLimits((0.0,) * 2, (8.0,) * 2, (50.0,) * 2, (2.0,) * 2, opening_rad=50.0, inward=0.3)
+    gate = Gate(limits)
+    gate.permit(Permit(state=state), 0)
+    for k, way in enumerate((1, 2, 3)):
+        refused = gate.decide(0, None if k % 2 else Action((4.0, 4.0), k, "nobody"), (at, 4.0), (0, 0))
+        assert refused == Verdict((pytest.approx(at + sign * way * (0.3 - M)), 4.0), "hold", (RANGE, 0), refused.refused, True)
+    last = gate.decide(0, None, (at, 4.0), (0, 0))
+    assert last.target == (pytest.approx(8.0 - M if sign < 0 else M, abs=1e-12), 4.0) and last.clamped == (RANGE, 0)
+    assert gate.decide(0, None, (at, 4.0), (0, 0)) == Verdict(last.target, "hold", (0, 0), "no action", True)
+
+
+def test_slew_and_lead_still_bound_what_comes_in_by_itself():
+    limits = GateLimits((0.0,) * 2, (8.0,) * 2, (1.0, 50.0), (2.0,) * 2, inward=0.3)
+    gate = Gate(limits)
+    gate.permit(Permit(speed_scale=0.1, state="PSTOP"), 0)
+    first = gate.decide(0, None, (9.0, 4.0), (0, 0)).target
+    assert first == pytest.approx((9.0 - 0.035 + M, 4.0)), "the opening"
+    second = gate.decide(0, None, (9.0, 4.0), (0, 0)).target
+    assert second == pytest.approx((first[0] - 0.1 + M, 4.0)), "a tenth of the slew"
+    pushed = gate.decide(0, None, (9.0, 7.0), (0, 0))
+    assert pushed.target[1] == pytest.approx(5.0 + M) and pushed.clamped[1] == LEAD, "a joint that is pushed leads, at once"
+
+
 def test_a_joint_pushed_out_leads_its_target_to_the_end_of_the_range_and_no_farther():
     limits = GateLimits((0.0,) * 2, (8.0,) * 2, (50.0,) * 2, (1.0,) * 2, opening_rad=50.0)
     verdict = asked(opened(limits, (7.5, 0.5)), 7.0, 1.0, at=(10.0, -2.0))
@@ -352,6 +379,20 @@ def test_a_sum_that_is_outside_comes_in_and_goes_no_farther_out(sign, outer, sum
     assert turned(*verdict.target) == pytest.approx(before, abs=1e-9), "joint 1 alone would lead out"
     verdict = gate.decide(0, Action(turned(1.0, 0.0), 10), here, (1, 0))
     assert turned(*verdict.target) == pytest.approx((before[0], before[1] - 0.1), abs=1e-9)
+
+
+@pytest.mark.parametrize(("sign", "sum_low", "sum_high"), [(1, 0.0, 2.0), (-1, -2.0, 0.0)])
+def test_a_sum_that_is_outside_comes_in_slowly_by_itself(sign, sum_low, sum_high):
+    """At (2, 1), a sum of 3 where 2 are allowed, each joint goes 0.2 a cycle, until half of what is too much is less."""
+    limits = GateLimits(
+        (-5.0,) * 2, (5.0,) * 2, (50.0,) * 2, (90.0,) * 2, (PairSum(0, 1, sum_low, sum_high),), opening_rad=50.0, inward=0.2 + M
+    )
+    gate, here, found = Gate(limits), (2.0 * sign, 1.0 * sign), []
+    gate.permit(Permit(state="HOLD"), 0)
+    for _ in range(4):
+        found.append(gate.decide(0, None, here, (0, 0)))
+    assert [v.target for v in found] == [pytest.approx((sign * (2 - by), sign * (1 - by))) for by in (0.2, 0.4, 0.5 + M, 0.5 + M)]
+    assert [v.clamped for v in found] == [(RANGE, RANGE)] * 3 + [(0, 0)]
 
 
 def test_both_of_a_pair_shorten_their_steps_alike():

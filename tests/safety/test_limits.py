@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from robotrl.safety.limits import READING_MAX, WIRE_MARGIN, GateLimits, PairSum, legged_limits
+from robotrl.safety.limits import INWARD_RAD_S, READING_MAX, WIRE_MARGIN, GateLimits, PairSum, legged_limits
 
 ROOMY = GateLimits((0.0,) * 4, (1.0,) * 4, (0.5,) * 4, (0.5,) * 4)
 LEAST = 4e-5  # rad: the margin kept free at both ends of a range, twice
@@ -26,6 +26,7 @@ def test_margin_covers_the_rounding_of_a_target_to_float32_revolutions():
 def test_defaults_are_what_the_facts_ask():
     assert (ROOMY.pairs, ROOMY.valid_ns, ROOMY.stale_cycles) == ((), 75_000_000, 3)
     assert ROOMY.opening_rad == 0.035 >= math.radians(2) - 1e-4  # row 53
+    assert ROOMY.inward == 0.01 == INWARD_RAD_S / 50
     assert ROOMY.joints == 4
 
 
@@ -82,6 +83,15 @@ def test_the_rest_at_its_limit(field, enough, not_enough):
             replace(ROOMY, **{field: value})
 
 
+@pytest.mark.parametrize("margin", [1e-5, 0.002])
+def test_what_is_outside_comes_in_by_more_than_the_margin(margin):
+    for value in (math.nextafter(margin, 1.0), 100.0):
+        assert replace(ROOMY, margin=margin, inward=value).inward == value
+    for value in (margin, 0.0, -0.1, 100.00001, math.nan):
+        with pytest.raises(ValueError, match="inward must be above the margin"):
+            replace(ROOMY, margin=margin, inward=value)
+
+
 @pytest.mark.parametrize("pairs", [[(0, 3)], [(3, 0), (1, 2)]])
 def test_pairs_of_known_joints_each_in_one(pairs):
     assert len(replace(ROOMY, pairs=tuple(PairSum(a, b, 0.0, 1.0) for a, b in pairs)).pairs) == len(pairs)
@@ -111,3 +121,4 @@ def test_legs_have_their_motors_in_neighbours():
     assert tables == ((0.4,) * 8, (3.6,) * 8, (0.8,) * 8, (1.6,) * 8)
     assert [(pair.first, pair.second) for pair in legged_limits(5, 0.4, 3.6, 0.8, 1.6, 0.1).pairs] == [(0, 1), (2, 3)]
     assert legged_limits(1, 0.4, 3.6, 0.8, 1.6, 0.1).pairs == ()
+    assert limits.inward == 0.01 and legged_limits(8, 0.4, 3.6, 0.8, 1.6, 0.1, 0.02).inward == 0.02

@@ -16,7 +16,8 @@ HERE = (0, 0)
 
 def test_each_joint_of_an_arm_has_its_own_range_and_all_have_one_slew_and_lead():
     assert GateLimits((-1.0, -0.5), (1.0, 0.9), (0.1, 0.1), (0.5, 0.5), margin=0.002) == LIMITS
-    assert LIMITS.margin == 0.002 and LIMITS.pairs == ()
+    assert LIMITS.margin == 0.002 and LIMITS.pairs == () and LIMITS.inward == 0.01
+    assert jointed_limits((-1.0,), (1.0,), slew=0.1, lead=0.5, margin=0.002, inward=0.02).inward == 0.02
 
 
 def test_it_holds_where_the_joints_are_for_300_ms_then_goes_half_as_fast_as_a_policy_may():
