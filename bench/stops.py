@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from invariants import GRACE, MOVED, MOVING, PERIOD, PERMIT, Violation, begins_anew, frozen, unheard
+from invariants import GRACE, MOVED, MOVING, PERIOD, PERMIT, ROUND, Violation, begins_anew, frozen, unheard
 from told import MS, Deed, History, Line
 
 # From a deed to the last motion of the lease under which it fell, ms: the rows of the fault catalogue, and one period where the
@@ -20,6 +20,7 @@ STOP_MS = {
 }  # fmt: skip
 CONCERNS = {"policy": "RUN", "reset": "RESET"}  # whose absence stops the robot in that state alone
 WATCHDOG_MS = 120
+INWARD_RAD_S = 0.5  # where nobody drives, a goal outside comes in no faster
 
 
 def moves(history: History) -> list[int]:
@@ -35,7 +36,7 @@ def moves(history: History) -> list[int]:
         before[line.servo] = line
         if last is None or not abs(line.angle - last.angle) > MOVED:
             continue
-        if _comes_in(history, last, before) or begins_anew(history, last, line):
+        if _comes_in(history, last, line, before) or begins_anew(history, last, line):
             continue
         seen = history.last_readings(line.servo, line.t, 100 * MS)
         if not any(abs(r.angle - last.angle) > history.robot.lead - 0.05 for r in seen):
@@ -43,12 +44,18 @@ def moves(history: History) -> list[int]:
     return sorted(found)
 
 
-def _comes_in(history: History, last: Line, goals: dict[int, Line]) -> bool:
-    """Torque came on where the joint, or its leg, may not be: the gate leads it in, whatever anybody says."""
+def _comes_in(history: History, last: Line, line: Line, goals: dict[int, Line]) -> bool:
+    """Torque came on where the joint, or its leg, may not be: where nobody drives the gate leads it in, slowly, and no farther."""
     robot, at = history.robot, history.robot.ids.index(last.servo)
-    pair = [goals[servo].angle for servo in robot.ids[at // 2 * 2 : at // 2 * 2 + 2] if servo in goals]
-    out = len(pair) == 2 and not robot.gap_min + MOVED < sum(pair) < 2 * math.pi - robot.gap_min - MOVED
-    return out or not robot.low + MOVED < last.angle < robot.high - MOVED
+    step, middle = line.angle - last.angle, (robot.low + robot.high) / 2
+    if abs(step) > INWARD_RAD_S * robot.period_s + ROUND:
+        return False
+    if not robot.low + MOVED < last.angle < robot.high - MOVED:
+        return step * (middle - last.angle) > 0
+    leg = robot.ids[at // 2 * 2 : at // 2 * 2 + 2]
+    total = last.angle + sum(goals[servo].angle for servo in leg if servo != last.servo and servo in goals)
+    closed = all(servo in goals for servo in leg) and not robot.gap_min + MOVED < total < 2 * math.pi - robot.gap_min - MOVED
+    return closed and step * (math.pi - total) > 0
 
 
 def i5(history: History) -> Iterator[Violation]:

@@ -32,9 +32,10 @@ def checker(monkeypatch):
     import stops
     import told
 
-    def check(records):
+    def check(records, until=math.inf):
         history = told.History(records)
-        return {v.invariant for v in (*invariants.check(history), *stops.i5(history), *bookkeeping.check(history))}
+        found = (*invariants.check(history), *stops.i5(history), *bookkeeping.check(history))
+        return {v.invariant for v in found if v.t <= until}
 
     check.draw, check.nemesis = schedule.draw, nemesis
     yield check
@@ -283,6 +284,21 @@ def test_a_gate_that_opens_again_where_the_joint_is_leads_nobody(checker):
     first = next(r for r in sunk if r["k"] == "in" and r["t"] > 30 * 20 * 1_000_000 and goal(1, 2.08) in r["v"])
     first["v"] = first["v"].replace(goal(1, 2.08), goal(1, 2.10))
     assert "I5" in checker(sunk)
+
+
+@pytest.mark.parametrize(("step", "leads"), [(-0.01, False), (-0.02, True), (0.01, True)])
+@pytest.mark.parametrize(("out", "other"), [(3.85, 1.0), (3.5, 3.5)])
+def test_who_came_on_outside_may_be_brought_in_slowly_where_nobody_drives(checker, sound, step, leads, out, other):
+    """Servo 1, out of its range, or of a leg that is stretched too far: in HOLD its goals go in by 0.5 rad/s and no faster."""
+    records = copy.deepcopy(sound)
+    held = [r for r in records if r["k"] == "in" and "01000a0d20" in r["v"]][:20]
+    for k, r in enumerate(held):
+        r["v"] = goal(1, out + k * step) + goal(2, other)
+    for x in records:
+        if x["k"] == "out" and x["wire"] == "servos" and held[0]["t"] - 3 * MS <= x["t"] <= held[-1]["t"]:
+            x["v"] = "".join(reply(i, 0, a, 10) for i, a in zip(IDS, (out, other), strict=True))
+    found = checker(records, until=held[-1]["t"]) & {"I1", "I2", "I5"}  # what the bus says was not told anew
+    assert found == (({"I2", "I5"} if step > 0 else {"I5"}) if leads else set())
 
 
 def test_a_garbled_pose_is_no_pose_and_ends_no_judgement(checker, sound):

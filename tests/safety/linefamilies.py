@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.safety.lineframes import Frame, dynamixel, feetech
 from tests.safety.linewitness import TICK, LineBounds, LineWitness
+from tests.safety.witness import INWARD
 
 
 class DynamixelWitness(LineWitness):
@@ -118,7 +119,7 @@ def line_witness(run: dict[str, Any], keep: bool = True) -> LineWitness:
         tuple(servos["sign"]), tuple(servos["offset"]), tuple(limits["joint_min"]), tuple(limits["joint_max"]),
         limits["slew_rad_s"] / run["task"]["rate_hz"], limits["lead_rad"], 0.0, servos["max_torque"], servos["watchdog_s"],
         tuple(servos["ids"]), tuple(servos["gear"] or [1.0] * n), tuple(robot["stow"] if robot["stop_profile"] == "stow" else ()),
-        robot["stop_damp_s"], servos["velocity_limit"], servos["power"],
+        robot["stop_damp_s"], servos["velocity_limit"], servos["power"], inward=INWARD / run["task"]["rate_hz"],
     )  # fmt: skip
     return (FeetechWitness if servos["protocol"] == "feetech" else DynamixelWitness)(bounds, keep)
 

@@ -36,7 +36,7 @@ class Line:
             (0.0, -0.5) if stow else (), 1.0, 4.0, 1.0,
         )  # fmt: skip
         self.witness: LineWitness = (DynamixelWitness if self.dxl else FeetechWitness)(bounds)
-        self.t, self.at, self.permit = 0, (0.0, 0.0), ("HOLD", True)
+        self.t, self.at, self.permit = 0, (0.0, 0.0), ("RUN", True)
         if self.dxl:
             slots = b"".join(at.to_bytes(2, "little") for at in (98, 100, 101, 116, 117, 118, 119))
             for servo in IDS:
@@ -206,7 +206,21 @@ def one_goal(line: Line) -> None:
     line.period(line.goals(0.0))
 
 
+def hold(line: Line) -> None:
+    """Nobody drives it, and it came on where it may not be: it is brought in slowly."""
+    line.at, line.permit = (1.2, 0.0), ("HOLD", True)
+    line.led()
+    for k in (1, 2, 3):
+        line.period(line.goals(1.2 - 6 * k * TICK, 0.0))
+
+
+def quick_hold(line: Line) -> None:
+    hold(line)
+    line.period(line.goals(1.2 - 25 * TICK, 0.0))
+
+
 BREACHES = [
+    (quick_hold, "jumps"),
     (first_goal_elsewhere, "jumps"),
     (jump, "jumps"),
     (out_of_range, "leaves its range"),
@@ -234,6 +248,13 @@ def test_it_sees_each_breach(family, breach, says):
     line = Line(family)
     breach(line)
     assert says in line.said()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_has_nothing_against_who_is_brought_in_slowly(family):
+    line = Line(family)
+    hold(line)
+    assert not line.said()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

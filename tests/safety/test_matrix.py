@@ -98,7 +98,7 @@ def seen(*angles: float, host: int = 0x40) -> bytes:
 ASK = b"can send c001 11001f01110a130d\ncan send c002 11001f01110a130d\n"
 
 
-def witness_of(*periods: tuple[bytes, bytes], state: str = "HOLD", torque: bool = True) -> list[str]:
+def witness_of(*periods: tuple[bytes, bytes], state: str = "RUN", torque: bool = True) -> list[str]:
     """Two servos: what they said and what was then written, period by period."""
     witness = Witness(BOUNDS)
     for k, (said, written) in enumerate(periods, 1):
@@ -113,6 +113,15 @@ def witness_of(*periods: tuple[bytes, bytes], state: str = "HOLD", torque: bool 
 def test_the_witness_has_nothing_against_a_robot_that_keeps_the_rules():
     at = seen(2.0, 2.0)
     assert witness_of((at, goals(2.0, 2.0)), (at, goals(2.4, 2.0)), (at, goals(2.8, 1.6))) == []
+
+
+@pytest.mark.parametrize("state", ["HOLD", "STOPPING", "PSTOP"])
+def test_the_witness_has_nothing_against_who_is_brought_in_slowly_or_was_pushed_and_sees_a_quick_step(state):
+    out = seen(-1.2, 2.0)
+    assert witness_of((out, goals(-1.19, 2.0)), (out, goals(-1.18, 2.0)), state=state) == []
+    assert "jumps" in witness_of((out, goals(-1.19, 2.0)), (out, goals(-1.179, 2.0)), state=state)[0]
+    assert "jumps" in witness_of((out, goals(-1.185, 2.0)), state=state)[0]
+    assert witness_of((seen(2.0, 2.0), goals(2.0, 2.0)), (seen(0.4, 2.0), goals(1.9, 2.0)), state=state) == []
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,15 @@ def test_from_outside_it_comes_in():
     assert led.at == pytest.approx((0.0, 0.0), abs=1e-4)
 
 
+def test_from_outside_it_does_not_come_in_by_itself_and_a_joint_out_of_range_does_slowly():
+    gate, at = Gate(LIMITS), (1.0, 2.5)
+    for k in range(80):
+        gate.permit(Permit(t=k * T, state="HOLD", epoch=1, holder="", torque=True), k * T)
+        before, at = at, gate.decide(k * T, None, at, FRESH).target
+        assert before[1] - 0.01 <= at[1] <= before[1] and at[0] == 1.0
+    assert at == pytest.approx((1.0, 2.0), abs=1e-4) and wall(at) > 1.9
+
+
 def test_what_is_no_number_counts_as_out():
     led = Led(jointed_limits((-2.0, -2.0), (2.0, 2.0), 0.1, 5.0, 1e-5, lambda q: math.nan if q[0] > 0.5 else 0.0), (0.0, 0.0))
     for _ in range(30):

@@ -25,9 +25,11 @@ ANSWER = re.compile(rb"rcv ([0-9a-fA-F]+) 2100([0-9a-f]{2})2f01([0-9a-f]{8})[0-9
 TAU = 2 * math.pi
 ROUND = 3e-5  # rad: float32 revolutions, twice
 OPENING = 0.035  # rad: 2 degrees (fault catalogue, row 53)
+INWARD = 0.5  # rad/s: a joint that came on outside is brought in no faster where nobody drives
 PERMIT_NS = 60_000_000
 VMAX_JUMP = 1.5 * 60.0 * 0.05  # rad: farther from one reading to the next no joint gets (row 4)
 POWERED = {"HOLD", "RUN", "RESET", "STOPPING", "PSTOP"}
+DRIVEN = {"RUN", "RESET"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Bounds:
     gap: float  # of legs with two motors each; 0: there are none
     torque: float
     watchdog_s: float
+    inward: float = field(default=INWARD / 50, kw_only=True)  # per period
 
     def ends(self, servo: int) -> tuple[float, float]:
         """Of a joint, by its servo's place on the wire, from 1."""
@@ -171,7 +174,10 @@ class Witness:
             if before is None or seen is None:
                 self._say(f"servo {servo}: a goal, and nobody knows where it is")
                 continue
-            self._hold(servo, x, before, seen, OPENING if opening else self.bounds.slew * permit[3])
+            step = OPENING if opening else self.bounds.slew * permit[3]
+            if permit[1] not in DRIVEN and abs(before - seen) <= self.bounds.lead - 0.05:  # nobody drives, and it was not pushed
+                step = min(step, self.bounds.inward)
+            self._hold(servo, x, before, seen, step)
         self._legs(done.goal, opening)
 
     def _hold(self, servo: int, x: float, before: float, seen: float, step: float) -> None:
@@ -224,7 +230,7 @@ def bounds_of(run: dict[str, Any]) -> Bounds:
     return Bounds(
         tuple(servos["sign"]), tuple(servos["offset"]), limits["position_min"], limits["position_max"],
         limits["slew_rad_s"] / run["task"]["rate_hz"], limits["lead_rad"], limits["gap_min"], servos["max_torque"],
-        servos["watchdog_s"],
+        servos["watchdog_s"], inward=INWARD / run["task"]["rate_hz"],
     )  # fmt: skip
 
 
