@@ -49,10 +49,10 @@ class Chain:
 
     `frame_errors` counts lines and frames refused, `late_replies` those of an earlier cycle; `round_trip_ns`
     is the last read's. With `checksum` every line carries its CRC-8 and lines without one are refused; it
-    turns itself on when the far end asks for it.
+    turns itself on when the far end asks for it. `stop_c`: the temperature that stops the robot.
     """
 
-    def __init__(self, port: Port, servos: config.Servos, clock: Clock, checksum: bool = False) -> None:
+    def __init__(self, port: Port, servos: config.Servos, clock: Clock, checksum: bool = False, stop_c: float = math.inf) -> None:
         self.frame_errors = 0
         self.late_replies = 0
         self.round_trip_ns = 0
@@ -67,7 +67,7 @@ class Chain:
         self._values = [_UNREAD for _ in servos.ids]
         self._missed = [UNKNOWN_AFTER for _ in servos.ids]
         self._reach = 1.5 * servos.velocity_limit * JUMP_S
-        self._easing = Easing(servos)
+        self._easing = Easing(servos, stop_c)
         self._waiting: set[int] = set()
         self._doubted: dict[int, int] = {}  # who may be answering an older question, and how often it did so alone
         self._twice: set[int] = set()
@@ -89,7 +89,7 @@ class Chain:
             self._missed[i] += 1
         self._doubt(alone=self.late_replies == late)
         position, velocity, torque, temp_c, voltage, mode, fault = zip(*self._values, strict=True)
-        self._easing.read(sent, torque)
+        self._easing.read(sent, torque, temp_c)
         return Joints(
             t=sent, tick=tick, position=position, velocity=velocity, torque=torque, temp_c=temp_c, voltage=voltage, mode=mode,
             fault=fault, missed=tuple(self._missed),

@@ -39,7 +39,7 @@ def chain_of(port: Port, robot: config.Robot, clock: Clock, checksum: bool = Fal
     """ValueError for wiring that cannot be. `checksum` is a moteus adapter's; without `starts` no bus servo that is off is
     switched on: for who stops a robot."""
     if robot.servos.protocol == "moteus":
-        return chain.Chain(port, robot.servos, clock, checksum)
+        return chain.Chain(port, robot.servos, clock, checksum, robot.limits.temp_c)
     from robotrl.drivers.servo_chain import ServoChain  # late: it needs NumPy, and the rescue of a Minitaur does not
 
     return ServoChain(port, robot, clock, starts)

@@ -19,9 +19,9 @@ from robotrl.clock import Clock
 from robotrl.drivers import handshake
 from robotrl.drivers.asking import PATIENCE_NS, Asking
 from robotrl.drivers.dynamixel_line import DynamixelLine
-from robotrl.drivers.easing import Easing
 from robotrl.drivers.feetech_line import FeetechLine
 from robotrl.drivers.port import DeviceError, Port
+from robotrl.drivers.pressing import Shares
 from robotrl.drivers.servo_line import TURNS, Flags, Floats, Line, Reading
 from robotrl.drivers.sync import SyncRead
 from robotrl.drivers.tables import Mode
@@ -74,7 +74,7 @@ class ServoChain:
         self._quiet_ns = round(servos.quiet_s * 1e9)
         self._turn = 0
         self._order = self._all = tuple(range(n))  # in which they are asked: the silent last
-        self._easing = Easing(servos)
+        self._shares = Shares(robot)
         self._starts = starts
         self._starting: int | None = None  # since when; None: the last that was sent is a stop
         self._asking = Asking(port, clock, servos.protocol)
@@ -102,7 +102,7 @@ class ServoChain:
         silent = self._missed > 0
         self._order = tuple(np.argsort(silent, kind="stable").tolist()) if silent.any() else self._all
         position, velocity, torque, temp_c, voltage = map(tuple, self._values.tolist())
-        self._easing.read(sent, torque)
+        self._shares.read(sent, velocity, torque, temp_c)
         return Joints(
             t=sent, tick=tick, position=position, velocity=velocity, torque=torque, temp_c=temp_c, voltage=voltage,
             mode=tuple(self._mode.tolist()), fault=tuple(self._fault.tolist()), missed=tuple(self._missed.tolist()),
@@ -122,8 +122,7 @@ class ServoChain:
         wanted = np.asarray(targets, float)
         if wanted.shape != self._sign.shape:
             raise ValueError(f"{len(targets)} targets for {len(self._sign)} servos; nothing was sent")
-        power = np.full(len(wanted), self._servos.power)
-        power[list(self._easing.servos)] *= self._servos.continuous_torque / self._servos.max_torque
+        power = np.array(self._shares.of_supply())
         packet, held = self.line.goals(self._sign * wanted * self._gear + self._offset, power)
         now = self._clock.now()
         if self._starting is None and self._starts:
@@ -141,6 +140,7 @@ class ServoChain:
     def stop(self) -> None:
         """Torque off for all. Sent is not done: see `confirmed_off`."""
         self._starting = None
+        self._shares.let_go()
         self._port.write(self.line.stopping)
 
     def stop_all(self) -> None:

@@ -128,6 +128,9 @@ class Inputs(NamedTuple):
     same_in_row: int = 0  # identical readings in a row of one servo under torque
     stalled_s: float = 0.0  # for which a joint has strained without moving
     runaway_s: float = 0.0  # for which a joint has gone away from a target it is far from
+    reversals: int = 0  # of an arm's joint in the last second, each by more than 2 degrees and under load
+    outside_m: float = 0.0  # by which an arm is measured out of its workspace
+    weightless_s: float = 0.0  # for which the IMU has felt less than 0.3 g
     pose_same_in_row: int = 0  # identical poses, each said to be new
     pose_jump: bool = False  # since the last step the torso went farther than it can
     camera_frozen: bool = False  # of a camera that the robot's program looks through: one picture for ever
@@ -226,13 +229,19 @@ def catalogue(
         Cause("crash_loop", 43, "crash_loop", 0, pstop, operator, "a process died too often: read its log"),
         Cause("disk_full", 44, "unkept", 0, hold, auto, "the disk keeps nothing more: free space", 0, 0, RUN | HELD),
         Cause("runaway", 49, "runaway_s", 0.1, pstop, operator, "a joint runs away: see sign and zero", 0, 0, DRIVEN),
+        Cause("oscillation", 54, "reversals", 8, hold, auto, "a joint oscillates: see the policy's smoothing, the gains", 0.2,
+              0, MOVING),
         Cause("nan_action", 51, "nan_action", 0, stopping, operator, "the policy sends no numbers", 0, 0, MOVING),
         Cause("clamped", 52, "clamped_share", 0.2, Severity.WARN, auto, "the policy asks for too much", 0, 1.0, RUN),
         Cause("tilt", 58, "tilt_rad", tilt_rad, relax, operator, fell, tilt_s, 0, RUN, fall),
         Cause("episode_fall", 58, "episode_fall", 0, relax, operator, fell, 0, 0, RUN, fall),
+        # 0.06 s in the facts: a Minitaur that bows as fast as it can is as light for so long, each time. 0.1 s of a fall are 5 cm.
+        Cause("free_fall", 58, "weightless_s", 0.1, relax, operator, fell, 0, 0, RUN, fall),
         # The driver has eased such a joint to what its motor bears for ever (peak_s), and a heavy robot strains where it stands:
         # time enough. One that learns lies on folded legs: as after a fall torque goes off, and it gets up again, so often.
         Cause("stalled", 59, "stalled_s", 2.0, relax, operator, "a joint is blocked: free it", 0, 2.0, RUN, fall),
+        # The gate keeps goals in the box; a hand that it stops at the edge is up to 16 mm beyond it for a moment (row 60: 10 mm).
+        Cause("workspace", 60, "outside_m", 0.02, pstop, operator, "the arm is out of its box: press disable", 0.03, 0, POWERED),
         Cause("operator_absent", 61, "human_age_s", 120.0, hold, auto, "nobody is there: press a key", 0, 0, MOVING),
         Cause("hand_gone", 0, "hand_gone", 0, hold, operator, "the hand that led is gone: see its device, then press run",
               states=RUN, answer="run"),
@@ -251,11 +260,13 @@ def catalogue(
 
 # What only a sense, or somebody who learns, can show.
 SHOWN_BY = {
-    "imu": ("imu_age_s", "imu_same_in_row", "imu_implausible_in_row", "attitude_gap_rad", "tilt_rad"),
+    "imu": ("imu_age_s", "imu_same_in_row", "imu_implausible_in_row", "attitude_gap_rad", "tilt_rad", "weightless_s"),
     "tracker": ("attitude_gap_rad", "pose_same_in_row", "pose_jump", "pose_age_s", "tracker_dead"),
     "camera": ("camera_frozen", "camera_late", "camera_blind", "camera_gone"),
     "noise": ("same_in_row",),  # of readings: a servo that tells whole ticks says the same for ever where it stands still
     "learner": ("learner_gone",),
+    "arm": ("reversals",),  # a learned walk turns its joints round more often (row 54)
+    "workspace": ("outside_m",),
 }
 
 
@@ -270,3 +281,16 @@ def changed(rows: tuple[Cause, ...], id: str, **fields: object) -> tuple[Cause, 
     if id not in {row.id for row in rows}:
         raise ValueError(f"no cause {id!r}; there are: {', '.join(row.id for row in rows)}")
     return tuple(replace(row, **fields) if row.id == id else row for row in rows)  # type: ignore[arg-type]
+
+
+def for_arms(rows: tuple[Cause, ...]) -> tuple[Cause, ...]:
+    """The table for an arm: what blocks it may be a hand, and no stop lets it fall (safety facts, rows 59 and 6).
+
+    It does not have to get up from folded legs, so a blocked joint is judged soon, wherever it is held or led, and nothing but
+    a person lets it go on. What is hot is lowered at once: held, it would get no cooler.
+    """
+    rows = changed(
+        rows, "stalled", above=0.5, action=Severity.PSTOP, grace_s=0.0, states=POWERED, budget=None,
+        note="a joint is blocked: free what is caught, press disable",
+    )  # fmt: skip
+    return changed(rows, "temp_high", action=Severity.RELAX)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl.sim.faults import Fault
-from robotrl.sim.senses import ATTITUDE, FRAME, crc8
+from robotrl.sim.senses import ACCELERATION, ATTITUDE, FRAME, crc8
 
 Value = Callable[[float], float]  # of what is so
 
@@ -69,6 +69,21 @@ class Skew(Fault):
                 raw = struct.unpack_from("<2h", frame, 2)
                 turned = (self._sign * n + a / math.pi * 32768 for n, a in zip(raw, self._more, strict=True))
                 body = frame[:2] + struct.pack("<2h", *(max(-32768, min(32767, round(n))) for n in turned)) + frame[6:10]
+                frame = body + bytes([sum(body) & 0xFF])
+            out += frame
+        return out
+
+
+class Weightless(Fault):
+    """The IMU feels a tenth of what there is, as one that falls does, in frames that are otherwise whole."""
+
+    def outward(self, data: bytes) -> bytes:
+        out = b""
+        for at in range(0, len(data), FRAME):
+            frame = data[at : at + FRAME]
+            if len(frame) == FRAME and frame[1] == ACCELERATION:
+                felt = (round(n * 0.1) for n in struct.unpack_from("<3h", frame, 2))
+                body = frame[:2] + struct.pack("<3h", *felt) + frame[8:10]
                 frame = body + bytes([sum(body) & 0xFF])
             out += frame
         return out

@@ -13,19 +13,16 @@ from typing import Any
 
 from robotrl import messages as m
 from robotrl.config import Robot, Run
+from robotrl.nodes.motion import Motion
 from robotrl.robot import learnable
-from robotrl.safety.causes import Cause, catalogue, changed, without
+from robotrl.safety.causes import Cause, catalogue, changed, for_arms, without
 from robotrl.serialarm import ARMS
 
 STARTING_NS = 200_000_000  # from the first target on, for a servo to come into position mode
 POSITION_MODE = 10
 TOLD = (1, 11)  # fault and watchdog have causes of their own
 WINDOW = 50  # cycles: a second at the rate of the servo loop
-STRAIN = 0.98  # of the continuous torque, to which the driver eases a servo (row 59 has 80 %: a walking leg reaches that)
-STILL_RAD_S = 0.5
-# A joint so far from its target, going so fast away from it, is not led by it. A fall does that for 0.04 s at most: 8 minutes
-# of random actions on the twin.
-FAR_RAD, AWAY_RAD_S = 1.5, 5.0
+WEIGHTLESS_M_S2 = 0.3 * 9.81  # less than this an IMU on its way down feels (row 58)
 JUMP_M, JUMP_M_S = 0.15, 4.0  # a tracker's noise, and faster than any Minitaur runs or falls; chosen
 GAP_S = 0.5  # poses farther apart than this are not compared
 ATTITUDES = 64  # of the IMU that are kept: 0.3 s at 200 Hz, a pose is younger
@@ -44,7 +41,9 @@ def causes(run: Run) -> tuple[Cause, ...]:
     absent |= set() if looked_through(run) else {"camera"}
     absent |= set() if robot.servos.protocol == "moteus" else {"noise"}
     absent |= set() if learnable(robot, run.task.name) else {"learner"}
-    return without(rows if robot.kind not in ARMS else changed(rows, "reset_failed", note=STUCK), absent)
+    absent |= set() if robot.kind in ARMS else {"arm"}
+    absent |= set() if robot.workspace.low else {"workspace"}
+    return without(for_arms(changed(rows, "reset_failed", note=STUCK)) if robot.kind in ARMS else rows, absent)
 
 
 def looked_through(run: Run) -> set[str]:
@@ -57,7 +56,7 @@ class Evidence:
 
     def __init__(self, robot: Robot) -> None:
         n = len(robot.servos.ids)
-        self._strain = STRAIN * robot.servos.continuous_torque
+        self._motion = Motion(robot)
         self._joints: m.Joints | None = None
         self._target: Sequence[float] = ()
         self._open_since: int | None = None  # torque on, by the driver's word
@@ -65,14 +64,13 @@ class Evidence:
         self._misses: deque[tuple[int, ...]] = deque(maxlen=WINDOW)  # in each cycle, who missed
         self._clamps: deque[bool] = deque(maxlen=WINDOW)
         self._same = [0] * n
-        self._stalled: list[int | None] = [None] * n  # since when
-        self._running: list[int | None] = [None] * n
         self._pose: m.Pose | None = None
         self._pose_same = 0
         self._jump = False
         self._sights: dict[str, str] = {}  # what is wrong with the pictures of each camera that is looked through
         self._attitudes: deque[tuple[int, Up]] = deque(maxlen=ATTITUDES)
         self._gap = 0.0
+        self._weightless: tuple[int, int] | None = None  # since when, and until
 
     def hear(self, message: m.Message) -> None:
         """Take one message; those that prove nothing are passed over."""
@@ -90,6 +88,7 @@ class Evidence:
                     self._open_since = message.t
             case m.Imu():
                 self._attitudes.append((message.t, up(message.roll, message.pitch)))
+                self._take_weight(message)
             case m.Pose():
                 self._take_pose(message)
             case m.Image():
@@ -102,15 +101,14 @@ class Evidence:
 
     def fields(self) -> dict[str, Any]:
         """For `Inputs`; what holds for one step only is forgotten after it."""
-        now = self._joints.t if self._joints is not None else 0
         jump, self._jump = self._jump, False
         missed, sights = list(chain.from_iterable(self._misses)), self._sights.values()
         return {
             "missed_share": max(map(missed.count, set(missed)), default=0) / WINDOW,
             "wrong_mode": self._wrong_mode,
             "same_in_row": max(self._same),
-            "stalled_s": _longest(self._stalled, now),
-            "runaway_s": _longest(self._running, now),
+            **self._motion.fields(),
+            "weightless_s": (self._weightless[1] - self._weightless[0]) * 1e-9 if self._weightless is not None else 0.0,
             "pose_same_in_row": self._pose_same,
             "pose_jump": jump,
             "camera_frozen": "frozen" in sights,
@@ -130,19 +128,19 @@ class Evidence:
                 for mode, missed in zip(joints.mode, joints.missed, strict=True)
             ]
         )
-        led = self._target if driven and self._target else joints.position
+        self._motion.take(joints, self._target if driven and self._target else joints.position, driven)
         said_before = _readings(before) if driven and before is not None else ()
         for i, (reading, missed) in enumerate(zip(_readings(joints), joints.missed, strict=True)):
-            if missed:
-                continue  # an old value shows nothing new
-            position, speed, torque = reading
-            self._same[i] = self._same[i] + 1 if said_before and said_before[i] == reading else 0
-            blocked = driven and abs(torque) > self._strain and abs(speed) < STILL_RAD_S
-            self._stalled[i] = _since(self._stalled[i], blocked, joints.t)
-            error = led[i] - position
-            away = abs(error) > FAR_RAD and abs(speed) > AWAY_RAD_S and error * speed < 0
-            away = away and torque * speed > -self._strain * abs(speed)  # who brakes with all it has is pushed: by the weight
-            self._running[i] = _since(self._running[i], away, joints.t)
+            if not missed:  # an old value shows nothing new
+                self._same[i] = self._same[i] + 1 if said_before and said_before[i] == reading else 0
+
+    def _take_weight(self, imu: m.Imu) -> None:
+        if imu.stale:
+            return
+        if math.hypot(*imu.accel) < WEIGHTLESS_M_S2:
+            self._weightless = (self._weightless[0] if self._weightless is not None else imu.t, imu.t)
+        else:
+            self._weightless = None
 
     def _take_pose(self, pose: m.Pose) -> None:
         before, self._pose = self._pose, pose
@@ -175,11 +173,3 @@ def angle(a: Up, b: Up) -> float:
 def _readings(joints: m.Joints) -> list[tuple[float, float, float]]:
     """Of each servo: angle, speed, torque."""
     return list(zip(joints.position, joints.velocity, joints.torque, strict=True))
-
-
-def _since(began: int | None, so: bool, t: int) -> int | None:
-    return None if not so else t if began is None else began
-
-
-def _longest(since: list[int | None], now: int) -> float:
-    return max([now - t for t in since if t is not None], default=0) * 1e-9

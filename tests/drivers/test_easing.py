@@ -1,5 +1,7 @@
 """Who has used the peak torque too long, against a count of readings done by hand."""
 
+import math
+
 import pytest
 
 from robotrl import config
@@ -62,3 +64,13 @@ def test_of_a_long_gap_a_tenth_of_a_second_counts() -> None:
         easing.read(k * 95_000_000, [2.0])
         held.append(bool(easing.servos))
     assert held == [False] * 5 + [True]
+
+
+def test_who_is_warm_is_eased_at_once_and_while_it_is():
+    easing, idle = Easing(SERVOS, stop_c=80.0), (0.0, 0.0, 0.0)
+    easing.read(0, idle, (70.0,) * 3)
+    assert easing.servos == ()
+    easing.read(20_000_000, idle, (math.nan, 70.1, 70.0))
+    assert easing.servos == (1,)
+    easing.read(40_000_000, idle, (70.0,) * 3)
+    assert easing.servos == ()

@@ -34,7 +34,7 @@ NOT_HERE = {
     5: "no sync read on this bus: each moteus is asked by itself, and a lost answer silences nobody else; lines play it",
     13: "no Alert on this bus: a moteus says its fault in register 0x0F (row 7); Dynamixel and Feetech play it",
     54: "not judged: a Minitaur's learned walk turns a joint round up to 14 times a second by 2 degrees or more, exploration 16:"
-        " the row's 8 would stop both; the gate bounds the speed, hot motors stop it (row 6)",
+        " the row's 8 would stop both; the gate bounds the speed, hot motors stop it (row 6); arms play it",
     60: "of arms, which play it; a leg's folding is bounded by the sum of its two motors, which the witness reads",
 }
 # Of robots on bus servos; what else they do not play is as above.

@@ -12,7 +12,7 @@ from robotrl import config
 from robotrl.config import Run
 from robotrl.sim import program
 from robotrl.sim.freetwin import FreeTwin
-from robotrl.sim.liars import Skew
+from robotrl.sim.liars import Skew, Weightless
 from robotrl.sim.rig import Rig
 from tests.safety.linefamilies import line_witness
 from tests.safety.linescene import LineScene, Seen, Swayer, run_of
@@ -55,4 +55,6 @@ class FloorScene(LineScene):
 # A fall is seen by the attitude alone: no task is played that would end its episode.
 FALL = Row(58, "tilted by 0.9 rad", on("imu", lambda s: Skew(0.9, 0.0)), ("tilt",), "RELAX", 700, ("RUN",), ("RUN", "HOLD"),
            lasts=False)  # fmt: skip
-FLOOR_ROWS = (*(row for row in ROWS if row.number in (15, 16, 17, 18, 20)), FALL)
+FALLING = Row(58, "falling", on("imu", lambda s: Weightless()), ("free_fall",), "RELAX", 160, ("RUN",), ("RUN", "HOLD"),
+              lasts=False)  # fmt: skip
+FLOOR_ROWS = (*(row for row in ROWS if row.number in (15, 16, 17, 18, 20)), FALL, FALLING)

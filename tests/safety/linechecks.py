@@ -71,6 +71,13 @@ def held(s: LineScene, onset: int) -> str:
     return f"modes {modes}: not held" if set(modes.values()) != {10} else ""
 
 
+def eased(s: LineScene, onset: int) -> str:
+    """The middle servo has been told to press with 30 % of its torque at most."""
+    servo = next(v for v in s.servos if v.id == s.middle)
+    share = servo.registers.get("torque_limit") / 1000 if s.feetech else servo.registers.get("goal_pwm") / 885
+    return f"the joint presses with {share:.2f} of its torque" if share > 0.301 else ""
+
+
 def lowered(s: LineScene, onset: int) -> str:
     """The stop profile, as the wire has it: an arm holds, lowers itself, lets go where it lies; legs brake, then are off."""
     told = [m for m in s.witness.history if m.t > onset]

@@ -75,15 +75,52 @@ def says(**registers: Callable[[LineScene, int], int]) -> Act:
 FEETECH_NAMES = {"present_velocity": "present_speed"}
 
 
-def drift() -> Act:
-    """The encoder says that the joint goes off at 8 rad/s, away from where its target can follow."""
-    began: list[float] = []
+def drift(s: LineScene) -> None:
+    """The encoder says that the joint goes off as fast as this servo may, away from where its target can follow."""
+    began, rad_s = s.rig.seconds, s.run.robot.servos.velocity_limit
+    steps = TICK if s.feetech else DXL_RAD_S
+    says(present_position=lambda s, now: now + round((s.rig.seconds - began) * rad_s / TICK),
+         present_velocity=lambda s, _: round(rad_s / steps))(s)  # fmt: skip
 
-    def ticks(s: LineScene, now: int) -> int:
-        began.append(s.rig.seconds) if not began else None
-        return now + round((s.rig.seconds - began[0]) * 8.0 / TICK)
 
-    return says(present_position=ticks, present_velocity=lambda s, _: round(8.0 / (TICK if s.feetech else DXL_RAD_S)))
+def backwards(s: LineScene) -> None:
+    """The bridge of the first servo is wired the wrong way round: its own loop drives it away from every goal."""
+    servo = s.servos[0]
+    law, limp = servo.law, type(servo.law(1e-6))
+
+    def other_way(dt: float) -> object:
+        drive, damping = law(dt)
+        return limp(-drive, damping)
+
+    servo.law = other_way  # type: ignore[method-assign, assignment]
+    s.lied.append(servo)
+
+
+def pinched(s: LineScene) -> None:
+    """Something is in the way of the middle joint, which was about to go on: it stands still, whatever its servo gives."""
+    joints, i = s.rig.twin.joints, s.ids.index(s.middle)
+    step = joints.step
+
+    def stuck(drive: Any, damping: Any, friction: Any, dt: float) -> None:
+        held = friction.copy()
+        held[i] = 1e3
+        step(drive, damping, held, dt)
+
+    joints.step = stuck  # type: ignore[method-assign]
+
+
+def creeping(s: LineScene) -> None:
+    """The second joint sinks at 1 rad/s, by its encoder, and its servo says nothing of it."""
+    servo, began, refresh = s.servos[1], s.rig.seconds, s.servos[1]._refresh
+
+    def sinking() -> None:
+        refresh()
+        down = round((s.rig.seconds - began) / TICK) * s.run.robot.servos.sign[1]
+        servo.registers.put("present_position", servo.registers.get("present_position") + down)
+        servo.registers.put("present_speed" if s.feetech else "present_velocity", 0)
+
+    servo.__dict__["_refresh"] = sinking
+    s.lied.append(servo)
 
 
 def strained(s: LineScene, _: int) -> int:
@@ -227,3 +264,8 @@ def unattended(s: LineScene) -> None:
 
 def both(*acts: Any) -> Act:
     return lambda s: [act(s) for act in acts]
+
+
+def strong(s: LineScene) -> None:
+    """A driver that lets a joint press with all it has."""
+    s.rig.servos.chain._shares._pressing = None  # type: ignore[attr-defined]

@@ -136,7 +136,9 @@ class LineScene(Scene):
         self.rig.twin.joints.push[:] = 0.0
         self.rig.twin.chain.supply_v = self.servos[0].motor.volts
         for servo in self.lied:
-            servo.__dict__.pop("_refresh", None)
+            for name in ("_refresh", "law"):
+                servo.__dict__.pop(name, None)
+        self.rig.twin.joints.__dict__.pop("step", None)
         self.each, self.action = lambda: None, lambda action: action
         self.console, self.human_age, self.beats = True, 0.0, set(LIVE)
         self.guard_lives = self.driver_lives = True

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from robotrl.sim.faults import Again, Babble, Corrupt, Deaf, Delay, Freeze, Mute, Saturate, Silence, Twice, Unplugged
-from robotrl.sim.liars import Skew, frozen, mirrored, moved, stuck
+from robotrl.sim.liars import Skew, Weightless, frozen, mirrored, moved, stuck
 from tests.safety.mischief import (
     ALL,
     MOVING,
@@ -163,7 +163,7 @@ ROWS = (
         "NONE", 0, (), check=executed, disarm=credulous),
     Row(41, "the servo loop is late", every(overrun), ("overrun",), "HOLD", 80, MOVING, clear="AUTO"),
     Row(43, "a process is given up", lambda s: s.process("imu", "gave up"), ("crash_loop",), "PSTOP", 40, heals=False),
-    Row(49, "a joint runs away", drift, ("runaway",), "PSTOP", 700, ("HOLD", "RUN", "RESET"), heals=False),
+    Row(49, "a joint runs away", drift, ("runaway",), "PSTOP", 240, ("HOLD", "RUN", "RESET"), heals=False),
     Row(51, "actions are no numbers", spoiled(NAN), ("nan_action",), "STOPPING", 80, MOVING, MOVING, check=executed,
         lasts=False),
     Row(51, "actions are infinite", spoiled((math.inf,) * 8), ("nan_action",), "STOPPING", 80, MOVING, MOVING,
@@ -185,6 +185,7 @@ ROWS = (
         lasts=False),
     Row(58, "pushed over", lambda s: s.rig.twin.world.push((0.0, 200.0, 0.0), 0.1), ("episode_fall", "tilt"), "RELAX",
         1500, ("RUN",), ("RUN",), lasts=False),
+    Row(58, "falling", on("imu", lambda s: Weightless()), ("free_fall",), "RELAX", 160, ("RUN",), lasts=False),
     Row(59, "a joint is blocked", both(tell("torque", lambda now: 4.0), tell("speed", lambda now: 0.0)), ("stalled",),
         "RELAX", 2200, ("RUN",), lasts=False),
     Row(61, "nobody is there", nobody, ("operator_absent",), "HOLD", 40, MOVING, clear="AUTO"),

@@ -27,6 +27,9 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "wrong_mode": ({"wrong_mode": True}, "PSTOP", ON),
     "runaway": ({"runaway_s": 0.11}, "PSTOP", "HOLD RUN RESET"),
     "stalled": ({"stalled_s": 2.01}, "RELAX", "RUN"),
+    "oscillation": ({"reversals": 9}, "HOLD", "RUN RESET"),
+    "workspace": ({"outside_m": 0.021}, "PSTOP", ON),
+    "free_fall": ({"weightless_s": 0.11}, "RELAX", "RUN"),
     "attitude": ({"attitude_gap_rad": 0.36}, "HOLD", "RUN"),
     "tracker_frozen": ({"pose_same_in_row": 3}, "HOLD", "RUN"),
     "tracker_jump": ({"pose_jump": True}, "HOLD", "RUN"),
@@ -70,9 +73,19 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "stop_unconfirmed": ({"stop_unconfirmed": True}, "LOCKOUT", ALL),
 }
 OWN = {"guard_restart", "session_over", "pstop_long", "reset_failed", "set_up"}  # each has its own test below
-BY_BUDGET = {"tilt", "episode_fall", "stalled", "action_stale", "overrun", "guard_late", "tracker_jump", "camera_late"}
+BY_BUDGET = {
+    "tilt",
+    "episode_fall",
+    "free_fall",
+    "stalled",
+    "action_stale",
+    "overrun",
+    "guard_late",
+    "tracker_jump",
+    "camera_late",
+}
 AUTO = {"frame_errors", "tracker_gone", "action_stale", "reset_silent", "policy_dead", "reset_dead", "overrun"}
-AUTO |= {"guard_late", "attitude", "tracker_frozen", "tracker_jump", "clamped"}
+AUTO |= {"guard_late", "oscillation", "attitude", "tracker_frozen", "tracker_jump", "clamped"}
 AUTO |= {"camera_frozen", "camera_late", "camera_blind", "camera_gone"}
 AUTO |= {"tracker_dead", "operator_absent", "temp_warning", "learner_gone", "rescue_gone", "recorder_gone", "disk_full"}
 ORDER = ["NONE", "WARN", "HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"]
