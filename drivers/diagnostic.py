@@ -5,8 +5,6 @@ The servo prints into a buffer that is asked for piece by piece. Used before mot
 
 from __future__ import annotations
 
-import math
-
 from robotrl.clock import Clock
 from robotrl.drivers import moteus
 from robotrl.drivers.port import Lines, Port
@@ -23,13 +21,6 @@ class Diagnostic:
     def __init__(self, port: Port, servo: int, clock: Clock, checksum: bool = False) -> None:
         self._port, self._servo, self._clock, self._checksum = port, servo, clock, checksum
         self._lines = Lines()
-
-    def get(self, name: str) -> float:
-        """A configuration value; nan when the servo has none of that name or does not answer."""
-        try:
-            return float(self.ask(f"conf get {name}"))
-        except ValueError:
-            return math.nan
 
     def ask(self, command: str) -> str:
         """The first line the servo prints after `command`; empty when it stays silent."""

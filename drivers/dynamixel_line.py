@@ -10,7 +10,7 @@ from robotrl import config
 from robotrl.drivers import dynamixel, handshake
 from robotrl.drivers.dynamixel_x import INDIRECT_SLOTS, MODELS, XM430, X
 from robotrl.drivers.handshake import Wanted
-from robotrl.drivers.servo_line import TURNS, Floats, Reading, Reads, spans
+from robotrl.drivers.servo_line import TURNS, Floats, Reading, Reads, bounds, spans
 from robotrl.drivers.sync import DynamixelRead, DynamixelWrite, SyncRead
 from robotrl.drivers.tables import Item
 
@@ -43,6 +43,7 @@ class DynamixelLine:
             known = ", ".join(f"{n} ({m.name})" for n, m in MODELS.items() if m.table.INDIRECT_DATA_1 == X.INDIRECT_DATA_1)
             raise ValueError(f"servos: no chain for Dynamixel model {servos.model}; it knows {known}")
         self.servos, self._reads, self._spans = servos, Reads(), spans(robot, X.GOAL_POSITION.scale)
+        self._name, self._table = robot.name, model.table
         base = X.INDIRECT_DATA_1.address
         current = getattr(model.table, "PRESENT_CURRENT", None)
         self._amps = current.scale if current is not None else 0.0  # the XL430 shows a load there
@@ -124,9 +125,14 @@ class DynamixelLine:
     def wanted(self) -> list[Wanted]:
         servos = self.servos
         exact = {X.HOMING_OFFSET: 0}  # offsets are kept on the host: one in the servo would be lost with it
+        own = servos.protection
+        most = bounds(((X.TEMPERATURE_LIMIT, own.temp_c), (X.MAX_VOLTAGE_LIMIT, own.volts_max), (X.PWM_LIMIT, own.pwm),
+                       (getattr(self._table, "CURRENT_LIMIT", None), own.amps), (X.VELOCITY_LIMIT, own.speed_rad_s)))  # fmt: skip
+        # A servo refuses a goal whole whose PWM is beyond its limit.
+        least = bounds(((X.MIN_VOLTAGE_LIMIT, own.volts_min), (X.PWM_LIMIT, servos.power)))
         return [
             Wanted(i, joint, servos.model, servos.firmware, baud=servos.baud, watchdog=self._watchdog, exact=exact,
-                   most={X.MIN_POSITION_LIMIT: low}, least={X.MAX_POSITION_LIMIT: high})
+                   most={X.MIN_POSITION_LIMIT: low, **most}, least={X.MAX_POSITION_LIMIT: high, **least}, robot=self._name)
             for i, joint, (low, high) in zip(servos.ids, servos.joints, self._spans, strict=True)
         ]  # fmt: skip
 

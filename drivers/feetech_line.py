@@ -10,7 +10,7 @@ from robotrl import config
 from robotrl.drivers import feetech, handshake
 from robotrl.drivers.feetech_sts import STS3215
 from robotrl.drivers.handshake import Wanted
-from robotrl.drivers.servo_line import Floats, Reading, Reads, spans
+from robotrl.drivers.servo_line import Floats, Reading, Reads, bounds, spans
 from robotrl.drivers.sync import FeetechRead, FeetechWrite, SyncRead
 from robotrl.drivers.tables import Item
 
@@ -22,6 +22,8 @@ _BLOCK: tuple[Item, ...] = (
     _S.PRESENT_CURRENT,
 )  # fmt: skip
 _BEFORE = (_S.VELOCITY_I_COEFFICIENT, _S.OVERCURRENT_TIME, _S.VELOCITY_P_COEFFICIENT)  # 39, 38, 37: of no other use here
+# As the maker sets them (hardware facts 5): no watchdog stops it, and this is what ends a push against something.
+_OVERLOAD = {_S.OVERLOAD_TORQUE: 80, _S.PROTECTION_TIME: 200, _S.PROTECTIVE_TORQUE: 20, _S.OVERCURRENT_TIME: 200}
 _GOAL = (_S.GOAL_POSITION, _S.GOAL_PWM, _S.GOAL_SPEED, _S.TORQUE_LIMIT)
 
 
@@ -31,6 +33,7 @@ class FeetechLine:
     def __init__(self, robot: config.Robot) -> None:
         servos = robot.servos
         self.servos, self._reads, self._spans = servos, Reads(), spans(robot, _S.GOAL_POSITION.scale)
+        self._name = robot.name
         self._write = FeetechWrite(servos.ids, _GOAL)
         speed = min(_S.GOAL_SPEED.most, round(servos.velocity_limit / _S.GOAL_SPEED.scale))
         self._write.fill(_S.GOAL_SPEED, [speed] * len(servos.ids))
@@ -84,9 +87,14 @@ class FeetechLine:
         servos = self.servos
         gains = ((_S.P_COEFFICIENT, servos.position_p), (_S.D_COEFFICIENT, servos.position_d))
         exact = {item: steps for item, steps in gains if steps >= 0}
+        own = servos.protection
+        most = bounds(((_S.MAX_TEMPERATURE_LIMIT, own.temp_c), (_S.MAX_VOLTAGE_LIMIT, own.volts_max),
+                       (_S.MAX_TORQUE_LIMIT, own.pwm), (_S.PROTECTION_CURRENT, own.amps)))  # fmt: skip
+        least = bounds(((_S.MIN_VOLTAGE_LIMIT, own.volts_min),))
         return [
             Wanted(i, joint, servos.model, servos.firmware, mode=0, baud=servos.baud, exact=exact,
-                   most={_S.MIN_POSITION_LIMIT: low}, least={_S.MAX_POSITION_LIMIT: high})
+                   most={_S.MIN_POSITION_LIMIT: low, **most, **_OVERLOAD}, least={_S.MAX_POSITION_LIMIT: high, **least},
+                   robot=self._name)
             for i, joint, (low, high) in zip(servos.ids, servos.joints, self._spans, strict=True)
         ]  # fmt: skip
 

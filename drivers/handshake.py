@@ -14,6 +14,7 @@ from enum import IntFlag
 from itertools import combinations
 from typing import NamedTuple
 
+from robotrl.complaint import command
 from robotrl.drivers import dynamixel_x, feetech_sts
 from robotrl.drivers.dynamixel_x import MODELS, RAM, Drive, HardwareError, X
 from robotrl.drivers.feetech_sts import STS3215, Error, Mode, Phase
@@ -30,9 +31,9 @@ Steps = Mapping[Item, int]
 class Wanted:
     """One servo as the robot's configuration has it; registers in steps.
 
-    `exact` must read just so (position limits, homing offset: what tells two servos apart), `most` no more than so (temperature,
-    voltage, current and speed limits), `least` no less (the far end of a joint's range). `firmware` is the least version; of a
-    Feetech servo major * 256 + minor.
+    `exact` must read just so (homing offset), `most` no more than so (temperature, voltage, current and speed limits,
+    the near end of a joint's range), `least` no less (its far end, the least voltage). `firmware` is the least version; of a
+    Feetech servo major * 256 + minor. `robot` is the file whose servos `setup-servo --robot` mends.
     """
 
     id: int
@@ -46,6 +47,7 @@ class Wanted:
     exact: Steps = field(default_factory=dict)
     most: Steps = field(default_factory=dict)
     least: Steps = field(default_factory=dict)
+    robot: str = ""
 
     def __str__(self) -> str:
         return f"servo {self.id} ({self.joint})"
@@ -111,13 +113,14 @@ def swapped(wanted: Sequence[Wanted], read: Mapping[int, Steps]) -> list[str]:
 class _Judge:
     """Complaints about one servo's registers, collected; those below address `ram` are written with torque off.
 
-    `settings`: steps by which a register in EEPROM would be as it must be, where that is a question of a number alone.
+    `settings`: steps by which a register in EEPROM would be as it must be, where that is a question of a number alone; none for
+    those `kept` as they are.
     """
 
-    def __init__(self, wanted: Wanted, read: Steps, ram: int) -> None:
+    def __init__(self, wanted: Wanted, read: Steps, ram: int, kept: Collection[Item]) -> None:
         self.out: list[str] = []
         self.settings: dict[Item, int] = {}
-        self._wanted, self._read, self._ram = wanted, read, ram
+        self._wanted, self._read, self._ram, self._kept = wanted, read, ram, kept
 
     def write(self, item: Item, steps: int) -> str:
         return f"write {steps}" + (" with torque off" if item.address < self._ram else "")
@@ -128,9 +131,11 @@ class _Judge:
         if steps is None:
             self.out.append(f"{self._wanted}, {item.section}: was not read; try again, and check the cable if it happens twice")
         elif not good(steps):
-            self.out.append(f"{self._wanted}, {item.section}: {steps}{why}; {todo}")
-            if to is not None and item.address < self._ram:
-                self.settings[item] = to(self.settings.get(item, steps))
+            mended = to is not None and item.address < self._ram and item not in self._kept
+            by = f": {command(f'setup-servo --robot {self._wanted.robot}')}" if mended and self._wanted.robot else ""
+            self.out.append(f"{self._wanted}, {item.section}: {steps}{why}; {todo}{by}")
+            if to is not None and mended:
+                self.settings[item] = int(to(self.settings.get(item, steps)))
 
     def must_be(self, item: Item, steps: int, why: str) -> None:
         self.ask(item, lambda is_: is_ == steps, f", {why}", self.write(item, steps), lambda _: steps)
@@ -139,9 +144,12 @@ class _Judge:
         for item, steps in self._wanted.exact.items():
             self.must_be(item, steps, f"the robot file says {steps}")
         for item, most in self._wanted.most.items():
-            self.ask(item, lambda is_, most=most: is_ <= most, f", {most} at most", self.write(item, most))  # type: ignore[misc]
+            self._bound(item, lambda is_, most=most: is_ <= most, f", {most} at most", most)  # type: ignore[misc]
         for item, least in self._wanted.least.items():
-            self.ask(item, lambda is_, least=least: is_ >= least, f", {least} at least", self.write(item, least))  # type: ignore[misc]
+            self._bound(item, lambda is_, least=least: is_ >= least, f", {least} at least", least)  # type: ignore[misc]
+
+    def _bound(self, item: Item, good: Callable[[int], bool], why: str, to: int) -> None:
+        self.ask(item, good, why, self.write(item, to), lambda _: to)
 
     def no_bit(self, item: Item, bit: int, why: str) -> None:
         todo = f"clear bit {bit.bit_length() - 1} with torque off"
@@ -182,12 +190,13 @@ def dynamixel(wanted: Wanted, read: Steps) -> list[str]:
 
 
 def dynamixel_settings(wanted: Wanted, read: Steps) -> dict[Item, int]:
-    """Steps of those registers in EEPROM that would have to be others: neither number nor speed nor limits."""
-    return _settings(_dynamixel(wanted, read), (X.ID, X.BAUD_RATE))
+    """Steps of those registers in EEPROM that would have to be others: neither number nor speed nor position limits."""
+    return dict(_dynamixel(wanted, read).settings)
 
 
 def _dynamixel(wanted: Wanted, read: Steps) -> _Judge:
-    judge, model = _Judge(wanted, read, RAM), MODELS.get(wanted.model)
+    kept = (X.ID, X.BAUD_RATE, X.MIN_POSITION_LIMIT, X.MAX_POSITION_LIMIT)
+    judge, model = _Judge(wanted, read, RAM, kept), MODELS.get(wanted.model)
     judge.ask(X.MODEL_NUMBER, lambda is_: is_ == wanted.model, f", not {_model(wanted.model)}", "fit the right one")
     judge.ask(
         X.FIRMWARE_VERSION, lambda is_: is_ >= wanted.firmware, f", {wanted.firmware} is needed", "update it with Wizard 2.0"
@@ -237,11 +246,13 @@ def feetech(wanted: Wanted, read: Steps) -> list[str]:
 
 def feetech_settings(wanted: Wanted, read: Steps) -> dict[Item, int]:
     """As `dynamixel_settings`."""
-    return _settings(_feetech(wanted, read), (STS3215.BYTE_ORDER, STS3215.ID, STS3215.BAUD_RATE))  # the first is the maker's
+    return dict(_feetech(wanted, read).settings)
 
 
 def _feetech(wanted: Wanted, read: Steps) -> _Judge:
-    S, judge = STS3215, _Judge(wanted, read, feetech_sts.EPROM.stop)
+    S = STS3215
+    kept = (S.BYTE_ORDER, S.ID, S.BAUD_RATE, S.MIN_POSITION_LIMIT, S.MAX_POSITION_LIMIT)  # the first is the maker's
+    judge = _Judge(wanted, read, feetech_sts.EPROM.stop, kept)
     judge.ask(S.MODEL_NUMBER, lambda is_: is_ == wanted.model, f", not {_model(wanted.model)}", "fit the right one")
     needs = divmod(wanted.firmware, 256)
     major = read.get(S.FIRMWARE_MAJOR, needs[0])  # one that was not read is spoken of, the minor one is judged beside the needed
@@ -268,10 +279,6 @@ def _feetech(wanted: Wanted, read: Steps) -> _Judge:
     judge.is_free_of(S.STATUS, Error, "find the cause, then switch torque on again")
     judge.limits()
     return judge
-
-
-def _settings(judge: _Judge, kept: Collection[Item]) -> dict[Item, int]:
-    return {item: int(steps) for item, steps in judge.settings.items() if item not in kept}
 
 
 def _model(number: int) -> str:

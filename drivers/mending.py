@@ -1,6 +1,6 @@
 """What the start refuses in servos' EEPROM, written when a person has asked for it: torque off, one by one, read back.
 
-Numbers, speeds and position limits stay: `newservo.py` gives the first two, and who has narrowed a range meant it.
+Numbers, bauds and position limits stay: `newservo.py` gives the first two, and who has narrowed a range meant it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ Feetech all of 40 to 70 is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -106,6 +106,11 @@ def spans(robot: config.Robot, tick: float) -> list[tuple[int, int]]:
         ends = sorted((sign * at * gear + offset) / tick for at in (low, high))
         out.append((math.ceil(ends[0]), math.floor(ends[1])))
     return out
+
+
+def bounds(limits: Iterable[tuple[Item | None, float]]) -> dict[Item, int]:
+    """Steps of the registers that a robot file bounds, in their units; of those that this model has and that are no nan."""
+    return {item: item.steps(most) for item, most in limits if item is not None and not math.isnan(most)}
 
 
 class Reads:

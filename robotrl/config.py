@@ -21,6 +21,7 @@ from robotrl.rewardsettings import Classifier, Operator
 from robotrl.robot import CameraPort as CameraPort
 from robotrl.robot import ImuPort as ImuPort
 from robotrl.robot import Limits as Limits
+from robotrl.robot import Protection as Protection
 from robotrl.robot import Robot as Robot
 from robotrl.robot import Servos as Servos
 from robotrl.robot import TrackerPort as TrackerPort

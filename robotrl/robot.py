@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,6 +17,22 @@ CELLS = 6  # of a tag's side, its black rim included
 TAGS = 8  # of a roof
 ADAPTER_IDS = 63  # CAN ids of moteus servos; those above are the numbers by which the host asks
 LEAD_RAD = 0.5  # of a Feetech servo, at most: it has no watchdog and goes there when nobody talks to it any more; chosen
+
+
+@dataclass(frozen=True)
+class Protection:
+    """The most that a servo's own limits may hold, below everything that this program does; nan: nobody looks.
+
+    The start reads them. A moteus is brought to them in RAM; a bus servo that holds more is refused, and
+    `setup-servo --robot NAME` writes what is refused into its EEPROM.
+    """
+
+    temp_c: float = within(math.nan, 0, 150, nan=True)  # at which it lets go; of a moteus that of its board
+    volts_max: float = within(math.nan, 0, 100, nan=True)  # of its supply
+    volts_min: float = within(math.nan, 0, 100, nan=True)  # bus servos: the least, below which it lets go
+    amps: float = within(math.nan, 0, 1000, nan=True)  # of its motor
+    pwm: float = within(math.nan, 0.05, 1, nan=True)  # bus servos: share of the supply; at least `power`
+    speed_rad_s: float = within(math.nan, 0, 10_000, nan=True)  # of its horn. Feetech: each goal carries its speed, none is kept
 
 
 @dataclass(frozen=True)
@@ -44,6 +61,7 @@ class Servos:
     power: float = within(1.0, 0.05, 1)  # bus servos: the most of the supply that a motor may get
     position_p: int = within(-1, -1, 16_383)  # bus servos, register steps; -1: as it is. Dynamixel: set; Feetech: looked at
     position_d: int = within(-1, -1, 16_383)  # the same
+    protection: Protection = field(default_factory=Protection)
 
 
 @dataclass(frozen=True)
@@ -256,6 +274,9 @@ def _check_bus_servos(robot: Robot, where: Sources) -> None:
             low <= at <= high for low, at, high in zip(robot.lowest, robot.stow, robot.highest, strict=True)
         )
         require(inside, "robot.stow", f"{n} angles within the joints' limits, one a joint", list(robot.stow), where)
+    own = servos.protection.pwm
+    require(not own < servos.power, "robot.servos.protection.pwm", f"robot.servos.power, {servos.power:g}, or more", own, where,
+            "robot.servos.power")  # fmt: skip
     _check_workspace(robot, where)
     if servos.protocol == "feetech":
         require(limits.lead_rad <= LEAD_RAD, "robot.limits.lead_rad", f"{LEAD_RAD:g} or less: these servos have no watchdog",

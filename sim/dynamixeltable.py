@@ -31,6 +31,7 @@ class Model:
     current_limit: int = 1193
     velocity_limit: int = 350
     volts: tuple[int, int] = (95, 160)  # limits, 0.1 V
+    celsius: int = 80
     gains: tuple[int, int, int] = (800, 0, 0)  # P, I, D of position
     shutdown: int = 52
     small: bool = False  # X330: fewer indirect registers, one bank of them, at its own place
@@ -54,11 +55,11 @@ XM430_W350 = Model("XM430-W350", 1020, Gearmotor(4.1, 2.3, rpm(46), 12.0, 0.005,
 XM430_W210 = Model("XM430-W210", 1030, Gearmotor(3.0, 2.3, rpm(77), 12.0, 0.002, 0.02), velocity_limit=480)
 XL430_W250 = Model(
     "XL430-W250", 1060, Gearmotor(1.5, 1.4, rpm(61), 12.0, 0.003, 0.02), amps=0.0, velocity_limit=265, volts=(60, 140),
-    gains=(640, 0, 4000),
+    celsius=72, gains=(640, 0, 4000),
 )  # fmt: skip
 XL330_M288 = Model(
     "XL330-M288", 1200, Gearmotor(0.52, 1.47, rpm(103), 5.0, 0.001, 0.01), amps=1e-3, current_limit=1750, velocity_limit=445,
-    volts=(35, 70), gains=(400, 0, 0), shutdown=53, small=True, fastest_fw=46,
+    volts=(35, 70), celsius=70, gains=(400, 0, 0), shutdown=53, small=True, fastest_fw=46,
 )  # fmt: skip
 MODELS = {m.name: m for m in (XM430_W350, XM430_W210, XL430_W250, XL330_M288)}
 
@@ -83,7 +84,7 @@ def _rom(model: Model) -> list[Register]:
         Register(13, 1, "protocol", 2, low=1, high=2),
         Register(20, 4, "homing_offset", 0, low=-1_044_479, high=1_044_479, signed=True),
         Register(24, 4, "moving_threshold", 10, low=0, high=1023),
-        Register(31, 1, "temperature_limit", 80, low=0, high=100),
+        Register(31, 1, "temperature_limit", model.celsius, low=0, high=100),
         Register(32, 2, "max_voltage", high, low=low, high=high),
         Register(34, 2, "min_voltage", low, low=low, high=high),
         Register(36, 2, "pwm_limit", FULL_PWM, low=0, high=FULL_PWM),

@@ -39,6 +39,8 @@ OVER_TEMPERATURE = 38  # fault code of the reference manual
 NM_PER_A = float(NEWTON_METRES[1] / AMPERES[1])
 CURRENT_LIMIT = float(AMPERES[-1])  # A, end of the table
 
+VOLTAGE_LIMIT, VELOCITY_LIMIT = 46.0, 500.0  # V, rev/s: firmware defaults of servo.max_voltage (r4), servo.max_velocity
+
 CALIBRATION_S = 0.010  # current-sense calibration between stop and the first torque; chosen
 TIMEOUT_TORQUE = 5.0  # Nm, firmware default of servo.timeout_max_torque_Nm
 AMBIENT_C, THERMAL_S, THERMAL_K_PER_W = 25.0, 300.0, 1.0  # winding: 10 A for minutes gives +19 K; chosen
@@ -83,6 +85,9 @@ def configuration(servos: config.Servos, index: int) -> dict[str, float]:
         "servo.default_velocity_limit": math.nan,
         "servo.default_accel_limit": math.nan,
         "servo.max_current_A": CURRENT_LIMIT,
+        "servo.max_voltage": VOLTAGE_LIMIT,
+        "servo.max_velocity": VELOCITY_LIMIT,
+        "servo.max_position_slip": math.nan,
         "servo.fault_temperature": FAULT_BOARD_C,
         "servo.motor_fault_temperature": math.nan,
         "servopos.position_min": math.nan,

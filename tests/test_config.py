@@ -119,7 +119,8 @@ def test_the_numbers_are_all_found():
 def test_every_number_has_a_bound_and_its_default_is_within(key, field, many, whole):
     bound = field.metadata["within"]
     assert math.isfinite(bound.low) and math.isfinite(bound.high)
-    assert all(bound.low <= value <= bound.high for value in (field.default if many else [field.default]))
+    defaults = field.default if many else [field.default]
+    assert all(bound.low <= value <= bound.high or (bound.nan and math.isnan(value)) for value in defaults)
 
 
 @pytest.mark.parametrize(("key", "field", "many", "whole"), NUMBERS)
@@ -272,3 +273,11 @@ def test_a_mistake_in_a_camera_is_one_line(files, tmp_path, text, want):
     robot.write_text(text + "\n" + before if text.startswith("cameras =") else before + "\n" + text)
     said = complaint(files(""))
     assert want in said and str(robot) in said
+
+
+@pytest.mark.parametrize("path", sorted((LAUNCH / "robots").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_robot_file_says_what_its_servos_own_limits_may_be(path):
+    servos = config.from_dict({"robot": config.read(path)}, path).robot.servos
+    known = {name for name, most in vars(servos.protection).items() if not math.isnan(most)}
+    absent = {"moteus": {"volts_min", "pwm"}, "feetech": {"speed_rad_s"}, "dynamixel": set()}[servos.protocol]
+    assert known == set(vars(servos.protection)) - absent

@@ -6,6 +6,7 @@ import random
 import struct
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -46,6 +47,13 @@ class Servo:
             "servo.pid_position.kd": 0.05,
             "servo.default_timeout_s": math.nan,
             "servo.timeout_mode": 12.0,
+            "servo.fault_temperature": 75.0,
+            "servo.max_voltage": 46.0,
+            "servo.max_current_A": 100.0,
+            "servo.max_velocity": 500.0,
+            "servo.max_position_slip": math.nan,
+            "servopos.position_min": -0.01,
+            "servopos.position_max": 0.01,
         }
         self.stubborn = ""
         self.printed = b"old news\r\n"
@@ -361,7 +369,7 @@ def test_stop_clear_and_reading_back():
 def test_configure_sets_gains_per_revolution_and_check_agrees(checksum):
     bus, chain = rig(checksum)
     before = chain.check()
-    assert len(before) == 4 * N
+    assert len(before) == 6 * N
     assert "servo 1 on wire: servo.pid_position.kp is 4" in before[0]
     chain.configure()
     for servo in bus.servos.values():
@@ -371,6 +379,44 @@ def test_configure_sets_gains_per_revolution_and_check_agrees(checksum):
         assert servo.conf["servo.default_timeout_s"] == 0.1
     assert chain.check() == []
     assert all(not servo.commands for servo in bus.servos.values())
+
+
+LIMITS = {  # a field of the robot file, what it says, the servo's name for it, and what that becomes
+    "temp_c": (70.0, "servo.fault_temperature", 70.0),
+    "volts_max": (24.0, "servo.max_voltage", 24.0),
+    "amps": (60.0, "servo.max_current_A", 60.0),
+    "speed_rad_s": (168.0, "servo.max_velocity", 168.0 / TAU),
+}
+
+
+@pytest.mark.parametrize("field", LIMITS)
+def test_a_limit_of_the_servo_is_refused_where_it_is_higher_brought_down_and_read_back(field):
+    value, name, most = LIMITS[field]
+    bus, chain = rig(servos=replace(SERVOS, protection=config.Protection(**{field: value})))
+    chain.configure()
+    assert {round(servo.conf[name], 4) for servo in bus.servos.values()} == {round(most, 4)} and chain.check() == []
+    bus.servos[3].conf[name] = most * 1.01
+    (complaint,) = chain.check()
+    assert complaint == f"servo 3 on wire: {name} is {most * 1.01:f}, not {most:.6g} at most; configure it again"
+    bus.servos[3].stubborn = name
+    with pytest.raises(DeviceError, match=f"servo 3 on wire: {name} reads"):
+        chain.configure()
+    bus.servos[3].stubborn, bus.servos[3].conf[name] = "", most * 0.5
+    chain.configure()
+    assert bus.servos[3].conf[name] == most * 0.5 and chain.check() == [], "who has less keeps it"
+
+
+@pytest.mark.parametrize("name", ["servo.max_position_slip", "servopos.position_min", "servopos.position_max"])
+def test_a_range_in_the_servo_and_a_goal_that_slips_are_taken_out(name):
+    bus, chain = rig()
+    chain.configure()
+    assert all(math.isnan(servo.conf[name]) for servo in bus.servos.values())
+    bus.servos[2].conf[name] = 0.25
+    (complaint,) = chain.check()
+    assert f"servo 2 on wire: {name} is 0.25" in complaint and "not nan" in complaint
+    del bus.servos[2].conf[name]
+    (complaint,) = chain.check()
+    assert f"servo 2 on wire: {name} is ERR error reading, not nan" in complaint
 
 
 def test_configure_names_the_servo_that_does_not_take_it():

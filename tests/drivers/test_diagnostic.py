@@ -48,18 +48,13 @@ def console(wire: Wire, checksum: bool = False) -> Diagnostic:
 
 def test_a_value_is_asked_for_and_read() -> None:
     wire = Wire([printed(b"")], [printed(b"4.25\r\n")])
-    assert console(wire).get("servo.pid_position.kp") == 4.25
+    assert console(wire).ask("conf get servo.pid_position.kp") == "4.25"
     assert wire.sent == [
         POLL,
         b"can send 0007 40011f" + b"conf get servo.pid_position.kp\n".hex().encode() + b"50" * 14 + b"\n",
         POLL,
     ]
     assert wire.waits == [NOW + 10_000_000] * 2  # an answer that came is not waited for again, an empty one no less
-
-
-@pytest.mark.parametrize("says", [b"ERR error reading\r\n", b"\r\n", b"1.0.0\n", b"\xff\n"])
-def test_what_is_no_number_is_nan(says) -> None:
-    assert math.isnan(console(Wire([], [printed(says)])).get("nothing"))
 
 
 def test_old_news_is_no_answer_and_only_the_first_line_is_one() -> None:

@@ -111,13 +111,13 @@ def test_a_feetech_register_that_is_not(item, steps, says):
     [
         (X.RETURN_DELAY_TIME, 250, 0), (X.DRIVE_MODE, 13, 0), (X.DRIVE_MODE, 2 + 8, 2), (X.OPERATING_MODE, 4, 3),
         (X.SECONDARY_ID, 252, 255), (X.PROTOCOL_TYPE, 1, 2), (X.STARTUP_CONFIGURATION, 3, 2), (X.SHUTDOWN, 1, 53),
-        (X.MIN_POSITION_LIMIT, 0, 800), (X.TEMPERATURE_LIMIT, 81, None), (X.BAUD_RATE, 1, None), (X.BUS_WATCHDOG, 0, None),
+        (X.MIN_POSITION_LIMIT, 0, None), (X.TEMPERATURE_LIMIT, 81, 80), (X.BAUD_RATE, 1, None), (X.BUS_WATCHDOG, 0, None),
         (X.STATUS_RETURN_LEVEL, 1, None), (X.FIRMWARE_VERSION, 1, None), (X.MODEL_NUMBER, 1060, None),
         (X.HARDWARE_ERROR_STATUS, 4, None),
     ],
 )  # fmt: skip
 def test_what_a_dynamixel_may_be_told_to_become(item, steps, to):
-    """Registers in EEPROM that are a question of a number: neither speed, nor what may be less, nor what is in RAM."""
+    """Registers in EEPROM that are a question of a number: neither speed, nor a range, nor what is in RAM."""
     assert handshake.dynamixel_settings(KNEE, KNEE_READS) == {}
     assert handshake.dynamixel_settings(KNEE, KNEE_READS | {item: steps}) == ({} if to is None else {item: to})
     turned = dataclasses.replace(KNEE, reverse=True)

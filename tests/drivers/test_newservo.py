@@ -126,6 +126,57 @@ def test_what_the_start_refuses_is_written_on_request_and_no_more(mended):
     assert str(limits[1]) in left
 
 
+# A register of the servo, one that the robot file does not allow, and what it must become.
+OWN_LIMITS = {
+    "omx": {
+        "temperature_limit": (81, 80), "max_voltage": (161, 160), "min_voltage": (94, 95), "current_limit": (1194, 1193),
+        "velocity_limit": (400, 350), "pwm_limit": (600, 885),
+    },
+    "so101": {
+        "max_temperature": (71, 70), "max_voltage": (141, 140), "min_voltage": (39, 40), "protection_current": (0, 511),
+        "overload_torque": (81, 80), "protection_time": (201, 200), "protective_torque": (21, 20),
+        "over_current_time": (201, 200),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "register"), [(name, register) for name, rows in OWN_LIMITS.items() for register in rows])
+def test_each_limit_of_the_servos_own_is_refused_written_and_read_back(name, register, tmp_path):
+    bus, robot = FLEETS[name].line(None), run_of(name, tmp_path).robot
+    port, clock = MemoryPort(bus, "arm"), LockstepClock()
+    mending, chain = Mending(robot, port, clock), ServoChain(port, robot, clock)
+    chain.stop()
+    chain.configure()
+    assert chain.check() == []
+    worse, allowed = OWN_LIMITS[name][register]
+    bus.servos[1].registers.put(register, worse)
+    (line,) = chain.check()
+    assert f"servo {bus.servos[1].id} ({robot.servos.joints[1]}), " in line and f": {worse}, " in line and str(allowed) in line
+    assert line.endswith(f"setup-servo --robot {name}") and "\n" not in line
+    mending.write(mending.needed())
+    chain.configure()
+    assert bus.servos[1].registers.get(register) == allowed and chain.check() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "register"),
+    [("omx", "pwm", "pwm_limit"), ("so101", "pwm", "max_torque"), ("omx", "amps", "current_limit"),
+     ("so101", "amps", "protection_current"), ("omx", "speed_rad_s", "velocity_limit")],
+)  # fmt: skip
+def test_a_robot_file_that_allows_less_than_the_maker_is_obeyed(name, field, register, tmp_path):
+    bus = FLEETS[name].line(None)
+    robot = run_of(name, tmp_path, ["robot.servos.power=0.5", f"robot.servos.protection.{field}=0.6"]).robot
+    port, clock = MemoryPort(bus, "arm"), LockstepClock()
+    mending, chain = Mending(robot, port, clock), ServoChain(port, robot, clock)
+    before = bus.servos[0].registers.get(register)
+    chain.stop()
+    chain.configure()
+    assert len(chain.check()) == len(bus.servos)
+    mending.write(mending.needed())
+    chain.configure()
+    assert 0 < bus.servos[0].registers.get(register) < before and chain.check() == []
+
+
 def test_a_servo_that_does_not_take_what_it_is_told_is_named(mended):
     bus, mending, _ = mended
     bus.servos[0].registers.put("return_delay", 250)
