@@ -45,7 +45,7 @@ def moves(history: History) -> list[int]:
 
 
 def _comes_in(history: History, last: Line, line: Line, goals: dict[int, Line]) -> bool:
-    """Torque came on where the joint, or its leg, may not be: where nobody drives the gate leads it in, slowly, and no farther."""
+    """Torque came on where the joint, or its leg, may not be: where nobody drives the gate leads it in, slowly."""
     robot, at = history.robot, history.robot.ids.index(last.servo)
     step, middle = line.angle - last.angle, (robot.low + robot.high) / 2
     if abs(step) > INWARD_RAD_S * robot.period_s + ROUND:

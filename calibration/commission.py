@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from robotrl import config
-from robotrl.calibration import measure, store, tool
+from robotrl.calibration import lockout, measure, store, tool
 from robotrl.calibration.identity import Identity, identify
 from robotrl.calibration.store import Calibration, CalibrationError, Commissioning
 from robotrl.clock import Clock, WallClock
@@ -73,6 +73,7 @@ def main(argv: list[str]) -> int:
     ):  # reading feeds a Dynamixel's watchdog, Feetech has none, and an arm that is damped falls
         raise CalibrationError(f"{args.run}: {robot.name} has bus servos, which nothing commissions yet; nothing was moved")
     path = store.path_of(Commissioning, robot, args.calibration)
+    lockout.require_none(robot, args.calibration)
     robot = store.calibrated(robot, args.calibration)
     tool.require(f"{robot.name} {robot.serial} will move. Is it on a stand, legs free, power switch at hand?", args.yes)
     ask = tool.witness(args.yes)

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "board": ("robotrl.calibration.board", "a board for cameras as a PDF at true scale: --kind charuco|roof --out FILE"),
     "calibrate": ("robotrl.calibrate", "homing, intrinsics, hand-eye, imu: a robot's zeros, a camera's lens and place, an IMU"),
     "commission": ("robotrl.calibration.commission", "the record a robot needs before its first run"),
+    "inspect": ("robotrl.inspection", "the way out of LOCKOUT, for a person at a terminal: NAME SERIAL"),
     "keys": ("robotrl.keytool", "who may reach a run from another machine: new NAME --role console, list"),
     "plot": ("robotrl.plots", "a run's pictures: RUN_DIR"),
     "play": ("robotrl.play", "a session again through the live code, compared bit for bit: SESSION.mcap [--limits FILE]"),

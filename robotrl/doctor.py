@@ -100,13 +100,16 @@ def port_rows(robot: config.Robot) -> Iterator[Row]:
 
 def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Row]:
     """The records of this very robot, or why they do not do."""
-    from robotrl.calibration import store
+    from robotrl.calibration import lockout, store
 
     if not robot.serial:
         fix = f'write serial = "..." (any name of your own for this robot) in launch/robots/{robot.name}.toml'
         yield Row("robot serial", "fail", "the robot file names none; calibration is kept by it", fix)
         return
-    records_of: list[tuple[str, Callable[..., object], str]] = [("calibration", store.calibrated, command("calibrate homing"))]
+    records_of: list[tuple[str, Callable[..., object], str]] = [
+        ("lockout", lockout.require_none, command("inspect")),
+        ("calibration", store.calibrated, command("calibrate homing")),
+    ]
     if robot.servos.protocol == "moteus":  # bus servos are asked for all that it holds at every start (drivers/handshake.py)
         records_of.append(("commissioning record", store.commissioned, command("commission")))
     for name, load, maker in records_of:
@@ -116,7 +119,7 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
             found, _, fix = str(error).rpartition("; ")
             yield Row(name, "fail", found or str(error), fix if found else maker)
         else:
-            yield Row(name, "ok", f"of {robot.name} {robot.serial}")
+            yield Row(name, "ok", f"{'none ' if name == 'lockout' else ''}of {robot.name} {robot.serial}")
 
 
 def board_row(robot: config.Robot, records: Path | None = None) -> Row:

@@ -50,7 +50,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     """0 when the file is written (--sim: when zeros were found). HomingError and others say why not."""
-    from robotrl.calibration import stops, store, tool
+    from robotrl.calibration import lockout, stops, store, tool
 
     args = parse(argv)
     run = described(args.run, args.robot, args.set)
@@ -59,6 +59,7 @@ def main(argv: list[str]) -> int:
     stops.laid(robot, (math.pi,) * len(robot.servos.ids), args.power)  # a robot without stops is refused before anything is asked
     lies = "without torque, folded back, straight ahead, fingers together, nothing within its reach"
     if not args.sim:
+        lockout.require_none(robot, args.calibration)
         tool.require(f"Does {robot.name} {robot.serial} lie {lies}?", args.yes)
     directory = rundir.create(run, args.out, "wall", args.sim)
     result = directory / "homing.json"
@@ -70,7 +71,9 @@ def main(argv: list[str]) -> int:
 
     nodes = tuple(Spec("policy", "robotrl.nodes.homer") if spec.name == "policy" else spec for spec in NODES)
     scripted = args.sim and not (sys.stdin is not None and sys.stdin.isatty())
-    code = operate(run, directory, LONGEST_S, scripted=scripted, nodes=nodes, ready=ready, done=result.exists)
+    code = operate(
+        run, directory, LONGEST_S, scripted=scripted, nodes=nodes, ready=ready, done=result.exists, records=args.calibration
+    )
     if code:
         return code
     if not result.exists():

@@ -97,13 +97,16 @@ def main(argv: list[str]) -> int:
     directory = rundir.create(run, args.out, "wall", args.sim)
     if not args.sim:
         keep_viewpoint(run, directory, args.calibration)
-    return operate(run, directory, args.seconds, as_json=args.json)
+    return operate(run, directory, args.seconds, as_json=args.json, records=args.calibration)
 
 
 def looked_over(run: config.Run, records: Path | None) -> config.Run | None:
     """The run with the robot's calibration, or None when something is missing, which is said."""
+    from robotrl.calibration.lockout import require_none
     from robotrl.doctor import preflight
 
+    if run.robot.serial:  # without one it has no records, and never starts
+        require_none(run.robot, records)
     missing = preflight(run, records=records)
     for row in missing:
         print(f"missing: {row}", file=sys.stderr)
@@ -113,6 +116,13 @@ def looked_over(run: config.Run, records: Path | None) -> config.Run | None:
     from robotrl.calibration.store import calibrated
 
     return dataclasses.replace(run, robot=calibrated(run.robot, records))
+
+
+def of_robot(robot: config.Robot, records: Path | None) -> dict[str, list[str]]:
+    """What a node is told beside its run where a robot, and no twin, is at the wires: where its lockout is kept."""
+    from robotrl.calibration.lockout import require_none
+
+    return {"guard": ["--lockout", str(require_none(robot, records))]}
 
 
 def keep_viewpoint(run: config.Run, directory: Path, records: Path | None) -> None:
@@ -156,10 +166,12 @@ def resume(directory: Path, steps: int | None, seconds: float, calibration: Path
         keep_viewpoint(run, directory, calibration)
     rundir.amend(directory, run)
     print(f"goes on after {done} transitions", flush=True)
-    return operate(run, directory, seconds, as_json=as_json, begun=done)
+    return operate(run, directory, seconds, as_json=as_json, begun=done, records=calibration)
 
 
-def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, begun: int = 0) -> int:
+def operate(
+    run: config.Run, directory: Path, seconds: float, *, as_json: bool, begun: int = 0, records: Path | None = None
+) -> int:
     """Bring the processes up, watch them until the run ends, bring them down. `begun`: transitions there are already."""
     end, notify, held = Ending(), Notify(), rundir.hold(directory)
     sim = rundir.kind(directory)[1]
@@ -173,7 +185,7 @@ def operate(run: config.Run, directory: Path, seconds: float, *, as_json: bool, 
             run = with_ports(run, twin.ports)
             rundir.amend(directory, run)
         rundir.write_json(directory / "bus.json", {"directory": str(sockets)})
-        extra = {"operator": ["--twin-fd", str(twin.write_fd)]} if twin is not None else {}
+        extra = {"operator": ["--twin-fd", str(twin.write_fd)]} if twin is not None else of_robot(run.robot, records)
         manager = Manager(directory, sockets, extra, (twin.write_fd,) if twin is not None else ())
         if twin is not None:
             manager.say("twin", twin.process.pid, "started")

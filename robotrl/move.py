@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from robotrl import aloud, config, rundir
-from robotrl.manager import Ending, with_ports
+from robotrl.manager import Ending, of_robot, with_ports
 from robotrl.processes import OPERATOR, GaveUp, Manager, Spec, TwinProcess
 from robotrl.watch import Watch
 
@@ -58,12 +58,14 @@ def main(argv: list[str]) -> int:
     if run.robot.senses:
         raise config.ConfigError(f"{args.run}: {run.robot.name} needs {', '.join(run.robot.senses)}: robotrl run is for it")
     if not args.sim:
+        from robotrl.calibration.lockout import require_none
         from robotrl.calibration.store import calibrated
 
+        require_none(run.robot, args.calibration)
         run = dataclasses.replace(run, robot=calibrated(run.robot, args.calibration))
     directory = rundir.create(run, args.out, "wall", args.sim)
     scripted = args.sim and not args.attended and not (sys.stdin is not None and sys.stdin.isatty())
-    return operate(run, directory, args.seconds, scripted=scripted)
+    return operate(run, directory, args.seconds, scripted=scripted, records=args.calibration)
 
 
 def described(path: Path, robot: str | None, overrides: list[str]) -> config.Run:
@@ -84,7 +86,7 @@ def described(path: Path, robot: str | None, overrides: list[str]) -> config.Run
 def operate(
     run: config.Run, directory: Path, seconds: float, *, scripted: bool, nodes: tuple[Spec, ...] = NODES,
     ready: Callable[[config.Run, TwinProcess | None], config.Run] = lambda run, twin: run,
-    done: Callable[[], bool] = lambda: False,
+    done: Callable[[], bool] = lambda: False, records: Path | None = None,
 ) -> int:  # fmt: skip
     """Bring the processes up, watch them until the run ends, bring them down with torque off. The exit code.
 
@@ -105,7 +107,7 @@ def operate(
         run = ready(run, twin)
         rundir.amend(directory, run)
         rundir.write_json(directory / "bus.json", {"directory": str(sockets)})
-        extra = {"operator": ["--twin-fd", str(twin.write_fd)]} if twin is not None else {}
+        extra = {"operator": ["--twin-fd", str(twin.write_fd)]} if twin is not None else of_robot(run.robot, records)
         manager = Manager(directory, sockets, extra, (twin.write_fd,) if twin is not None else ())
         for spec in (*nodes, OPERATOR) if scripted else nodes:
             manager.start(spec)

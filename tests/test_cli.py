@@ -44,7 +44,7 @@ def one_line(text: str) -> str:
 HELP = {
     "rehearse": "--seed", "run": "--sim", "eval": "--terrain", "console": "RUN_DIR", "twin": "--robot", "doctor": "missing",
     "find-port": "port", "find-cameras": "picture", "move": "joint", "setup-servo": "id", "calibrate": "zero", "board": "scale",
-    "commission": "record",
+    "commission": "record", "inspect": "LOCKOUT",
     "plot": "RUN_DIR", "replay": "check", "bench": "FIGURE", "keys": "reach", "export": "LeRobotDataset",
     "import": "demonstrations", "demonstrate": "script", "relabel": "success", "classifier": "precision", "view": "browser",
 }  # fmt: skip

@@ -342,7 +342,7 @@ def test_nothing_unplugged_and_no_port_at_all_are_said(tmp_path, capsys):
 def test_an_arm_is_asked_for_no_port_and_no_record_that_it_does_not_have(tmp_path):
     run = config.load(ROOT / "launch" / "reach.toml", ['robot.serial="mine"'])
     rows = doctor.robot_rows(run.robot, tmp_path)
-    assert [(row.name, row.state) for row in rows] == [("servos port", "fail"), ("calibration", "fail")]
+    assert [(row.name, row.state) for row in rows] == [("servos port", "fail"), ("lockout", "ok"), ("calibration", "fail")]
     floor = config.load(ROOT / "launch" / "dkitty_walk.toml")
     assert [row.name for row in doctor.port_rows(floor.robot)] == ["servos port", "imu port", "tracker port"]
 

@@ -1,4 +1,4 @@
-"""What a guard must know of its earlier life: the lease counter of a run and its lockout, kept on disk."""
+"""What a guard must know of its earlier life: the lease counter of a run, and the lockout of a robot, kept on disk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from robotrl.calibration import lockout, store
 from robotrl.complaint import Complaint
 from robotrl.safety.causes import catalogue
 
@@ -37,28 +38,27 @@ class EpochFile:
 
 
 class LockoutFile:
-    """The causes of a LOCKOUT, on disk: a guard that dies in it and is started again is in it again."""
+    """A LOCKOUT on disk, as `calibration/lockout.py` reads it: a guard that dies in it and is started again is in it again."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, run: Path | str = "") -> None:
+        """`run`: the directory of the run, for the person who inspects the robot."""
+        self._path, self._run = path, run
 
     def causes(self) -> tuple[str, ...]:
         """None without the file. One that cannot be read is a lockout too."""
-        if not self._path.exists():
+        found = lockout.standing(self._path)
+        if found is None:
             return ()
-        try:
-            words = self._path.read_bytes().decode(errors="replace").split()
-        except OSError:
-            words = []
         known = {cause.id for cause in catalogue()}
-        return tuple(word for word in words if word in known) or (UNKNOWN,)
+        return tuple(word for word in found.causes.split() if word in known) or (UNKNOWN,)
 
     def keep(self, causes: Iterable[str]) -> None:
-        """OSError where the disk takes nothing."""
-        _replace(self._path, " ".join(causes))
+        """It stands since it came, whatever joins it. OSError where the disk takes nothing."""
+        before = lockout.standing(self._path)
+        _replace(self._path, f"{' '.join(causes)}\n{(before and before.when) or store.today()}\n{self._run}\n")
 
     def forget(self) -> None:
-        """A person has started everything anew."""
+        """There is no robot to inspect: a twin's run was started anew."""
         self._path.unlink(missing_ok=True)
 
 

@@ -258,9 +258,12 @@ def main(argv: list[str]) -> int:
         epochs = EpochFile(node.directory / "epoch")
     except Complaint as error:
         return node.refuse(error)
-    lockout = LockoutFile(node.directory / "lockout")
-    restarted = "--restarted" in argv
-    if not restarted:
+    restarted, of_robot = "--restarted" in argv, "--lockout" in argv
+    path = Path(argv[argv.index("--lockout") + 1]) if of_robot else node.directory / "lockout"
+    lockout = LockoutFile(path, node.directory.resolve())
+    if not restarted and of_robot and lockout.causes():
+        return node.refuse(f"{path}: the robot is locked out, and nobody has inspected it since: robotrl inspect")
+    if not restarted:  # with no file of a robot's this is a twin
         lockout.forget()
     sentry = Sentry(node.run, epochs.next, lambda: secrets.randbits(48), restarted, epochs.value, lockout.causes())
     node.pace(19)

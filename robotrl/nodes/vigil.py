@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from robotrl import aloud
@@ -89,8 +88,10 @@ class Vigil:
             self._causes.send(state)
             aloud.say(logged(state))
             if state.state == "LOCKOUT":
-                with contextlib.suppress(OSError):  # no disk: as before, a restarted guard is in PSTOP
+                try:
                     self._lockout.keep(state.causes)
+                except OSError as error:  # a restarted guard is in PSTOP, as after any other stop
+                    aloud.say(f"{state.t} the lockout is not kept, and a new start would forget it: {error}")
 
 
 def logged(state: m.Guard) -> str:
