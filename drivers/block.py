@@ -157,6 +157,6 @@ class Rows:
             raw = np.abs(raw) | (raw < 0).astype(np.int64) << item.sign
         self._bytes[:, at : at + size] = raw.astype("<i8").view(np.uint8).reshape(n, 8)[:, :size]
 
-    def tobytes(self) -> bytes:
-        """Id, registers, id, registers, ..."""
-        return self._bytes.tobytes()
+    def tobytes(self, but: Sequence[int] = ()) -> bytes:
+        """Id, registers, id, registers, ... `but`: places of the servos that are left out."""
+        return np.delete(self._bytes, but, axis=0).tobytes() if but else self._bytes.tobytes()

@@ -95,13 +95,15 @@ class Chain:
             fault=fault, missed=tuple(self._missed),
         )  # fmt: skip
 
-    def write(self, targets: Sequence[float]) -> tuple[float, ...]:
-        """Send each servo its position command; `targets` (n,) rad. Returns the targets the sent bytes hold.
+    def write(self, targets: Sequence[float], but: Sequence[int] = ()) -> tuple[float, ...]:
+        """Send each servo its position command; `targets` (n,) rad. Returns the targets the sent bytes hold. `but`: places of
+        servos that are sent nothing.
 
         ValueError, and not one byte sent, for a wrong count or a target that is not finite or not a float32.
         """
         out = self._commands.position(targets, self._easing.servos)
-        self._port.write(out)
+        lines = out.splitlines(keepends=True) if but else []
+        self._port.write(b"".join(line for i, line in enumerate(lines) if i not in but) if but else out)
         return self._commands.targets(out)
 
     def damp(self) -> None:

@@ -90,13 +90,13 @@ class DynamixelLine:
             set_up=read.steps(shown[X.STATUS_RETURN_LEVEL]) == handshake.ALL_ANSWERS if mapped else np.zeros(n, bool),
         )
 
-    def goals(self, angles: Floats, power: Floats) -> tuple[bytes, Floats]:
+    def goals(self, angles: Floats, power: Floats, but: Sequence[int] = ()) -> tuple[bytes, Floats]:
         goal = self._told[X.GOAL_POSITION]
         self._write.fill_values(goal, angles)
         if (pwm := power.tobytes()) != self._power:  # it seldom changes
             self._write.fill(self._told[X.GOAL_PWM], np.rint(power * FULL_PWM).astype(int))
             self._power = pwm
-        return self._write.packet(), np.rint(angles / goal.scale) * goal.scale
+        return self._write.packet(but), np.rint(angles / goal.scale) * goal.scale
 
     def damp(self, angles: Floats) -> bytes:
         """No voltage, the bridge closed: Goal PWM 0 in position mode."""

@@ -61,12 +61,12 @@ class FeetechLine:
             set_up=np.ones(n, bool),  # what it needs is in each goal
         )
 
-    def goals(self, angles: Floats, power: Floats) -> tuple[bytes, Floats]:
+    def goals(self, angles: Floats, power: Floats, but: Sequence[int] = ()) -> tuple[bytes, Floats]:
         self._write.fill_values(_S.GOAL_POSITION, angles)
         if (limit := power.tobytes()) != self._power:  # it seldom changes
             self._write.fill(_S.TORQUE_LIMIT, np.rint(power * FULL_TORQUE).astype(int))
             self._power = limit
-        return self._write.packet(), np.rint(angles / _S.GOAL_POSITION.scale) * _S.GOAL_POSITION.scale
+        return self._write.packet(but), np.rint(angles / _S.GOAL_POSITION.scale) * _S.GOAL_POSITION.scale
 
     def damp(self, angles: Floats) -> bytes:
         return self._torque(self.servos.ids, DAMPED)

@@ -112,8 +112,9 @@ class ServoChain:
         """As if it had asked so often before: each cycle's question has another size."""
         self._turn = (self._turn + cycles) % TURNS
 
-    def write(self, targets: Sequence[float]) -> tuple[float, ...]:
-        """Send each servo its goal; `targets` (n,) rad. Returns the targets the sent bytes hold: whole ticks.
+    def write(self, targets: Sequence[float], but: Sequence[int] = ()) -> tuple[float, ...]:
+        """Send each servo its goal; `targets` (n,) rad. Returns the targets the sent bytes hold: whole ticks. `but`: places of
+        servos that are sent nothing.
 
         For STARTING_NS after a stop, servos without torque are switched on, their goal before and after it: which of the two
         a servo goes by depends on its firmware. Whose torque goes later stays off. ValueError, and not one byte sent, for a
@@ -123,7 +124,7 @@ class ServoChain:
         if wanted.shape != self._sign.shape:
             raise ValueError(f"{len(targets)} targets for {len(self._sign)} servos; nothing was sent")
         power = np.array(self._shares.of_supply())
-        packet, held = self.line.goals(self._sign * wanted * self._gear + self._offset, power)
+        packet, held = self.line.goals(self._sign * wanted * self._gear + self._offset, power, but)
         now = self._clock.now()
         if self._starting is None and self._starts:
             self._starting = now

@@ -62,9 +62,9 @@ class Line(Protocol):
         """A read of one servo that needs nothing set up; None where `asked` never does."""
         ...
 
-    def goals(self, angles: Floats, power: Floats) -> tuple[bytes, Floats]:
-        """Targets (n,) and the share of the supply (n,) that each motor may get; and what the bytes hold, rad. ValueError for
-        an angle that is not finite or that no register holds."""
+    def goals(self, angles: Floats, power: Floats, but: Sequence[int] = ()) -> tuple[bytes, Floats]:
+        """Targets (n,) and the share of the supply (n,) that each motor may get; and what the bytes hold, rad. `but`: places of
+        those that are told nothing. ValueError for an angle that is not finite or that no register holds."""
         ...
 
     def switch_on(self, ids: Sequence[int]) -> bytes: ...

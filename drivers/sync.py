@@ -134,14 +134,14 @@ class FeetechRead(SyncRead):
 class DynamixelWrite(Rows):
     """Sync write of a Dynamixel bus."""
 
-    def packet(self) -> bytes:
+    def packet(self, but: Sequence[int] = ()) -> bytes:
         layout = self.block.layout
-        return dynamixel.make_sync_write(layout.address, layout.length, self.tobytes())
+        return dynamixel.make_sync_write(layout.address, layout.length, self.tobytes(but))
 
 
 class FeetechWrite(Rows):
     """Sync write of a Feetech bus."""
 
-    def packet(self) -> bytes:
+    def packet(self, but: Sequence[int] = ()) -> bytes:
         layout = self.block.layout
-        return feetech.make_sync_write(layout.address, layout.length, self.tobytes())
+        return feetech.make_sync_write(layout.address, layout.length, self.tobytes(but))

@@ -6,11 +6,12 @@ finite, in range, slewed and near the joints, whatever is read. Stdlib only; no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from robotrl.safety.gate import Gate
-from robotrl.safety.limits import GateLimits
+from robotrl.safety.limits import READING_MAX, GateLimits
 
 HOLD_NS = 300_000_000  # first it comes to rest; chosen, as the guard's own ramp to rest
 SPEED_SCALE = 0.5  # of the gate's slew, as a reset
@@ -42,28 +43,56 @@ class _Wish:
 
 
 class Stow:
-    """One stop. `step` once a cycle; whoever calls bounds the time: a joint that is held elsewhere never gets there."""
+    """One stop. `step` once a cycle; whoever calls bounds the time: a joint that is held elsewhere never gets there.
+
+    `unheard`: places of the joints that have not answered yet since the chain was made. Where they are nobody knows, so their
+    target is to reach no wire: a servo that hears and does not answer would go to it at once.
+    """
 
     def __init__(self, limits: GateLimits, pose: Sequence[float], held: tuple[float, ...] | None = None) -> None:
         """`pose`: rad, (n,). `held`: the targets that the servos go by as it begins, as in Gate.decide."""
-        self._gate, self._pose, self._held = Gate(limits), tuple(pose), held
+        self._limits, self._pose, self._held = limits, tuple(pose), held
+        self._gate = Gate(limits)
+        self._at, self._goal = list(pose), list(pose)  # of a joint that was never heard both are where it is to lie
+        self.unheard = tuple(range(len(self._pose)))
         self._began: int | None = None
         self._near_since: int | None = None
         self._seq = 0
 
     def step(self, now: int, position: Sequence[float], missed: Sequence[int]) -> tuple[float, ...] | None:
-        """The targets (n,) rad to write at `now` (ns); None: torque may go off. `position` and `missed` as in Joints.
+        """The targets (n,) rad to write at `now` (ns), none while no joint has been heard; None: torque may go off. `position`
+        and `missed` as in Joints.
 
-        A joint that does not answer when it begins counts as where it was last: the others are lowered all the same.
+        A joint that does not answer when it begins counts as where it was last, and one that was never heard as lying where it
+        is to lie: the others are lowered all the same, and for as long as it stays unheard torque may not go off.
         """
-        if self._began is None:
-            self._began, missed = now, (0,) * len(position)
+        believed = [i for i, at in enumerate(position) if math.isfinite(at) and abs(at) <= READING_MAX]
+        for i in believed:
+            self._at[i] = position[i]
+        if heard := set(believed) & set(self.unheard):
+            self._take_in(heard)
+        if len(self.unheard) == len(self._pose):
+            return ()
+        self._began = now if self._began is None else self._began
         holding = now - self._began < HOLD_NS
-        near = not holding and all(abs(at - goal) < NEAR_RAD for at, goal in zip(position, self._pose, strict=True))
+        down = not self.unheard and all(abs(at - goal) < NEAR_RAD for at, goal in zip(self._at, self._pose, strict=True))
+        near = down and not holding
         self._near_since = None if not near else now if self._near_since is None else self._near_since
         if self._near_since is not None and now - self._near_since >= SETTLE_NS:
             return None
         self._seq += 1
         self._gate.permit(_Word(now), now)
         wish = None if holding else _Wish(self._seq, now, self._pose)
-        return self._gate.decide(now, wish, position, missed, self._held).target
+        taken = range(len(self._pose)) if heard else self.unheard  # for read: where it is, or where it was last
+        unread = [int(i not in taken and (n > 0 or i not in believed)) for i, n in enumerate(missed)]
+        target = self._gate.decide(now, wish, self._at, unread, tuple(self._goal)).target
+        assert target is not None  # a permit of this moment, and a number for each joint: such a gate opens
+        self._goal = list(target)
+        return target
+
+    def _take_in(self, heard: Collection[int]) -> None:
+        """These joints are known from now on. A gate takes goals as it opens: another one opens, where the joints are led."""
+        self.unheard = tuple(i for i in self.unheard if i not in heard)
+        for i in heard:
+            self._goal[i] = self._at[i] if self._held is None else self._held[i]
+        self._gate = Gate(self._limits)

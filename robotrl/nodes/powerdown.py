@@ -5,6 +5,7 @@ The driver and, where it died, the rescue stop a robot by the same `Profile`. No
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from robotrl.clock import Clock
@@ -22,6 +23,10 @@ TICK_RAD = 0.00154  # a bus servo's goals are whole ticks: kept free inside ever
 EDGE_M = 0.002  # the same of a workspace: half a tick in each of five joints, at most 0.45 m from the point
 DAMP, STOW, OFF = "damp", "stow", "off"
 STEP_NS = 20_000_000
+FIRST_NS, LOOK_NS = (
+    100_000_000,
+    10_000_000,
+)  # for all to be heard: who missed the first is believed after three more; chosen
 LED = 10  # mode of a servo that goes by its targets
 HELD = (LED, 11)  # of one that holds: led, or stopped by its watchdog
 POWERED = (DAMP, STOW)  # stages with torque
@@ -57,7 +62,11 @@ class Profile:
         self._stow = Stow(gate_limits(robot, period_s), robot.stow, held) if robot.stop_profile == STOW else None
 
     def step(self, now: int, joints: Joints | None) -> str:
-        """Write what this cycle needs; the stage, empty once torque may go off. Damping asks for no reading."""
+        """Write what this cycle needs; the stage, empty once torque may go off. Damping asks for no reading.
+
+        An arm none of whose joints has been heard is damped until its time is up, then too when it is heard at last: a Feetech
+        servo that brakes goes by no target.
+        """
         if now >= self._until:
             return ""
         self.held = None
@@ -68,9 +77,24 @@ class Profile:
         if target is None:
             self._until = now
             return ""
+        if not target:
+            self._stow = None
+            return self.step(now, None)
         self._chain.forgive()  # whom a watchdog has stopped takes no targets, and would be let go where it is
-        self.held = self._chain.write(target)
+        sent = self._chain.write(target, self._stow.unheard)
+        self.held = sent if not self._stow.unheard else None
         return STOW
+
+
+def first_reading(chain: Chain, clock: Clock) -> Joints:
+    """Of a chain that has heard nobody yet: repeated until all have been, for FIRST_NS at most. A torn answer is no silence."""
+    due = clock.now()
+    until = due + FIRST_NS
+    joints = chain.read(-1)
+    while any(math.isnan(at) for at in joints.position) and (due := due + LOOK_NS) <= until:
+        clock.sleep_until(due)
+        joints = chain.read(-1)
+    return joints
 
 
 def lower(robot: Robot, port: Port, clock: Clock) -> None:
@@ -81,7 +105,7 @@ def lower(robot: Robot, port: Port, clock: Clock) -> None:
     if robot.stop_profile != STOW:
         return
     chain = chain_of(port, robot, clock, starts=False)
-    joints = chain.read(-1)
+    joints = first_reading(chain, clock)
     if not any(mode in HELD for mode in joints.mode):
         return
     profile = Profile(robot, chain, STEP_NS * 1e-9, clock.now())

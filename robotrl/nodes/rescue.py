@@ -26,7 +26,7 @@ from robotrl.clock import Clock, WallClock
 from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.port import OpenPort, PortError
-from robotrl.nodes.powerdown import STOW, Profile
+from robotrl.nodes.powerdown import STOW, Profile, first_reading
 from robotrl.nodes.tether import CHECKED, DONE, DROP, HELD, NAME, OFF, ON, PORT, READY
 from robotrl.realtime import real_time
 
@@ -74,7 +74,8 @@ def stop_motors(robot: Robot, chain: Chain, clock: Clock, torque_on: bool, tell:
 
     try:
         profile = Profile(robot, chain, STEP_S, began)
-        joints = chain.read(-1) if torque_on and robot.stop_profile == STOW else None  # damping waits for no answer
+        joints = first_reading(chain, clock) if torque_on and robot.stop_profile == STOW else None  # damping waits for no answer
+        due = clock.now()
         while torque_on and profile.step(clock.now(), joints):
             joints = chain.read(-1)  # it takes the adapter's answers off the line
             step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import msgspec
@@ -18,11 +19,12 @@ from robotrl.messages import Joints, Permit
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.mover import Mover
 from robotrl.nodes.playback import Recorded, Servos
-from robotrl.nodes.rescue import stop_motors
+from robotrl.nodes.rescue import CUT_POWER, stop_motors
 from robotrl.nodes.reset import LEVEL, Resetter
 from robotrl.nodes.servoloop import ServoLoop, connected
 from robotrl.safety.gate import RANGE
 from robotrl.sim import rehearsal
+from robotrl.sim.faults import Fault, Silence
 from robotrl.tasks.task import task_of
 from tests.nodes.armrig import LAUNCH, PERIOD_S, ArmRig, TwinClock, run_of
 
@@ -291,6 +293,54 @@ def test_an_arm_that_its_own_watchdogs_have_stopped_is_held_by_who_wakes_and_low
     chain = chain_of(arm.twin.ports()["servos"], arm.run.robot, TwinClock(arm), starts=False)
     assert stop_motors(arm.run.robot, chain, TwinClock(arm), True, print).confirmed
     assert chain.read(-1).position == pytest.approx(arm.run.robot.stow, abs=0.15)
+
+
+class Torn(Fault):
+    """So many answers of the last servo, which hears what it is told."""
+
+    def __init__(self, left=1):
+        self.left = left
+
+    def outward(self, data):
+        self.left -= bool(data)
+        return data if self.left < 0 else data[:-9]
+
+
+def rescued(arm, stop_s, fault=None, for_s=math.inf):
+    """The rescue, a chain of its own, after the driver's death, of a profile so long; and how it stood when it first let go."""
+    robot, clock, off = replace(arm.run.robot, stop_damp_s=stop_s), TwinClock(arm), []
+    chain = chain_of(arm.twin.ports()["servos"], robot, clock, starts=False)
+    stop, began = chain.stop, clock.now()
+    chain.stop = lambda: (off.append((clock.now() - began, torques(arm), tuple(arm.twin.joints.angle))), stop())[1]
+    if fault is not None:
+        arm.twin.wires["servos"].add(fault, for_s)
+    return stop_motors(robot, chain, clock, True, lambda _: None), *off[0]
+
+
+@pytest.mark.parametrize("fault, for_s", [(Torn, math.inf), (lambda: Silence(inward=False), 0.03)], ids=["one", "all"])
+def test_a_single_answer_lost_does_not_drop_an_arm(arm, fault, for_s):
+    outcome, after, on, at = rescued(arm.running(), 5.0, fault(), for_s)
+    assert outcome.confirmed and all(on) and at == pytest.approx(arm.run.robot.stow, abs=0.12)
+    assert after < 5e9, "it was down before its time was up"
+
+
+def test_a_rescue_that_never_hears_one_servo_lowers_the_others_and_lets_go_when_its_time_is_up(arm):
+    robot = arm.running().run.robot
+    arm.wish = (*arm.joints.position[:-1], 0.4)
+    arm.until(lambda: arm.joints.position[-1] > 0.35)
+    registers = arm.twin.bus.servos[-1].registers
+    goal = registers.get("goal_position")
+    outcome, after, on, at = rescued(arm, 3.0, Torn(10**6))
+    assert not outcome.confirmed and outcome.why == CUT_POWER, "one that is mute is never read back"
+    assert all(on) and after >= 3e9 - 1e6
+    assert registers.get("goal_position") == goal, "nobody knows where it is: it was sent nowhere"
+    assert at[:-1] == pytest.approx(robot.stow[:-1], abs=0.2)
+
+
+def test_an_arm_that_answers_nothing_is_damped_before_it_is_let_go(arm):
+    outcome, after, on, _ = rescued(arm.running(), 1.0, Silence(inward=False))
+    assert not outcome.confirmed and all(on) and after >= 1e9 - 1e6
+    assert not any(torques(arm))
 
 
 def test_the_rescue_puts_no_torque_on_a_servo_that_has_none(arm):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import pytest
 
+from robotrl import config
+from robotrl.nodes.powerdown import gate_limits
 from robotrl.safety.causes import catalogue, without
 from robotrl.safety.limits import GateLimits, jointed_limits
 from robotrl.safety.stow import Stow
@@ -12,6 +17,8 @@ MS = 1_000_000
 LIMITS = jointed_limits((-1.0, -0.5), (1.0, 0.9), slew=0.1, lead=0.5, margin=0.002)
 POSE = (0.4, -0.3)
 HERE = (0, 0)
+LAUNCH = Path(__file__).resolve().parents[2] / "launch"
+ARMS = {"so101": "reach.toml", "omx": "reach_omx.toml"}
 
 
 def test_each_joint_of_an_arm_has_its_own_range_and_all_have_one_slew_and_lead():
@@ -64,6 +71,60 @@ def test_the_200_ms_begin_anew_when_it_was_not_near_in_between():
     assert stow.step(300 * MS, POSE, HERE) is not None and stow.step(480 * MS, away, HERE) is not None
     assert stow.step(490 * MS, POSE, HERE) is not None and stow.step(690 * MS - 1, POSE, HERE) is not None
     assert stow.step(690 * MS, POSE, HERE) is None
+
+
+def played(name: str, answers, cycles: int):
+    """A stop of a robot's own from `home`, of joints that follow at once and are heard where `answers(cycle, joint)`. What was to
+    be written in each cycle, None once torque may go off, and which joints were left out."""
+    robot = config.load(LAUNCH / ARMS[name]).robot
+    stow, at, out = Stow(gate_limits(robot, 0.02), robot.stow), list(robot.home), []
+    seen, missed = [math.nan] * len(at), [3] * len(at)
+    for cycle in range(cycles):
+        for i in range(len(at)):
+            heard = answers(cycle, i)
+            seen[i], missed[i] = (at[i], 0) if heard else (seen[i], missed[i] + 1)
+        target = stow.step(cycle * 20 * MS, tuple(seen), tuple(missed))
+        out.append((target, stow.unheard))
+        if target is None:
+            break
+        for i in range(len(at) if target else 0):
+            at[i] = target[i] if i not in stow.unheard else at[i]
+    return robot, at, out
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_a_joint_that_is_never_heard_is_told_nothing_and_the_others_are_lowered_until_time_is_up(name):
+    for mute in (1, 4):
+        robot, at, out = played(name, lambda _, joint, mute=mute: joint != mute, 250)
+        assert len(out) == 250 and all(target and left == (mute,) for target, left in out), "no reading is no done"
+        others = [i for i in range(len(at)) if i != mute]
+        assert [at[i] for i in others] == pytest.approx([robot.stow[i] for i in others], abs=0.01)
+        assert at[mute] == robot.home[mute]
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_a_joint_whose_first_answer_is_lost_is_led_from_where_it_then_is(name):
+    for late in (1, 4):
+        robot, at, out = played(name, lambda cycle, joint, late=late: joint != late or cycle >= 40, 300)
+        (before, _), (first, left) = out[39:41]
+        assert left == () and first[late] == pytest.approx(robot.home[late], abs=0.036)
+        step = [abs(a - b) for i, (a, b) in enumerate(zip(first, before, strict=True)) if i != late]
+        assert max(step) <= 0.5 * robot.limits.slew_rad_s * 0.02 + 1e-9, "nobody's target jumps"
+        assert out[-1][0] is None and at == pytest.approx(robot.stow, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_of_an_arm_of_which_nothing_is_known_it_says_neither_a_target_nor_done(name):
+    robot, _, out = played(name, lambda *_: False, 250)
+    assert out == [((), tuple(range(len(robot.stow))))] * 250
+
+
+def test_an_angle_that_no_joint_has_is_not_heard():
+    stow = Stow(LIMITS, POSE)
+    for wrong in (math.nan, math.inf, -100.1):
+        assert stow.step(0, (0.2, wrong), HERE) == pytest.approx((0.2, POSE[1])) and stow.unheard == (1,)
+    assert stow.step(20 * MS, (0.2, 0.1), HERE) == pytest.approx((0.2, 0.1)) and stow.unheard == ()
+    assert stow.step(320 * MS, (math.nan, 0.1), HERE) is not None
 
 
 @pytest.mark.parametrize(
