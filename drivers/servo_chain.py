@@ -30,7 +30,9 @@ from robotrl.messages import Joints
 CYCLE_NS = 12_000_000  # whole read at most, or quiet_s where that is longer: leaves time to write within 20 ms; chosen
 READS_MAX = 256  # a babbling far end ends the cycle even where the clock stands still
 SETTLE_READS = 4  # of what waits before a question
-JUMP_S = 0.05  # no joint gets farther than 1.5 x its fastest in this time (safety facts, row 4)
+# No joint gets farther than 1.5 x its fastest between two readings (safety facts, row 4), the first of which may have been taken
+# at the beginning of its cycle and the second at the end. One that is off may be turned by a hand: in JUMP_S at least.
+WITHIN_S, JUMP_S = CYCLE_NS * 1e-9, 0.05
 FALL_RAD_S = 8.0  # of a limp joint: no velocity limit holds it; chosen
 ALONE = 3  # answers in cycles without a late one, after which who was silent for long is believed; chosen
 UNKNOWN_AFTER = 3  # cycles unread after which any angle is believed; three misses stop the robot (row 1)
@@ -70,7 +72,8 @@ class ServoChain:
         self._missed = np.full(n, UNKNOWN_AFTER)
         self._doubts = np.zeros(n, int)  # answers still to come, none beside a late one, before a servo is believed
         self._spoke = np.zeros(n, bool)  # in this cycle
-        self._reach = 1.5 * max(servos.velocity_limit, FALL_RAD_S) * JUMP_S / self._gear
+        self._fastest = 1.5 * max(servos.velocity_limit, FALL_RAD_S) / self._gear
+        self._sent, self._heard_at = 0, np.zeros(n)  # ns: of this cycle, and of the one in which each said anything last
         self._quiet_ns = round(servos.quiet_s * 1e9)
         self._turn = 0
         self._order = self._all = tuple(range(n))  # in which they are asked: the silent last
@@ -89,7 +92,7 @@ class ServoChain:
         late = self.late_replies
         self._settle()
         self._turn = (self._turn + 1) % TURNS
-        sent = self._clock.now()
+        sent = self._sent = self._clock.now()
         self._spoke[:] = False
         self._missed += 1
         left = self._order
@@ -271,8 +274,11 @@ class ServoChain:
         ratio = self._ratio[at]
         angle = ratio * (got.angle - self._offset[at])
         sane = (np.abs(got.angle) <= TURNS_MAX * math.tau) & (np.abs(got.speed) <= SPEED_MAX) & (np.abs(got.amps) <= AMPS_MAX)
-        far = np.abs(angle - self._values[0, at]) > self._reach[at]
+        passed = (self._sent - self._heard_at[at]) * 1e-9 + WITHIN_S
+        passed = np.where(self._mode[at] == POSITION, passed, np.maximum(passed, JUMP_S))
+        far = np.abs(angle - self._values[0, at]) > self._fastest[at] * passed
         sane &= ~(far & (self._missed[at] <= UNKNOWN_AFTER))
+        self._heard_at[at] = np.where(heard, self._sent, self._heard_at[at])  # what is refused once is not let in for its age
         good = heard & got.set_up & sane
         self._spoke[at] |= good
         good &= self._doubts[at] == 0

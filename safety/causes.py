@@ -235,7 +235,7 @@ def catalogue(
         Cause("clamped", 52, "clamped_share", 0.2, Severity.WARN, auto, "the policy asks for too much", 0, 1.0, RUN),
         Cause("tilt", 58, "tilt_rad", tilt_rad, relax, operator, fell, tilt_s, 0, RUN, fall),
         Cause("episode_fall", 58, "episode_fall", 0, relax, operator, fell, 0, 0, RUN, fall),
-        # 0.06 s in the facts: a Minitaur that bows as fast as it can is as light for so long, each time. 0.1 s of a fall are 5 cm.
+        # 0.06 s in the facts: a Minitaur that bows as fast as it can is as light for so long. 0.1 s of a fall are 5 cm.
         Cause("free_fall", 58, "weightless_s", 0.1, relax, operator, fell, 0, 0, RUN, fall),
         # The driver has eased such a joint to what its motor bears for ever (peak_s), and a heavy robot strains where it stands:
         # time enough. One that learns lies on folded legs: as after a fall torque goes off, and it gets up again, so often.

@@ -43,14 +43,20 @@ def test_a_joint_runs_away_by_its_own_doing_and_not_where_the_robots_weight_push
 
 
 def imu(k: int, g: float, stale: bool = False) -> m.Imu:
-    return m.Imu(source="imu", t=k * T, roll=0.0, pitch=0.0, yaw=0.0, rates=(0.0,) * 3, accel=(0.0, 0.6 * g * 9.81, -0.8 * g * 9.81),
-                 stale=stale)  # fmt: skip
+    felt = (0.0, 0.6 * g * 9.81, -0.8 * g * 9.81)
+    return m.Imu(source="imu", t=k * T, roll=0.0, pitch=0.0, yaw=0.0, rates=(0.0,) * 3, accel=felt, stale=stale)
 
 
 @pytest.mark.parametrize(
     ("felt", "seconds"),
-    [([1.0, 0.31, 1.0], 0.0), ([1.0, 0.29, 0.1, 0.0], 0.04), ([0.1, 0.1, 1.0, 0.1, 0.1], 0.02), ([0.1] * 9, 0.16), ([0.1] * 9 + [1.0], 0.0)],
-)  # fmt: skip
+    [
+        ([1.0, 0.31, 1.0], 0.0),
+        ([1.0, 0.29, 0.1, 0.0], 0.04),
+        ([0.1, 0.1, 1.0, 0.1, 0.1], 0.02),
+        ([0.1] * 9, 0.16),
+        ([0.1] * 9 + [1.0], 0.0),
+    ],
+)
 def test_a_robot_falls_for_as_long_as_its_imu_feels_next_to_nothing(felt, seconds):
     evidence = Evidence(Robot())
     for k, g in enumerate(felt):

@@ -48,6 +48,7 @@ class LineWitness(Witness):
         self._question: tuple[int, int, set[int]] | None = None  # address, length, who has yet to answer
         self._now_t = self._led_t = 0  # of this judgement, and of the last goals
         self._opened = self._down_since = -1  # when goals began; when an arm began to lower itself
+        self._told_at: dict[int, tuple[int, bool]] = {}  # when a servo was heard last, and whether it was led then
         self._back: dict[int, int] = {}  # when one that was silent for long was heard again
         self._dropped = False  # one that was driven said that it is off
         self._slept = False  # the goals before are older than a permit lives
@@ -135,12 +136,16 @@ class LineWitness(Witness):
         ticks, mode = read
         i, line = place - 1, self.line
         angle = line.sign[i] * (ticks * TICK - line.offset[i]) / line.gear[i]
-        jump = 1.5 * max(line.speed, FALL_RAD_S) * 0.05 / line.gear[i]
+        before, led = self._told_at.get(place, (0, False))
+        passed = (self._now.t - before) * 1e-9 + 0.012  # a reading is up to 12 ms younger than its question
+        jump = 1.5 * max(line.speed, FALL_RAD_S) * (passed if led else max(passed, 0.05)) / line.gear[i]
+        self._told_at[place] = (self._now.t, led)
         if self._unread.get(place, 3) < 3 and abs(angle - self._seen[place]) > jump:
             return
         if self._unread.get(place, 0) > 3:
             self._back[place] = self._now.t
         self._seen[place], self._unread[place] = angle, 0
+        self._told_at[place] = (self._now.t, mode == 10)
         self._now.modes[place] = mode
         self._heard.add(place)
 
