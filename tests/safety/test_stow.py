@@ -130,11 +130,13 @@ def test_an_angle_that_no_joint_has_is_not_heard():
 @pytest.mark.parametrize(
     ("absent", "gone"),
     [
-        ("imu", {"imu_stale", "imu_frozen", "imu_implausible", "attitude", "tilt"}),
+        ("imu", {"imu_stale", "imu_frozen", "imu_implausible", "attitude", "tilt", "free_fall"}),
         ("tracker", {"attitude", "tracker_frozen", "tracker_jump", "tracker_gone", "tracker_dead"}),
         ("camera", {"camera_frozen", "camera_late", "camera_blind", "camera_gone"}),
         ("noise", {"servo_frozen"}),
         ("learner", {"learner_gone"}),
+        ("arm", {"oscillation"}),
+        ("workspace", {"workspace"}),
     ],
 )
 def test_for_what_a_robot_lacks_nobody_is_missed(absent, gone):
