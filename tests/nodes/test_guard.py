@@ -47,7 +47,7 @@ class World:
             ("servos", m.Joints(tick=0, t=self.now, position=noise, velocity=zeros, torque=zeros, voltage=zeros, **joints)),
             ("servos", m.Drive(tick=0, late_us=0, cycle_us=0, overruns=0, stop="", **drive)),
             ("servos", m.Applied(tick=0, writer=self.permit.holder if self.permit else "", epoch=0, target=zeros, clamped=())),
-            ("imu", m.Imu(roll=0, pitch=0, yaw=0, rates=zeros[:3], accel=zeros[:3])),
+            ("imu", m.Imu(roll=0, pitch=0, yaw=0, rates=zeros[:3], accel=(0.0, 0.0, 9.81))),
             ("tracker", m.Pose(t=self.now, position=noise[:3], rpy=zeros[:3])),
             *((name, m.Beat(progress=1)) for name in ("policy", "reset", "learner")),
             ("console", m.Operator(command="beat", press=0)),
