@@ -1,4 +1,4 @@
-"""What must hold of any history, whatever was done to the run: I7 to I12, of what is kept, shown and said (safety facts 3, 4).
+"""What must hold of any history, whatever was done to the run: I9 to I12, of what is shown and said (safety facts 3, 4).
 
 With `invariants.py` it is the nemesis's checker, and shares no code with the product.
 """
@@ -6,7 +6,7 @@ With `invariants.py` it is the nemesis's checker, and shares no code with the pr
 from __future__ import annotations
 
 import bisect
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -25,47 +25,8 @@ HELD_UP = 120 * MS  # a pose on its way, unknown to all (safety facts, rows 17 a
 
 def check(history: History) -> list[Violation]:
     """In order of time."""
-    found = [v for judge in (i7, i8, i9, i10, i11, i12) for v in judge(history)]
+    found = [v for judge in (i9, i10, i11, i12) for v in judge(history)]
     return sorted(found, key=lambda violation: violation.t)
-
-
-def i7(history: History) -> Iterator[Violation]:
-    """What was said to be in the replay is there at the end, and what is there has no gap."""
-    said = max((h.m["transitions"] for h in history.bus["episode"]), default=0)
-    for found in history.recovered:
-        if found["count"] < said:
-            yield Violation("I7", found["t"], f"{said} transitions were told of, {found['count']} are there")
-        if not found["durable"] <= found["count"]:
-            yield Violation("I7", found["t"], f"{found['durable']} are said to be durable, of {found['count']}")
-        gaps = 0
-        for (e1, s1), (e2, s2) in pairwise(found["rows"]):
-            gaps += s2 - s1 - 1 if e2 == e1 else s2
-            if (e2, s2) <= (e1, s1):
-                yield Violation("I7", found["t"], f"after step {s1} of episode {e1} comes step {s2} of episode {e2}")
-        dropped: dict[int, int] = {}  # of each life of the policy: steps whose poses never came, which it tells of
-        for heard in history.bus["episode"]:
-            dropped[heard.m["boot"]] = max(dropped.get(heard.m["boot"], 0), heard.m["dropped"])
-        if gaps > sum(dropped.values()):
-            yield Violation("I7", found["t"], f"{gaps} steps are missing, {sum(dropped.values())} were said to be")
-    for before, after in pairwise(history.bus["episode"]):
-        if after.m["transitions"] < before.m["transitions"]:
-            yield Violation("I7", after.t, f"{before.m['transitions']} transitions have become {after.m['transitions']}")
-
-
-def i8(history: History) -> Iterator[Violation]:
-    """Labels that somebody has acknowledged: each once, and at the step at which it was given."""
-    given = {(h.m["boot"], h.m["press"]): h.m for h in history.bus["label"]}
-    for found in history.recovered:
-        kept = [tuple(label) for label in found.get("labels", ())]
-        for (boot, press, tick, value), times in Counter(kept).items():
-            was = given.get((boot, press))
-            if was is None or (was["tick"], was["value"]) != (tick, value):
-                yield Violation("I8", found["t"], f"label {press} is kept at step {tick} with {value}, and was given as {was}")
-            if times > 1:
-                yield Violation("I8", found["t"], f"label {press} is kept {times} times")
-        there = {(boot, press) for boot, press, *_ in kept}
-        for boot, press in {tuple(label) for label in found.get("acked", ())} - there:
-            yield Violation("I8", found["t"], f"label {press} of {boot} was acknowledged and is not there")
 
 
 def i9(history: History) -> Iterator[Violation]:

@@ -185,7 +185,7 @@ def i4(history: History) -> Iterator[Violation]:
     for name in ("servos", "rescue", "guard"):
         lives = sorted((life for life in history.lives if life.name == name), key=lambda life: life.born)
         for one, next_one in pairwise(lives):
-            if next_one.born < one.died - 30 * MS - history.lateness(one.died - 1000 * MS, one.died):
+            if next_one.born < one.died - 30 * MS - history.lateness(next_one.born, one.died):
                 yield Violation("I4", next_one.born, f"two of {name} lived at once: {one.pid}, {next_one.pid}")
     for weight in history.weights:
         if weight["port"] and weight["name"] not in ("servos", "rescue"):

@@ -14,13 +14,16 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+import kept
 import msgspec
 import zmq
 
 LOOK_NS = 50_000_000  # how often processes and sockets are looked for
 WEIGH_NS = 1_000_000_000  # how often the memory of each process is
 LATE_NS = 10_000_000  # of the loop; it waits 5 ms at most
-RAW = {"wire", "thought", "transition"}  # bytes, and many: what they say is heard on the wires and in the log
+RAW = {"wire", "thought"}  # bytes, and many: what they say is heard on the wires
+SAYS = {"transition": kept.step, "label": kept.said}  # what is given, in the form in which it is looked for at the end
+GIVEN = ("boot", "t", "life", "giver", "number", "oldest")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -31,7 +34,7 @@ class Onlooker(threading.Thread):
         super().__init__(daemon=True)
         self.directory, self.sockets, self.manager, self._out = directory, sockets, manager, out
         self.pids: dict[str, int] = {}
-        self.state = ""
+        self.state = self.trouble = ""  # of the guard; of the recorder: why nothing is kept any more
         self._names: dict[int, str] = {}
         self._lock = threading.Lock()
         self._context = zmq.Context()
@@ -57,8 +60,9 @@ class Onlooker(threading.Thread):
             before = now
             for what in ready:
                 if isinstance(what, int):
-                    self._bury(what)
-                else:
+                    self._bury(what)  # first: how long the talk will take nobody knows
+            for what in ready:
+                if not isinstance(what, int):
                     self._hear(what)
             if now - looked > LOOK_NS:
                 looked = now
@@ -87,8 +91,12 @@ class Onlooker(threading.Thread):
                 message = {}
             if topic in RAW:
                 continue
+            if topic in SAYS and message:
+                message = {name: message[name] for name in GIVEN if name in message} | {"says": SAYS[topic](message)}
             if topic == "permit":
                 self.state = message.get("state", "")
+            if topic == "ack":
+                self.trouble = message.get("trouble", "")
             self.write("bus", topic=topic, source=source, m=message)
 
     def _look(self) -> None:
@@ -164,7 +172,11 @@ def called(words: list[bytes], manager: bool) -> str:
     """A process's name in the house, by its command line; "" for what none of the run's processes has."""
     if manager:
         return "manager"
-    for word in words:
+    for n, word in enumerate(words):
+        if word == b"robotrl.nodes.camera":  # behind it stands the run's directory, and then its place
+            return b"".join(words[n + 2 : n + 3]).decode()
         if word.startswith((b"robotrl.nodes.", b"robotrl.sim.")):
             return word.rpartition(b".")[2].decode()
+        if word == b"bench.rewarding":
+            return "operator"
     return "twin" if b"twin" in words else ""

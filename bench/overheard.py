@@ -2,7 +2,8 @@
 
 The bench nemesis starts it in the place of the command; every process is the real one, and the twin too, but that its three wires
 are written down as their bytes pass: `in`, what the host wrote, before any fault takes hold of it; `out`, what reaches the host,
-behind all faults; `modes`, what mode the servos are in, whatever they say. Of the IMU only how many bytes came, and when.
+behind all faults; `modes`, what mode the servos are in, whatever they say. Of the IMU only how many bytes came, and when. And the
+scripted operator gives rewards besides (`rewarding.py`).
 Run: OVERHEARD=FILE python bench/overheard.py RUN.toml --sim ...
 """
 
@@ -14,8 +15,8 @@ import sys
 import time
 from typing import IO, Any
 
-from robotrl import manager
-from robotrl.processes import TwinProcess
+from robotrl import manager, processes
+from robotrl.processes import Spec, TwinProcess
 from robotrl.sim import twin
 from robotrl.sim.faults import Fault, FaultyWire
 
@@ -77,6 +78,7 @@ def main(argv: list[str]) -> int:
         twin.Twin = OverheardTwin  # type: ignore[misc]
         return twin.main(argv[1:])
     TwinProcess.program = (__file__, "twin")
+    manager.OPERATOR = processes.OPERATOR = Spec("operator", "bench.rewarding")  # type: ignore[attr-defined]
     return manager.main(argv)
 
 

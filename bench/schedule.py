@@ -23,7 +23,9 @@ from typing import Any
 
 Deed = dict[str, Any]
 
-NAMES = ("guard", "servos", "rescue", "policy", "learner", "reset", "imu", "tracker", "operator")
+NAMES = ("recorder", "guard", "rescue", "servos", "imu", "tracker", "reset", "policy", "learner", "operator")
+CAMERAS = ("camera1", "camera2", "camera3", "camera4")
+ENDING = ("manager", "twin")  # with whom a run ends, by design: nothing would be left to play on
 KINDS = {"kill": 7, "stop": 7, "wire": 6, "clock": 2, "full": 2, "pause": 1}
 # On the wire: what, and what it says besides. Nothing that only a person's hand at the plug could end.
 WIRES: tuple[tuple[str, dict[str, tuple[float, float]]], ...] = (
@@ -48,12 +50,23 @@ ANY_WIRE = ("drop", "corrupt", "delay", "silence")
 LASTING = frozenset(("trip", "reboot"))  # no duration: what has happened has happened
 
 
-def draw(seed: int, seconds: float, deeds: int) -> list[Deed]:
-    """So many deeds within so many seconds, by the seed alone."""
+def names(config: dict[str, Any]) -> tuple[str, ...]:
+    """Every process of such a run, by its name in the tree, but those that end it."""
+    asked = {
+        "classifier": config["task"]["reward"] == "classifier",
+        "teleop": bool(config["takeover"]["device"]),
+        "gateway": bool(config["network"]["listen"]),
+    }
+    cameras = CAMERAS[: len(config["robot"]["cameras"])]
+    return (*NAMES, *cameras, *(name for name, wanted in asked.items() if wanted))
+
+
+def draw(seed: int, seconds: float, deeds: int, whom: tuple[str, ...] = NAMES) -> list[Deed]:
+    """So many deeds within so many seconds, to these processes, by the seed alone."""
     rng = random.Random(seed)
     out = []
     for at in sorted(rng.uniform(0, seconds) for _ in range(deeds)):
-        out.append({"at": round(at, 4), **_deed(rng)})
+        out.append({"at": round(at, 4), **_deed(rng, whom)})
     return out
 
 
@@ -61,12 +74,12 @@ def _log(rng: random.Random, low: float, high: float) -> float:
     return float(f"{math.exp(rng.uniform(math.log(low), math.log(high))):.3g}")
 
 
-def _deed(rng: random.Random) -> Deed:
+def _deed(rng: random.Random, whom: tuple[str, ...]) -> Deed:
     do = rng.choices(list(KINDS), list(KINDS.values()))[0]
     if do == "kill":
-        return {"do": do, "name": rng.choice(NAMES)}
+        return {"do": do, "name": rng.choice(whom)}
     if do == "stop":
-        return {"do": do, "name": rng.choice(NAMES), "for_s": _log(rng, 0.02, 2.0)}
+        return {"do": do, "name": rng.choice(whom), "for_s": _log(rng, 0.02, 2.0)}
     if do == "pause":
         return {"do": do, "for_s": _log(rng, 0.05, 1.0)}
     if do == "clock":

@@ -113,7 +113,7 @@ class History:
         for record in ordered:
             by[record["k"]].append(record)
         self.robot = Robot.of(by["begin"][0]["config"])
-        self.end = ordered[-1]["t"]
+        self.begun, self.end = by["begin"][0]["t"], ordered[-1]["t"]
         self.lines = self._lines([(r["t"], r["v"].encode("latin-1")) for r in by["in"]])
         wires = [r for r in by["out"] if r.get("wire", "servos") == "servos"]
         self.readings = self._readings([(r["t"], r["v"].encode("latin-1")) for r in wires])
@@ -129,7 +129,8 @@ class History:
         self.deeds = [Deed(r["t"], self._until(r, undone), r["deed"]) for r in by["deed"]]
         self.late = [(r["t"], r["ns"]) for r in by["late"]]
         self._late_t, self._latest = [t for t, _ in self.late], max((ns for _, ns in self.late), default=0)
-        self.weights, self.recovered, self.ended = by["weight"], by["recovered"], by["ended"]
+        self.weights, self.ended = by["weight"], by["ended"]
+        self.kept, self.recovered = by["kept"], by["recovered"]  # the log and its index; the replay
         self.logged = {line for r in by["log"] for line in r["lines"]}
         self.goals: dict[int, list[Line]] = defaultdict(list)
         self.by_servo: dict[int, list[Reading]] = defaultdict(list)

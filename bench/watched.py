@@ -8,37 +8,48 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import kept
 from onlooker import Onlooker
-from schedule import Deed, Player
+from schedule import ENDING, Deed, Player, names
 from told import History
 
 ROOT = Path(__file__).resolve().parent.parent
 LIGHT = ("agent.learn_after=64", "agent.random_steps=64", "agent.updates_per_step=0.1", "agent.hidden=[32, 32]")
+WALK = ("launch/walk.toml",)
+BEGUN_S = 60.0  # for all processes to be there
 AFTER_S = 0.6  # of history behind the last deed
+DISK_FAILED, FAILED_S = "the disk failed", 3.0  # as the recorder says it; after so long nobody brings that run back
 
 
 class Run:
     """One process tree, watched from outside. Its history is whole once `end` has returned."""
 
-    def __init__(self, folder: Path, skew: Path | None, seed: int = 0) -> None:
+    def __init__(self, folder: Path, skew: Path | None, words: Sequence[str] = WALK) -> None:
+        """`words`: the run file, and what else `robotrl run` is to be told."""
         folder.mkdir(parents=True)
         self.folder, self.wire = folder, folder / "wire.jsonl"
+        self.lost = False  # its disk has failed: it will not walk again
         self.skew = folder / "skew"
         self.skew.write_bytes(bytes(8))
         env = os.environ | {"OVERHEARD": str(self.wire)}
         if skew is not None:
             env |= {"LD_PRELOAD": str(skew), "SKEW": str(self.skew)}
-        words = [sys.executable, str(ROOT / "bench" / "overheard.py"), "launch/walk.toml", "--sim", "--out", str(folder / "runs")]
-        words += ["--seed", str(seed), *(word for item in LIGHT for word in ("--set", item))]
+        light = [word for item in LIGHT for word in ("--set", item)]
+        command = [sys.executable, str(ROOT / "bench" / "overheard.py"), *words, "--sim", "--out", str(folder / "runs")]
         with open(folder / "output.txt", "wb") as out:
             self.process = subprocess.Popen(
-                words, cwd=ROOT, env=env | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+                [*command, *light],
+                cwd=ROOT,
+                env=env | {"PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
             )
-        until = time.monotonic() + 60
+        until = time.monotonic() + BEGUN_S
         while not (said := self.said()).startswith("run ") or "\n" not in said:
             if time.monotonic() > until or self.process.poll() is not None:
                 self.process.kill()
@@ -48,8 +59,23 @@ class Run:
         sockets = Path(json.loads((self.directory / "bus.json").read_text())["directory"])
         self._out = open(folder / "bus.jsonl", "w", buffering=1 << 16)  # noqa: SIM115 - closed by end
         self.looker = Onlooker(self.directory, sockets, self.process.pid, self._out)
-        self.looker.write("begin", config=json.loads((self.directory / "run.json").read_text())["config"])
+        config = json.loads((self.directory / "run.json").read_text())["config"]
+        self.names = names(config)
+        self.looker.write("begin", config=config)
         self.looker.start()
+        self._whole()
+
+    def _whole(self) -> None:
+        """Every process of the tree is one that a schedule may name, and each that it may name is there."""
+        until = time.monotonic() + BEGUN_S
+        while (absent := set(self.names) - self.looker.pids.keys()) and self.alive() and time.monotonic() < until:
+            time.sleep(0.02)
+        if strangers := sorted(self.looker.pids.keys() - {*self.names, *ENDING}):
+            self.end()
+            raise SystemExit(f"bench nemesis: no deed reaches {', '.join(strangers)}; add each to bench/schedule.py")
+        if absent and self.alive():
+            self.end()
+            raise SystemExit(f"bench nemesis: the run has no {', '.join(sorted(absent))}; see bench/schedule.py")
 
     def said(self) -> str:
         return (self.folder / "output.txt").read_text(errors="replace")
@@ -58,9 +84,14 @@ class Run:
         return self.process.poll() is None
 
     def walks(self, seconds: float) -> bool:
-        """Wait until the policy has the robot."""
+        """Wait until the policy has the robot, or until it is plain that it will not."""
         until = time.monotonic() + seconds
-        while self.looker.state != "RUN" and self.alive() and time.monotonic() < until and self.looker.state != "LOCKOUT":
+        well = time.monotonic()
+        while self.looker.state not in ("RUN", "LOCKOUT") and self.alive() and (now := time.monotonic()) < until:
+            well = well if DISK_FAILED in self.looker.trouble else now
+            if now - well > FAILED_S:
+                self.lost = True
+                break
             time.sleep(0.02)
         return self.looker.state == "RUN" and self.alive()
 
@@ -84,10 +115,12 @@ class Run:
         for pid in list(self.looker.pids.values()):  # of ours: whoever outlives his manager
             os.kill(pid, signal.SIGKILL)
         self.looker.write("ended", code=code, said=self.said()[-600:], left=sorted(self.looker.pids))
-        if (log := self.directory / "logs" / "guard.log").is_file():
-            self.looker.write("log", name="guard", lines=log.read_text(errors="replace").splitlines())
-        if (kept := recovered(self.directory / "replay")) is not None:
-            self.looker.write("recovered", **kept)
+        if (said := self.directory / "logs" / "guard.log").is_file():
+            self.looker.write("log", name="guard", lines=said.read_text(errors="replace").splitlines())
+        if (replay := kept.replay(self.directory / "replay")) is not None:
+            self.looker.write("recovered", **replay)
+        if (log := kept.log(self.directory / "log")) is not None:
+            self.looker.write("kept", **log, index=kept.index(self.directory / "labels.jsonl"))
         self.looker.end()
         self._out.close()
         return History(self.records())
@@ -101,13 +134,3 @@ class Run:
                 except ValueError:
                     continue  # cut off with its writer
         return found
-
-
-def recovered(replay: Path) -> dict[str, Any] | None:
-    """What a replay holds, by its files' bytes alone; None where there is none."""
-    try:
-        count, durable = (int(np.fromfile(replay / f"{name}.i64", "<i8", 1)[0]) for name in ("count", "durable"))
-        episode, step = (np.fromfile(replay / f"{name}.i64", "<i8", count).tolist() for name in ("episode", "step"))
-    except (OSError, IndexError):
-        return None
-    return {"count": count, "durable": durable, "rows": list(zip(episode, step, strict=True))}

@@ -8,6 +8,13 @@ import struct
 MS = 1_000_000
 IDS = [1, 2]
 HOSTS = [(f"{0x80 | host:02x}", host) for host in range(0x40, 0x7F)]
+GIVER = 11  # the console's life
+# What its keys say, by the cycle of the press: the third number is the tick, -1 of what is about no step
+KEYS = {
+    60: [1200, 1.0, 50, "add", 7, 0, 9, -1, "", [0, 0, 0], 0],
+    70: [1400, 0.0, -1, "undo", 0, -1, -1, -1, "", [GIVER, 1, 1], 0],
+    80: [1600, -1.0, 70, "add", 7, 0, 29, 27, "", [0, 0, 0], 0],
+}
 CONFIG = {
     "robot": {
         "servos": {"ids": IDS, "sign": [1, -1], "offset": [0.0, 0.0], "watchdog_s": 0.1},
@@ -31,6 +38,10 @@ def reply(servo, host, angle, mode):
     return f"rcv {servo << 8 | host:x} 2100{mode:02x}2f01{f32(turns)}{f32(0)}{f32(0)}210a14230d200000\r\n"
 
 
+def of(records, topic):
+    return [r for r in records if r.get("topic") == topic]
+
+
 class Tale:
     """A sound history of 3 s: checked, enabled, held, run, stopped by a fault, off. Two servos; `records` as in the file."""
 
@@ -45,11 +56,15 @@ class Tale:
             for t in (1, 1000, 2000):
                 self.add(t, "weight", name=name, pid=100 + n, kb=50_000, fds=30, port=int(name in ("servos", "rescue")))
         self.was, self.state, self.position = "CHECK", "CHECK", 2.0
+        self.kept = [[1, 7, "recorder", 7, 1, "started"]]
         for n in range(150):
             self.cycle(n, 20 * n + 10)
         lines = [f"{r['m']['t']} {r['m']['state']} <- {r['m']['trigger']} []" for r in self.records if r.get("topic") == "guard"]
         self.add(2995, "log", name="guard", lines=lines)
-        self.add(2996, "recovered", count=60, durable=40, rows=[[0, s] for s in range(60)], labels=[], acked=[])
+        self.add(2996, "recovered", count=60, durable=40, rows=[[0, s] for s in range(60)])
+        self.keep(7, "recorder", 7, 2, "ended")
+        labels = [[order, boot, number, says] for order, kind, _, boot, number, says in self.kept if kind == 2]
+        self.add(2997, "kept", records=self.kept, unsealed=[], damaged=[], index=labels)
         self.add(2999, "ended", code=0, said="", left=[])
 
     def add(self, ms, kind, **what):
@@ -61,6 +76,24 @@ class Tale:
         self.add(
             ms + 1, "bus", topic=topic, source=source, m={"boot": 7, "seq": self.seq.get(topic, 0), "t": round(ms * MS), **m}
         )
+
+    def keep(self, *record):
+        self.kept.append([len(self.kept) + 1, *record])
+
+    def give(self, n, ms):
+        """A step and a key, in a cycle that has them; they are kept, and acknowledged a little later."""
+        if 0 < (number := n - 40) <= 60:
+            says = [0, number - 1, n, 0.5, False, False, 1000 + n]
+            self.say(ms + 3, "transition", "policy", life=0, number=number, says=says)
+            self.keep(1, "policy", 7, number, says)
+        if n in KEYS:
+            number = sorted(KEYS).index(n) + 1
+            for again in (0, 1):  # it is sent twice, and kept once
+                self.say(ms + 4 + again, "label", "console", giver=GIVER, number=number, says=KEYS[n])
+            self.keep(2, "console", GIVER, number, KEYS[n])
+        there = {kind: max((r[4] for r in self.kept if r[1] == kind), default=0) for kind in (1, 2)}
+        kept = [[1, "policy", 7, there[1]], [2, "console", GIVER, there[2]]]
+        self.say(ms + 8, "ack", "recorder", kept=kept, durable=len(self.kept))
 
     def cycle(self, n, ms):
         """One period: permit, question, answer, goal or stop, and what is said of it."""
@@ -106,4 +139,6 @@ class Tale:
         self.say(ms + 3, "drive", "servos", powered_off_confirmed=mode == 0, **common)
         writer = "policy" if self.state == "RUN" else "hold" if torque else "off"
         self.say(ms + 3, "applied", "servos", writer=writer, epoch=1, action_seq=self.seq["action"] if writer == "policy" else -1)
-        self.say(ms + 3, "episode", "policy", dropped=0, transitions=min(60, max(0, n - 40)))
+        steps = min(60, max(0, n - 40))
+        self.say(ms + 3, "episode", "policy", dropped=0, transitions=steps, episode=0, step=steps, tick=40 + steps)
+        self.give(n, ms)

@@ -9,13 +9,18 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.bench.tale import CONFIG, IDS, MS, Tale, goal, reply
+from robotrl import config, processes
+from tests.bench.tale import CONFIG, IDS, MS, Tale, goal, of, reply
+from tests.bench.unkept import UNKEPT
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = str(ROOT / "bench")
@@ -25,19 +30,17 @@ BENCH = str(ROOT / "bench")
 def checker(monkeypatch):
     monkeypatch.syspath_prepend(BENCH)
     before = set(sys.modules)
-    import bookkeeping
-    import invariants
+    import lanes
     import nemesis
+    import onlooker
     import schedule
-    import stops
     import told
 
     def check(records, until=math.inf):
-        history = told.History(records)
-        found = (*invariants.check(history), *stops.i5(history), *bookkeeping.check(history))
-        return {v.invariant for v in found if v.t <= until}
+        return {v.invariant for v in nemesis.check(told.History(records)) if v.t <= until}
 
-    check.draw, check.nemesis = schedule.draw, nemesis
+    check.draw, check.called = schedule.draw, onlooker.called
+    check.nemesis, check.schedule, check.lanes = nemesis, schedule, lanes
     yield check
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(BENCH):
@@ -47,10 +50,6 @@ def checker(monkeypatch):
 @pytest.fixture(scope="module")
 def sound():
     return Tale().records
-
-
-def of(records, topic):
-    return [r for r in records if r.get("topic") == topic]
 
 
 def last_goal(records, state="RUN"):
@@ -147,32 +146,6 @@ def guard_begins_in_hold(r):
         x["m"]["boot"], x["m"]["seq"] = 8, x["m"]["seq"] - 25
 
 
-def transitions_lost(r):
-    next(x for x in r if x["k"] == "recovered")["count"] = 59
-
-
-def a_gap_in_the_replay(r):
-    del next(x for x in r if x["k"] == "recovered")["rows"][10]
-
-
-def label(r, **kept):
-    r.append({"t": 1_500 * MS, "k": "bus", "topic": "label", "source": "console",
-              "m": {"boot": 7, "seq": 1, "t": 1_500 * MS, "press": 3, "tick": 70, "value": 1.0}})  # fmt: skip
-    next(x for x in r if x["k"] == "recovered").update(kept)
-
-
-def label_lost(r):
-    label(r, acked=[[7, 3]])
-
-
-def label_doubled(r):
-    label(r, labels=[[7, 3, 70, 1.0]] * 2)
-
-
-def label_moved(r):
-    label(r, labels=[[7, 3, 71, 1.0]])
-
-
 def reading_of_before(r):
     of(r, "joints")[60]["m"]["position"] = of(r, "joints")[50]["m"]["position"]
 
@@ -223,13 +196,12 @@ DOCTORED = {
     "I4": (two_drivers, a_stranger_on_the_line, port_open_elsewhere),
     "I5": (moves_after_the_stop, policy_moves_on, servo_runs_on),
     "I6": (stop_left_by_nobody, stop_left_by_an_old_number, guard_begins_in_hold),
-    "I7": (transitions_lost, a_gap_in_the_replay),
-    "I8": (label_lost, label_doubled, label_moved),
+    **UNKEPT,
     "I9": (reading_of_before, pose_said_to_be_young, pose_twice, attitude_of_before),
     "I10": (files_without_end, memory_without_end),
     "I11": (stop_without_a_cause, stop_not_in_the_log),
     "I12": (said_to_be_off, ended_well_with_torque),
-}
+}  # fmt: skip
 
 
 def test_a_sound_history_breaks_nothing(checker, sound):
@@ -252,7 +224,7 @@ def test_a_schedule_is_its_seeds_alone_and_json(checker):
 def test_a_failing_schedule_shrinks_to_what_it_takes(checker, monkeypatch):
     needed, played = {2, 5}, []
 
-    def one(folder, skew, deeds):
+    def one(folder, skew, deeds, words):
         played.append(deeds)
         broken = needed <= {deed["at"] for deed in deeds}
         return ([checker.nemesis.Violation("I5", 0, "")] if broken else []), None
@@ -264,6 +236,74 @@ def test_a_failing_schedule_shrinks_to_what_it_takes(checker, monkeypatch):
     assert checker.nemesis.shrunk(Path(), None, deeds, "I5") == (deeds, 1)
 
 
+def test_a_deed_may_fall_upon_every_process_but_those_that_end_the_run(checker):
+    """By the names under which the manager starts them."""
+    names, plain = checker.schedule.names, config.load(ROOT / "launch" / "walk.toml")
+    told = config.to_dict(plain)
+    started = {spec.name for spec in (*processes.nodes_of(plain.robot), processes.OPERATOR)}
+    assert set(names(told)) == started and checker.schedule.ENDING == ("manager", "twin")
+    told["network"]["listen"], told["takeover"]["device"], told["task"]["reward"] = "tcp://127.0.0.1:1", "so101", "classifier"
+    told["robot"]["cameras"] = {"left": {}, "right": {}}
+    assert set(names(told)) - started == {"gateway", "teleop", "classifier", "camera1", "camera2"}
+    drawn = {deed.get("name", "") for seed in range(60) for deed in checker.draw(seed, 8.0, 6, names(told))}
+    assert drawn - {""} == set(names(told))
+
+
+def test_a_process_is_known_by_its_command_line(checker):
+    words = [b"python", b"-m", b"", b"runs/one", b"camera2", b""]
+    modules = (b"robotrl.nodes.recorder", b"robotrl.sim.operator", b"bench.rewarding", b"robotrl.nodes.camera", b"cc")
+    found = [checker.called([*words[:2], module, *words[3:]], False) for module in modules]
+    assert found == ["recorder", "operator", "operator", "camera2", ""]
+    assert checker.called(words, True) == "manager" and checker.called([b"python", b"overheard.py", b"twin"], False) == "twin"
+
+
+class Played:
+    """A campaign in the place of the real one: every third seed ends its run."""
+
+    def __init__(self, folder, skew, how):
+        self.how, self.open, self.figures, self.causes = how, [], {"runs": 1, "steps": 10}, ["disk_full"]
+
+    def play(self, seed):
+        if seed == self.how.deeds:
+            os.kill(os.getppid(), signal.SIGTERM)
+            time.sleep(60)
+        self.last = {"seed": seed}
+        self.open.append(self.last)
+        return self.finish() if seed % 3 == 0 else []
+
+    def finish(self):
+        if self.how.seconds:
+            raise SystemExit(5)
+        done, self.open = self.open, []
+        return done
+
+    last = None
+
+
+def test_lanes_share_the_seeds_and_make_one_result(checker, monkeypatch):
+    monkeypatch.setattr(checker.lanes, "Campaign", Played)
+    lanes = checker.lanes.Lanes(Path("."), None, checker.lanes.How(0.0, -1, 0.0), 2)
+    heard = list(lanes.play(10, 9))
+    assert [row["seed"] for row in lanes.rows] == list(range(10, 19)) == sorted(row["seed"] for row in heard if row)
+    assert heard.count(None) == lanes.figures["runs"] == lanes.causes["disk_full"] == 4  # 12, 15, 18, and what lane 1 had left
+    assert lanes.played == 9 and lanes.lost == 0 and lanes.left_s(9) == 0.0 < lanes.left_s(10)
+
+
+def test_a_campaign_that_is_ended_keeps_what_it_has_played(checker, monkeypatch):
+    monkeypatch.setattr(checker.lanes, "Campaign", Played)
+    lanes = checker.lanes.Lanes(Path("."), None, checker.lanes.How(0.0, 14, 0.0), 2)
+    for _ in lanes.play(10, 1000):
+        pass
+    assert {10, 12} <= {row["seed"] for row in lanes.rows} and 14 not in {row["seed"] for row in lanes.rows}
+    assert lanes.lost == 0 and lanes.played == len(lanes.rows) < 1000
+
+
+def test_a_lane_that_fails_is_told_of(checker, monkeypatch):
+    monkeypatch.setattr(checker.lanes, "Campaign", Played)
+    lanes = checker.lanes.Lanes(Path("."), None, checker.lanes.How(1.0, -1, 0.0), 2)
+    assert list(lanes.play(0, 2)) and lanes.lost == 2 and lanes.rows == []
+
+
 def test_twenty_schedules_break_nothing(tmp_path):
     out = tmp_path / "out.json"
     done = subprocess.run(
@@ -273,7 +313,12 @@ def test_twenty_schedules_break_nothing(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(out.read_text())
-    assert result["schedules"] == 20 and result["violations"] == {} and sum(result["deeds"].values()) == 60
+    assert (
+        result["schedules"] == 20
+        and min(result["kept"].values()) > 0
+        and result["violations"] == {}
+        and sum(result["deeds"].values()) == 60
+    )
 
 
 def test_a_gate_that_opens_again_where_the_joint_is_leads_nobody(checker):
