@@ -14,9 +14,9 @@ from pathlib import Path
 
 from robotrl import config
 from robotrl.calibration import lockout, measure, store, tool
-from robotrl.calibration.identity import Identity, identify
 from robotrl.calibration.store import Calibration, CalibrationError, Commissioning
 from robotrl.clock import Clock, WallClock
+from robotrl.drivers.identity import Identity, identify, recognise
 
 
 def commission(
@@ -88,6 +88,7 @@ def main(argv: list[str]) -> int:
     clock = WallClock()
     port = SerialPort(robot.servos.port, baud_of(robot.servos), clock)
     try:
+        recognise(port, robot, clock)
         servos = identify(port, robot.servos.ids, clock)
         record = commission(
             chain_of(port, robot, clock),

@@ -92,6 +92,7 @@ def main(argv: list[str]) -> int:
         return _from_lerobot(args, robot, path)
     where = f"{pose[0]:.4f} rad" if len(set(pose)) == 1 else f"{' '.join(f'{q:.3f}' for q in pose)} rad"
     tool.require(f"Is every motor of {robot.name} {robot.serial} at {where}, held by jig or hand?", args.yes)
+    from robotrl.drivers import identity
     from robotrl.drivers.chains import baud_of, chain_of
     from robotrl.drivers.port import SerialPort
 
@@ -100,6 +101,7 @@ def main(argv: list[str]) -> int:
     port = SerialPort(plain.port, baud_of(plain), clock)
     try:
         record = measure(chain_of(port, dataclasses.replace(robot, servos=plain), clock), robot, pose, clock)
+        record = dataclasses.replace(record, identity=identity.asked(port, plain, clock))
     finally:
         port.close()
     store.write(record, path)
@@ -132,10 +134,18 @@ def posed(parser: argparse.ArgumentParser, args: argparse.Namespace, robot: conf
 
 
 def _from_lerobot(args: argparse.Namespace, robot: config.Robot, path: Path) -> int:
-    """Take over what LeRobot has measured, and say what that is. Nothing moves, and the servos are not asked."""
+    """Take over what LeRobot has measured, and say what that is. Nothing moves; the servos are asked who they are."""
     from robotrl.calibration.lerobot import taken
+    from robotrl.drivers import identity
+    from robotrl.drivers.port import SerialPort
 
     record, says = taken(args.lerobot, robot)
+    clock = WallClock()
+    port = SerialPort(robot.servos.port, robot.servos.baud, clock)
+    try:
+        record = dataclasses.replace(record, identity=identity.asked(port, robot.servos, clock))
+    finally:
+        port.close()
     store.write(record, path)
     print("\n".join(says))
     print(f"wrote {path}; the servos must still hold LeRobot's homing offsets, and must not be homed by it again")

@@ -66,6 +66,7 @@ class Calibration:
     offset: tuple[float, ...]  # rad
     pose: tuple[float, ...]  # rad, robot convention: where the motors were said to be when the file was made
     spread: tuple[float, ...]  # rad, largest minus smallest reading while it was made
+    identity: tuple[str, ...] = ()  # who each servo said it is (drivers/identity.py)
 
     def wrong(self) -> tuple[str, str] | None:
         if any(s not in (1, -1) for s in self.sign):
@@ -215,11 +216,15 @@ def same(path: Path, field: str, recorded: object, configured: object) -> None:
 
 
 def calibrated(robot: config.Robot, override: Path | None = None) -> config.Robot:
-    """The robot with the offsets of its calibration file, and its IMU's. CalibrationError where it has no offsets."""
+    """The robot with the offsets of its calibration file, who its servos are, and its IMU's. CalibrationError without these."""
     from robotrl.calibration.devices import with_imu  # late: it writes as this module does
 
     record = load(Calibration, robot, override)
-    return with_imu(dataclasses.replace(robot, servos=dataclasses.replace(robot.servos, offset=record.offset)), override)
+    if not record.identity:
+        why = "is empty: nobody asked the servos who they are, and another robot's would be taken for them"
+        raise CalibrationError(f"{path_of(Calibration, robot, override)}: field 'identity' {why}; {_again(Calibration)}")
+    servos = dataclasses.replace(robot.servos, offset=record.offset, identity=record.identity)
+    return with_imu(dataclasses.replace(robot, servos=servos), override)
 
 
 def commissioned(robot: config.Robot, override: Path | None = None) -> Commissioning:
@@ -275,7 +280,7 @@ def _per_servo(record: Calibration | Commissioning) -> tuple[str, str] | None:
         return "ids", f"must name each servo once, not {list(record.ids)}"
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
-        if isinstance(value, tuple) and len(value) != n:
+        if isinstance(value, tuple) and len(value) != n and (value or field.name != "identity"):
             return field.name, f"has {len(value)} values for {n} servos"
         low, high = BOUNDS.get(field.name, (-math.inf, math.inf))
         if field.name in BOUNDS and not all(low <= v <= high for v in _flat(value)):

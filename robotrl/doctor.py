@@ -28,7 +28,6 @@ from robotrl.complaint import ROOT, SETUP, command
 from robotrl.findport import Verdict, judge
 from robotrl.machine import Row
 
-USB_BAUD = 115200  # a USB adapter has no baud rate; something must be said
 # module, distribution, what is lost without it; an empty loss: nothing runs without it
 PACKAGES = (
     ("numpy", "numpy", ""),
@@ -123,31 +122,35 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
 
 
 def board_row(robot: config.Robot, records: Path | None = None) -> Row:
-    """Whether the servos on the port are those of the record, by their boards' serial numbers. Asks, and moves nothing."""
+    """Whether the servos on the port are those of the records: by their boards' serial numbers, or what bus servos hold instead.
+    Asks, and moves nothing."""
     from robotrl.calibration import store
     from robotrl.calibration.identity import recognise
     from robotrl.clock import WallClock
     from robotrl.complaint import Complaint
+    from robotrl.drivers import identity
+    from robotrl.drivers.chains import baud_of
     from robotrl.drivers.port import SerialPort
 
     clock = WallClock()
     try:
-        port = SerialPort(robot.servos.port, USB_BAUD, clock)
+        port = SerialPort(robot.servos.port, baud_of(robot.servos), clock)
         try:
-            recognise(port, store.commissioned(robot, records), clock)
+            if robot.servos.protocol == "moteus":
+                recognise(port, store.commissioned(robot, records), clock)
+            identity.recognise(port, store.calibrated(robot, records), clock)
         finally:
             port.close()
     except Complaint as error:
         found, _, fix = str(error).rpartition("; ")
         return Row("servo boards", "fail", found or str(error), fix if found else "check the bus")
-    return Row("servo boards", "ok", "those of the commissioning record")
+    return Row("servo boards", "ok", "those of the records")
 
 
 def robot_rows(robot: config.Robot, records: Path | None = None) -> list[Row]:
     """The robot's ports and records, and where nothing of these is missing, the servos themselves."""
     rows = [*port_rows(robot), *record_rows(robot, records), *camera_rows(robot), *viewpoint_rows(robot, records)]
-    asked = robot.servos.protocol == "moteus" and all(row.state != "fail" for row in rows)  # bus servos have no serial number
-    if asked and importlib.util.find_spec("serial") is not None:
+    if all(row.state != "fail" for row in rows) and importlib.util.find_spec("serial") is not None:
         try:
             rows.append(board_row(robot, records))
         except ImportError as error:

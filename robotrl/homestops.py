@@ -63,11 +63,14 @@ def main(argv: list[str]) -> int:
         tool.require(f"Does {robot.name} {robot.serial} lie {lies}?", args.yes)
     directory = rundir.create(run, args.out, "wall", args.sim)
     result = directory / "homing.json"
+    who: list[str] = []  # the servos
 
     def ready(now: config.Run, twin: TwinProcess | None) -> config.Run:
         if twin is not None:
             twin.lay(stops.PLANS[robot.kind].rest)
-        return dataclasses.replace(now, robot=stops.laid(now.robot, encoders(now.robot), args.power))
+        angles, said = encoders(now.robot)
+        who.extend(said)
+        return dataclasses.replace(now, robot=stops.laid(now.robot, angles, args.power))
 
     nodes = tuple(Spec("policy", "robotrl.nodes.homer") if spec.name == "policy" else spec for spec in NODES)
     scripted = args.sim and not (sys.stdin is not None and sys.stdin.isatty())
@@ -81,7 +84,7 @@ def main(argv: list[str]) -> int:
     found = json.loads(result.read_text())
     if found["failed"]:
         raise HomingError(f"{found['failed']}; nothing was written")
-    record = record_of(found, robot)
+    record = record_of(found, robot, tuple(who))
     watched = tool.witness(args.yes or args.sim)
     ways = zip(robot.servos.joints, robot.servos.sign, stops.PLANS[robot.kind].ways, strict=True)
     for i, (joint, sign, way) in enumerate(ways):
@@ -90,9 +93,10 @@ def main(argv: list[str]) -> int:
     return tell(record, found, path, as_json=args.json)
 
 
-def encoders(robot: config.Robot) -> tuple[float, ...]:
-    """Where each servo's encoder is, (n,) rad of the horn, the robot limp. Nothing moves."""
+def encoders(robot: config.Robot) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Where each servo's encoder is, (n,) rad of the horn, the robot limp; and who they are. Nothing moves."""
     from robotrl.calibration.homing import resting
+    from robotrl.drivers import identity
     from robotrl.drivers.chains import baud_of, chain_of
     from robotrl.drivers.port import SerialPort
 
@@ -101,18 +105,20 @@ def encoders(robot: config.Robot) -> tuple[float, ...]:
     port = SerialPort(servos.port, baud_of(servos), clock)
     try:
         middle, _ = resting(chain_of(port, plain, clock), plain, clock, READINGS)
+        who = identity.asked(port, servos, clock)
     finally:
         port.close()
-    return tuple(s * angle for s, angle in zip(servos.sign, middle, strict=True))
+    return tuple(s * angle for s, angle in zip(servos.sign, middle, strict=True)), who
 
 
-def record_of(found: dict[str, Any], robot: config.Robot) -> Any:
+def record_of(found: dict[str, Any], robot: config.Robot, who: tuple[str, ...]) -> Any:
     """The robot's record of what was found. CalibrationError where a joint's range lies across its encoder's end."""
     from robotrl.calibration import stops, store
 
     return store.Calibration(
         schema=store.SCHEMA, robot=robot.name, kind=robot.kind, serial=robot.serial, made=store.today(), ids=robot.servos.ids,
         sign=robot.servos.sign, offset=stops.fitted(robot, found["offset"]), pose=robot.stow, spread=tuple(found["spread"]),
+        identity=who,
     )  # fmt: skip
 
 

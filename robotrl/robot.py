@@ -62,6 +62,7 @@ class Servos:
     position_p: int = within(-1, -1, 16_383)  # bus servos, register steps; -1: as it is. Dynamixel: set; Feetech: looked at
     position_d: int = within(-1, -1, 16_383)  # the same
     protection: Protection = field(default_factory=Protection)
+    identity: tuple[str, ...] = ()  # who each of them is, from the calibration file; another is refused. Empty: nobody knows
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,8 @@ def check(robot: Robot, rate_hz: float, where: Sources) -> None:
     n = len(servos.ids)
     for key, values in (("sign", servos.sign), ("offset", servos.offset)):
         require(len(values) == n, f"robot.servos.{key}", f"{n} numbers, one a motor", list(values), where)
+    who = servos.identity
+    require(len(who) in (0, n), "robot.servos.identity", f"{n} words, one a motor, or none", list(who), where)
     require(servos.continuous_torque <= servos.max_torque, "robot.servos.continuous_torque",
             f"at most robot.servos.max_torque, {servos.max_torque:.10g}", servos.continuous_torque, where,
             "robot.servos.max_torque")  # fmt: skip

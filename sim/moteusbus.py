@@ -61,6 +61,7 @@ class MoteusBus(Adapter):
         self.lies = Lies()
         self.ids = {can: i for i, can in enumerate(servos.ids)}
         self._canid = list(servos.ids)
+        self.boards = list(servos.ids)  # their serial numbers
         self._noise, self._normals = twin.joint_noise_rad, Normals(rng)
         self._consoles = [Diagnostic(self.bank, i) for i in range(self.bank.count)]
         self._plans: dict[tuple[int, bytes], list[Plan]] = {}
@@ -249,7 +250,7 @@ class MoteusBus(Adapter):
         if register in IDENTITY:
             return IDENTITY[register], INTEGER
         if 0x120 <= register <= 0x122:
-            return self._canid[servo] if register == 0x120 else 0, INTEGER
+            return self.boards[servo] if register == 0x120 else 0, INTEGER
         return self._status(servo, register), STATUS[register]
 
     def _status(self, servo: int, register: int) -> float:

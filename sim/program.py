@@ -15,6 +15,7 @@ import numpy as np
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
 from robotrl.drivers.chains import Chain, chain_of
+from robotrl.drivers.identity import recognise
 from robotrl.drivers.port import DeviceError, MemoryPort, PortError
 from robotrl.messages import Action, Applied, Beat, Drive, Episode, Guard, Imu, Joints, Operator, Permit, Teleop, Transition
 from robotrl.nodes.guard import Sentry
@@ -152,6 +153,7 @@ class Program:
         return self.servos.cycle(self.permit, self._action)
 
     def _connect_servos(self) -> None:
+        recognise(self._ports["servos"], self.run.robot, self.clock)
         chain, tick = self._chain(), self.servos.tick
         if complaints := chain.check():
             raise DeviceError(complaints[0])

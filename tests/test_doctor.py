@@ -45,7 +45,8 @@ def records(tmp_path, serial="a1"):
     common = {"schema": 1, "robot": "minitaur", "kind": "minitaur", "serial": serial, "made": "now", "ids": ids}
     path = store.path_of(store.Calibration, robot, tmp_path)
     zeros = (0.0,) * 8
-    store.write(store.Calibration(**common, sign=(1,) * 8, offset=zeros, pose=zeros, spread=zeros), path)
+    store.write(store.Calibration(**common, sign=(1,) * 8, offset=zeros, pose=zeros, spread=zeros,
+                                  identity=tuple(f"{i:024x}" for i in ids)), path)  # fmt: skip
     record = store.Commissioning(
         **common,
         calibration=store.digest(path),

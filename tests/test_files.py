@@ -152,7 +152,8 @@ def record(folder: Path, kind: type, **fields: Any) -> Path:
 
 def calibration(folder: Path) -> Path:
     zeros = (0.0,) * len(ROBOT.servos.ids)
-    return record(folder, store.Calibration, sign=ROBOT.servos.sign, offset=zeros, pose=zeros, spread=zeros)
+    return record(folder, store.Calibration, sign=ROBOT.servos.sign, offset=zeros, pose=zeros, spread=zeros,
+                  identity=tuple(str(i) for i in ROBOT.servos.ids))  # fmt: skip
 
 
 def commissioning(folder: Path) -> Path:

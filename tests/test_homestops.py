@@ -14,6 +14,7 @@ from robotrl.complaint import Complaint
 
 LAUNCH = Path(__file__).resolve().parents[1] / "launch"
 TICK = stops.TICK
+WHO = tuple("abcdef")
 FOUND = {
     "failed": "", "offset": [(2048 + i) * TICK for i in range(6)], "spread": [0.001] * 6, "moved": [0.035] * 6, "by_hand": [],
 }  # fmt: skip
@@ -26,12 +27,14 @@ def homed(monkeypatch, tmp_path):
     def run(result, *words):
         def operate(run, directory, seconds, *, scripted, nodes, ready, done):
             assert [n.module for n in nodes if n.name == "policy"] == ["robotrl.nodes.homer"] and not done()
+            ready(run, None)
             if result is not None:
                 (directory / "homing.json").write_text(json.dumps(result))
                 assert done()
             return 0
 
         monkeypatch.setattr(homestops, "operate", operate)
+        monkeypatch.setattr(homestops, "encoders", lambda _: ((math.pi,) * 6, WHO))
         words = ["homing", str(LAUNCH / "arm.toml"), "--stops", "--out", str(tmp_path / "runs"), *words]
         return calibrate.main(words)
 
@@ -47,6 +50,7 @@ def test_what_was_found_becomes_the_robots_record(homed, tmp_path, capsys):
     assert "servo 2: zero at tick 2049; stops agree to 0.06 degrees; went +2.0 of +2" in said
     robot = move.described(LAUNCH / "arm.toml", None, ['robot.serial="arm1"']).robot
     assert store.calibrated(robot, tmp_path).servos.offset == pytest.approx(FOUND["offset"])
+    assert store.calibrated(robot, tmp_path).servos.identity == WHO
     assert json.loads(said.splitlines()[-1])["robot"] == "so101"
 
 

@@ -13,6 +13,7 @@ import msgspec
 from robotrl.clock import Clock
 from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, chain_of
+from robotrl.drivers.identity import recognise
 from robotrl.drivers.port import DeviceError, Port
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
 from robotrl.nodes.powerdown import POWERED, TRIES, PowerDown, gate_limits, lower, off
@@ -165,7 +166,8 @@ def prepare(chain: Chain, tick: int, say: Callable[[str], None]) -> None:
 
 
 def connected(robot: Robot, port: Port, clock: Clock, tick: int, say: Callable[[str], None]) -> Chain:
-    """The chain on a port that was just opened: an arm that still holds is lowered, then `prepare`."""
+    """The chain on a port that was just opened, if these are this robot's servos: one that holds is lowered, then `prepare`."""
+    recognise(port, robot, clock)  # first of all: with another's zeros nothing may be written, not even to lower it
     lower(robot, port, clock)
     chain = chain_of(port, robot, clock)
     prepare(chain, tick, say)

@@ -15,6 +15,7 @@ from robotrl.calibration.store import CalibrationError
 from robotrl.drivers import port
 from robotrl.drivers.port import MemoryPort
 
+WHO = tuple(f"{i:024x}" for i in range(8))
 POSE = (math.pi / 2,) * 8
 
 
@@ -105,7 +106,11 @@ def test_the_record_comes_back_as_offsets(chain, robot, clock, tmp_path):
     record = homing.measure(chain, robot, POSE, clock)
     path = store.path_of(store.Calibration, robot, tmp_path)
     store.write(record, path)
+    with pytest.raises(CalibrationError, match="field 'identity' is empty: nobody asked the servos who they are"):
+        store.calibrated(robot, tmp_path)
+    store.write(replace(record, identity=WHO), path)
     assert store.calibrated(robot, tmp_path).servos.offset == record.offset
+    assert store.calibrated(robot, tmp_path).servos.identity == WHO
     assert json.loads(path.read_text())["serial"] == "a1"
     assert isinstance(store.calibrated(robot, tmp_path), config.Robot)
 
@@ -118,6 +123,7 @@ def test_both_tools_end_with_one_json_object_when_asked(chain, robot, clock, tmp
     words = [run_file(tmp_path), "--yes", "--json", "--calibration", str(tmp_path / "r")]
     monkeypatch.setattr(port, "SerialPort", lambda *_: MemoryPort(clock))
     monkeypatch.setattr(homing, "measure", lambda *_: calibration)
+    monkeypatch.setattr("robotrl.drivers.identity.asked", lambda *_: WHO)
     assert homing.main(words) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["wrote"] == str(path) and found["offset_rad"] == pytest.approx(calibration.offset)
@@ -153,6 +159,7 @@ def test_an_arms_own_pose_is_taken_joint_by_joint(clock, tmp_path, monkeypatch, 
         1, "so101", "so101", "a1", store.today(), (1, 2, 3, 4, 5, 6), (1,) * 6, (3.0,) * 6, (0.0,) * 6, (0.0,) * 6
     )
     monkeypatch.setattr(port, "SerialPort", lambda *_: MemoryPort(clock))
+    monkeypatch.setattr("robotrl.drivers.identity.asked", lambda *_: WHO[:6])
     monkeypatch.setattr(homing, "measure", lambda chain, robot, pose, clock: taken.append(pose) or record)
     words = [arm, "--serial", "a1", "--yes", "--pose", "0,-1.5,1.5,0.8,0,0.1", "--calibration", str(tmp_path)]
     assert homing.main(words) == 0

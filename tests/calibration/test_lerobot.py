@@ -10,6 +10,10 @@ import pytest
 
 from robotrl.calibration import homing, lerobot, store
 from robotrl.calibration.store import CalibrationError
+from robotrl.clock import LockstepClock
+from robotrl.drivers import identity, port
+from robotrl.drivers.port import DeviceError, MemoryPort
+from robotrl.sim.fleets import FLEETS
 from tests.nodes.armrig import run_of
 
 # As LeRobot writes it: ranges of one arm, the gripper's from closed to open.
@@ -85,11 +89,18 @@ def test_another_robot_is_refused(tmp_path):
         lerobot.taken(given(tmp_path), robot_of(tmp_path, "omx"))
 
 
-def test_the_command_writes_a_record_that_the_robot_takes(tmp_path, capsys):
+def test_the_command_writes_a_record_that_the_robot_takes(tmp_path, capsys, monkeypatch):
     robot_of(tmp_path)
+    line = FLEETS["so101"].line(None)
+    wire = MemoryPort(line, "arm")
+    monkeypatch.setattr(port, "SerialPort", lambda *_: wire)
     words = [str(tmp_path / "run.toml"), "--serial", "mine", "--calibration", str(tmp_path / "kept")]
     assert homing.main([*words, "--lerobot", str(given(tmp_path)), "--yes"]) == 0
     said = capsys.readouterr().out
     assert "gripper (servo 6)" in said and "wrote" in said
     robot = store.calibrated(robot_of(tmp_path), tmp_path / "kept")
     assert robot.servos.offset[0] == pytest.approx(2025 * math.tau / 4096)
+    identity.recognise(wire, robot, LockstepClock())
+    line.servos[2].registers.put("homing_offset", 7)
+    with pytest.raises(DeviceError, match=r"servo 3 \(elbow\) is .*another robot's, or it was changed"):
+        identity.recognise(wire, robot, LockstepClock())

@@ -12,6 +12,7 @@ from robotrl import config
 from robotrl.calibration import commission, homing, identity, measure, store
 from robotrl.clock import LockstepClock
 from robotrl.drivers.chain import Chain
+from robotrl.drivers.identity import asked
 from robotrl.sim.twin import Twin
 
 
@@ -62,7 +63,9 @@ def test_homing_and_commissioning_work_on_the_twin(twin, twin_clock, robot, tmp_
         twin_clock.sleep_until(twin_clock.now() + 20_000_000)
     record = homing.measure(chain, robot, tuple(twin.world.angle), twin_clock)
     assert record.offset == pytest.approx((0.0,) * 8, abs=0.02)
-    record = replace(record, pose=(homing.JIG_RAD,) * 8)  # the jig's pose: where the motors are tried
+    record = replace(
+        record, pose=(homing.JIG_RAD,) * 8, identity=asked(port, robot.servos, twin_clock)
+    )  # the jig's pose: where the motors are tried
     pybullet.setGravity(0, 0, -9.81, physicsClientId=twin.world._client)
     path = store.path_of(store.Calibration, robot, tmp_path)
     store.write(record, path)

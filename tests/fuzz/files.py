@@ -73,6 +73,7 @@ class Calibrations(OnDisk):
         return store.Calibration(
             schema=1, robot="minitaur", kind="minitaur", serial="a1", made=store.today(), ids=self.robot.servos.ids,
             sign=self.robot.servos.sign, offset=(0.25,) * n, pose=(1.57,) * n, spread=(0.001,) * n,
+            identity=tuple(f"{i:024x}" for i in range(n)),
         )  # fmt: skip
 
     def prepare(self) -> bytes:
