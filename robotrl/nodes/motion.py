@@ -19,14 +19,9 @@ from robotrl.serialarm import ARMS, Box
 # lets lead by little is soon far off, so a joint is known in time however slow its servo is. A fall, or a leg that the ground
 # throws back, does that for 0.04 s at most: ordinary and random motion of every shipped robot on the twin.
 FAR, AWAY = 0.25, 0.1
-EASED, STILL_RAD_S = (
-    0.98,
-    0.5,
-)  # of the continuous torque, to which the driver eases a leg (row 59 has 80 %: one that walks has that)
-SWING_RAD, HARD = (
-    0.035,
-    0.4,
-)  # row 54: a reversal has more than 2 degrees, and 40 % of the torque (30 % there: random actions do that)
+EASED, STILL_RAD_S = 0.98, 0.5  # of the continuous torque, to which the driver eases a leg (row 59: 80 %, which a walk takes)
+# Row 54: a reversal has more than 2 degrees, and 40 % of the torque. Under the row's 30 % random actions have nine in a second.
+SWING_RAD, HARD = 0.035, 0.4
 REVERSALS_NS = 1_000_000_000
 
 
