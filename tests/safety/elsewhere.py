@@ -1,4 +1,7 @@
-"""Rows of the fault catalogue that the matrix does not play, or not alone: tested elsewhere, or not of this robot."""
+"""Rows of the fault catalogue that the matrix does not play, or not alone: tested elsewhere, or not of this robot.
+
+Their controls: `altered.py`.
+"""
 
 # fmt: off
 ELSEWHERE = {
