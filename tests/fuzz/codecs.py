@@ -189,7 +189,7 @@ class _Cycle:
     _good: bytes
 
     def check(self, data: bytes) -> None:
-        read = self._read
+        read, sound = self._read, type(self)._found(data)
         for pieces in ([data], torn(data)):
             read.begin()
             for piece in pieces:
@@ -197,13 +197,13 @@ class _Cycle:
                     break
             if read.finish() != bool(read.heard.all()):
                 raise Broken("complete without having heard all")
-            self._sound(data)
+            self._sound(sound)
         read.begin()
         if not read.feed(self._good) or not read.complete:
             raise Broken("an undisturbed answer is not understood")
 
-    def _sound(self, data: bytes) -> None:
-        read, sound = self._read, type(self)._found(data)
+    def _sound(self, sound: set[tuple[int, int, bytes]]) -> None:
+        read = self._read
         for i, servo in enumerate(read.ids):
             row, error = read.data[i].tobytes(), int(read.error[i])
             if read.heard[i] and (servo, error, row) not in sound:

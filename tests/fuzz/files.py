@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import random
 import struct
 import tempfile
@@ -33,13 +34,16 @@ JSON = (b"null", b"NaN", b"-Infinity", b"1e999", b"true", b"{", b"}", b"[" * 200
         b"\x00", b'"schema": 2,', b'{"a":' * 1200, b"\xef\xbb\xbf")  # fmt: skip
 
 
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # what a disk does with the bytes is no matter of a parser
+
+
 class OnDisk:
     """One file of a folder that is gone with the target."""
 
     words: tuple[bytes, ...] = JSON
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="robotrl-fuzz-")
+        self._folder = tempfile.TemporaryDirectory(prefix="robotrl-fuzz-", dir=MEMORY)
         self.path = Path(self._folder.name)
         self.sound = self.prepare()
 
