@@ -294,3 +294,11 @@ def for_arms(rows: tuple[Cause, ...]) -> tuple[Cause, ...]:
         note="a joint is blocked: free what is caught, press disable",
     )  # fmt: skip
     return changed(rows, "temp_high", action=Severity.RELAX)
+
+
+def for_unwatched(rows: tuple[Cause, ...]) -> tuple[Cause, ...]:
+    """The table for servos without a watchdog: nobody leads what would hold, or go on, for ever should the driver die."""
+    return changed(
+        rows, "rescue_gone", action=Severity.HOLD, states=DRIVEN,
+        note="no rescue: nothing would stop these servos, they have no watchdog",
+    )  # fmt: skip

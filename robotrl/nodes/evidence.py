@@ -15,7 +15,7 @@ from robotrl import messages as m
 from robotrl.config import Robot, Run
 from robotrl.nodes.motion import Motion
 from robotrl.robot import learnable
-from robotrl.safety.causes import Cause, catalogue, changed, for_arms, without
+from robotrl.safety.causes import Cause, catalogue, changed, for_arms, for_unwatched, without
 from robotrl.serialarm import ARMS
 
 STARTING_NS = 200_000_000  # from the first target on, for a servo to come into position mode
@@ -43,6 +43,7 @@ def causes(run: Run) -> tuple[Cause, ...]:
     absent |= set() if learnable(robot, run.task.name) else {"learner"}
     absent |= set() if robot.kind in ARMS else {"arm"}
     absent |= set() if robot.workspace.low else {"workspace"}
+    rows = for_unwatched(rows) if robot.servos.protocol == "feetech" else rows
     return without(for_arms(changed(rows, "reset_failed", note=STUCK)) if robot.kind in ARMS else rows, absent)
 
 

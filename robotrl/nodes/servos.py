@@ -135,7 +135,11 @@ def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "servos")
     tether = Tether(node.bus.directory, node.clock)
     if not tether.greet(RESCUE_S + node.run.robot.stop_damp_s):
-        node.say("no rescue: should this driver die, the servos' own watchdog alone stops the motors")
+        watchdog = node.run.robot.servos.protocol != "feetech"
+        alone = (
+            "the servos' own watchdog alone stops the motors" if watchdog else "nothing stops the motors: they have no watchdog"
+        )
+        node.say(f"no rescue: should this driver die, {alone}")
     node.hurry(20)  # the handshake times its answers; what is refused, `pace` will say
     try:
         driver = Driver(node, tether)

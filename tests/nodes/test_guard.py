@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,9 @@ UP = ("servos", "imu", "tracker", "policy", "reset", "learner", "console", "mana
 class World:
     """All nodes speak once a step, but for those in `silent`."""
 
-    def __init__(self, **options):
+    def __init__(self, run=None, **options):
         nonces, epochs = itertools.count(1000), itertools.count(1)
-        self.sentry = Sentry(Run(), lambda: next(epochs), lambda: next(nonces), **options)
+        self.sentry = Sentry(run or Run(), lambda: next(epochs), lambda: next(nonces), **options)
         self.now, self.boot, self.silent = 10**12, dict.fromkeys(UP, 1), set()
         self.drive: dict[str, object] = {}
         self.joints: dict[str, object] = {}
@@ -226,6 +227,17 @@ def test_without_a_rescue_nothing_begins_and_what_has_begun_is_warned_of():
     assert world.step(50) == "RUN" and "rescue_gone" in world.shown.causes
     world.drive = {}
     assert world.step() == "RUN" and "rescue_gone" not in world.shown.causes
+
+
+def test_servos_without_a_watchdog_are_led_by_nobody_while_there_is_no_rescue():
+    robot = replace(Run().robot, servos=replace(Run().robot.servos, protocol="feetech"))
+    world = World(replace(Run(), robot=robot)).run()
+    world.drive = {"unrescued": True}
+    assert world.step() == "HOLD" and world.shown.causes == ("rescue_gone",) and "no watchdog" in world.shown.note
+    assert world.press("run") == "HOLD" and "rescue_gone stands" in world.shown.note
+    world.drive = {}
+    assert world.step(50) == "HOLD" and not world.shown.causes, "not by itself"
+    assert world.press("run") == "RUN"
 
 
 def test_a_driver_that_is_being_started_again_is_given_time_to_confirm():

@@ -258,6 +258,11 @@ def boundless(s: LineScene) -> None:
     gate.limits = dataclasses.replace(gate.limits, outside=None)
 
 
+def alone(s: LineScene) -> None:
+    """The driver says that there is no rescue."""
+    s.rig.servos.unrescued = True
+
+
 def unattended(s: LineScene) -> None:
     s.rescued = False
 

@@ -232,6 +232,7 @@ FEETECH = (
         check=checks.unpowered, lasts=False, heals=False),
     Row(22, "the machine is suspended", line.asleep, ("guard_late",), "HOLD", 560, MOVING, MOVING, "AUTO", checks.awake,
         lasts=False),
+    Row(36, "there is no rescue, and no watchdog", line.alone, ("rescue_gone",), "HOLD", 60, DRIVEN, DRIVEN, "AUTO"),
 )
 # fmt: on
 OMX = (*WIRE, *INSIDE, *PROGRAM, *ARM, *DYNAMIXEL)

@@ -133,6 +133,7 @@ class LineScene(Scene):
             wire.clear()
         self.rig.twin.bus.faults.end()
         self.rig.twin.bus.host_baud = 0
+        self.rig.servos.unrescued = False
         self.rig.twin.joints.push[:] = 0.0
         self.rig.twin.chain.supply_v = self.servos[0].motor.volts
         for servo in self.lied:

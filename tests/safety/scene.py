@@ -11,7 +11,7 @@ import numpy as np
 
 from robotrl import config
 from robotrl.messages import Action, Beat, Operator, Process
-from robotrl.safety.causes import catalogue, for_arms, without
+from robotrl.safety.causes import catalogue, for_arms, for_unwatched, without
 from robotrl.safety.guard import Guard
 from robotrl.safety.ledger import Ledger
 from robotrl.serialarm import ARMS
@@ -59,6 +59,7 @@ class Scene:
         limits = self.run.robot.limits
         rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=0, hiccups=0)
         rows = for_arms(rows) if self.run.robot.kind in ARMS else rows
+        rows = for_unwatched(rows) if self.run.robot.servos.protocol == "feetech" else rows
         self.rig.sentry.guard = Guard(without(rows, absent), self.rig._next_nonce, damp_s=self.run.robot.stop_damp_s)
         self.rig._operate = self._operate  # type: ignore[method-assign]
         self.key, self.console, self.human_age = "", True, 0.0
