@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -47,6 +48,7 @@ class BulletJoints:
         `finger_m`: a slide's way for a radian of the crank; `crank`: its inertia, kg m2.
         """
         self.client = pybullet.connect(pybullet.DIRECT)
+        self._give_back = weakref.finalize(self, pybullet.disconnect, self.client)  # also when nobody closes it
         pybullet.setGravity(0, 0, -GRAVITY, physicsClientId=self.client)
         self._dt, self.height, self._ball = 0.0, height, -1
         floor = pybullet.createCollisionShape(pybullet.GEOM_PLANE, physicsClientId=self.client)
@@ -193,4 +195,4 @@ class BulletJoints:
         )  # fmt: skip
 
     def close(self) -> None:
-        pybullet.disconnect(self.client)
+        self._give_back()

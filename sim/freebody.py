@@ -9,6 +9,7 @@ inertia the links carry what `Part.bulk` says; behind 1:353 gears a rotor is up 
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,6 +39,7 @@ class FreeBody:
             raise ValueError(f"terrain {twin.terrain!r}: a robot on bus servos has flat ground alone")
         self.twin, self.domain, self._rng = twin, Domain.nominal(twin), np.random.default_rng(seed)
         self._client = pybullet.connect(pybullet.DIRECT)
+        self._give_back = weakref.finalize(self, pybullet.disconnect, self._client)  # also when nobody closes it
         pybullet.setGravity(0, 0, -GRAVITY, physicsClientId=self._client)
         pybullet.setPhysicsEngineParameter(
             numSolverIterations=twin.solver_iterations, enableConeFriction=0, deterministicOverlappingPairs=1,
@@ -191,6 +193,5 @@ class FreeBody:
 
     def close(self) -> None:
         """Give the physics back; a second call does nothing."""
-        if self._client >= 0:
-            pybullet.disconnect(self._client)
-            self._client = -1
+        self._give_back()
+        self._client = -1

@@ -8,6 +8,7 @@ live in one process.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -43,6 +44,7 @@ class World:
         self.domain = Domain.nominal(twin)
         self._rng = np.random.default_rng(seed)
         self._client = pybullet.connect(pybullet.DIRECT)
+        self._give_back = weakref.finalize(self, pybullet.disconnect, self._client)  # also when nobody closes it
         self._engine()
         try:
             self.terrain = terrain.build(self._client, twin.terrain, self._rng)
@@ -205,9 +207,8 @@ class World:
 
     def close(self) -> None:
         """Give the physics back; a second call does nothing."""
-        if self._client >= 0:
-            pybullet.disconnect(self._client)
-            self._client = -1
+        self._give_back()
+        self._client = -1
 
     def _engine(self) -> None:
         """Physics settings: hardware facts 1.4; ordered pairs make equal seeds give equal bits."""
