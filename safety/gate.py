@@ -1,23 +1,19 @@
 """The gate: the last code before bytes. Shut, unless a permit of the guard, at most 60 ms old, opens it.
 
-What it promises about each target it returns, for any action, reading or permit. `goal` is the target of the
-cycle before (when it has just opened: the goal that the servos hold, or else the present angle), `range` the joint's
-allowed positions, `band` all angles within the lead of the measured one:
+What it promises of each target, whatever comes. `goal` is the target of the cycle before (where it opens: what the servos hold,
+or else the present angle), `range` the joint's allowed positions, `band` all angles within the lead of the measured one:
 
   finite  Every target is a finite number.
   slew    |target - goal| <= slew * speed_scale. Always: nothing below overrules it, so a target never jumps.
-  range   If goal is in range, so is target. If not (torque came on outside), target is never farther out than
-          goal. It comes in as fast as slew and lead let it where an action is used, and by `limits.inward` at most
-          where none is: a robot that was only switched on, or that only holds, makes no quick step by itself.
+  range   If goal is in range, so is target. If not (torque came on outside), target is never farther out than goal. It comes in
+          as fast as slew and lead let it where an action is used, and by `limits.inward` at most where none is: nobody drives.
   pair    The same as range, for the sum of two joints.
   lead    If goal is in the band, so is target. If not (the joint was pushed away), target goes towards the
           band by as much as slew allows, except where range, pair or box forbids it.
-  box     If goal is in the workspace, so is target. If not, target is never farther out than goal; it need not
-          come in faster than it was asked to. Where the whole step would lead out, each joint goes as far as it may.
+  box     If goal is in the workspace, so is target. If not, target is never farther out than goal; it comes in if it is asked to.
 
-Each but box holds after the target was rounded to what the wire carries (`limits.margin`); only where torque came on with a
-joint within that margin of its limit, and it may not move, is the rounding itself (2e-6 rad) not kept. Who makes the
-workspace keeps the way free by which the rounding moves a point of the arm.
+Each but box holds after the target was rounded to what the wire carries (`limits.margin`); only where torque came on with a joint
+within that margin of its limit, and it may not move, is the rounding itself (2e-6 rad) not kept.
 """
 
 from __future__ import annotations

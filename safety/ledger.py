@@ -26,6 +26,7 @@ class Ledger:
         for id in self._since.keys() - seen:  # a break: its debounce begins anew
             del self._since[id]
             self.active.discard(id)
+        entering = []
         for row in self.rows.values() if seen else ():
             if row.id not in seen:
                 continue
@@ -34,25 +35,26 @@ class Ledger:
             self._seen[row.id] = now
             if row.id not in self.active:
                 self.active.add(row.id)
-                session = self._enter(row, now, state, session)
-        return session
+                entering.append(row)
+        return self._enter(entering, now, state, session)
 
     def _seen_in(self, now: int, state: State, entered: int, inputs: Inputs) -> set[str]:
         """The rows whose signal shows them, where and when they are judged."""
         shown = [row for signal, above, row in self._watched if not getattr(inputs, signal) <= above]  # and not `>`: nan shows
         return {row.id for row in shown if state in row.states and now - entered >= row.grace_s * 1e9}
 
-    def _enter(self, row: Cause, now: int, state: State, session: bool) -> bool:
-        if row.action <= Severity.WARN:
-            return session
+    def _enter(self, rows: list[Cause], now: int, state: State, session: bool) -> bool:
+        """Those that come in one step: a session goes on only if its budgets forgive every one of them, in whatever order."""
+        rows = [row for row in rows if row.action > Severity.WARN]
+        goes_on = session and all([self._forgiven(row, now) for row in rows])
         starting = state in (State.BOOT, State.CHECK)  # nothing is on: what is wrong only has to go away
-        if not starting or row.clear is Clear.RESTART:
+        for row in rows:
+            if starting and row.clear is not Clear.RESTART:
+                continue
             self.last = row.id
-        if session and self._forgiven(row, now):
-            return True
-        if row.clear is not Clear.AUTO and (not starting or row.clear is Clear.RESTART):
-            self.latched.add(row.id)
-        return False
+            if not goes_on and row.clear is not Clear.AUTO:
+                self.latched.add(row.id)
+        return goes_on if rows else session
 
     def _forgiven(self, row: Cause, now: int) -> bool:
         if row.budget is None:

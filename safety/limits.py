@@ -45,7 +45,8 @@ class GateLimits:
     inward: float = INWARD_RAD_S * 0.02  # the largest change of a target that comes in from outside while no action is used
     stale_cycles: int = 3  # a joint unread for longer keeps its goal: nobody knows where it is
     margin: float = WIRE_MARGIN  # rad kept free inside every limit, for what the wire rounds a target to
-    outside: Callable[[Sequence[float]], float] | None = None  # m by which joint angles (n,) lead out of the workspace; or 0
+    # m by which joint angles (n,) lead out of the workspace, or 0; the way kept free by which rounding moves the arm's points
+    outside: Callable[[Sequence[float]], float] | None = None
 
     def __post_init__(self) -> None:
         n = self.joints

@@ -46,6 +46,17 @@ def test_a_row_that_still_waits_holds_up_no_other():
     assert book.ledger.active == {"slow", "quick"}
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_what_a_budget_would_forgive_is_latched_where_another_ends_the_session_in_the_same_step(order):
+    """Whichever row of the table comes first."""
+    rows = row("fall", 0, Severity.RELAX, budget=Budget("fall", 5, 600.0)), row("absent", 1, Severity.HOLD, Clear.AUTO)
+    book = Book(*(rows[k] for k in order))
+    assert book.at(0, 0, 1, session=True) is False and book.ledger.latched == {"fall"}
+    assert book.at(S - 1, 1) is False and book.ledger.refusal(S - 1) == "fall has not been gone for 1 s"
+    alone = Book(*(rows[k] for k in order))
+    assert alone.at(0, 0, session=True) is True and alone.ledger.latched == set()
+
+
 def test_a_break_begins_the_debounce_anew_and_ends_the_activity():
     book = Book(row("a", 0, Severity.HOLD, Clear.AUTO, debounce_s=1.0), row("b", 1, Severity.HOLD, Clear.AUTO))
     book.at(0, 0, 1)
