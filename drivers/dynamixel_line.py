@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,6 +53,8 @@ class DynamixelLine:
         self._told, behind = _mapped(_COMMANDS, behind)
         assert behind - base <= INDIRECT_SLOTS
         self._turns = [(*self._shown.values(), *list(spare.values())[:turn]) for turn in range(TURNS)]
+        self._turns[-1] += (self._told[X.GOAL_POSITION],)  # where it was written it is read back
+        self.tick = X.GOAL_POSITION.scale
         self._write = DynamixelWrite(servos.ids, tuple(self._told.values()))
         self._write.fill(self._told[X.BUS_WATCHDOG], [self._watchdog] * len(servos.ids))
         self._power = b""
@@ -77,7 +80,7 @@ class DynamixelLine:
         n = len(read.ids)
         shown = self._shown if X.TORQUE_ENABLE not in read.layout.items else {item: item for item in _FEEDBACK}
         bits, alert = read.steps(shown[X.HARDWARE_ERROR_STATUS]), read.error & dynamixel.ALERT != 0
-        mapped = shown is self._shown
+        mapped, goal = shown is self._shown, self._told[X.GOAL_POSITION]
         return Reading(
             angle=read.values(shown[X.PRESENT_POSITION]),
             speed=read.values(shown[X.PRESENT_VELOCITY]),
@@ -88,6 +91,7 @@ class DynamixelLine:
             tripped=read.steps(shown[X.BUS_WATCHDOG]) == -1,
             fault=np.where((bits == 0) & alert, ALERT_ALONE, bits),
             set_up=read.steps(shown[X.STATUS_RETURN_LEVEL]) == handshake.ALL_ANSWERS if mapped else np.zeros(n, bool),
+            goal=read.values(goal) if goal in read.layout.items else np.full(n, math.nan),
         )
 
     def goals(self, angles: Floats, power: Floats, but: Sequence[int] = ()) -> tuple[bytes, Floats]:

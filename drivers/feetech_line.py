@@ -18,8 +18,8 @@ FULL_TORQUE = 1000  # steps of a torque limit
 DAMPED = 2  # written to torque enable
 _S = STS3215
 _BLOCK: tuple[Item, ...] = (
-    _S.TORQUE_ENABLE, _S.PRESENT_POSITION, _S.PRESENT_SPEED, _S.PRESENT_VOLTAGE, _S.PRESENT_TEMPERATURE, _S.STATUS,
-    _S.PRESENT_CURRENT,
+    _S.TORQUE_ENABLE, _S.GOAL_POSITION, _S.PRESENT_POSITION, _S.PRESENT_SPEED, _S.PRESENT_VOLTAGE, _S.PRESENT_TEMPERATURE,
+    _S.STATUS, _S.PRESENT_CURRENT,
 )  # fmt: skip
 _BEFORE = (_S.VELOCITY_I_COEFFICIENT, _S.OVERCURRENT_TIME, _S.VELOCITY_P_COEFFICIENT)  # 39, 38, 37: of no other use here
 # As the maker sets them (hardware facts 5): no watchdog stops it, and this is what ends a push against something.
@@ -33,7 +33,7 @@ class FeetechLine:
     def __init__(self, robot: config.Robot) -> None:
         servos = robot.servos
         self.servos, self._reads, self._spans = servos, Reads(), spans(robot, _S.GOAL_POSITION.scale)
-        self._name = robot.name
+        self._name, self.tick = robot.name, _S.GOAL_POSITION.scale
         self._write = FeetechWrite(servos.ids, _GOAL)
         speed = min(_S.GOAL_SPEED.most, round(servos.velocity_limit / _S.GOAL_SPEED.scale))
         self._write.fill(_S.GOAL_SPEED, [speed] * len(servos.ids))
@@ -59,6 +59,7 @@ class FeetechLine:
             tripped=np.zeros(n, bool),
             fault=read.steps(_S.STATUS) | read.error,
             set_up=np.ones(n, bool),  # what it needs is in each goal
+            goal=read.values(_S.GOAL_POSITION),
         )
 
     def goals(self, angles: Floats, power: Floats, but: Sequence[int] = ()) -> tuple[bytes, Floats]:

@@ -20,6 +20,7 @@ from robotrl.drivers import handshake
 from robotrl.drivers.asking import PATIENCE_NS, Asking
 from robotrl.drivers.dynamixel_line import DynamixelLine
 from robotrl.drivers.feetech_line import FeetechLine
+from robotrl.drivers.goalcheck import GoalCheck
 from robotrl.drivers.port import DeviceError, Port
 from robotrl.drivers.pressing import Shares
 from robotrl.drivers.servo_line import TURNS, Flags, Floats, Line, Reading
@@ -49,8 +50,9 @@ EVERY_ID = range(253)
 class ServoChain:
     """All servos of `robot` on `port`. ValueError for wiring that cannot be, PortError when the port is lost.
 
-    `frame_errors` counts damaged and implausible answers, `late_replies` sound ones that nobody was waiting for;
-    `round_trip_ns` is the last read's; `rebooted` are the numbers of those that lost what the start had set up.
+    `frame_errors` counts damaged and implausible answers, and goals that did not arrive (goalcheck.py); `late_replies` sound ones
+    that nobody was waiting for; `round_trip_ns` is the last read's; `rebooted` are the numbers of those that lost what the start
+    had set up.
     """
 
     checksum = False  # the line has none to be turned on
@@ -77,7 +79,7 @@ class ServoChain:
         self._quiet_ns = round(servos.quiet_s * 1e9)
         self._turn = 0
         self._order = self._all = tuple(range(n))  # in which they are asked: the silent last
-        self._shares = Shares(robot)
+        self._shares, self._goals = Shares(robot), GoalCheck(n, self.line.tick)
         self._starts = starts
         self._starting: int | None = None  # since when; None: the last that was sent is a stop
         self._asking = Asking(port, clock, servos.protocol)
@@ -135,16 +137,19 @@ class ServoChain:
         if limp.any() and self._starting is not None and now - self._starting < STARTING_NS:
             packet += self.line.switch_on([self._servos.ids[i] for i in np.flatnonzero(limp)]) + packet
         self._port.write(packet)
+        self._goals.sent(held, but)
         return tuple(self._joint(held).tolist())
 
     def damp(self) -> None:
         """Brake, where they are, with torque on. To be sent every cycle."""
+        self._goals.forget()
         self._port.write(self.line.damp(self._sign * self._values[0] * self._gear + self._offset))
 
     def stop(self) -> None:
         """Torque off for all. Sent is not done: see `confirmed_off`."""
         self._starting = None
         self._shares.let_go()
+        self._goals.forget()
         self._port.write(self.line.stopping)
 
     def stop_all(self) -> None:
@@ -236,7 +241,10 @@ class ServoChain:
         """One synchronous read of servos by place; those that were silenced by the first silent one, to be asked again."""
         read = self.line.asked(tuple([self._servos.ids[i] for i in order]), self._turn)
         self._exchange(read, sent, patience_ns)
-        self._take(order, self.line.reading(read), read.heard)
+        got = self.line.reading(read)
+        self._take(order, got, read.heard)
+        if self._turn == TURNS - 1:
+            self.frame_errors += self._goals.look(order, got.goal, read.heard & got.set_up & got.on & ~got.tripped)
         if read.complete:
             return ()
         unheard = [i for i, heard in zip(order, read.heard, strict=True) if not heard]

@@ -43,6 +43,7 @@ class Reading(NamedTuple):
     tripped: Flags  # the watchdog has stopped it
     fault: Steps  # hardware error, 0 when healthy
     set_up: Flags  # its RAM is as the start left it
+    goal: Floats  # that it goes by; nan where it was not asked for, as in all turns but the last
 
 
 class Line(Protocol):
@@ -51,6 +52,7 @@ class Line(Protocol):
     servos: config.Servos
     stopping: bytes  # torque off, what a watchdog left is cleared
     stopping_all: bytes  # whatever their numbers
+    tick: float  # rad, of a goal
 
     def asked(self, ids: tuple[int, ...], turn: int) -> SyncRead:
         """The read of a cycle, kept; `turn` in range(TURNS)."""
