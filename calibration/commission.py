@@ -14,6 +14,7 @@ from pathlib import Path
 
 from robotrl import config
 from robotrl.calibration import lockout, measure, store, tool
+from robotrl.calibration.slow import SlowChain, pressed
 from robotrl.calibration.store import Calibration, CalibrationError, Commissioning
 from robotrl.clock import Clock, WallClock
 from robotrl.drivers.identity import Identity, identify, recognise
@@ -85,13 +86,14 @@ def main(argv: list[str]) -> int:
     from robotrl.drivers.chains import baud_of, chain_of
     from robotrl.drivers.port import SerialPort
 
+    print("Enter or Ctrl-C stops it: damped, off, read back")
     clock = WallClock()
     port = SerialPort(robot.servos.port, baud_of(robot.servos), clock)
     try:
         recognise(port, robot, clock)
         servos = identify(port, robot.servos.ids, clock)
         record = commission(
-            chain_of(port, robot, clock),
+            SlowChain(chain_of(port, robot, clock), robot, pressed),
             robot,
             clock,
             servos,

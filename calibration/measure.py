@@ -30,7 +30,7 @@ STOP_MAX_S = 2.0  # a robot that takes longer is not stopped; chosen
 
 @contextmanager
 def made_safe(chain: Chain, clock: Clock) -> Iterator[None]:
-    """Afterwards damped for half a second, then off, also when something was raised."""
+    """Afterwards damped for half a second, then off and read back, also when something was raised, Ctrl-C too."""
     try:
         yield
     finally:
@@ -38,8 +38,8 @@ def made_safe(chain: Chain, clock: Clock) -> Iterator[None]:
             chain.damp()
             clock.sleep_until(clock.now() + PERIOD_NS)
         chain.stop()
-    if not chain.confirmed_off():
-        raise CalibrationError(NOT_OFF)
+        if not chain.confirmed_off():
+            raise CalibrationError(NOT_OFF)
 
 
 def look(chain: Chain, servos: config.Servos, tick: int, targets: tuple[float, ...] | None = None) -> Joints:
