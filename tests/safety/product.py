@@ -1,6 +1,7 @@
 """Every state x every cause and pair of causes x when a key comes x key x role x nonce: the guard against a model.
 
-    python -m tests.safety.product            the whole product; prints how many there were, and each disagreement
+    python -m tests.safety.product              the whole product; prints how many there were, and each disagreement
+    python -m tests.safety.product --console    a console's keys in answer to what is shown, alone: a twelfth of it
 
 `Model` is written from the state table and the clear rules of the safety facts (3.2), and from the catalogue as test_guard.py
 has it; it shares no code with the guard. A key comes in the step that shows the causes, in the next one while they stand, or
@@ -249,20 +250,22 @@ def sampled(seed: int, places: int, keys: int) -> list[tuple[str, tuple[str, ...
     return [(rng.choice(STATES), rng.choice(CAUSE_SETS), rng.choice(WHEN), rng.sample(KEYS_PRESSED, keys)) for _ in range(places)]
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
+    alone = [key for key in KEYS_PRESSED if (key.role, key.nonce) == ("console", "shown")]
+    keys = alone if "--console" in argv else KEYS_PRESSED
     began, found, count = time.monotonic(), 0, 0
     for state, when in itertools.product(STATES, WHEN):
         for ids in CAUSE_SETS:
-            for line in disagreements(state, ids, when, KEYS_PRESSED):
+            for line in disagreements(state, ids, when, keys):
                 found += 1
                 if found <= 50:
                     print(line, flush=True)
-            count += len(KEYS_PRESSED)
+            count += len(keys)
         print(f"{state}, {when}: {count} so far, {found} disagree, {time.monotonic() - began:.0f} s", flush=True)
-    print(f"{len(STATES)} states x {len(CAUSE_SETS)} causes and pairs x {len(WHEN)} times x {len(KEYS_PRESSED)} keys = {count}")
+    print(f"{len(STATES)} states x {len(CAUSE_SETS)} causes and pairs x {len(WHEN)} times x {len(keys)} keys = {count}")
     print(f"{found} disagree")
     return 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
