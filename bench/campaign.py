@@ -18,12 +18,13 @@ from invariants import Violation
 from kept import LABEL, TRANSITION
 from schedule import draw
 from told import History
-from watched import WALK, Run
+from watched import WALK, NotBegunError, Run
 
 ROOT = Path(__file__).resolve().parent.parent
 BACK_S = 45.0  # for the operator to bring the robot back; after it the run is ended and that is said
 A_RUN = 20  # schedules on one run, at most: its history is read as a whole
 BEGIN_S = 15.0  # at least, for a new run to walk; it need not
+FAILED = 5  # runs of a campaign that do not come up, and it ends
 
 
 class How(NamedTuple):
@@ -59,17 +60,18 @@ class Campaign:
         """`skew`: the wall clock's library, None where there is none."""
         self.folder, self.skew, self.how = folder, skew, how
         self.run: Run | None = None
-        self.runs = 0
+        self.playing = False  # no interrupt loses anything but what is being played
+        self.runs = self._failed = 0  # runs begun, and those of them that did not come up
         self.rows: list[dict[str, Any]] = []
         self.figures: Counter[str] = Counter()
         self.causes: list[str] = []  # of a stop, on that run
         self._open: list[dict[str, Any]] = []  # schedules of the run that goes on
 
-    def play(self, seed: int) -> list[dict[str, Any]]:
-        """One schedule; the rows of all that are judged by it: none as long as the run goes on."""
+    def play(self, seed: int) -> bool:
+        """One schedule, whose row is `last`; true where the run is to end with it, and `finish` has all to judge."""
+        self.playing = True
         if self.run is None:
-            self.run = Run(self.folder / f"run-{self.runs}", self.skew, self.how.run)
-            self.runs += 1
+            self.run = self._begun()
             self.run.walks(max(BEGIN_S, self.how.wait))
         schedule = draw(seed, self.how.seconds, self.how.deeds, self.run.names)
         row = {"seed": seed, "from": time.monotonic_ns(), "walked": self.run.looker.state == "RUN", "deeds": schedule,
@@ -78,11 +80,24 @@ class Campaign:
         self.run.play(schedule)
         back = self.run.walks(self.how.wait)
         row |= {"until": time.monotonic_ns(), "led_to": self.run.looker.state if self.run.alive() else "ended", "back": back}
+        if not self.run.alive():
+            row["ended"] = self.run.why()
         hopeless = self.run.looker.state == "LOCKOUT" or self.run.lost
         goes_on = back or (self.run.alive() and self.how.wait < BACK_S and not hopeless)
-        if goes_on and len(self._open) < A_RUN:
-            return []
-        return self.finish()
+        self.playing = False
+        return not goes_on or len(self._open) >= A_RUN
+
+    def _begun(self) -> Run:
+        """A new run; the machine may be too busy for one, and another time is not."""
+        while True:
+            self.runs += 1
+            try:
+                return Run(self.folder / f"run-{self.runs}", self.skew, self.how.run)
+            except NotBegunError as why:
+                self._failed += 1
+                print(f"bench nemesis: {str(why)[-300:]}", file=sys.stderr, flush=True)
+                if self._failed >= FAILED:
+                    raise SystemExit(2) from None
 
     @property
     def last(self) -> dict[str, Any]:
@@ -90,13 +105,14 @@ class Campaign:
         return (self._open or self.rows)[-1]
 
     def finish(self) -> list[dict[str, Any]]:
-        """End the run and judge its schedules."""
+        """End the run and judge its schedules, which are none where there was no run."""
+        self.playing = False
         if self.run is None:
             return []
         run, self.run = self.run, None
         history = run.end()
         for row in self._open[-1:]:  # none was played where a run was asked to end before it had begun
-            row["ended"] = "".join(line for line in run.said().splitlines() if line.startswith("robotrl run:"))
+            row["ended"] = run.why()
         self._count(history)
         done, self._open = self._open, []
         for violation in check(history):

@@ -25,6 +25,10 @@ AFTER_S = 0.6  # of history behind the last deed
 DISK_FAILED, FAILED_S = "the disk failed", 3.0  # as the recorder says it; after so long nobody brings that run back
 
 
+class NotBegunError(Exception):
+    """A run that did not come up; what it said."""
+
+
 class Run:
     """One process tree, watched from outside. Its history is whole once `end` has returned."""
 
@@ -49,36 +53,53 @@ class Run:
                 stdout=out,
                 stderr=out,
             )
+        try:
+            self._attach()
+        except BaseException:  # asked to end, too: the tree would go on, and nobody look
+            self._stop()
+            raise
+
+    def _attach(self) -> None:
         until = time.monotonic() + BEGUN_S
         while not (said := self.said()).startswith("run ") or "\n" not in said:
-            if time.monotonic() > until or self.process.poll() is not None:
-                self.process.kill()
-                raise SystemExit(f"bench nemesis: the run did not begin: {said}")
+            if time.monotonic() > until or not self.alive():
+                raise NotBegunError(f"the run did not begin: {said}")
             time.sleep(0.02)
         self.directory = Path(said.splitlines()[0].removeprefix("run "))
         sockets = Path(json.loads((self.directory / "bus.json").read_text())["directory"])
-        self._out = open(folder / "bus.jsonl", "w", buffering=1 << 16)  # noqa: SIM115 - closed by end
+        self._out = open(self.folder / "bus.jsonl", "w", buffering=1 << 16)  # noqa: SIM115 - closed by end
         self.looker = Onlooker(self.directory, sockets, self.process.pid, self._out)
         config = json.loads((self.directory / "run.json").read_text())["config"]
         self.names = names(config)
         self.looker.write("begin", config=config)
         self.looker.start()
-        self._whole()
+        self._whole(until)
 
-    def _whole(self) -> None:
+    def _whole(self, until: float) -> None:
         """Every process of the tree is one that a schedule may name, and each that it may name is there."""
-        until = time.monotonic() + BEGUN_S
         while (absent := set(self.names) - self.looker.pids.keys()) and self.alive() and time.monotonic() < until:
             time.sleep(0.02)
         if strangers := sorted(self.looker.pids.keys() - {*self.names, *ENDING}):
-            self.end()
             raise SystemExit(f"bench nemesis: no deed reaches {', '.join(strangers)}; add each to bench/schedule.py")
-        if absent and self.alive():
-            self.end()
-            raise SystemExit(f"bench nemesis: the run has no {', '.join(sorted(absent))}; see bench/schedule.py")
+        if absent:
+            raise NotBegunError(f"the run has no {', '.join(sorted(absent))}: {self.said()}")
+
+    def _stop(self) -> int:
+        """Ask the run to end, and see that it does; its exit code."""
+        if self.alive():
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
 
     def said(self) -> str:
         return (self.folder / "output.txt").read_text(errors="replace")
+
+    def why(self) -> str:
+        """What a run says that ended itself."""
+        return "".join(line for line in self.said().splitlines() if line.startswith("robotrl run:"))
 
     def alive(self) -> bool:
         return self.process.poll() is None
@@ -102,13 +123,7 @@ class Run:
 
     def end(self) -> History:
         """Ask the run to end, see that nothing is left of it, and what it has kept."""
-        if self.alive():
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            code = self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            code = self.process.wait()
+        code = self._stop()
         left = time.monotonic() + 15
         while self.looker.pids and time.monotonic() < left:
             time.sleep(0.05)

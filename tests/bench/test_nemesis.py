@@ -9,11 +9,8 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -257,51 +254,84 @@ def test_a_process_is_known_by_its_command_line(checker):
     assert checker.called(words, True) == "manager" and checker.called([b"python", b"overheard.py", b"twin"], False) == "twin"
 
 
+PLAYED = """
+import os, signal, sys, time
+sys.path.insert(0, {bench!r})
+import lanes
+
 class Played:
-    """A campaign in the place of the real one: every third seed ends its run."""
+    "A campaign in the place of the real one: every third seed ends its run."
 
     def __init__(self, folder, skew, how):
-        self.how, self.open, self.figures, self.causes = how, [], {"runs": 1, "steps": 10}, ["disk_full"]
+        self.how, self.open, self.figures, self.causes = how, [], dict(runs=1, steps=10), ["disk_full"]
+        self.playing = False
+
+    def ended(self, seed):
+        if seed == abs(self.how.deeds):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getppid(), signal.SIGTERM)
+            time.sleep(60 if self.how.deeds > 0 else 0.3)
 
     def play(self, seed):
-        if seed == self.how.deeds:
-            os.kill(os.getppid(), signal.SIGTERM)
-            time.sleep(60)
-        self.last = {"seed": seed}
+        self.playing = True
+        if self.how.deeds > 0:
+            self.ended(seed)
+        self.last = dict(seed=seed)
         self.open.append(self.last)
-        return self.finish() if seed % 3 == 0 else []
+        self.playing = False
+        return seed % 3 == 0
 
     def finish(self):
         if self.how.seconds:
             raise SystemExit(5)
         done, self.open = self.open, []
+        if done and self.how.deeds < 0:
+            self.ended(done[-1]["seed"])
         return done
 
-    last = None
+lanes.Campaign = Played
+sys.exit(lanes.main(sys.argv[1:]))
+"""
 
 
-def test_lanes_share_the_seeds_and_make_one_result(checker, monkeypatch):
-    monkeypatch.setattr(checker.lanes, "Campaign", Played)
-    lanes = checker.lanes.Lanes(Path("."), None, checker.lanes.How(0.0, -1, 0.0), 2)
-    heard = list(lanes.play(10, 9))
+@pytest.fixture
+def play(checker, monkeypatch, tmp_path):
+    """Two lanes on campaigns that play nothing."""
+    (tmp_path / "played.py").write_text(PLAYED.format(bench=BENCH))
+    monkeypatch.setattr(checker.lanes.Lanes, "program", tmp_path / "played.py")
+
+    def play(seed, schedules, seconds=0.0, ended_at=0):
+        found = checker.lanes.Lanes(tmp_path, None, checker.lanes.How(seconds, ended_at, 0.0), 2)
+        return found, list(found.play(seed, schedules))
+
+    return play
+
+
+def test_lanes_share_the_seeds_and_make_one_result(play):
+    lanes, heard = play(10, 9)
     assert [row["seed"] for row in lanes.rows] == list(range(10, 19)) == sorted(row["seed"] for row in heard if row)
     assert heard.count(None) == lanes.figures["runs"] == lanes.causes["disk_full"] == 4  # 12, 15, 18, and what lane 1 had left
     assert lanes.played == 9 and lanes.lost == 0 and lanes.left_s(9) == 0.0 < lanes.left_s(10)
 
 
-def test_a_campaign_that_is_ended_keeps_what_it_has_played(checker, monkeypatch):
-    monkeypatch.setattr(checker.lanes, "Campaign", Played)
-    lanes = checker.lanes.Lanes(Path("."), None, checker.lanes.How(0.0, 14, 0.0), 2)
-    for _ in lanes.play(10, 1000):
-        pass
-    assert {10, 12} <= {row["seed"] for row in lanes.rows} and 14 not in {row["seed"] for row in lanes.rows}
+def test_a_campaign_that_is_ended_keeps_what_it_has_played(play):
+    """Also where a lane and its parent are told to end at once."""
+    lanes, _ = play(10, 1000, ended_at=14)
+    seeds = {row["seed"] for row in lanes.rows}
+    assert {10, 12} <= seeds and 14 not in seeds
     assert lanes.lost == 0 and lanes.played == len(lanes.rows) < 1000
 
 
-def test_a_lane_that_fails_is_told_of(checker, monkeypatch):
-    monkeypatch.setattr(checker.lanes, "Campaign", Played)
-    lanes = checker.lanes.Lanes(Path("."), None, checker.lanes.How(1.0, -1, 0.0), 2)
-    assert list(lanes.play(0, 2)) and lanes.lost == 2 and lanes.rows == []
+def test_a_campaign_that_is_ended_while_it_judges_keeps_what_it_judges(play):
+    lanes, _ = play(10, 1000, ended_at=-12)
+    seeds = {row["seed"] for row in lanes.rows}
+    assert {10, 12} <= seeds and 14 not in seeds
+    assert lanes.lost == 0 and lanes.played == len(lanes.rows) < 1000
+
+
+def test_a_lane_that_fails_is_told_of(play):
+    lanes, heard = play(1, 2, seconds=1.0)
+    assert len(heard) == lanes.lost == 2 and lanes.rows == []
 
 
 def test_twenty_schedules_break_nothing(tmp_path):
