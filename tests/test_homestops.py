@@ -25,7 +25,7 @@ def homed(monkeypatch, tmp_path):
     """`homed(result, *words)`: the command, where the run ends with this in its directory."""
 
     def run(result, *words):
-        def operate(run, directory, seconds, *, scripted, nodes, ready, done):
+        def operate(run, directory, seconds, *, scripted, nodes, ready, done, records):
             assert [n.module for n in nodes if n.name == "policy"] == ["robotrl.nodes.homer"] and not done()
             ready(run, None)
             if result is not None:

@@ -15,7 +15,8 @@ from robotrl import messages as m
 from robotrl.config import Robot, Run
 from robotrl.nodes.motion import Motion
 from robotrl.robot import learnable
-from robotrl.safety.causes import Cause, catalogue, changed, for_arms, for_unwatched, without
+from robotrl.safety.causes import Cause, catalogue
+from robotrl.safety.fitting import changed, for_arms, for_unwatched, without
 from robotrl.serialarm import ARMS
 
 STARTING_NS = 200_000_000  # from the first target on, for a servo to come into position mode

@@ -20,7 +20,7 @@ from robotrl.drivers.camera import Frame
 from robotrl.nodes import evidence
 from robotrl.nodes.camera import Eye
 from robotrl.nodes.guard import Sentry
-from robotrl.safety.causes import without
+from robotrl.safety.fitting import without
 from tests.nodes.test_guard import World
 
 RATE_HZ, DELAY_NS = 30.0, 40_000_000

@@ -11,7 +11,8 @@ import numpy as np
 
 from robotrl import config
 from robotrl.messages import Action, Beat, Operator, Process
-from robotrl.safety.causes import catalogue, for_arms, for_unwatched, without
+from robotrl.safety.causes import catalogue
+from robotrl.safety.fitting import for_arms, for_unwatched, without
 from robotrl.safety.guard import Guard
 from robotrl.safety.ledger import Ledger
 from robotrl.serialarm import ARMS
@@ -55,7 +56,7 @@ class Scene:
         self._set_up()
 
     def _set_up(self, absent: Collection[str] = ()) -> None:
-        """`absent`: the robot lacks these senses (causes.SHOWN_BY)."""
+        """`absent`: the robot lacks these senses (fitting.SHOWN_BY)."""
         limits = self.run.robot.limits
         rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=0, hiccups=0)
         rows = for_arms(rows) if self.run.robot.kind in ARMS else rows

@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from robotrl.safety.causes import Budget, Cause, Clear, Inputs, Severity, State, catalogue, changed
+from robotrl.safety.causes import Budget, Cause, Clear, Inputs, Severity, State, catalogue
+from robotrl.safety.fitting import changed
 from robotrl.safety.guard import Guard
 from robotrl.safety.ledger import Ledger
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from robotrl.safety.causes import EVERYWHERE, MOVING, POWERED, Clear, Inputs, Severity, State, catalogue, changed, for_arms
+from robotrl.safety.causes import EVERYWHERE, MOVING, POWERED, Clear, Inputs, Severity, State, catalogue
+from robotrl.safety.fitting import changed, for_arms
 from robotrl.safety.ledger import Ledger
 from tests.safety.inputs import WELL
 

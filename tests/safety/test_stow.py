@@ -9,7 +9,8 @@ import pytest
 
 from robotrl import config
 from robotrl.nodes.powerdown import gate_limits
-from robotrl.safety.causes import catalogue, without
+from robotrl.safety.causes import catalogue
+from robotrl.safety.fitting import without
 from robotrl.safety.limits import GateLimits, jointed_limits
 from robotrl.safety.stow import Stow
 
