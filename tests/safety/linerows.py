@@ -108,7 +108,7 @@ WIRE = (
         check=checks.left_alone),
     Row(10, "unplugged, and plugged in again", on("servos", lambda s: Unplugged(), 0.4), ("port_lost",), "PSTOP", 40,
         check=checks.unpowered, lasts=False),
-    Row(10, "unplugged, and another robot plugged in", line.swapped, ("port_lost",), "PSTOP", 40, check=checks.travelled,
+    Row(10, "unplugged, and another robot plugged in", line.swapped, ("port_lost",), "PSTOP", 40, check=checks.left_alone,
         heals=False),
     Row(11, "two servos with one id", lambda s: s.tell({"fault": "rename", "servo": s.middle, "to": s.ids[0]}), GONE, "PSTOP",
         80, heals=False),
