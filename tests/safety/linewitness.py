@@ -52,6 +52,7 @@ class LineWitness(Witness):
         self._back: dict[int, int] = {}  # when one that was silent for long was heard again
         self._dropped = False  # one that was driven said that it is off
         self._slept = False  # the goals before are older than a permit lives
+        self._kept: dict[int, float] = {}  # the goals that were written last, however long ago
         self._braked = False
         self.alone = False  # nobody may lead it any more: its driver is dead
         self.at_stop: dict[int, float] = {}  # where the joints were read last before torque went off
@@ -178,9 +179,11 @@ class LineWitness(Witness):
         self._slept = bool(self._goal) and done.t - self._led_t > PERMIT_NS
         if not self._goal:
             self._opened = done.t
+            if self._kept and self._all_led(done) and not done.on:  # nobody let go: they still go by these
+                self._goal, self._slept = self._kept, True
         elif self._slept and not self._all_led(done):  # it begins anew, where the joints are
             self._goal = {}
-        self._led_t = done.t
+        self._led_t, self._kept = done.t, done.goal
         driven = done.t - self._opened > STARTING_NS
         self._dropped |= driven and 0 in done.modes.values()
         permit = self._permit
