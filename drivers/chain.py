@@ -143,8 +143,11 @@ class Chain:
             if complaint := moteus_settings.bring(self._console(servo), moteus_settings.of(self._servos)):
                 raise DeviceError(f"{self._who(servo)}: {complaint}")
 
-    def check(self) -> list[str]:
-        """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing."""
+    def check(self, set_up: bool = True) -> list[str]:
+        """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing.
+
+        Without `set_up`, before `configure`: whether all are there, each once.
+        """
         self._twice.clear()
         trips: list[int] = []
         silent = set(range(len(self._servos.ids)))
@@ -156,10 +159,10 @@ class Chain:
         for i, servo in enumerate(self._servos.ids):
             if i in silent:
                 complaints.append(f"{self._who(servo)}: {moteus_settings.SILENT}")
-            else:
+            elif set_up or i in self._twice:
                 complaints += [f"{self._who(servo)}: {what}" for what in self._complaints(i, joints)]
         # The fastest, because a latency timer delays every read and a busy machine only some.
-        if not silent and (trip := min(trips)) > ROUND_TRIP_NS:
+        if set_up and not silent and (trip := min(trips)) > ROUND_TRIP_NS:
             where = f"{self._port.name}: {trip / 1e6:.1f} ms a read"
             complaints.append(f"{where}; set the adapter's latency_timer to 1 ms")
         return complaints

@@ -37,6 +37,8 @@ def _mapped(items: Sequence[Item], at: int) -> tuple[dict[Item, Item], int]:
 class DynamixelLine:
     """X series with room for all of it: 28 indirect registers. The 330s have 20."""
 
+    fault = X.HARDWARE_ERROR_STATUS
+
     def __init__(self, robot: config.Robot) -> None:
         servos = robot.servos
         model = MODELS.get(servos.model)

@@ -30,6 +30,8 @@ _GOAL = (_S.GOAL_POSITION, _S.GOAL_PWM, _S.GOAL_SPEED, _S.TORQUE_LIMIT)
 class FeetechLine:
     """STS3215. No watchdog: each goal leads by a little and carries its speed; where the host falls silent that is the end."""
 
+    fault = _S.STATUS
+
     def __init__(self, robot: config.Robot) -> None:
         servos = robot.servos
         self.servos, self._reads, self._spans = servos, Reads(), spans(robot, _S.GOAL_POSITION.scale)

@@ -25,7 +25,7 @@ from robotrl.drivers.port import DeviceError, Port
 from robotrl.drivers.pressing import Shares
 from robotrl.drivers.servo_line import TURNS, Flags, Floats, Line, Reading
 from robotrl.drivers.sync import SyncRead
-from robotrl.drivers.tables import Mode
+from robotrl.drivers.tables import Item, Mode
 from robotrl.messages import Joints
 
 CYCLE_NS = 12_000_000  # whole read at most, or quiet_s where that is longer: leaves time to write within 20 ms; chosen
@@ -190,8 +190,12 @@ class ServoChain:
                     raise DeviceError(f"{self._port.name}: {wanted}: {what}; check cable and firmware")
         self.rebooted = ()
 
-    def check(self) -> list[str]:
-        """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing, changes nothing."""
+    def check(self, set_up: bool = True) -> list[str]:
+        """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing, changes nothing.
+
+        Without `set_up`, before `configure`: whether these are the robot's servos, and turn as it says. What `configure` writes,
+        what a servo has tripped over, and how fast the adapter is, are no question then.
+        """
         wanted, asking = self.line.wanted(), self._asking
         present = [p for w in wanted if (p := asking.ping(w.id)) is not None]
         if len(present) < len(wanted):  # who is there in their place?
@@ -203,9 +207,17 @@ class ServoChain:
         if not out:
             out = handshake.swapped(wanted, read)
             for w in wanted:
-                out += self.line.complaints(w, read[w.id])
-            out += self._too_slow()
+                out += self.line.complaints(w, read[w.id] if set_up else self._as_set_up(w.id, read[w.id]))
+            out += self._too_slow() if set_up else []
         return [f"{self._port.name}: {line}" for line in out]
+
+    def _as_set_up(self, servo: int, read: dict[Item, int]) -> dict[Item, int]:
+        """What will be read of a servo that nothing is wrong with once it is configured."""
+        out = {item: 0 if item is self.line.fault else steps for item, steps in read.items()}
+        for start, data in self.line.ram(servo):
+            places = {item: item.address - start for item in read}
+            out |= {i: i.decode(data[at : at + i.size]) for i, at in places.items() if 0 <= at <= len(data) - i.size}
+        return out
 
     def _garbles(self, servo: int) -> bool:
         """Are a servo's answers unsound more often than not? Then two of them speak at once."""

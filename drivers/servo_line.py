@@ -50,6 +50,7 @@ class Line(Protocol):
     """One family's half of a chain. Bytes that nobody answers, unless it says otherwise."""
 
     servos: config.Servos
+    fault: Item  # the register of what it has tripped over
     stopping: bytes  # torque off, what a watchdog left is cleared
     stopping_all: bytes  # whatever their numbers
     tick: float  # rad, of a goal

@@ -90,6 +90,10 @@ class Stow:
         self._goal = list(target)
         return target
 
+    def hold(self, now: int) -> None:
+        """Begin anew from here: it holds, and goes on when HOLD_NS have passed since the last such word."""
+        self._began, self._near_since = now, None
+
     def _take_in(self, heard: Collection[int]) -> None:
         """These joints are known from now on. A gate takes goals as it opens: another one opens, where the joints are led."""
         self.unheard = tuple(i for i in self.unheard if i not in heard)

@@ -20,7 +20,7 @@ from robotrl.drivers.servo_chain import ServoChain
 from robotrl.drivers.tape import Playback
 from robotrl.drivers.tracker import PoseStream
 from robotrl.messages import Action, Applied, Call, Drive, Exchange, Joints, Message, Permit
-from robotrl.nodes.servoloop import ServoLoop, connected
+from robotrl.nodes.servoloop import ServoLoop, set_up
 
 SETTLE = 25  # messages in a row that may come out otherwise where the driver's memory is not known: half a second of the servos'
 Reading = TypeVar("Reading", Joints, Applied)
@@ -200,7 +200,7 @@ class Servos:
     def _connect(self) -> None:
         self._forget()
         try:
-            chain = connected(self.robot, self.playback, self.playback, self._tick, lambda _: None)
+            chain = set_up(self.robot, self.playback, self.playback, self._tick, lambda _: None)
             self._loop = ServoLoop(self.robot, chain, self.playback, self.period_s)
         except (PortError, ValueError):
             return

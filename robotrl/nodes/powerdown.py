@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from robotrl.clock import Clock
 from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, chain_of
-from robotrl.drivers.port import Port
+from robotrl.drivers.port import DeviceError, Port
 from robotrl.messages import Joints
 from robotrl.safety.limits import INWARD_RAD_S, GateLimits, jointed_limits, legged_limits
 from robotrl.safety.stow import Stow
@@ -29,6 +29,7 @@ FIRST_NS, LOOK_NS = (
 )  # for all to be heard: who missed the first is believed after three more; chosen
 LED = 10  # mode of a servo that goes by its targets
 HELD = (LED, 11)  # of one that holds: led, or stopped by its watchdog
+UNHEARD = -1  # of one that has not answered: it may hold
 POWERED = (DAMP, STOW)  # stages with torque
 
 
@@ -58,8 +59,15 @@ class Profile:
         """`held`: the targets that the servos go by, where that is known."""
         self.held = held
         self._chain = chain
-        self._until = now + int(robot.stop_damp_s * 1e9)
+        self._length_ns = int(robot.stop_damp_s * 1e9)
+        self._until = now + self._length_ns
         self._stow = Stow(gate_limits(robot, period_s), robot.stow, held) if robot.stop_profile == STOW else None
+
+    def hold(self, now: int) -> None:
+        """Begin anew, from here; said in every cycle, an arm goes nowhere."""
+        self._until = now + self._length_ns
+        if self._stow is not None:
+            self._stow.hold(now)
 
     def step(self, now: int, joints: Joints | None) -> str:
         """Write what this cycle needs; the stage, empty once torque may go off. Damping asks for no reading.
@@ -97,21 +105,42 @@ def first_reading(chain: Chain, clock: Clock) -> Joints:
     return joints
 
 
-def lower(robot: Robot, port: Port, clock: Clock) -> None:
+def lower(
+    robot: Robot, port: Port, clock: Clock, say: Callable[[str], None] = lambda _: None, watch: Callable[[], bool] = lambda: False
+) -> None:  # fmt: skip
     """Stow an arm that a port just opened finds with torque on: the stop that follows would let it fall. Else nothing.
 
-    Its driver was unplugged, or killed together with its rescue. Nobody is switched on for it.
+    Its driver was unplugged, or killed together with its rescue. Nobody is switched on for it. DeviceError, and not one byte
+    written that moves it or lets it go, where it is not the robot's own: it holds as it did. `watch` is asked before each step;
+    while it says so the arm is held where it is.
     """
     if robot.stop_profile != STOW:
         return
     chain = chain_of(port, robot, clock, starts=False)
     joints = first_reading(chain, clock)
-    if not any(mode in HELD for mode in joints.mode):
+    if not any(mode in (*HELD, UNHEARD) for mode in joints.mode):
         return
-    profile = Profile(robot, chain, STEP_NS * 1e-9, clock.now())
-    while profile.step(clock.now(), joints):
-        clock.sleep_until(clock.now() + STEP_NS)
+    if complaints := chain.check(set_up=False):
+        more = f" (and {len(complaints) - 1} more)" if complaints[1:] else ""
+        raise DeviceError(
+            f"{complaints[0]}{more}. Nothing was written: what holds goes on holding; support the arm, cut its power"
+        )
+    say("the arm holds, and nobody leads it: it is lowered")
+    profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
+    while True:
+        if watch():
+            profile.hold(clock.now())
+        if not profile.step(clock.now(), joints):
+            break
+        due = max(due + STEP_NS, clock.now())
+        clock.sleep_until(due)
         joints = chain.read(-1)
+    for _ in range(TRIES):
+        watch()
+        chain.stop()
+        if chain.confirmed_off():
+            return say("it is down, and read back as off")
+    say("it is down, and not read back as off")
 
 
 class PowerDown:

@@ -165,10 +165,22 @@ def prepare(chain: Chain, tick: int, say: Callable[[str], None]) -> None:
         raise DeviceError(complaints[0] + (f" (and {len(complaints) - 1} more)" if complaints[1:] else ""))
 
 
-def connected(robot: Robot, port: Port, clock: Clock, tick: int, say: Callable[[str], None]) -> Chain:
-    """The chain on a port that was just opened, if these are this robot's servos: one that holds is lowered, then `prepare`."""
+def taken(
+    robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], watch: Callable[[], bool] = lambda: False
+) -> None:  # fmt: skip
+    """Of a port that was just opened: are these the robot's servos? Then an arm that holds is lowered; `watch` as in `lower`."""
     recognise(port, robot, clock)  # first of all: with another's zeros nothing may be written, not even to lower it
-    lower(robot, port, clock)
+    lower(robot, port, clock, say, watch)
+
+
+def set_up(robot: Robot, port: Port, clock: Clock, tick: int, say: Callable[[str], None]) -> Chain:
+    """The chain on a port that is `taken`, prepared."""
     chain = chain_of(port, robot, clock)
     prepare(chain, tick, say)
     return chain
+
+
+def connected(robot: Robot, port: Port, clock: Clock, tick: int, say: Callable[[str], None]) -> Chain:
+    """Both."""
+    taken(robot, port, clock, say)
+    return set_up(robot, port, clock, tick, say)

@@ -10,7 +10,8 @@ from robotrl.drivers.port import PortError, SerialPort
 from robotrl.drivers.tape import Tape
 from robotrl.messages import Action, Drive, Joints, Permit
 from robotrl.node import Node
-from robotrl.nodes.servoloop import UNREAD_MAX, ServoLoop, connected
+from robotrl.nodes.lowering import Lowering
+from robotrl.nodes.servoloop import UNREAD_MAX, ServoLoop, set_up, taken
 from robotrl.nodes.tether import Tether
 from robotrl.nodes.wire import Wire
 
@@ -28,6 +29,7 @@ class Driver:
         self.permits, self.actions = node.bus.subscriber("permit"), node.bus.subscriber("action")
         self.joints, self.applied, self.drive = (node.bus.publisher(topic) for topic in ("joints", "applied", "drive"))
         self.exchanges = node.bus.publisher("wire")
+        self.keys = node.bus.subscriber("operator")
         self.tape = Tape(node.clock)
         self.off = False
         self.tick = -1
@@ -36,12 +38,18 @@ class Driver:
         self.wire = Wire(node, self.connect)
 
     def connect(self) -> tuple[SerialPort, ServoLoop]:
-        """Open the port, stop every servo, configure it, check it. PortError, ValueError: nothing has moved, nothing will."""
+        """Open the port, lower an arm that holds, stop every servo, configure it, check it. PortError, ValueError: nothing but an
+        arm that was lowered has moved, nothing will."""
         robot = self.node.run.robot
         port = SerialPort(robot.servos.port, baud_of(robot.servos), self.node.clock)
-        self.tape.call("connect")
+        lowering = Lowering(self.node, self.keys, self.tether, port)
         try:
-            chain = connected(robot, self.tape.around(port), self.tape.clock, self.tick, self.node.say)
+            try:  # not on the tape: it takes seconds, and what a person's key does there the tape would not know
+                taken(robot, port, self.node.clock, self.node.say, lowering.watch)
+            finally:
+                lowering.over()
+            self.tape.call("connect")
+            chain = set_up(robot, self.tape.around(port), self.tape.clock, self.tick, self.node.say)
             loop = ServoLoop(robot, chain, self.tape.clock, self.period_s)
         except (PortError, ValueError):
             port.close()

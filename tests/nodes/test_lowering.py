@@ -1,0 +1,186 @@
+"""An arm that a starting driver finds holding: lowered if it is the robot's own, under the rescue's eyes and anybody's key."""
+
+from __future__ import annotations
+
+import pytest
+
+from robotrl.drivers.port import DeviceError
+from robotrl.messages import Operator
+from robotrl.nodes.lowering import HELD_NS, Lowering
+from robotrl.nodes.servoloop import connected, taken
+from robotrl.sim.faults import Silence
+from tests.nodes.armrig import ArmRig, TwinClock
+
+HOLDS = ("torque", "goal_position")
+STEP_S = 0.02
+
+
+@pytest.fixture(params=["so101", "omx"])
+def arm(request, tmp_path):
+    return ArmRig(request.param, tmp_path).running()
+
+
+def registers(arm):
+    return [[servo.registers.get(name) for name in HOLDS] for servo in arm.twin.bus.servos]
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (
+            lambda arm: arm.twin.bus.servos[1].registers.put(*turned(arm)),
+            r"servo \d+ \(.*\), .*: \d+, the joint turns the other way",
+        ),
+        (lambda arm: arm.twin.command({"fault": "mute", "servo": arm.run.robot.servos.ids[2]}), "does not answer"),
+        (lambda arm: arm.twin.wires["servos"].add(Silence(inward=False)), "does not answer"),
+    ],
+    ids=["turned", "mute", "silent"],
+)
+def test_what_is_not_the_robots_own_arm_is_neither_led_nor_let_go(arm, harm, says):
+    harm(arm)
+    if arm.run.robot.name == "omx":
+        for servo in arm.twin.bus.servos:
+            servo._settings = None
+    before = registers(arm)
+    with pytest.raises(DeviceError, match=says) as refused:
+        connected(arm.run.robot, arm.twin.ports()["servos"], TwinClock(arm), -1, arm.said.append)
+    assert "Nothing was written: what holds goes on holding" in str(refused.value) and "\n" not in str(refused.value)
+    assert registers(arm) == before and all(on for on, _ in before)
+
+
+def turned(arm):
+    """A register of EEPROM, otherwise than it was: the joint turns the other way."""
+    name = "phase" if arm.run.robot.name == "so101" else "drive_mode"
+    return name, arm.twin.bus.servos[1].registers.get(name) ^ 1
+
+
+def test_what_the_servos_have_tripped_over_meanwhile_does_not_keep_it_up(arm):
+    for servo in arm.twin.bus.servos:
+        servo.registers.put(*(("lock", 0) if arm.run.robot.name == "so101" else ("bus_watchdog", -1)))
+    connected(arm.run.robot, arm.twin.ports()["servos"], TwinClock(arm), -1, arm.said.append)
+    assert arm.said == ["the arm holds, and nobody leads it: it is lowered", "it is down, and read back as off"]
+    assert not any(on for on, _ in registers(arm))
+
+
+class Line:
+    """The tether, and what else happens: one list, in order."""
+
+    def __init__(self):
+        self.told = []
+
+    def beat(self, torque_on):
+        self.told.append("on" if torque_on else "off")
+
+    def give(self, port, checked):
+        self.told.append("port")
+
+    def drop(self):
+        self.told.append("drop")
+
+
+class Port:
+    """A port that tells the line of each goal that is written to it."""
+
+    def __init__(self, port, line, arm):
+        self._port, self._line, self._arm, self._goals = port, line, arm, registers(arm)
+
+    def __getattr__(self, name):
+        return getattr(self._port, name)
+
+    def fileno(self):
+        return 9
+
+    def write(self, data):
+        self._port.write(data)
+        if (goals := registers(self._arm)) != self._goals:
+            self._line.told.append("write")
+            self._goals = goals
+
+
+class Stage:
+    """A driver that starts beside an arm that holds: its node, and the keys; `script` says what happens in which step."""
+
+    def __init__(self, arm, script=None):
+        self.arm, self.clock, self.script = arm, TwinClock(arm), script or {}
+        self.said, self.pressed, self.ended, self.line = [], [], False, Line()
+        self.port = Port(arm.twin.ports()["servos"], self.line, arm)
+        self.at = []  # joint angles, step by step
+        self.lowering = Lowering(self, self, self.line, self.port)
+
+    def say(self, what):
+        self.said.append(what)
+
+    def over(self):
+        return self.ended
+
+    def drain(self):
+        out, self.pressed = self.pressed, []
+        return out
+
+    def press(self, command, source="console", role=""):
+        self.pressed.append(Operator(command=command, press=1, source=source, role=role))
+
+    def watch(self):
+        self.at.append(tuple(self.arm.twin.joints.angle))
+        self.script.get(len(self.at), lambda stage: None)(self)
+        return self.lowering.watch()
+
+    def play(self):
+        taken(self.arm.run.robot, self.port, self.clock, self.say, self.watch)
+        self.lowering.over()
+        return self
+
+    def moved(self, first, last):
+        """How far the joint that moved most did, between two steps, rad."""
+        return max(abs(a - b) for a, b in zip(self.at[first], self.at[min(last, len(self.at) - 1)], strict=True))
+
+
+def test_the_rescue_has_the_port_before_the_first_goal_and_hears_of_every_step(arm):
+    told = Stage(arm).play().line.told
+    assert told[:2] == ["on", "port"] and told.index("write") > 1, "it would lower it, and not let it go"
+    assert told[-2:] == ["off", "drop"] and told.count("port") == 1
+    beats = "".join("w" if word == "write" else "b" if word == "on" else "" for word in told)
+    assert "ww" not in beats[: beats.rindex("w")], "a driver that hangs there is known as such"
+
+
+@pytest.fixture
+def omx(tmp_path):
+    return ArmRig("omx", tmp_path).running()
+
+
+@pytest.mark.parametrize(("source", "role"), [("console", ""), ("gateway", "viewer")])
+def test_anybodys_stop_key_holds_the_arm_and_a_consoles_disable_lowers_it(omx, source, role):
+    script = {40: lambda s: s.press("stop", source, role), 70: lambda s: s.press("disable", "viewer"),
+              72: lambda s: s.press("clear"), 100: lambda s: s.press("disable")}  # fmt: skip
+    stage = Stage(omx, script).play()
+    assert stage.moved(15, 39) > 0.1, "it was on its way"
+    assert stage.moved(45, 114) < 0.02, "held, and then for 0.3 s as ever"
+    assert stage.said[1:3] == [
+        "stopped by a key: the arm is held where it is; disable (d) lowers it",
+        "disable: the arm is lowered",
+    ]
+    assert stage.said[-1] == "it is down, and read back as off"
+    assert stage.at[-1] == pytest.approx(omx.run.robot.stow, abs=0.15) and not any(on for on, _ in registers(omx))
+
+
+def test_a_key_that_was_pressed_before_is_none_and_one_that_nobody_takes_back_ends_in_ten_minutes(omx):
+    stage = Stage(omx)
+    stage.press("stop")
+    lowering = Lowering(stage, stage, stage.line, stage.port)
+    assert not lowering.watch()
+    stage.press("stop")
+    assert lowering.watch()
+    now = stage.clock.now()
+    stage.clock.now = lambda: now + HELD_NS
+    assert lowering.watch()
+    stage.clock.now = lambda: now + HELD_NS + 1
+    assert not lowering.watch() and stage.said[-1] == "held for 10 minutes: the arm is lowered"
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_driver_that_is_told_to_end_holds_it_for_a_moment_and_lowers_it_all_the_same(omx, stopped):
+    script = {40: lambda s: setattr(s, "ended", True)}
+    script |= {30: lambda s: s.press("stop"), 45: lambda s: s.press("stop")} if stopped else {}
+    stage = Stage(omx, script).play()
+    assert stage.moved(44, 54) < 0.02 < 0.1 < stage.moved(54, 90), "the stop profile, from its beginning"
+    assert stage.said[-1] == "it is down, and read back as off" and len(stage.at) * STEP_S < 1.0 + omx.run.robot.stop_damp_s
