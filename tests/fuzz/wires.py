@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from robotrl import config
 from robotrl.calibration.identity import identify
 from robotrl.clock import LockstepClock
-from robotrl.drivers import chain, moteus
+from robotrl.drivers import chain, moteus, moteus_settings
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.commands import Commands
 from robotrl.drivers.diagnostic import Diagnostic
@@ -26,6 +26,7 @@ from robotrl.messages import Joints
 from tests.fuzz.engine import Broken, held, torn
 
 TAU = 2 * math.pi
+KP = moteus_settings.Setting("servo.pid_position.kp", 4.0)
 
 
 def crc8(text: bytes) -> int:
@@ -285,8 +286,9 @@ class Console:
 
     def check(self, data: bytes) -> None:
         self._far.pieces = [b"\n", b"", data, b"", data]
-        if not isinstance(self._console.get("servo.pid_position.kp"), float):
-            raise Broken("a value that is no number")
+        said = moteus_settings.complaints(self._console, [KP])
+        if len(said) > 1 or any("\n" in line for line in said):
+            raise Broken("a complaint of two lines")
         self._far.pieces = [b"\n", data, b"", *torn(data)]
         try:
             self._identify()
