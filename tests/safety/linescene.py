@@ -21,7 +21,7 @@ from robotrl.sim.dynamixelservo import DynamixelServo
 from robotrl.sim.feetechservo import FeetechServo
 from tests.safety.linefamilies import line_witness
 from tests.safety.linewitness import LineTap, LineWitness
-from tests.safety.scene import LIVE, WALK, Scene, T
+from tests.safety.scene import LIVE, REST_RAD_S, WALK, Scene, T
 
 QUIET = "[twin]\nperiod_jitter = 0\nrandomise = false\nphysics_dt = 0.004\n"
 SWAY_RAD = 0.2
@@ -117,11 +117,15 @@ class LineScene(Scene):
     def settle(self) -> None:
         """Until a stop that is on its way is over, and nothing moves: an arm takes up to 4 s to lower itself."""
         for _ in range(300):
-            last, joints = self.witness.history[-1], self.rig.joints
-            moves = joints is not None and max(map(abs, joints.velocity)) > 0.4
-            if not (last.lowers or last.damped or moves):
+            last = self.witness.history[-1]
+            if not (last.lowers or last.damped or self.moves):
                 return
             self.cycle()
+
+    @property
+    def moves(self) -> bool:
+        """A joint turns, by its own word."""
+        return self.rig.joints is not None and max(map(abs, self.rig.joints.velocity)) > REST_RAD_S
 
     def wait(self) -> None:
         """One period in which the driver is busy."""

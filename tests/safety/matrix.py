@@ -130,8 +130,8 @@ def _cleared(scene: Scene, row: Row, state: str, stops: bool) -> list[str]:
     scene.settle()
     lying = scene.state
     scene.press("clear")
-    if scene.state == "PSTOP" and scene.rig.sentry.guard.ledger.active:
-        return []  # something of it is left: torque off first
+    if scene.state == "PSTOP" and (scene.rig.sentry.guard.ledger.active or scene.moves):
+        return []  # something of it is left, or a limp leg does not come to rest: torque off first
     wanted = {"PSTOP": ("HOLD", "READY"), "RELAX": ("READY", "CHECK")}.get(lying, (lying,))
     scene.cycle(25)
     return [] if scene.state in wanted else [f"cleared, and then in {scene.state}: {scene.rig.guard}"]

@@ -27,6 +27,7 @@ SETTINGS = ["twin.period_jitter=0", "twin.randomise=false", "twin.falls=0", "age
 SETTINGS += ["task.episode_steps=1000000"]
 STATES = ("READY", "HOLD", "RUN", "RESET", "STOPPING", "clearing")
 T = 20_000_000
+REST_RAD_S = 0.4  # below what the guard takes for rest
 LIVE = ("policy", "reset", "learner")
 
 
@@ -142,6 +143,11 @@ class Scene:
 
     def settle(self) -> None:
         """Until a stop that is on its way is over: a Minitaur's is, by then."""
+
+    @property
+    def moves(self) -> bool:
+        """A joint turns, in truth."""
+        return max(map(abs, self.rig.twin.world.history.newest[8:16])) > REST_RAD_S
 
     def without(self, *ids: str) -> None:
         """Remove detectors: these rows are not in the table any more."""
