@@ -41,7 +41,7 @@ class Altered(NamedTuple):
 # fmt: off
 ALTERED = {
     11: Altered("robotrl.drivers.chain", "if i in self._twice:", "if False:", "a handshake that does not mind two answers"),
-    12: Altered("robotrl.drivers.chain", "if not silent and (trip := min(trips)) > ROUND_TRIP_NS:", "if False:",
+    12: Altered("robotrl.drivers.chain", "if set_up and not silent and (trip := min(trips)) > ROUND_TRIP_NS:", "if False:",
                 "a handshake that does not time its answers"),
     21: Altered("robotrl.nodes.reset", "from __future__ import annotations\n",
                 "from __future__ import annotations\n\nimport time\n\nT = time.time()\n", "a node that reads the time of day"),
