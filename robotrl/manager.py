@@ -211,7 +211,7 @@ def operate(
     finally:
         notify.ending()
         if manager is not None:
-            if not manager.power_down(run.robot.stop_damp_s) and not code:
+            if not manager.power_down(run.robot) and code != 2:  # then a node has said what is wrong, and nothing was begun
                 aloud.say("robotrl run: the motors did not confirm that they are off: cut their power", sys.stderr)
                 code = 3
             manager.stop()

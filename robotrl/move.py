@@ -120,10 +120,10 @@ def operate(
     finally:
         if manager is not None:
             began = time.monotonic()
-            if manager.power_down(run.robot.stop_damp_s):
+            if manager.power_down(run.robot):
                 if manager.drive.latest() is not None:
                     aloud.say(f"the motors are read back as off ({time.monotonic() - began:.1f} s)")
-            elif not code:
+            elif code != 2:
                 aloud.say("robotrl move: the motors did not confirm that they are off: cut their power", sys.stderr)
                 code = 3
             manager.stop()

@@ -23,6 +23,7 @@ from robotrl.topics import CAMERAS
 RESTARTS, WITHIN_S = 3, 60.0  # Erlang's restart intensity: more often, and it stays down
 READY_S = 10.0  # for the recorder to listen, before the others begin: chosen for a busy machine, of which a quiet one takes 0.5
 END_S = 10.0  # for a node that was told to end; then it is killed
+FRESH_NS = 200_000_000  # an older word of the driver's says nothing of now
 OFF_S = 4.0  # for the motors to be damped, switched off, and read back as off, when the run ends
 
 
@@ -177,13 +178,13 @@ class Manager:
                 lines += [line for line in whole.decode(errors="replace").splitlines() if line.startswith(f"{child.spec.name}: ")]
         return lines
 
-    def power_down(self, also_s: float = 0.0) -> bool:
+    def power_down(self, robot: config.Robot) -> bool:
         """Have the guard take torque off by the robot's stop profile; true once the motors have read back as off.
 
-        `also_s`: what a longer profile takes beyond OFF_S.
+        A driver that never spoke has moved nothing, but an arm: that it found holding, and may be lowering still.
         """
         self.say("manager", os.getpid(), "stopping")
-        until = time.monotonic() + OFF_S + also_s
+        until = time.monotonic() + OFF_S + robot.stop_damp_s
         while time.monotonic() < until and {"guard", "servos"} <= self.children.keys():
             drive, guard = self.drive.latest(), self.guard.latest()
             if (
@@ -193,7 +194,7 @@ class Manager:
             ):
                 return True
             self.bus.wait([self.drive], 0.05)
-        return self.drive.latest() is None  # a driver that never came up has moved nothing
+        return self.drive.latest() is None and robot.stop_profile != "stow"
 
     def stop(self) -> None:
         """Ask all to end; whoever does not is killed."""
@@ -218,7 +219,7 @@ class Manager:
 
 def off(drive: Drive | None, now: int) -> bool:
     """The driver has just said that every motor reads back as off."""
-    return drive is not None and drive.powered_off_confirmed and now - drive.t < 200_000_000
+    return drive is not None and drive.powered_off_confirmed and now - drive.t < FRESH_NS
 
 
 def last_line(log: Path, start: int) -> str:

@@ -7,19 +7,20 @@ from collections.abc import Callable
 from typing import Protocol
 
 from robotrl import aloud, config
-from robotrl.messages import Episode, Guard
-from robotrl.processes import GaveUp, Manager, TwinProcess
+from robotrl.messages import Drive, Episode, Guard
+from robotrl.processes import FRESH_NS, GaveUp, Manager, TwinProcess, off
 from robotrl.serialarm import ARMS
 
 SAY_EVERY_S = 5.0
 SAME_EVERY_S = 60.0  # when nothing has changed
 GRACE_S = 1.0  # after the twin's death: for the guard to say what it makes of it
 WAITS = {  # what a state waits for, in the words of the operator's keys
-    "READY": "torque is off; at the console: e enables",
-    "HOLD": "standing still; at the console: r runs, R resets",
-    "PSTOP": "stopped and held; at the console: c clears",
-    "RELAX": "stopped, torque off; at the console: c clears",
+    "READY": "e enables",
+    "HOLD": "r runs, R resets",
+    "PSTOP": "c clears",
+    "RELAX": "c clears",
 }
+STAGES = {"damp": "being braked", "stow": "being lowered", "off": "torque off, not read back"}  # of the stop profile
 FORGIVEN = frozenset(("tilt", "episode_fall"))  # a robot that learns to walk falls: counted, not announced
 
 
@@ -124,18 +125,32 @@ class Watch:
         now = time.monotonic() - self.started
         if now >= self._due and guard is not None:
             self._due = now + SAY_EVERY_S
-            how = f"{guard.state:<8} {standing(guard, episode, self.wanted)}"
+            stands = power(self.manager.drive.latest(), self.manager.clock.now())
+            how = f"{guard.state:<8} {standing(guard, episode, self.wanted, stands)}"
             if how != self._said[0] or now >= self._said[1] + SAME_EVERY_S:
                 self._said = (how, now)
                 self.tell(how)
         return episode.transitions if episode is not None else 0
 
 
-def standing(guard: Guard, episode: Episode | None, wanted: int) -> str:
-    """How far the run is, and what it waits for."""
+def power(drive: Drive | None, now: int) -> str:
+    """How the motors stand, by the driver's word. What is not read back is not said to be off, nor what moves to be held."""
+    if drive is None or now - drive.t >= FRESH_NS:
+        return "the servo driver is silent"
+    if not drive.present:
+        return "the servos' port is lost"
+    if off(drive, now):
+        return "torque off, read back"
+    if drive.stop in STAGES:
+        return STAGES[drive.stop]
+    return "torque on, held" if drive.gate_open else "torque off, not read back"
+
+
+def standing(guard: Guard, episode: Episode | None, wanted: int, power: str) -> str:
+    """How far the run is, and what it waits for. `power`: how the motors stand."""
     steps = f"step {episode.transitions if episode is not None else 0}/{wanted}"
     if guard.state in WAITS:
-        return f"{steps}  {guard.note or WAITS[guard.state]}"
+        return f"{steps}  {power}; {guard.note or f'at the console: {WAITS[guard.state]}'}"
     if episode is None or episode.episode < 0:
         return f"{steps}  {guard.note or 'no episode yet'}"
     how = f"{episode.speed:.2f} m/s" if episode.speed else f"return {episode.total_return:.1f}"  # an arm gets nowhere

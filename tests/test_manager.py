@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import tempfile
 import time
@@ -17,9 +18,12 @@ from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.config import CameraPort, Run, load
 from robotrl.manager import with_ports
-from robotrl.messages import Beat, Episode, Guard
-from robotrl.processes import GaveUp, Manager, Spec, last_line, nodes_of
-from robotrl.watch import Watch, standing
+from robotrl.messages import Beat, Drive, Episode, Guard
+from robotrl.move import described
+from robotrl.nodes import rescue
+from robotrl.nodes.servos import POWER_DOWN_NS
+from robotrl.processes import FRESH_NS, OFF_S, GaveUp, Manager, Spec, last_line, nodes_of
+from robotrl.watch import Watch, power, standing
 
 LAUNCH = Path(__file__).resolve().parent.parent / "launch"
 BODIES = {
@@ -129,7 +133,9 @@ def test_a_node_has_a_group_of_its_own_so_that_ctrl_c_is_the_managers(manager):
 
 
 def test_nothing_that_has_moved_is_taken_for_off(manager):
-    assert manager.power_down()  # no driver ever spoke
+    robot = Run().robot
+    assert manager.power_down(robot), "no driver ever spoke"
+    assert not manager.power_down(replace(robot, stop_profile="stow")), "it may lower an arm, and not have spoken yet"
 
 
 def test_the_last_line_of_this_life(tmp_path):
@@ -153,7 +159,8 @@ class Heard:
     """Streams as a test fills them, in the manager's place."""
 
     def __init__(self):
-        self.bus = self.guard = self.drive = self
+        self.bus = self.guard = self
+        self.drive, self.clock = Newest(), WallClock()
         self.queue, self.newest = [], None
 
     def subscriber(self, topic):
@@ -223,9 +230,43 @@ def test_a_guard_that_was_started_again_is_heard_though_its_first_word_was_not(w
 
 def test_how_it_stands_says_what_the_run_waits_for():
     guard = Guard(state="READY", causes=(), last_cause="", session=False, epoch=1, holder="", nonce=1)
-    assert standing(guard, None, 9) == "step 0/9  torque is off; at the console: e enables"
+    assert standing(guard, None, 9, "torque off, read back") == "step 0/9  torque off, read back; at the console: e enables"
+    guard = msgspec.structs.replace(guard, state="PSTOP", note="look round; press clear")
+    assert standing(guard, None, 9, "being lowered") == "step 0/9  being lowered; look round; press clear"
     guard = msgspec.structs.replace(guard, state="CHECK", note="waiting for the tracker")
-    assert standing(guard, None, 9) == "step 0/9  waiting for the tracker"
+    assert standing(guard, None, 9, "") == "step 0/9  waiting for the tracker"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({}, "torque off, not read back"),
+        ({"powered_off_confirmed": True}, "torque off, read back"),
+        ({"stop": "damp", "torque_on": True}, "being braked"),
+        ({"stop": "stow", "torque_on": True}, "being lowered"),
+        ({"stop": "off"}, "torque off, not read back"),
+        ({"torque_on": True, "gate_open": True}, "torque on, held"),
+        ({"powered_off_confirmed": True, "t": 10**9 - FRESH_NS}, "the servo driver is silent"),
+        ({"present": False}, "the servos' port is lost"),
+    ],
+)
+def test_what_is_not_read_back_is_not_said_to_be_off(fields, says):
+    plain = dict(tick=0, gate_open=False, torque_on=False, powered_off_confirmed=False, late_us=0.0, cycle_us=0.0, overruns=0,
+                 frame_errors=0, stop="", t=10**9 - FRESH_NS + 1)  # fmt: skip
+    assert power(Drive(**plain | fields), 10**9) == says and power(None, 0) == "the servo driver is silent"
+
+
+def test_the_service_gives_every_robot_the_time_that_its_stop_takes():
+    """To those whose manager was killed: the driver's profile; where it hangs, until it is killed, and then the rescue's."""
+    unit = (LAUNCH / "system" / "robotrl.service").read_text()
+    given, stopping = (
+        float(re.search(rf"^{key}(\d+)$", unit, re.M)[1]) for key in ("ExecStopPost=/bin/sleep ", "TimeoutStopSec=")
+    )
+    robots = [described(LAUNCH / "arm.toml", path.stem, []).robot for path in (LAUNCH / "robots").glob("*.toml")]
+    slowest = max(robot.stop_damp_s + 2 * robot.servos.watchdog_s for robot in robots)
+    ends = POWER_DOWN_NS * 1e-9 + rescue.DIE_S + rescue.INSIST_S
+    assert slowest + ends + 1.0 < given < stopping
+    assert max(robot.stop_damp_s for robot in robots) + OFF_S < stopping, "and to a manager that is told to end"
 
 
 def test_while_nothing_changes_nothing_is_repeated(watch, capsys):
