@@ -173,6 +173,8 @@ def operate(
     run: config.Run, directory: Path, seconds: float, *, as_json: bool, begun: int = 0, records: Path | None = None
 ) -> int:
     """Bring the processes up, watch them until the run ends, bring them down. `begun`: transitions there are already."""
+    from robotrl.nodes.evidence import looked_through
+
     end, notify, held = Ending(), Notify(), rundir.hold(directory)
     sim = rundir.kind(directory)[1]
     (directory / "logs").mkdir(exist_ok=True)
@@ -192,7 +194,7 @@ def operate(
         scripted = twin is not None and not (sys.stdin is not None and sys.stdin.isatty())
         asked = [spec for spec, wanted in ((CLASSIFIER, run.task.reward == "classifier"), (TELEOP, bool(run.takeover.device)),
                                            (GATEWAY, bool(run.network.listen))) if wanted]  # fmt: skip
-        nodes = (*nodes_of(run.robot), *cameras(run.robot), *asked)
+        nodes = (*nodes_of(run.robot), *cameras(run.robot, looked_through(run)), *asked)
         for spec in (*nodes, OPERATOR) if scripted else nodes:
             manager.start(spec)
             if spec.name == "recorder":

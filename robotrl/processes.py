@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from robotrl.topics import CAMERAS
 
 RESTARTS, WITHIN_S = 3, 60.0  # Erlang's restart intensity: more often, and it stays down
 READY_S = 10.0  # for the recorder to listen, before the others begin: chosen for a busy machine, of which a quiet one takes 0.5
+GONE_EVERY_S = 10.0  # who is gone for good is told anew to consoles that came later
 END_S = 10.0  # for a node that was told to end; then it is killed
 FRESH_NS = 200_000_000  # an older word of the driver's says nothing of now
 OFF_S = 4.0  # for the motors to be damped, switched off, and read back as off, when the run ends
@@ -34,6 +35,7 @@ class Spec:
     name: str
     module: str
     words: tuple[str, ...] = ()  # behind the run directory
+    expendable: bool = False  # where it dies too often the robot's run goes on without it (safety facts, rows 33 and 42)
 
 
 # In the order of starting. Each is started again when it dies; none of them moves the robot before the operator has cleared it.
@@ -46,13 +48,13 @@ NODES = (
     Spec("tracker", "robotrl.nodes.tracker"),
     Spec("reset", "robotrl.nodes.reset"),
     Spec("policy", "robotrl.nodes.policy"),
-    Spec("learner", "robotrl.nodes.learner"),
+    Spec("learner", "robotrl.nodes.learner", expendable=True),
 )
 OPERATOR = Spec("operator", "robotrl.sim.operator")
 CAMERA = "robotrl.nodes.camera"  # a process for each camera of the robot file
-TELEOP = Spec("teleop", "robotrl.nodes.teleop")  # only where the run says takeover.device
+TELEOP = Spec("teleop", "robotrl.nodes.teleop", expendable=True)  # only where the run says takeover.device
 CLASSIFIER = Spec("classifier", "robotrl.nodes.classifier")  # only where task.reward is "classifier"
-GATEWAY = Spec("gateway", "robotrl.nodes.gateway")  # only where the run says network.listen
+GATEWAY = Spec("gateway", "robotrl.nodes.gateway", expendable=True)  # only where the run says network.listen
 # NumPy's threads wait by spinning, which a matrix of 256 x 256 is not worth; torch has its own setting, agent.threads.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 # End after all others, in this order: while anything runs, somebody watches, and it is on record how it ended.
@@ -65,9 +67,9 @@ def nodes_of(robot: config.Robot) -> tuple[Spec, ...]:
     return tuple(spec for spec in NODES if spec.name not in absent)
 
 
-def cameras(robot: config.Robot) -> tuple[Spec, ...]:
-    """The nodes of the robot's cameras, by their places on the bus."""
-    return tuple(Spec(place, CAMERA, (place,)) for place, _ in zip(CAMERAS, robot.cameras, strict=False))
+def cameras(robot: config.Robot, needed: Collection[str]) -> tuple[Spec, ...]:
+    """The nodes of the robot's cameras, by their places on the bus. `needed`: names of those that the run cannot do without."""
+    return tuple(Spec(place, CAMERA, (place,), name not in needed) for place, name in zip(CAMERAS, robot.cameras, strict=False))
 
 
 class GaveUp(Exception):
@@ -101,6 +103,8 @@ class Manager:
         self.events = self.bus.publisher("process")
         self.drive, self.guard = self.bus.subscriber("drive"), self.bus.subscriber("guard")
         self.children: dict[str, Child] = {}
+        self.gone: dict[str, str] = {}  # who was given up, and why, while the run goes on
+        self._gone_said = 0.0
 
     def start(self, spec: Spec, deaths: list[float] | None = None) -> None:
         """Start one node; its standard input is a pipe whose closing tells it that we are gone."""
@@ -131,10 +135,14 @@ class Manager:
             log.write(line)  # a full disk ends no run: what the log lacks has been said on the bus
 
     def watch(self, timeout_s: float, also: tuple[int, ...] = ()) -> list[str]:
-        """Wait for deaths and start again who died; a line for each. GaveUp when one may not, or cannot, be started again.
+        """Wait for deaths and start again who died; a line for each. GaveUp when one stays down that the run cannot do without.
 
         `also`: other pidfds to wake up for.
         """
+        if self.gone and time.monotonic() - self._gone_said > GONE_EVERY_S:
+            self._gone_said = time.monotonic()
+            for name, why in self.gone.items():
+                self.events.send(Process(name=name, pid=0, event="gone", detail=why))
         fds = {child.pidfd: child for child in self.children.values()}
         ready, _, _ = select.select([*fds, *also], [], [], timeout_s)
         return [self._bury(fds[fd]) for fd in ready if fd in fds]
@@ -151,6 +159,10 @@ class Manager:
         deaths = [t for t in child.deaths if now - t < WITHIN_S] + [now]
         if len(deaths) > RESTARTS:
             why = f"{name} died {len(deaths)} times in {WITHIN_S:.0f} s, last by {how}"
+            if child.spec.expendable:
+                self.gone[name], self._gone_said = why, now
+                self.say(name, pid, "gone", why)
+                return f"{why}: {said or 'it said nothing'}; it stays down, and the run goes on without it; see {child.log}"
             self.say(name, pid, "gave up", why)
             raise GaveUp(f"{why}: {said or 'it said nothing'}; see {child.log}")
         self.start(child.spec, deaths)

@@ -81,6 +81,26 @@ def test_four_deaths_in_a_minute_are_too_many(manager):
     assert raised.value.code == 3
 
 
+def test_the_run_goes_on_without_a_learner_that_died_four_times_and_says_so_again_and_again(manager, monkeypatch):
+    told = []
+    monkeypatch.setattr(manager.events, "send", lambda message: told.append((message.name, message.event)))
+    manager.start(replace(spec("dies"), expendable=True))
+    manager.start(spec("stays"))
+    for _ in range(3):
+        assert "was started again" in manager.watch(10.0)[0]
+    said = manager.watch(10.0)[0]
+    assert said.startswith("dies died 4 times in 60 s, last by exit code 1: ") and "the run goes on without it" in said
+    assert list(manager.children) == ["stays"] and told[-1] == ("dies", "gone")
+    assert manager.watch(0.0) == [] and told.count(("dies", "gone")) == 1
+    monkeypatch.setattr(processes, "GONE_EVERY_S", 0.0)
+    assert manager.watch(0.0) == [] and told.count(("dies", "gone")) == 2, "for a console that came later"
+
+
+def test_who_is_expendable_is_who_has_no_part_in_the_robots_safety():
+    nodes = (*processes.NODES, processes.TELEOP, processes.CLASSIFIER, processes.GATEWAY)
+    assert {node.name for node in nodes if node.expendable} == {"learner", "teleop", "gateway"}
+
+
 def test_what_a_node_complains_of_at_its_start_is_what_is_said(manager):
     manager.start(spec("complains"))
     with pytest.raises(GaveUp, match=r"^complains: sign has 1 entry, not 8; correct it$") as raised:
@@ -352,11 +372,12 @@ def test_a_node_for_each_camera_and_with_the_twin_only_for_those_it_shows():
         "top": CameraPort(path="x"),
     }
     run = replace(Run(), robot=replace(Run().robot, cameras=cameras))
-    nodes = processes.cameras(run.robot)
+    nodes = processes.cameras(run.robot, {"wrist"})
     assert [(n.name, n.words) for n in nodes] == [(f"camera{i}", (f"camera{i}",)) for i in (1, 2, 3)]
+    assert [n.expendable for n in nodes] == [True, False, True], "through the wrist's the run sees"
     ports = {"servos": "s", "camera.wrist": "unix:/w", "camera.front": "unix:/f"}
     there = with_ports(run, ports).robot.cameras
-    assert list(there) == ["front", "wrist"] and not processes.cameras(Run().robot)
+    assert list(there) == ["front", "wrist"] and not processes.cameras(Run().robot, ())
     assert [(c.kind, c.url, c.rate_hz, c.depth) for c in there.values()] == [
         ("mjpeg", "unix:/f", 60, False),
         ("mjpeg", "unix:/w", 30, False),

@@ -53,7 +53,7 @@ POWER says CONFIRMED only when every servo was read back with its torque off.
 Keys that come in a burst (a paste, a slow line) are refused; SPACE never is.
 A label means what was on the screen a moment ago, and never another step. It
 changes what is learned from later. LATE: nothing for 3 periods; SLOW: under
-80 % of its rate; idle: not needed now; STUCK: alive, its loop stands still."""
+80 % of its rate; idle: not needed now; STUCK: its loop stands; GONE: for good."""
 UNSHOWN = ("operator", "beat", "wire", "thought", "transition", "ack", "picture", "depth", "motion")  # what is said to no person
 NEEDED_IN = {"action": ("RUN", "RESET"), "episode": ("RUN",), "reset": ("RESET",)}  # all others: always
 ANSWERED_NS = SECOND // 4  # a note that comes so soon after a key is the answer to it
@@ -205,11 +205,13 @@ def stream_rows(view: View, now: int) -> list[StreamRow]:
 
 
 def alive(view: View, now: int) -> Text:
-    """The nodes' heartbeats. STUCK: it speaks, but its loop does not go round."""
-    parts: list[Part] = []
+    """The nodes' heartbeats. STUCK: it speaks, but its loop does not go round. GONE: it died too often, and stays down."""
+    parts: list[Part] = [(f"{source} GONE  ", BAD) for source in sorted(view.gone)]
     starting = []
     for source in TOPICS["beat"].sources:
         stream = view.streams.get(("beat", source))
+        if source in view.gone:
+            continue
         if stream is None or not isinstance(stream.newest, Beat):
             starting += [] if source in view.absent else [source]
         elif now - stream.newest.t > SECOND:

@@ -67,7 +67,7 @@ def _nodes(view: View, now: int) -> dict[str, str]:
         if stream is not None and isinstance(stream.newest, Beat):
             late, stuck = now - stream.newest.t > SECOND, now - stream.moved > SECOND
             words[source] = "LATE" if late else "STUCK" if stuck else "ok"
-    return words
+    return words | dict.fromkeys(sorted(view.gone), "GONE")
 
 
 def _fields(message: Any, *names: str) -> dict[str, Any] | None:

@@ -80,6 +80,7 @@ class View:
     streams: dict[tuple[str, str], Stream] = field(default_factory=dict)  # by (topic, source)
     events: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=50))
     keys: deque[tuple[int, str, str]] = field(default_factory=lambda: deque(maxlen=6))  # (when, key, its effect)
+    gone: set[str] = field(default_factory=set)  # nodes that stay down while the run goes on
     judged: Guard | None = None  # the guard's last word on a state or a cause that changed
     last: Episode | None = None  # the episode that ended last
     falls: int = 0  # since this console came up
@@ -137,7 +138,10 @@ class View:
         elif topic == "episode" and isinstance(message, Episode):
             if message.ended and self.last is not None and message.episode == self.last.episode:
                 self.last = message  # its last rewards are known by now
+        elif isinstance(message, Process) and message.event == "gone" and message.name in self.gone:
+            pass  # known: it is said again for those who come later
         elif isinstance(message, Process):
+            self.gone = self.gone - {message.name} | ({message.name} if message.event == "gone" else set())
             again = f", restart {message.restarts}" if message.restarts else ""
             self.events.append((now, f"{message.name} {message.event} (pid {message.pid}{again}) {message.detail}"))
 

@@ -27,6 +27,7 @@ from robotrl.door import Door
 from robotrl.nodes import console, desk, keys, screen
 from robotrl.nodes.gateway import Gateway
 from robotrl.nodes.gateway import shown as settings
+from robotrl.nodes.status import status
 from robotrl.nodes.tidy import FOUND
 from robotrl.nodes.view import SECOND, Frame, View, absent, clean, span, stop_status
 
@@ -198,6 +199,20 @@ def test_late_streams_are_marked_by_a_word():
     assert "LATE" in rows["joints"] and "NONE" in rows["imu"]
     rows = {row.split()[0]: row[: screen.LEFT] for row in shown(v, NOW + 50 * MS).split("\n") if row.strip()}
     assert "LATE" not in rows["joints"]
+
+
+def test_who_is_gone_for_good_is_said_to_be_once_until_another_life_of_it_is_started():
+    v = view()
+
+    def told(event):
+        v.receive("process", m.Process(source="manager", name="learner", pid=7, event=event, detail="died 4 times"), NOW)
+        return screen.alive(v, NOW).plain, status(v, NOW)["nodes"].get("learner"), len(v.events)
+
+    screen_, word, events = told("gone")
+    assert "learner GONE" in screen_ and word == "GONE" and "learner" not in screen_.partition("starting:")[2]
+    assert told("gone")[2] == events
+    screen_, word, _ = told("started")
+    assert "learner GONE" not in screen_ and word is None
 
 
 def test_a_stream_not_needed_in_this_state_is_idle():

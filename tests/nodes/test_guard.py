@@ -229,6 +229,16 @@ def test_without_a_rescue_nothing_begins_and_what_has_begun_is_warned_of():
     assert world.step() == "RUN" and "rescue_gone" not in world.shown.causes
 
 
+def test_a_learner_that_stays_down_is_warned_of_and_stops_nothing():
+    world = World().run()
+    world.silent.add("learner")
+    for event in ("died", "started", "died", "gone"):
+        world.process("learner", event)
+    assert world.step(50) == "RUN" and world.shown.causes == ("learner_gone",)
+    world.process("policy", "gave up")
+    assert world.step() == "PSTOP" and "crash_loop" in world.shown.causes
+
+
 def test_servos_without_a_watchdog_are_led_by_nobody_while_there_is_no_rescue():
     robot = replace(Run().robot, servos=replace(Run().robot.servos, protocol="feetech"))
     world = World(replace(Run(), robot=robot)).run()
