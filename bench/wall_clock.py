@@ -236,7 +236,8 @@ def kills(out: Path, within_s: float, manager: bool = True, run: str = WALK) -> 
     """Each process killed with -9 in turn, in one run that recovers each time; then the twin, which ends it; then the manager,
     which takes another run, and a person's console, which takes a third."""
     live = Live(out, *LIGHT, run=run)
-    senses = rundir.load(live.directory).robot.senses
+    robot = rundir.load(live.directory).robot
+    senses, unwatched = robot.senses, robot.servos.protocol == "feetech"  # which have no watchdog
     table = []
     try:
         live.wait(lambda: (episode := live.episode.latest()) is not None and episode.transitions >= 50, 60)
@@ -244,7 +245,7 @@ def kills(out: Path, within_s: float, manager: bool = True, run: str = WALK) -> 
             ("policy", ("HOLD",), "policy_dead"),
             ("tracker", ("HOLD",), "tracker_dead"),
             ("learner", ("RUN",), "learner_gone"),
-            ("rescue", ("RUN",), "rescue_gone"),
+            ("rescue", ("HOLD",) if unwatched else ("RUN",), "rescue_gone"),
             ("imu", ("RELAX",), "imu_stale"),
         ):
             if name in senses or name not in ("imu", "tracker"):
@@ -255,7 +256,7 @@ def kills(out: Path, within_s: float, manager: bool = True, run: str = WALK) -> 
         table.append(live.kill_guard())
         table.append(live.kill_in("RUN", "servos", ("PSTOP",), "driver_silent", within_s))
         live.wait(lambda: "died with torque on; the motors are read back as off" in live.log("rescue"), 20)
-        if (robot := rundir.load(live.directory).robot).stop_profile == "stow":
+        if robot.stop_profile == "stow":
             table[-1] = replace(table[-1], note=f"lowered by the rescue to {live.away(robot.stow):.2f} rad from its stow")
         live.reach("RUN")
         table.append(live.kill("twin", ("PSTOP", "RELAX"), "port_lost", within_s))

@@ -207,6 +207,12 @@ def test_every_command_that_drives_has_a_finite_watchdog():
         assert servo.commands[1][0x25] == 3.5
 
 
+def test_who_is_left_out_of_a_write_is_sent_nothing():
+    bus, chain = rig()
+    chain.write([1.0] * N, but=(0, 5))
+    assert [i for i, servo in bus.servos.items() if not servo.commands] == [1, 6]
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e40, -1e300])
 @pytest.mark.parametrize("at", range(N))
 def test_not_one_byte_leaves_for_a_target_that_is_no_number(bad, at):
