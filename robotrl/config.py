@@ -142,7 +142,7 @@ class Agent:
     noise_beta: float = within(1.0, 0, 5)  # exploration's power spectrum is 1/f^beta; 1: pink (Eberhard et al. 2023), 0: white
     learn_after: int = within(2000, 0, MANY)  # transitions before the first update
     publish_every: int = within(50, 1, MANY)  # steps between two weight versions
-    threads: int = within(0, 0, 256)  # the learner's; 0: one on the wall clock, two in a rehearsal that has a third core
+    threads: int = within(0, 0, 256)  # the learner's; 0: two in a rehearsal, one on the wall clock; chosen
     capacity: int = within(1_000_000, 1, MANY)  # transitions the replay can hold
 
 

@@ -36,7 +36,7 @@ BUILDING = "building"  # in place of an engine's name while there is none: the f
 
 def lockstep(directory: Path) -> int:
     """Serve the rehearsal: a line `{"count": n}` in, the updates owed done, a line of metrics out."""
-    run = _prepare(rundir.load(directory), threads=min(2, max(1, (os.cpu_count() or 1) - 1)))  # one core is the actor's
+    run = _prepare(rundir.load(directory), threads=2)  # the actor waits for us most of the time: its core is free
     try:
         student = Student(run, directory, Replay.open(directory / "replay"))
         if student.resume() is not None and student.updates:
