@@ -23,10 +23,8 @@ TICK_RAD = 0.00154  # a bus servo's goals are whole ticks: kept free inside ever
 EDGE_M = 0.002  # the same of a workspace: half a tick in each of five joints, at most 0.45 m from the point
 DAMP, STOW, OFF = "damp", "stow", "off"
 STEP_NS = 20_000_000
-FIRST_NS, LOOK_NS = (
-    100_000_000,
-    10_000_000,
-)  # for all to be heard: who missed the first is believed after three more; chosen
+FIRST_NS = 100_000_000  # for all to be heard: who missed the first is believed after three more; chosen
+LOOK_NS = 10_000_000
 LED = 10  # mode of a servo that goes by its targets
 HELD = (LED, 11)  # of one that holds: led, or stopped by its watchdog
 UNHEARD = -1  # of one that has not answered: it may hold
