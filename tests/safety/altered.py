@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import importlib
 import importlib.util
-import json
 import os
 import re
 import sys
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.safety.elsewhere import ELSEWHERE
+from tests.safety.forked import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -135,21 +135,8 @@ class Judge:
 
 def judged(row: int, change: Altered | None) -> tuple[int, str]:
     """The row's test, with the program altered or as it is: how many of its cases passed, what the first that failed said."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(reader)
-            with os.fdopen(writer, "w") as out:
-                json.dump(_run(row, change), out)
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as source:
-        text = source.read()
-    os.waitpid(pid, 0)
-    passed, failed = json.loads(text) if text else (0, "collect: the process died")
-    return passed, failed
+    said = forked(lambda: _run(row, change))
+    return (said[0], said[1]) if len(said) == 2 else (0, f"collect: {said[0]}")
 
 
 def _run(row: int, change: Altered | None) -> tuple[int, str]:

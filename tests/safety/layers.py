@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from tests.safety import absences as a
 from tests.safety import layersights as see
-from tests.safety.matrix import forked, scene_of
+from tests.safety.forked import forked
+from tests.safety.matrix import scene_of
 from tests.safety.mischief import Act, credulous, eternal
 from tests.safety.scene import Scene
 

@@ -11,11 +11,10 @@ Exit code 1 when anything is missing.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 from robotrl import rundir
 from tests.safety import camerascene
 from tests.safety.floorscene import FLOOR, FLOOR_ROWS, FloorScene
+from tests.safety.forked import forked
 from tests.safety.linerows import LINES
 from tests.safety.linescene import LineScene
 from tests.safety.mischief import still
@@ -144,24 +144,6 @@ def scene_of(robot: str, seed: int) -> Scene:
 
 
 # ---- one process a case
-
-
-def forked(work: Callable[[], Any]) -> Any:
-    """`work` in a child of this process, which keeps nothing of it; a child that dies answers with how."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(reader)
-            with os.fdopen(writer, "w") as out:
-                json.dump(work(), out)
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as source:
-        text = source.read()
-    os.waitpid(pid, 0)
-    return json.loads(text) if text else ["the case died"]
 
 
 def cases(rows: Iterable[Row], states: Iterable[str], seed: int, robot: str = "minitaur") -> Iterator[tuple[Row, str, list[str]]]:
