@@ -236,7 +236,8 @@ def make_send(can_id: int, frame: bytes, checksum: bool = False) -> bytes:
 def parse_line(line: bytes) -> Received | Answer | None:
     """One line from the adapter; None for anything it does not send. Never raises.
 
-    A line whose end was lost has swallowed the next one whole, so the last frame or answer in it counts.
+    A line whose end was lost has swallowed the next one whole, so the last frame or answer in it counts. Where half its end was
+    lost, it ends at the carriage return all the same.
     """
     line = line.rstrip()
     start = line.rfind(b"rcv ")
@@ -244,7 +245,7 @@ def parse_line(line: bytes) -> Received | Answer | None:
         start = max(line.find(b"OK"), line.find(b"ERR"))
         if start < 0:
             return None
-    line, checked = line[start:], False
+    line, checked = line[start:].partition(b"\r")[0], False
     if line[-3:-2] == b"*":
         if b"%02X" % crc8(line[:-3]) != line[-2:].upper():
             return None

@@ -170,6 +170,8 @@ def test_fuzzed_streams_never_raise_and_the_next_good_line_is_found():
 
 def test_a_torn_line_gives_way_to_the_one_glued_to_it():
     assert parse_line(b"rcv 100 2404\x00\xffrcv 200 2001000a") == moteus.Received(0x200, bytes.fromhex("2001000a"), False)
+    assert parse_line(b"rcv 100 2001000a\rOK") == moteus.Received(0x100, bytes.fromhex("2001000a"), False)
+    assert parse_line(b"rcv 100\r2001000a") is None and parse_line(b"rcv\r100 2001000a") is None
     assert parse_line(b"rcv 100 24040") is None
     assert parse_line(b"rcv zz 24") is None
     assert parse_line(b"rcv 100") is None
