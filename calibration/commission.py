@@ -1,51 +1,61 @@
-"""Commissioning: the record a robot needs before its first run. On a stand, legs free; it will move a little.
+"""Commissioning: the record a robot needs before its first run. It will move a little.
 
     robotrl commission [RUN.toml] [--yes]
 
-Asks each servo who it is, lets its watchdog stop it, wiggles each motor and times the stop. Anything that is
-not as it must be ends the tool with torque off and nothing written.
+Legs free on a stand, an arm lying in its stow pose. Asks each servo who it is, lets its watchdog stop it, wiggles each motor and
+measures a stop. Anything that is not as it must be ends the tool with torque off and nothing written.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 from robotrl import config
 from robotrl.calibration import lockout, measure, store, tool
+from robotrl.calibration.directions import WAYS, way_of
 from robotrl.calibration.slow import SlowChain, pressed
 from robotrl.calibration.store import Calibration, CalibrationError, Commissioning
 from robotrl.clock import Clock, WallClock
-from robotrl.drivers.identity import Identity, identify, recognise
+
+POWER = 0.4  # share of the supply that a bus servo gets at most; chosen
 
 
 def commission(
     chain: tool.Chain,
     robot: config.Robot,
     clock: Clock,
-    servos: list[Identity],
+    firmware: tuple[str, ...],
     calibration: Path,
-    asked: Callable[[int], bool] | None = None,
+    asked: Callable[[int, int], bool] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Commissioning:
-    """Measure all that the record holds. `robot` carries its calibrated offsets, `calibration` is their file.
+    """Measure all that the record holds. `robot` carries its calibrated offsets, `calibration` is their file; `asked(i, way)` is
+    a person's word that motor i went that way.
 
     Raises CalibrationError, DeviceError, PortError; the motors are off then.
     """
-    pose = store.read(Calibration, calibration).pose
+    pose = robot.stow or store.read(Calibration, calibration).pose
     chain.read(0)
     chain.clear()  # a servo that an earlier trip left in timeout
     chain.configure()
     if complaints := chain.check():
         raise CalibrationError(complaints[0] + (f" (and {len(complaints) - 1} more)" if complaints[1:] else ""))
-    say("watchdog: holding, then silent")
-    trip = measure.watchdog_trip(chain, robot.servos, clock)
-    say(f"watchdog: tripped after {min(trip):.3f} to {max(trip):.3f} s")
-    moved = measure.sign_test(chain, robot.servos, clock, pose, asked)
+    trip: tuple[float, ...] = ()
+    if robot.servos.protocol == "feetech":
+        say("watchdog: these servos have none")
+    else:
+        say("watchdog: holding, then silent")
+        trip = measure.watchdog_trip(chain, robot.servos, clock)
+        say(f"watchdog: tripped after {min(trip):.3f} to {max(trip):.3f} s")
+    way = measure.ways(robot, pose)
+    seen = None if asked is None else lambda i: asked(i, way[i])
+    moved = measure.sign_test(chain, robot, clock, pose, seen)
     say("directions: every motor went the way it was sent")
-    stop_s = measure.stop_time(chain, robot.servos, clock, pose)
-    say(f"stop: still and off after {stop_s:.2f} s")
+    stop_s, stop_rad = measure.stop(chain, robot, clock, pose)
+    say(f"stop: still after {stop_s:.2f} s and {max(stop_rad):.2f} rad, then off")
     return Commissioning(
         schema=store.SCHEMA,
         robot=robot.name,
@@ -54,14 +64,14 @@ def commission(
         made=store.today(),
         ids=robot.servos.ids,
         calibration=store.digest(calibration),
-        firmware=tuple(servo.firmware for servo in servos),
-        boards=tuple(servo.serial for servo in servos),
+        firmware=firmware,
         watchdog_s=robot.servos.watchdog_s,
         trip_s=trip,
         moved=moved,
         step=measure.STEP_RAD,
         seen="operator" if asked else "encoder",
         stop_s=stop_s,
+        stop_rad=stop_rad,
     )
 
 
@@ -69,20 +79,24 @@ def main(argv: list[str]) -> int:
     """`commission`: 0 when the record is written. Raises Calibration-, Config-, Port- and DeviceError."""
     args = tool.parser("commission", "The record a robot needs before its first run. It moves a little.").parse_args(argv)
     robot = tool.robot_of(args)
-    if (
-        robot.servos.protocol != "moteus"
-    ):  # reading feeds a Dynamixel's watchdog, Feetech has none, and an arm that is damped falls
-        raise CalibrationError(f"{args.run}: {robot.name} has bus servos, which nothing commissions yet; nothing was moved")
+    if robot.kind not in WAYS:
+        raise CalibrationError(f"{args.run}: nobody knows which way the joints of {robot.kind!r} turn; add it to directions.py")
     path = store.path_of(Commissioning, robot, args.calibration)
     lockout.require_none(robot, args.calibration)
     robot = store.calibrated(robot, args.calibration)
-    tool.require(f"{robot.name} {robot.serial} will move. Is it on a stand, legs free, power switch at hand?", args.yes)
+    if robot.servos.protocol != "moteus":
+        servos = dataclasses.replace(robot.servos, power=min(robot.servos.power, POWER))
+        robot = dataclasses.replace(robot, servos=servos)
+    lies = "Does it lie in its stow pose, nothing around it," if robot.stow else "Is it on a stand, legs free,"
+    tool.require(f"{robot.name} {robot.serial} will move. {lies} power switch at hand?", args.yes)
     ask = tool.witness(args.yes)
 
-    def asked(i: int) -> bool:
-        motor = f"Motor {i + 1} (servo {robot.servos.ids[i]})"
-        return ask is not None and ask(f"{motor}: did its upper link turn towards the feet and back?")
+    def asked(i: int, way: int) -> bool:
+        joint = robot.servos.joints[i] if robot.servos.joints else f"motor {i + 1}"
+        went = f"{joint} (servo {robot.servos.ids[i]}): did it turn {way_of(robot.kind, i, way)}, and back?"
+        return ask is not None and ask(went)
 
+    from robotrl.drivers import identity
     from robotrl.drivers.chains import baud_of, chain_of
     from robotrl.drivers.port import SerialPort
 
@@ -90,13 +104,12 @@ def main(argv: list[str]) -> int:
     clock = WallClock()
     port = SerialPort(robot.servos.port, baud_of(robot.servos), clock)
     try:
-        recognise(port, robot, clock)
-        servos = identify(port, robot.servos.ids, clock)
+        identity.recognise(port, robot, clock)
         record = commission(
             SlowChain(chain_of(port, robot, clock), robot, pressed),
             robot,
             clock,
-            servos,
+            identity.firmware(port, robot.servos, clock),
             store.path_of(Calibration, robot, args.calibration),
             asked if ask else None,
             lambda line: print(line, flush=True),

@@ -106,7 +106,7 @@ def main(argv: list[str]) -> int:
         port.close()
     store.write(record, path)
     print(f"wrote {path}\noffsets, rad: {' '.join(f'{o:.4f}' for o in record.offset)}")
-    print(f"next: {command('commission' if robot.kind == 'minitaur' else f'move {args.run}')}")
+    print(f"next: {command(f'commission {args.run}')}")
     if args.json:
         print(json.dumps({"wrote": str(path), "robot": robot.name, "serial": robot.serial, "offset_rad": list(record.offset)}))
     return 0

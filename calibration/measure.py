@@ -17,12 +17,14 @@ from robotrl.complaint import command
 from robotrl.messages import Joints
 
 TIMEOUT_MODE = 11  # moteus: the watchdog stopped it; only mode 0 leaves
-LOOK_NS = 5_000_000  # between two looks at a servo whose watchdog is to trip
+LOOK_NS = 5_000_000  # by which each silence is longer than the last, until the watchdog trips
 SPEED = 0.5  # rad/s of a wiggle; chosen
 STEP_RAD = 0.1  # of a wiggle: 0.8 Nm at most by the default gain; chosen
 MOVED_MIN = 0.3  # part of the step a motor must have travelled; friction takes the rest; chosen
 ASTRAY_RAD = 0.5  # farther from its target than this: it runs the wrong way or cannot move; chosen
 FAR_RAD = math.pi  # farther from the homing pose than this: a turn was lost, not a leg bent
+LAID_RAD = 0.35  # farther from its stow pose than this an arm does not lie in it; chosen
+SWING_RAD, SWING_S = 0.2, 1.12  # before the stop: there and back twice, and once more to the middle of its way; chosen
 STILL_RAD_S = 0.5  # slower than this is stopped: damped legs sink at up to 0.35 under their own weight
 NOT_OFF = "torque off is not confirmed; cut the motor supply and check the servos"
 STOP_MAX_S = 2.0  # a robot that takes longer is not stopped; chosen
@@ -37,9 +39,18 @@ def made_safe(chain: Chain, clock: Clock) -> Iterator[None]:
         for _ in range(25):
             chain.damp()
             clock.sleep_until(clock.now() + PERIOD_NS)
-        chain.stop()
-        if not chain.confirmed_off():
+        let_go(chain, clock)
+
+
+def let_go(chain: Chain, clock: Clock) -> None:
+    """Torque off, sent until it is read back: one answer may be late. CalibrationError where it is not within STOP_MAX_S."""
+    began = clock.now()
+    chain.stop()
+    while not chain.confirmed_off():
+        if clock.now() - began > STOP_MAX_S * 1e9:
             raise CalibrationError(NOT_OFF)
+        clock.sleep_until(clock.now() + PERIOD_NS)
+        chain.stop()
 
 
 def look(chain: Chain, servos: config.Servos, tick: int, targets: tuple[float, ...] | None = None) -> Joints:
@@ -86,24 +97,25 @@ def start(chain: Chain, servos: config.Servos) -> tuple[float, ...]:
 
 
 def watchdog_trip(chain: Chain, servos: config.Servos, clock: Clock) -> tuple[float, ...]:
-    """Hold, fall silent, and time until each servo is read in timeout. Shape (n,), s.
+    """Hold, and fall silent for longer and longer, until each servo is read in timeout: after how long a silence. Shape (n,), s.
 
-    Reading does not feed the watchdog: only a command does. CalibrationError for a servo that trips early,
-    late or never.
+    A question feeds the watchdog of some servos (Dynamixel X e-manual, Bus Watchdog (98)), so each silence ends with one.
+    CalibrationError for a servo that trips early, late or never.
     """
     with made_safe(chain, clock):
         here = start(chain, servos)
         drive(chain, servos, clock, 0.3, lambda t: here)
-        chain.write(here)
-        silent = clock.now()
         trip = [math.nan] * len(servos.ids)
-        while any(map(math.isnan, trip)) and clock.now() - silent < 5e9 * servos.watchdog_s:
-            clock.sleep_until(clock.now() + LOOK_NS)
+        silence = round(0.4e9 * servos.watchdog_s)
+        while any(map(math.isnan, trip)) and silence < 5e9 * servos.watchdog_s:
+            chain.write(here)
+            silent = clock.now()
+            clock.sleep_until(silent + silence)
             joints = look(chain, servos, 0)
-            passed = (clock.now() - silent) * 1e-9
             for i, mode in enumerate(joints.mode):
                 if math.isnan(trip[i]) and not joints.missed[i] and mode == TIMEOUT_MODE:
-                    trip[i] = passed
+                    trip[i] = (joints.t - silent) * 1e-9
+            silence += LOOK_NS
     for servo, seconds in zip(servos.ids, trip, strict=True):
         if math.isnan(seconds):
             raise CalibrationError(
@@ -118,15 +130,28 @@ def watchdog_trip(chain: Chain, servos: config.Servos, clock: Clock) -> tuple[fl
     return tuple(trip)
 
 
-def approach(chain: Chain, servos: config.Servos, clock: Clock, pose: tuple[float, ...]) -> None:
-    """Turn all motors slowly to `pose` (n,) rad: the one they were homed in, so it is right whatever the signs."""
-    here = start(chain, servos)
-    for servo, at, goal in zip(servos.ids, here, pose, strict=True):
-        if not abs(at - goal) < FAR_RAD:
+def ways(robot: config.Robot, pose: tuple[float, ...]) -> tuple[int, ...]:
+    """To which side each joint has more room about `pose`: 1 or -1, (n,)."""
+    room = zip(robot.lowest, pose, robot.highest, strict=True)
+    return tuple(1 if high - at >= at - low else -1 for low, at, high in room)
+
+
+def approach(chain: Chain, robot: config.Robot, clock: Clock, pose: tuple[float, ...]) -> None:
+    """Turn all motors slowly to `pose` (n,) rad: the one they were homed in, so it is right whatever the signs. An arm must lie
+    in it by itself: nobody here knows what is in its way."""
+    here = start(chain, robot.servos)
+    far, put = (LAID_RAD, "lay the arm") if robot.stow else (FAR_RAD, "turn the leg back")
+    for servo, at, goal in zip(robot.servos.ids, here, pose, strict=True):
+        if not abs(at - goal) < far:
             raise CalibrationError(
-                f"servo {servo} is {at - goal:+.2f} rad from the homing pose; turn the leg back by hand, or home"
-                f" again: {command('calibrate homing')}"
+                f"servo {servo} is {at - goal:+.2f} rad from the {'stow' if robot.stow else 'homing'} pose; {put} by hand, or"
+                f" home again: {command('calibrate homing')}"
             )
+    _lead(chain, robot.servos, clock, here, pose)
+
+
+def _lead(chain: Chain, servos: config.Servos, clock: Clock, here: tuple[float, ...], pose: tuple[float, ...]) -> None:
+    """From targets `here` to `pose`, (n,) rad each, all joints arriving together; then a moment's rest."""
     seconds = max(abs(at - goal) for at, goal in zip(here, pose, strict=True)) / SPEED
 
     def path(t: float) -> tuple[float, ...]:
@@ -138,41 +163,42 @@ def approach(chain: Chain, servos: config.Servos, clock: Clock, pose: tuple[floa
 
 def sign_test(
     chain: Chain,
-    servos: config.Servos,
+    robot: config.Robot,
     clock: Clock,
     pose: tuple[float, ...],
     asked: Callable[[int], bool] | None = None,
 ) -> tuple[float, ...]:
-    """Wiggle one motor after the other about `pose` and read how far each went for +STEP_RAD. Shape (n,), rad.
+    """Wiggle one motor after the other about `pose`, to the side where it has room, and read how far each went that way for
+    STEP_RAD. Shape (n,), rad.
 
-    `asked(i)` is a person's word that motor i went the way its robot angle grows. CalibrationError where it did not,
-    or went nowhere.
+    `asked(i)` is a person's word that motor i went the way it was sent. CalibrationError where it did not, or went nowhere.
     """
-    motors = range(len(servos.ids))
+    ids, way = robot.servos.ids, ways(robot, pose)
+    motors = range(len(ids))
     moved: list[float] = []
     # A person takes his time to answer, longer than the watchdog: then each motor is a motion of its own.
     for together in [list(motors)] if asked is None else [[i] for i in motors]:
         with made_safe(chain, clock):
-            approach(chain, servos, clock, pose)
+            approach(chain, robot, clock, pose)
             for i in together:
-                moved.append(_wiggle(chain, servos, clock, pose, i))
+                moved.append(way[i] * _wiggle(chain, robot.servos, clock, pose, i, way[i]))
                 if moved[i] < MOVED_MIN * STEP_RAD:
                     raise CalibrationError(
-                        f"servo {servos.ids[i]} went {moved[i]:+.3f} rad when sent {STEP_RAD:+.3f}; free the leg,"
+                        f"servo {ids[i]} went {way[i] * moved[i]:+.3f} rad when sent {way[i] * STEP_RAD:+.3f}; free the joint,"
                         " check its wiring, run again"
                     )
         if asked is not None and not asked(i):
             raise CalibrationError(
-                f"servo {servos.ids[i]} turned the wrong way; turn sign[{i}] in the robot file, then home and commission again"
+                f"servo {ids[i]} turned the wrong way; turn sign[{i}] in the robot file, then home and commission again"
             )
     return tuple(moved)
 
 
-def _wiggle(chain: Chain, servos: config.Servos, clock: Clock, pose: tuple[float, ...], i: int) -> float:
+def _wiggle(chain: Chain, servos: config.Servos, clock: Clock, pose: tuple[float, ...], i: int, way: int) -> float:
     """Out, a look, and back. How far motor i went, rad."""
 
     def out(t: float) -> tuple[float, ...]:
-        return (*pose[:i], pose[i] + min(SPEED * t, STEP_RAD), *pose[i + 1 :])
+        return (*pose[:i], pose[i] + way * min(SPEED * t, STEP_RAD), *pose[i + 1 :])
 
     ramp = STEP_RAD / SPEED
     before = drive(chain, servos, clock, 0.1, lambda t: pose).position[i]
@@ -181,28 +207,30 @@ def _wiggle(chain: Chain, servos: config.Servos, clock: Clock, pose: tuple[float
     return after - before
 
 
-def stop_time(chain: Chain, servos: config.Servos, clock: Clock, pose: tuple[float, ...]) -> float:
-    """Swing all motors a little, stop as a run does (damp, then off); s until still and confirmed off."""
+def stop(chain: Chain, robot: config.Robot, clock: Clock, pose: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:
+    """Swing all motors a little, stop in the quickest of it as the robot's stop profile does: an arm holds, is lowered and let
+    go; legs are damped and let go. s from the stop until they stand still, and how far each went on meanwhile, (n,) rad."""
+    servos, way = robot.servos, ways(robot, pose)
 
-    def swing(t: float) -> float:  # fastest where it ends
-        return STEP_RAD * math.sin(2.0 * math.tau * t)
+    def swing(t: float) -> tuple[float, ...]:  # one-sided, fastest in its middle, at 1.26 rad/s
+        return tuple(q + w * SWING_RAD * (1.0 - math.cos(2.0 * math.tau * t)) / 2.0 for q, w in zip(pose, way, strict=True))
 
     with made_safe(chain, clock):
-        approach(chain, servos, clock, pose)
-        drive(chain, servos, clock, 1.0, lambda t: tuple(angle + swing(t) for angle in pose))
+        approach(chain, robot, clock, pose)
+        here = drive(chain, servos, clock, SWING_S, swing).position
+        held = swing(SWING_S)
         began = clock.now()
         while True:
-            chain.damp()
+            chain.write(held) if robot.stow else chain.damp()
             clock.sleep_until(clock.now() + PERIOD_NS)
             joints = look(chain, servos, 0)
             if not any(joints.missed) and max(map(abs, joints.velocity)) < STILL_RAD_S:
                 break
             if clock.now() - began > STOP_MAX_S * 1e9:
                 raise CalibrationError(f"still turning {STOP_MAX_S:g} s after the stop; check servos.kd, run again")
-        chain.stop()
-        while not chain.confirmed_off():
-            if clock.now() - began > STOP_MAX_S * 1e9:
-                raise CalibrationError("torque off is not confirmed; cut the motor supply and check the servos")
-            clock.sleep_until(clock.now() + PERIOD_NS)
-            chain.stop()
-        return (clock.now() - began) * 1e-9
+        still = clock.now()
+        travel = tuple(abs(a - b) for a, b in zip(joints.position, here, strict=True))
+        if robot.stow:
+            _lead(chain, servos, clock, held, pose)
+        let_go(chain, clock)
+        return (still - began) * 1e-9, travel

@@ -45,7 +45,7 @@ class Step:
 @dataclass(frozen=True)
 class Plan:
     """`rest` (n,) rad: how the arm lies by itself, folded back, straight ahead, its fingers together; then joint by joint.
-    `ways`: in words, where each goes when its angle grows."""
+    `ways`: in words, where its far end goes when its angle grows, in the pose in which it wiggles."""
 
     rest: tuple[float, ...]
     steps: tuple[Step, ...]
@@ -57,12 +57,12 @@ PLANS = {
     "so101": Plan(
         (0.0, -1.70, 1.69, 0.90, 0.0, 0.0),
         (Step(5), Step(4), Step(3), Step(2, others={1: -0.5, 3: -1.4}), Step(1, others={2: -1.5}), Step(0)),
-        ("to the right", "forwards and down", "down", "down", "anticlockwise seen from behind it", "open"),
+        ("to the right", "up", "back and down", "back and down", "anticlockwise seen from behind it", "open"),
     ),
     "omx": Plan(
         (0.0, -1.50, 1.40, 1.94, 0.0),
         (Step(4), Step(3, others={1: -0.5}), Step(2, (-1,), {1: -0.5, 3: 1.5}), Step(1, (-1,), {2: -1.4, 3: 0.0})),
-        ("to the left", "forwards and down", "down", "down", "open"),
+        ("to the left", "up", "back and down", "up", "open"),
     ),
 }
 

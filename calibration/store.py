@@ -30,7 +30,7 @@ SCHEMA = 1
 # What a number can be at most (rad, s): beyond it nothing was measured, and the file was damaged or written by hand.
 BOUNDS = {
     "pose": (-1000.0, 1000.0), "spread": (0.0, 1.0), "watchdog_s": (0.0, 10.0), "trip_s": (0.0, 10.0), "moved": (-10.0, 10.0),
-    "step": (0.0, 10.0), "stop_s": (0.0, 10.0),
+    "step": (0.0, 10.0), "stop_s": (0.0, 10.0), "stop_rad": (0.0, 10.0),
 }  # fmt: skip
 
 
@@ -89,13 +89,13 @@ class Commissioning:
     ids: tuple[int, ...]
     calibration: str  # SHA-256 of the calibration file it was made with
     firmware: tuple[str, ...]  # major.minor.micro of each servo
-    boards: tuple[str, ...]  # serial number of each servo's board
     watchdog_s: float  # the watchdog that was asked for
-    trip_s: tuple[float, ...]  # silence until the servo was read in mode 11
-    moved: tuple[float, ...]  # rad, robot convention: travel for +step
+    trip_s: tuple[float, ...]  # of silence, after which the servo's watchdog had tripped; () where it has none
+    moved: tuple[float, ...]  # rad: travel for a step, the way it was sent
     step: float  # rad, the wiggle that was asked for
     seen: str  # who confirmed the directions: "operator" or "encoder"
-    stop_s: float  # from the stop to standing still, torque confirmed off
+    stop_s: float  # from the stop to standing still
+    stop_rad: tuple[float, ...]  # how far each went meanwhile
 
     def wrong(self) -> tuple[str, str] | None:
         if self.seen not in ("operator", "encoder"):
@@ -280,7 +280,7 @@ def _per_servo(record: Calibration | Commissioning) -> tuple[str, str] | None:
         return "ids", f"must name each servo once, not {list(record.ids)}"
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
-        if isinstance(value, tuple) and len(value) != n and (value or field.name != "identity"):
+        if isinstance(value, tuple) and len(value) != n and (value or field.name not in ("identity", "trip_s")):
             return field.name, f"has {len(value)} values for {n} servos"
         low, high = BOUNDS.get(field.name, (-math.inf, math.inf))
         if field.name in BOUNDS and not all(low <= v <= high for v in _flat(value)):

@@ -79,6 +79,20 @@ def asked(port: Port, servos: config.Servos, clock: Clock) -> tuple[str, ...]:
     return tuple(out)
 
 
+def firmware(port: Port, servos: config.Servos, clock: Clock) -> tuple[str, ...]:
+    """Each servo's firmware, in the order of its ids. DeviceError names the one that does not say."""
+    if servos.protocol == "moteus":
+        return tuple(one.firmware for one in identify(port, servos.ids, clock))
+    items = (S.FIRMWARE_MAJOR, S.FIRMWARE_MINOR) if servos.protocol == "feetech" else (X.FIRMWARE_VERSION,)
+    asking, out = Asking(port, clock, servos.protocol), []
+    for servo in servos.ids:
+        read = asking.read(servo, items)
+        if len(read) < len(items):
+            raise silent(port, servo)
+        out.append(".".join(str(read[item]) for item in items))
+    return tuple(out)
+
+
 def silent(port: Port, servo: int) -> DeviceError:
     return DeviceError(f"{port.name}: servo {servo} does not say who it is; check its id, cable and power")
 

@@ -105,12 +105,11 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
         fix = f'write serial = "..." (any name of your own for this robot) in launch/robots/{robot.name}.toml'
         yield Row("robot serial", "fail", "the robot file names none; calibration is kept by it", fix)
         return
-    records_of: list[tuple[str, Callable[..., object], str]] = [
+    records_of: tuple[tuple[str, Callable[..., object], str], ...] = (
         ("lockout", lockout.require_none, command("inspect")),
         ("calibration", store.calibrated, command("calibrate homing")),
-    ]
-    if robot.servos.protocol == "moteus":  # bus servos are asked for all that it holds at every start (drivers/handshake.py)
-        records_of.append(("commissioning record", store.commissioned, command("commission")))
+        ("commissioning record", store.commissioned, command("commission")),
+    )
     for name, load, maker in records_of:
         try:
             load(robot, records)
@@ -125,7 +124,6 @@ def board_row(robot: config.Robot, records: Path | None = None) -> Row:
     """Whether the servos on the port are those of the records: by their boards' serial numbers, or what bus servos hold instead.
     Asks, and moves nothing."""
     from robotrl.calibration import store
-    from robotrl.calibration.identity import recognise
     from robotrl.clock import WallClock
     from robotrl.complaint import Complaint
     from robotrl.drivers import identity
@@ -136,8 +134,6 @@ def board_row(robot: config.Robot, records: Path | None = None) -> Row:
     try:
         port = SerialPort(robot.servos.port, baud_of(robot.servos), clock)
         try:
-            if robot.servos.protocol == "moteus":
-                recognise(port, store.commissioned(robot, records), clock)
             identity.recognise(port, store.calibrated(robot, records), clock)
         finally:
             port.close()

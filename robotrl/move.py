@@ -59,10 +59,11 @@ def main(argv: list[str]) -> int:
         raise config.ConfigError(f"{args.run}: {run.robot.name} needs {', '.join(run.robot.senses)}: robotrl run is for it")
     if not args.sim:
         from robotrl.calibration.lockout import require_none
-        from robotrl.calibration.store import calibrated
+        from robotrl.calibration.store import calibrated, commissioned
 
         require_none(run.robot, args.calibration)
         run = dataclasses.replace(run, robot=calibrated(run.robot, args.calibration))
+        commissioned(run.robot, args.calibration)
     directory = rundir.create(run, args.out, "wall", args.sim)
     scripted = args.sim and not args.attended and not (sys.stdin is not None and sys.stdin.isatty())
     return operate(run, directory, args.seconds, scripted=scripted, records=args.calibration)

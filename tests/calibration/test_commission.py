@@ -7,14 +7,14 @@ import math
 
 import pytest
 
-from robotrl.calibration import commission, homing, identity, measure, store
+from robotrl.calibration import commission, homing, measure, store
 from robotrl.calibration.store import CalibrationError
-from robotrl.drivers import moteus
+from robotrl.drivers import identity, moteus
 from robotrl.drivers.port import DeviceError, MemoryPort
 from robotrl.drivers.tables import Width
 
 POSE = (math.pi / 2,) * 8
-WHO = [identity.Identity("1.2.0", f"{i:024x}") for i in range(8)]
+FIRMWARE = ("1.2.0",) * 8
 
 
 @pytest.fixture
@@ -25,11 +25,11 @@ def calibration(chain, robot, clock, tmp_path):
 
 
 def test_a_sound_robot_gets_its_record(chain, robot, clock, calibration, tmp_path):
-    record = commission.commission(chain, robot, clock, WHO, calibration, lambda i: True)
+    record = commission.commission(chain, robot, clock, FIRMWARE, calibration, lambda i, way: True)
     assert chain.configured
     assert all(0.09 <= trip <= 0.12 for trip in record.trip_s)
     assert record.moved == pytest.approx((measure.STEP_RAD,) * 8, rel=0.05)
-    assert 0.0 < record.stop_s < 0.5
+    assert 0.0 < record.stop_s < 0.5 and all(0.0 < rad < 0.1 for rad in record.stop_rad)
     assert (record.seen, record.firmware[0]) == ("operator", "1.2.0")
     assert chain.calls[-1] == "stop" and chain.confirmed_off()
     store.write(record, store.path_of(store.Commissioning, robot, tmp_path))
@@ -40,7 +40,7 @@ def test_the_motors_come_to_the_homing_pose_slowly(chain, robot, clock):
     chain.angle = [0.3, 2.9] * 4
     steps, write = [], chain.write
     chain.write = lambda targets: steps.append(targets) or write(targets)
-    measure.sign_test(chain, robot.servos, clock, POSE)
+    measure.sign_test(chain, robot, clock, POSE)
     assert chain.angle == pytest.approx(POSE, abs=0.02)
     jumps = [abs(a - b) for one, two in itertools.pairwise(steps) for a, b in zip(one, two, strict=True)]
     assert max(jumps) <= measure.SPEED * 0.02 + 0.01
@@ -65,7 +65,7 @@ def test_the_motors_come_to_the_homing_pose_slowly(chain, robot, clock):
 def test_anything_amiss_ends_it_with_the_motors_damped_and_off(chain, robot, clock, calibration, break_it, says):
     break_it(chain)
     with pytest.raises(CalibrationError, match=says):
-        commission.commission(chain, robot, clock, WHO, calibration)
+        commission.commission(chain, robot, clock, FIRMWARE, calibration)
     assert chain.calls[-1] == "stop"
     if "write" in chain.calls:
         since = chain.calls[len(chain.calls) - chain.calls[::-1].index("write") :]
@@ -74,13 +74,13 @@ def test_anything_amiss_ends_it_with_the_motors_damped_and_off(chain, robot, clo
 
 def test_a_person_who_saw_it_turn_the_wrong_way_is_believed(chain, robot, clock, calibration):
     with pytest.raises(CalibrationError, match=r"servo 4 turned the wrong way; turn sign\[3\]"):
-        commission.commission(chain, robot, clock, WHO, calibration, lambda i: i != 3)
+        commission.commission(chain, robot, clock, FIRMWARE, calibration, lambda i, way: i != 3)
     assert chain.calls[-1] == "stop"
 
 
 def test_a_record_that_only_the_encoders_saw_is_refused(chain, robot, clock, calibration, tmp_path):
     """An encoder turns with its motor: it cannot tell that one is mounted the other way round."""
-    record = commission.commission(chain, robot, clock, WHO, calibration)
+    record = commission.commission(chain, robot, clock, FIRMWARE, calibration)
     assert record.seen == "encoder"
     store.write(record, store.path_of(store.Commissioning, robot, tmp_path))
     with pytest.raises(CalibrationError, match=r"nobody saw which way the motors turn.*without --yes"):
@@ -88,7 +88,7 @@ def test_a_record_that_only_the_encoders_saw_is_refused(chain, robot, clock, cal
 
 
 def test_a_person_who_saw_it_is_in_the_record(chain, robot, clock, calibration):
-    assert commission.commission(chain, robot, clock, WHO, calibration, lambda i: True).seen == "operator"
+    assert commission.commission(chain, robot, clock, FIRMWARE, calibration, lambda i, way: True).seen == "operator"
 
 
 class Board:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from robotrl import config
-from robotrl.calibration import commission, homing, identity, store
+from robotrl.calibration import commission, homing, store
 from robotrl.calibration.store import CalibrationError
 from robotrl.drivers import port
 from robotrl.drivers.port import MemoryPort
@@ -116,7 +116,6 @@ def test_the_record_comes_back_as_offsets(chain, robot, clock, tmp_path):
 
 
 def test_both_tools_end_with_one_json_object_when_asked(chain, robot, clock, tmp_path, monkeypatch, capsys):
-    who = [identity.Identity("1.2.0", f"{i:024x}") for i in range(8)]
     chain.angle = list(POSE)
     calibration = homing.measure(chain, robot, POSE, clock)
     path = store.path_of(store.Calibration, robot, tmp_path / "r")
@@ -127,8 +126,9 @@ def test_both_tools_end_with_one_json_object_when_asked(chain, robot, clock, tmp
     assert homing.main(words) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["wrote"] == str(path) and found["offset_rad"] == pytest.approx(calibration.offset)
-    record = commission.commission(chain, robot, clock, who, path)
-    monkeypatch.setattr(commission, "identify", lambda *_: who)
+    record = commission.commission(chain, robot, clock, ("1.2.0",) * 8, path)
+    monkeypatch.setattr("robotrl.drivers.identity.firmware", lambda *_: ("1.2.0",) * 8)
+    monkeypatch.setattr("robotrl.drivers.identity.recognise", lambda *_: None)
     monkeypatch.setattr(commission, "commission", lambda *_: record)
     assert commission.main(words) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -163,4 +163,4 @@ def test_an_arms_own_pose_is_taken_joint_by_joint(clock, tmp_path, monkeypatch, 
     monkeypatch.setattr(homing, "measure", lambda chain, robot, pose, clock: taken.append(pose) or record)
     words = [arm, "--serial", "a1", "--yes", "--pose", "0,-1.5,1.5,0.8,0,0.1", "--calibration", str(tmp_path)]
     assert homing.main(words) == 0
-    assert taken == [(0.0, -1.5, 1.5, 0.8, 0.0, 0.1)] and "move " in capsys.readouterr().out
+    assert taken == [(0.0, -1.5, 1.5, 0.8, 0.0, 0.1)] and "commission " in capsys.readouterr().out

@@ -13,9 +13,8 @@ from robotrl.calibration import homing, measure, slow, store
 from robotrl.calibration.commission import commission
 from robotrl.calibration.slow import SlowChain
 from robotrl.calibration.store import CalibrationError
-from robotrl.drivers.identity import Identity
 
-WHO = [Identity("1.2.0", f"{i:024x}") for i in range(8)]
+FIRMWARE = ("1.2.0",) * 8
 POSE = (math.pi / 2,) * 8
 
 
@@ -91,7 +90,7 @@ def test_a_key_ends_it_damped_off_and_read_back(chain, robot, clock, tmp_path, a
         return len(asked) > after
 
     with pytest.raises(CalibrationError, match="stopped by Enter; no record was written"):
-        commission(SlowChain(chain, robot, stopped), robot, clock, WHO, path)
+        commission(SlowChain(chain, robot, stopped), robot, clock, FIRMWARE, path)
     assert chain.calls[-1] == "stop" and chain.confirmed_off()
     assert set(chain.calls[len(chain.calls) - chain.calls[::-1].index("write") :]) == {"damp", "stop"}
 
@@ -100,7 +99,7 @@ def test_a_sound_robot_is_commissioned_through_it(chain, robot, clock, tmp_path)
     path = store.path_of(store.Calibration, robot, tmp_path)
     store.write(homing.measure(chain, robot, POSE, clock), path)
     chain.angle = [1.2, 2.0] * 4
-    assert commission(SlowChain(chain, robot), robot, clock, WHO, path).stop_s > 0.0
+    assert commission(SlowChain(chain, robot), robot, clock, FIRMWARE, path).stop_s > 0.0
 
 
 def test_ctrl_c_is_read_back_too(chain, clock):

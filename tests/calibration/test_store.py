@@ -41,13 +41,13 @@ def commissioning(of: str, **changes) -> Commissioning:
         "ids": (1, 2, 3, 4, 5, 6, 7, 8),
         "calibration": of,
         "firmware": ("1.2.0",) * 8,
-        "boards": ("0",) * 8,
         "watchdog_s": 0.1,
         "trip_s": (0.1,) * 8,
         "moved": (0.1,) * 8,
         "step": 0.1,
         "seen": "operator",
         "stop_s": 0.1,
+        "stop_rad": (0.05,) * 8,
     }
     return Commissioning(**values | changes)
 

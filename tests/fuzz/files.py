@@ -111,8 +111,8 @@ class Commissionings(Calibrations):
         n = len(self.robot.servos.ids)
         return store.Commissioning(
             schema=1, robot="minitaur", kind="minitaur", serial="a1", made=store.today(), ids=self.robot.servos.ids,
-            calibration="0" * 64, firmware=("1.2.0",) * n, boards=("0" * 24,) * n, watchdog_s=0.1, trip_s=(0.1,) * n,
-            moved=(0.1,) * n, step=0.1, seen="operator", stop_s=0.5,
+            calibration="0" * 64, firmware=("1.2.0",) * n, watchdog_s=0.1, trip_s=(0.1,) * n,
+            moved=(0.1,) * n, step=0.1, seen="operator", stop_s=0.5, stop_rad=(0.1,) * n,
         )  # fmt: skip
 
 

@@ -15,12 +15,12 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from robotrl import config
-from robotrl.calibration.identity import identify
 from robotrl.clock import LockstepClock
 from robotrl.drivers import chain, moteus, moteus_settings
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.commands import Commands
 from robotrl.drivers.diagnostic import Diagnostic
+from robotrl.drivers.identity import identify
 from robotrl.drivers.port import DeviceError, Lines, MemoryPort
 from robotrl.messages import Joints
 from tests.fuzz.engine import Broken, held, torn

@@ -9,8 +9,7 @@ import msgspec
 import pytest
 
 from robotrl import config, manager, move
-from robotrl.calibration import commission, homing
-from robotrl.calibration.store import CalibrationError
+from robotrl.calibration import homing
 from robotrl.configfile import ConfigError
 from robotrl.drivers.chains import chain_of
 from robotrl.drivers.port import DeviceError, PortError
@@ -432,7 +431,5 @@ def test_what_only_a_minitaur_can_is_refused_in_a_line(robot, tmp_path):
         with pytest.raises(ConfigError, match=rf"{robot} has no task yet; its first motion: .*move"):
             program([str(tmp_path / "run.toml"), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
-    with pytest.raises(CalibrationError, match=f"{robot} has bus servos"):
-        commission.main([str(tmp_path / "run.toml"), "--yes", "--serial", "mine", "--calibration", str(tmp_path / "kept")])
     with pytest.raises(ConfigError, match="imu, tracker"):
         move.main([str(LAUNCH / "walk.toml"), "--sim", "--out", str(tmp_path / "out")])
