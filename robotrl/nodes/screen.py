@@ -23,7 +23,7 @@ STATES = {  # colour of the banner, and what the state means
     "RUN": ("bold black on green", "THE ROBOT MOVES: the policy drives it"),
     "RESET": ("bold black on cyan", "THE ROBOT MOVES: the reset script drives it"),
     "STOPPING": ("bold white on red", "coming to rest"),
-    "PSTOP": ("bold white on red", "stopped and held; c clears"),
+    "PSTOP": ("bold white on red", "stopped: it holds its last goals; c clears"),
     "RELAX": ("bold white on red", "stopped: damped, then off; c clears"),
     "LOCKOUT": ("bold white on magenta", "CUT THE MOTOR POWER; inspect, then restart"),
 }
