@@ -100,7 +100,8 @@ class ServoBank:
             self._enter(index, mode)
         self._fresh[index] = self.stale = True
         watchdog = row[fw.WATCHDOG] or self.conf[index]["servo.default_timeout_s"]
-        self._silence[index] = math.inf if math.isnan(watchdog) or mode not in fw.STARTED else watchdog
+        # A negative one runs out in the next step, not within the bytes that set it.
+        self._silence[index] = math.inf if math.isnan(watchdog) or mode not in fw.STARTED else max(0.0, watchdog)
         self._deadline[index] = now + self._silence[index]
         self.next_event = 0.0  # unknown until the next tick
 

@@ -312,6 +312,15 @@ def test_watchdog_fed_and_switched_off(world, bus):
     assert mode(bus) == 11 and mode(bus, 2) == 10
 
 
+def test_a_negative_watchdog_runs_out_in_the_next_step_however_the_bytes_came(world, bus):
+    ask(bus, position(0.0))
+    world.advance(0.02, bus.drive)
+    ask(bus, position(0.0, watchdog=-229.0))
+    assert mode(bus) == 10
+    world.advance(0.006, bus.drive)
+    assert mode(bus) == 11
+
+
 def test_fault_is_limp_and_left_by_stop(world, bus):
     ask(bus, position(0.1))
     world.advance(0.02, bus.drive)
