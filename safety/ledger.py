@@ -54,7 +54,7 @@ class Ledger:
             self.last = row.id
             if not goes_on and row.clear is not Clear.AUTO:
                 self.latched.add(row.id)
-        return goes_on if rows else session
+        return goes_on
 
     def _forgiven(self, row: Cause, now: int) -> bool:
         if row.budget is None:

@@ -6,7 +6,6 @@ finite, in range, slewed and near the joints, whatever is read. Stdlib only; no 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,6 @@ HOLD_NS = 300_000_000  # first it comes to rest; chosen, as the guard's own ramp
 SPEED_SCALE = 0.5  # of the gate's slew, as a reset
 NEAR_RAD = 0.1  # from the pose: a joint that carries a weight hangs a little lower
 SETTLE_NS = 200_000_000  # for which it must be so near
-VALID_NS = 60_000_000
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class _Wish:
     target: tuple[float, ...]
     source: str = "reset"
     epoch: int = 0
-    valid_ns: int = VALID_NS
+    valid_ns: int = 0  # as long as the gate lets it
 
 
 class Stow:
@@ -66,7 +64,7 @@ class Stow:
         A joint that does not answer when it begins counts as where it was last, and one that was never heard as lying where it
         is to lie: the others are lowered all the same, and for as long as it stays unheard torque may not go off.
         """
-        believed = [i for i, at in enumerate(position) if math.isfinite(at) and abs(at) <= READING_MAX]
+        believed = [i for i, at in enumerate(position) if abs(at) <= READING_MAX]  # which no nan is
         for i in believed:
             self._at[i] = position[i]
         if heard := set(believed) & set(self.unheard):
@@ -83,8 +81,8 @@ class Stow:
         self._seq += 1
         self._gate.permit(_Word(now), now)
         wish = None if holding else _Wish(self._seq, now, self._pose)
-        taken = range(len(self._pose)) if heard else self.unheard  # for read: where it is, or where it was last
-        unread = [int(i not in taken and (n > 0 or i not in believed)) for i, n in enumerate(missed)]
+        # To a gate that opens all are read: where they are, were last, or are to lie.
+        unread = [int(not heard and (n > 0 or i not in believed)) for i, n in enumerate(missed)]
         target = self._gate.decide(now, wish, self._at, unread, tuple(self._goal)).target
         assert target is not None  # a permit of this moment, and a number for each joint: such a gate opens
         self._goal = list(target)

@@ -102,6 +102,12 @@ def test_at_the_start_only_what_needs_a_restart_latches(state, clear):
     assert book.ledger.latched == ({"a"} if counts else set()) and book.ledger.last == ("a" if counts else "")
 
 
+def test_at_the_start_what_has_to_go_away_hides_nothing_that_needs_a_restart():
+    book = Book(row("a", 0), row("b", 1, Severity.LOCKOUT, Clear.RESTART), row("c", 2), state=State.CHECK)
+    book.at(0, 0, 1, 2)
+    assert book.ledger.active == {"a", "b", "c"} and book.ledger.latched == {"b"} and book.ledger.last == "b"
+
+
 def test_a_harmless_cause_at_the_start_is_no_last_cause_either():
     book = Book(row("a", 0, Severity.HOLD, Clear.AUTO), state=State.CHECK)
     assert book.at(0, 0, session=True) is False

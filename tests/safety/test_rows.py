@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from robotrl.safety.causes import EVERYWHERE, MOVING, POWERED, Clear, Inputs, Severity, State, catalogue
-from robotrl.safety.fitting import changed, for_arms
+from robotrl.safety.fitting import changed, for_arms, for_unwatched
 from robotrl.safety.ledger import Ledger
 from tests.safety.inputs import WELL
 
@@ -225,4 +225,14 @@ def test_an_arms_table_differs_where_something_may_be_caught_and_where_it_is_hot
     stalled, hot = differ["stalled"], differ["temp_high"]
     assert (stalled.above, stalled.action, stalled.clear) == (0.5, Severity.PSTOP, Clear.OPERATOR)
     assert stalled.budget is None and stalled.grace_s == stalled.debounce_s == 0 and set(stalled.states) == set(POWERED)
+    assert stalled.note.endswith("press disable"), "what lets go of a hand that is caught"
     assert hot == replace(before["temp_high"], action=Severity.RELAX)
+
+
+def test_servos_without_a_watchdog_are_led_by_nobody_while_there_is_no_rescue():
+    """Elsewhere that is a warning: their own watchdog would stop them."""
+    before = {row.id: row for row in catalogue()}
+    (row,) = (row for row in for_unwatched(catalogue()) if row != before[row.id])
+    assert {state.value for state in row.states} == {"HOLD", "RUN", "RESET"}
+    note = "no rescue: nothing would stop these servos, they have no watchdog"
+    assert row == replace(before["rescue_gone"], action=Severity.HOLD, states=row.states, note=note)

@@ -28,20 +28,40 @@ def test_each_joint_of_an_arm_has_its_own_range_and_all_have_one_slew_and_lead()
     assert jointed_limits((-1.0,), (1.0,), slew=0.1, lead=0.5, margin=0.002, inward=0.02).inward == 0.02
 
 
-def test_it_holds_where_the_joints_are_for_300_ms_then_goes_half_as_fast_as_a_policy_may():
+@pytest.mark.parametrize("start", [0, 7000 * MS])
+def test_it_holds_where_the_joints_are_for_300_ms_then_goes_half_as_fast_as_a_policy_may(start):
     stow, at = Stow(LIMITS, POSE), (0.0, 0.0)
     for now in (0, 150 * MS, 300 * MS - 1):
-        assert stow.step(now, at, HERE) == at
-    first = stow.step(300 * MS, at, HERE)
+        assert stow.step(start + now, at, HERE) == at
+    first = stow.step(start + 300 * MS, at, HERE)
     assert first == pytest.approx((0.05 - 0.002, 0.002 - 0.05))  # the margin is kept free of the slew too
-    assert stow.step(320 * MS, at, HERE) == pytest.approx((0.1 - 0.004, 0.004 - 0.1))
+    assert stow.step(start + 320 * MS, at, HERE) == pytest.approx((0.1 - 0.004, 0.004 - 0.1))
+
+
+def test_told_to_hold_it_stays_where_it_has_led_the_joints_and_goes_on_300_ms_after_the_last_such_word():
+    stow, at = Stow(LIMITS, POSE), (0.0, 0.0)
+    stow.step(0, at, HERE)
+    there = stow.step(300 * MS, at, HERE)
+    for now in (310 * MS, 400 * MS, 690 * MS):
+        stow.hold(now)
+        assert stow.step(now, at, HERE) == there
+    assert stow.step(990 * MS - 1, at, HERE) == there
+    assert stow.step(990 * MS, at, HERE) == pytest.approx((there[0] + 0.048, there[1] - 0.048))
+
+
+def test_what_was_near_before_it_was_told_to_hold_is_looked_at_anew():
+    stow = Stow(LIMITS, POSE)
+    assert stow.step(0, POSE, HERE) and stow.step(300 * MS, POSE, HERE)
+    stow.hold(310 * MS)
+    assert stow.step(610 * MS, POSE, HERE) and stow.step(810 * MS - 1, POSE, HERE)
+    assert stow.step(810 * MS, POSE, HERE) is None
 
 
 def test_it_holds_where_the_servos_are_held_where_that_is_known():
-    stow, hangs = Stow(LIMITS, POSE, (0.1, 0.1)), (0.07, 0.06)
+    stow, hangs = Stow(LIMITS, POSE, (0.1, 0.2)), (0.07, 0.06)
     for now in (0, 150 * MS, 300 * MS - 1):
-        assert stow.step(now, hangs, HERE) == (0.1, 0.1)
-    assert stow.step(300 * MS, hangs, HERE) == pytest.approx((0.1 + 0.048, 0.1 - 0.048))
+        assert stow.step(now, hangs, HERE) == (0.1, 0.2)
+    assert stow.step(300 * MS, hangs, HERE) == pytest.approx((0.1 + 0.048, 0.2 - 0.048))
 
 
 def test_a_joint_that_does_not_answer_when_it_begins_holds_nobody_up():
@@ -59,10 +79,10 @@ def test_torque_may_go_off_after_200_ms_near_the_pose_and_not_while_it_holds(awa
 
 
 @pytest.mark.parametrize("joint", [0, 1])
-@pytest.mark.parametrize("away", [0.1001, -0.1001])
-def test_and_not_while_one_joint_is_farther_off(joint, away):
-    stow = Stow(LIMITS, POSE)
-    off = tuple(goal + away * (i == joint) for i, goal in enumerate(POSE))
+@pytest.mark.parametrize("away", [0.1, -0.1])
+def test_and_not_while_one_joint_is_as_far_off_as_that(joint, away):
+    stow = Stow(LIMITS, (0.0, 0.0))
+    off = tuple(away * (i == joint) for i in range(2))
     assert all(stow.step(now * MS, off, HERE) is not None for now in range(0, 3000, 20))
 
 
@@ -118,6 +138,23 @@ def test_a_joint_whose_first_answer_is_lost_is_led_from_where_it_then_is(name):
 def test_of_an_arm_of_which_nothing_is_known_it_says_neither_a_target_nor_done(name):
     robot, _, out = played(name, lambda *_: False, 250)
     assert out == [((), tuple(range(len(robot.stow))))] * 250
+
+
+@pytest.mark.parametrize(("angle", "count"), [(0.0, 1), (math.nan, 0), (100.1, 0)], ids=["silent", "nan", "wild"])
+def test_a_joint_that_falls_silent_on_the_way_is_led_for_three_more_cycles_and_then_left_where_it_was_led(angle, count):
+    """Which of the two says so: a count of missed cycles, or an angle that is none."""
+    stow = Stow(LIMITS, (0.4, 0.4))
+    stow.step(0, (0.0, 0.0), HERE)
+    led = [stow.step((300 + 20 * k) * MS, (0.0, angle), (0, k * count)) for k in range(1, 6)]
+    assert [first for first, _ in led] == pytest.approx([0.048 * k for k in (1, 2, 3, 4, 5)])
+    assert [second for _, second in led] == pytest.approx([0.048 * k for k in (1, 2, 3, 3, 3)])
+    assert stow.step(420 * MS, (0.0, 0.0), HERE)[1] == pytest.approx(4 * 0.048), "heard again, it is led on"
+
+
+@pytest.mark.parametrize("angle", [100.0, -100.0])
+def test_an_angle_of_16_revolutions_is_still_heard(angle):
+    stow = Stow(LIMITS, POSE)
+    assert stow.step(0, (0.2, angle), HERE)[0] == 0.2 and stow.unheard == ()
 
 
 def test_an_angle_that_no_joint_has_is_not_heard():

@@ -11,7 +11,7 @@ from robotrl.config import ConfigError, load, start_of
 from robotrl.messages import Action, Permit
 from robotrl.move import described
 from robotrl.nodes.powerdown import gate_limits
-from robotrl.safety.gate import RANGE, Gate
+from robotrl.safety.gate import RANGE, SLEW, Gate
 from robotrl.safety.limits import PairSum, jointed_limits
 from robotrl.safety.stow import Stow
 from robotrl.serialarm import ARMS
@@ -92,6 +92,28 @@ def test_from_outside_it_does_not_come_in_by_itself_and_a_joint_out_of_range_doe
         before, at = at, gate.decide(k * T, None, at, FRESH).target
         assert before[1] - 0.01 <= at[1] <= before[1] and at[0] == 1.0
     assert at == pytest.approx((1.0, 2.0), abs=1e-4) and wall(at) > 1.9
+
+
+@pytest.mark.parametrize(("edge", "part"), [(0.1, 1.0), (0.06, 0.5), (0.03, 0.25), (0.02, 0.0)])
+@pytest.mark.parametrize("joint", [0, 1])
+def test_a_joint_takes_the_whole_of_its_step_or_a_half_or_a_quarter_or_none(joint, edge, part):
+    """The other takes its own, and only who gave way is said to be cut by the box."""
+    limits = jointed_limits((-2.0, -2.0), (2.0, 2.0), 0.1, 5.0, 1e-5, lambda q: max(0.0, q[joint] - edge))
+    verdict = Led(limits, (0.0, 0.0)).ask((1.0, 1.0))
+    step = 0.1 - 1e-5
+    assert verdict.target[joint] == pytest.approx(part * step, abs=1e-12) and verdict.target[1 - joint] == pytest.approx(step)
+    assert verdict.clamped[joint] == (SLEW if part == 1.0 else SLEW | RANGE) and verdict.clamped[1 - joint] == SLEW
+
+
+def test_a_step_that_ends_inside_is_taken_whole_though_one_joint_after_another_would_lead_out():
+    limits = jointed_limits((-2.0, -2.0), (2.0, 2.0), 0.1, 5.0, 1e-5, lambda q: max(0.0, abs(q[0] - q[1]) - 0.01))
+    verdict = Led(limits, (0.0, 0.0)).ask((1.0, 1.0))
+    assert verdict.target == pytest.approx((0.1 - 1e-5, 0.1 - 1e-5)) and verdict.clamped == (SLEW, SLEW)
+
+
+def test_from_where_the_workspace_is_no_number_it_comes_in_by_a_step_that_ends_inside():
+    led = Led(jointed_limits((-2.0, -2.0), (2.0, 2.0), 0.1, 5.0, 1e-5, lambda q: math.nan if q[0] > 0.5 else 0.0), (0.55, 0.0))
+    assert led.at == (0.55, 0.0) and led.ask((0.0, 0.0)).target == pytest.approx((0.45 + 1e-5, 0.0))
 
 
 def test_what_is_no_number_counts_as_out():
