@@ -115,6 +115,15 @@ def test_the_witness_has_nothing_against_a_robot_that_keeps_the_rules():
     assert witness_of((at, goals(2.0, 2.0)), (at, goals(2.4, 2.0)), (at, goals(2.8, 1.6))) == []
 
 
+@pytest.mark.parametrize("spoil", [
+    lambda said: said.replace(b"2f01", b"2F01"),  # a flipped bit that leaves the number
+    lambda said: said.replace(b"\r\nrcv 2", b"\x0d\x4arcv 2"),  # one that takes the end of a line
+])  # fmt: skip
+def test_the_witness_hears_what_damage_has_left_whole(spoil):
+    at = seen(2.0, 2.0)
+    assert witness_of((at, goals(2.0, 2.0)), *[(spoil(at), goals(2.0, 2.0))] * 4, (spoil(at), goals(2.0, 2.1))) == []
+
+
 @pytest.mark.parametrize("state", ["HOLD", "STOPPING", "PSTOP"])
 def test_the_witness_has_nothing_against_who_is_brought_in_slowly_or_was_pushed_and_sees_a_quick_step(state):
     out = seen(-1.2, 2.0)

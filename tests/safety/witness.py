@@ -21,7 +21,8 @@ DAMP = re.compile(rb"can send 00([0-9a-f]{2}) 01000a0e200000c07f000000000223007f
 STOP = re.compile(rb"can send 00([0-9a-f]{2}) 010000")
 ASK = re.compile(rb"can send ([c-f][0-9a-f])([0-9a-f]{2}) 11001f01110a130d")
 CONSOLE = re.compile(rb"can send [8-9a-f0][0-9a-f]{3} 4[02][0-9a-f]*")
-ANSWER = re.compile(rb"rcv ([0-9a-fA-F]+) 2100([0-9a-f]{2})2f01([0-9a-f]{8})[0-9a-f]{16}210a..230d[0-9a-f]{6}(?:50)*")
+# At the end of a line: one whose own end was lost has swallowed the next. A flipped bit may have made a digit a capital.
+ANSWER = re.compile(rb"rcv ([0-9a-fA-F]+) (?i:2100([0-9a-f]{2})2f01([0-9a-f]{8})[0-9a-f]{16}210a..230d[0-9a-f]{6}(?:50)*)$")
 TAU = 2 * math.pi
 ROUND = 3e-5  # rad: float32 revolutions, twice
 OPENING = 0.035  # rad: 2 degrees (fault catalogue, row 53)
@@ -107,7 +108,7 @@ class Witness:
 
     def heard(self, data: bytes) -> None:
         for line in data.splitlines():
-            found = ANSWER.fullmatch(line.strip())
+            found = ANSWER.search(line.strip())
             if not found or int(found[1], 16) & 0xFF != self._host:
                 continue
             servo, (turns,) = int(found[1], 16) >> 8, _f32s(found[3])
