@@ -393,3 +393,18 @@ def test_goals_are_one_for_each_servo_and_whole_as_steps():
             write.fill(XM430.GOAL_CURRENT, steps)
     write.fill(XM430.GOAL_CURRENT, [32767, 0, -32768])
     assert write.tobytes()[:3] == bytes.fromhex("03ff7f")
+
+
+def test_servos_that_are_left_out_of_a_write_are_not_in_its_bytes_and_the_others_are():
+    rows = Rows(IDS, (XM430.GOAL_POSITION,))
+    rows.fill(XM430.GOAL_POSITION, [1, 2, 3])
+    whole = [bytes((servo,)) + steps.to_bytes(4, "little") for servo, steps in zip(IDS, (1, 2, 3), strict=True)]
+    assert rows.tobytes() == b"".join(whole)
+    assert rows.tobytes((1,)) == whole[0] + whole[2] and rows.tobytes((0, 2)) == whole[1]
+
+
+def test_a_register_of_one_byte_leaves_the_next_as_it_is():
+    rows = Rows((3,), (XM430.TORQUE_ENABLE, XM430.LED))
+    rows.fill(XM430.LED, [1])
+    rows.fill(XM430.TORQUE_ENABLE, [0])
+    assert rows.tobytes() == b"\x03\x00\x01"
