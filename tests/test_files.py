@@ -159,8 +159,8 @@ def calibration(folder: Path) -> Path:
 def commissioning(folder: Path) -> Path:
     n = len(ROBOT.servos.ids)
     return record(folder, store.Commissioning, calibration=store.digest(calibration(folder)), firmware=("1",) * n,
-                  boards=("0" * 24,) * n, watchdog_s=0.1, trip_s=(0.1,) * n, moved=(0.1,) * n, step=0.1, seen="operator",
-                  stop_s=0.1)  # fmt: skip
+                  watchdog_s=0.1, trip_s=(0.1,) * n, moved=(0.1,) * n, step=0.1, seen="operator",
+                  stop_s=0.1, stop_rad=(0.1,) * n)  # fmt: skip
 
 
 def lens(folder: Path) -> Path:
