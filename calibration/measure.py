@@ -63,7 +63,7 @@ def look(chain: Chain, servos: config.Servos, tick: int, targets: tuple[float, .
             raise CalibrationError(f"servo {servo} does not answer; check its cable and run again")
         if targets and not abs(joints.position[i] - targets[i]) < ASTRAY_RAD:
             raise CalibrationError(
-                f"servo {servo} is {joints.position[i] - targets[i]:+.2f} rad from its target; free the leg,"
+                f"servo {servo} is {joints.position[i] - targets[i]:+.2f} rad from its target; free the joint,"
                 " check the motor's own calibration, and run again"
             )
     return joints

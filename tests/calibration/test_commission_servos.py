@@ -15,22 +15,10 @@ from robotrl.drivers.chains import chain_of
 from robotrl.drivers.identity import asked, firmware
 from robotrl.sim.gearmotor import Law
 from robotrl.sim.servotwin import ServoTwin
+from tests.calibration.twinclock import TwinClock
 from tests.nodes.armrig import run_of
 
 ARMS = ("so101", "omx")
-
-
-class TwinClock:
-    """Whoever sleeps lets the twin's physics pass."""
-
-    def __init__(self, twin: ServoTwin) -> None:
-        self.twin = twin
-
-    def now(self) -> int:
-        return self.twin.clock.now()
-
-    def sleep_until(self, deadline: int) -> None:
-        self.twin.advance(max(0, deadline - self.now()) * 1e-9)
 
 
 class Stand:

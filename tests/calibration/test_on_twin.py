@@ -14,19 +14,7 @@ from robotrl.clock import LockstepClock
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.identity import asked, firmware
 from robotrl.sim.twin import Twin
-
-
-class TwinClock:
-    """The twin's virtual time: whoever waits carries its physics along."""
-
-    def __init__(self, twin: Twin) -> None:
-        self.twin = twin
-
-    def now(self) -> int:
-        return self.twin.clock.now()
-
-    def sleep_until(self, deadline: int) -> None:
-        self.twin.advance(max(0, deadline - self.now()) * 1e-9)
+from tests.calibration.twinclock import TwinClock
 
 
 def on_a_stand(twin: Twin) -> None:

@@ -271,6 +271,7 @@ def spoilers() -> dict[str, object]:
         "too strong": lambda line: line.replace(line[line.index(b"2f01") + 20 :][:8], struct.pack("<f", -2e4).hex().encode()),
         "padding": lambda line: line.replace(b"5050505050", b"5050505051"),
         "wrong id": lambda line: line.replace(b"rcv 3", b"rcv 6"),
+        "half an end": lambda line: line.replace(b"rcv ", b"rcv\r"),
     }
 
 
