@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from bench import soak
 
 
@@ -27,3 +29,29 @@ def test_a_detector_that_is_gone_is_missed(monkeypatch):
         scene.step()
     scene.rig.close()
     assert scene.missing
+
+
+def blocked_late(*gone: str, at_step: int) -> soak.Soak:
+    """A joint that is blocked from this step of an episode of 500 on, until the fault is over."""
+    scene = soak.Soak(0, True)
+    scene.without(*gone)
+    scene.rows, scene.next_at = [row for row in scene.rows if row.name == "a joint is blocked"], math.inf
+    while scene.rig.pilot._steps != at_step:
+        scene.step()
+    scene.next_at = scene.rig.seconds
+    while not scene.counts["faults"] or scene.row is not None:
+        scene.step()
+        scene.next_at = math.inf
+    scene.rig.close()
+    return scene
+
+
+def test_a_fault_that_an_episodes_end_cut_short_is_owed_no_cause():
+    scene = blocked_late(at_step=430)
+    assert not scene.missing and scene.counts[soak.ENDED] == 1
+
+
+def test_the_same_fault_earlier_in_the_episode_is():
+    assert blocked_late("stalled", at_step=200).missing
+    whole = blocked_late(at_step=200)
+    assert whole.stops["stalled"] and not whole.missing and not whole.counts[soak.ENDED]
