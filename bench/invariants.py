@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from told import MS, Heard, History, Line
 
 TORQUE = frozenset(("HOLD", "RUN", "RESET", "STOPPING", "PSTOP"))
+STOPPED = frozenset(("PSTOP", "RELAX", "LOCKOUT"))
 MOVING = {"RUN": "policy", "RESET": "reset"}
 PERIOD = 20 * MS
 PERMIT = 60 * MS
@@ -79,6 +80,23 @@ def i1(history: History) -> Iterator[Violation]:
             last = newest.m if newest else {}
             age = (line.t - last.get("t", line.t)) // MS
             yield Violation("I1", line.t, f"servo {line.servo} got a goal; the last permit was {last.get('state')}, {age} ms old")
+    yield from _awoken(history)
+
+
+def _awoken(history: History) -> Iterator[Violation]:
+    """After the machine was suspended nobody is led before the guard has stopped, however young the permits look."""
+    guard = history.bus["guard"]
+    for deed in history.done("suspend"):
+        was = next((h.m["state"] for h in reversed(guard) if h.t <= deed.t), "")
+        if was not in TORQUE - {"PSTOP"}:
+            continue
+        stopped = next((h.m["t"] for h in guard if h.m["t"] > deed.t and h.m["state"] in STOPPED), history.end)
+        since = deed.t + GRACE + history.lateness(deed.t, deed.t + GRACE)
+        for line in (line for line in history.lines if line.kind == "goal" and since < line.t < stopped):
+            yield Violation(
+                "I1", line.t, f"servo {line.servo} got a goal {(line.t - deed.t) // MS} ms after a suspension, in {was}"
+            )
+            break
 
 
 def unheard(stream: list[Heard], t: int, window: int) -> bool:

@@ -1,8 +1,9 @@
 """What the nemesis does, and when: a schedule is drawn by its seed, played on a live run, and written down as JSON.
 
 A deed is {"at": s, "do": what, ...}. `kill` NAME: kill -9; `stop` NAME for_s: SIGSTOP, then SIGCONT; `pause` for_s: every process
-of the run at once, as when the machine sleeps; `clock` s: somebody sets the wall clock; `full` for_s: no file can grow; `wire`: a
-line to the twin, as sim/faultline.py has them. Nothing here needs root.
+of the run at once; `suspend` s: the machine was asleep for so long, which no clock shows that messages are stamped by; `clock` s:
+somebody sets the wall clock; `full` for_s: no file can grow; `wire`: a line to the twin, as sim/faultline.py has them. Nothing
+here needs root.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Deed = dict[str, Any]
 NAMES = ("recorder", "guard", "rescue", "servos", "imu", "tracker", "reset", "policy", "learner", "operator")
 CAMERAS = ("camera1", "camera2", "camera3", "camera4")
 ENDING = ("manager", "twin")  # with whom a run ends, by design: nothing would be left to play on
-KINDS = {"kill": 7, "stop": 7, "wire": 6, "clock": 2, "full": 2, "pause": 1}
+KINDS = {"kill": 7, "stop": 7, "wire": 6, "clock": 2, "full": 2, "pause": 1, "suspend": 1}
 # On the wire: what, and what it says besides. Nothing that only a person's hand at the plug could end.
 WIRES: tuple[tuple[str, dict[str, tuple[float, float]]], ...] = (
     ("drop", {"chance": (0.01, 0.6)}),
@@ -84,6 +85,8 @@ def _deed(rng: random.Random, whom: tuple[str, ...]) -> Deed:
         return {"do": do, "for_s": _log(rng, 0.05, 1.0)}
     if do == "clock":
         return {"do": do, "s": rng.choice((-3600.0, -1.0, 1.0, 3600.0))}
+    if do == "suspend":
+        return {"do": do, "s": rng.choice((1.0, 60.0, 3600.0))}
     if do == "full":
         return {"do": do, "for_s": _log(rng, 0.1, 2.0)}
     fault, fields = rng.choice(WIRES)
@@ -135,9 +138,8 @@ class Player:
         elif do in ("stop", "pause"):
             _signal(whom, signal.SIGSTOP)
             self._later(until, lambda: self._undone(deed, lambda: _signal(whom, signal.SIGCONT)))
-        elif do == "clock":
-            with open(self._skew, "r+b") as clock:  # in place: all processes have it mapped
-                clock.write(struct.pack("q", round(deed["s"] * 1e9)))
+        elif do in ("clock", "suspend"):
+            _set(self._skew, do, round(deed["s"] * 1e9))
         elif do == "full":
             _sizes(whom.values(), 0)
             self._later(until, lambda: self._undone(deed, lambda: _sizes(self._pids.values(), resource.RLIM_INFINITY)))
@@ -157,6 +159,14 @@ class Player:
                 pipe.write(json.dumps(line).encode() + b"\n")
         except (KeyError, OSError):
             pass  # it has ended
+
+
+def _set(skew: Path, do: str, ns: int) -> None:
+    """As skew.c has it: the wall clock is set to so much, and the time that the machine was suspended only grows."""
+    with open(skew, "r+b") as file:  # in place: all processes have it mapped
+        clock, suspended = struct.unpack("qq", file.read(16))
+        file.seek(0)
+        file.write(struct.pack("qq", *((ns, suspended) if do == "clock" else (clock, suspended + ns))))
 
 
 def _signal(whom: dict[str, int], number: int) -> None:

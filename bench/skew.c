@@ -1,5 +1,5 @@
-/* Loaded before libc (LD_PRELOAD) into every process of a run: the wall clock as if somebody had set it, by SKEW's first 8 bytes, ns.
- * Only CLOCK_REALTIME and what is made of it; the monotonic clock no one can set. */
+/* Loaded before libc (LD_PRELOAD) into every process of a run: the wall clock as if somebody had set it, by SKEW's first 8 bytes, ns,
+ * and the clock that goes on while the machine is suspended, as if it had been, by the next 8. The monotonic clock no one can set. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
@@ -17,7 +17,7 @@ static int (*real)(clockid_t, struct timespec *);
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("SKEW");
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    void *at = fd < 0 ? MAP_FAILED : mmap(0, 8, PROT_READ, MAP_SHARED, fd, 0);
+    void *at = fd < 0 ? MAP_FAILED : mmap(0, 16, PROT_READ, MAP_SHARED, fd, 0);
     if (fd >= 0) close(fd);
     skew = at == MAP_FAILED ? 0 : at;
     real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
@@ -25,8 +25,9 @@ __attribute__((constructor)) static void begin(void) {
 
 int clock_gettime(clockid_t id, struct timespec *to) {
     int failed = real ? real(id, to) : (int)syscall(SYS_clock_gettime, id, to);
-    if (!failed && skew && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) {
-        int64_t ns = to->tv_sec * 1000000000LL + to->tv_nsec + *skew;
+    int set = id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE;
+    if (!failed && skew && (set || id == CLOCK_BOOTTIME)) {
+        int64_t ns = to->tv_sec * 1000000000LL + to->tv_nsec + skew[set ? 0 : 1];
         to->tv_sec = ns / 1000000000LL;
         to->tv_nsec = ns % 1000000000LL;
     }

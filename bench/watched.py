@@ -38,7 +38,7 @@ class Run:
         self.folder, self.wire = folder, folder / "wire.jsonl"
         self.lost = False  # its disk has failed: it will not walk again
         self.skew = folder / "skew"
-        self.skew.write_bytes(bytes(8))
+        self.skew.write_bytes(bytes(16))
         env = os.environ | {"OVERHEARD": str(self.wire)}
         if skew is not None:
             env |= {"LD_PRELOAD": str(skew), "SKEW": str(self.skew)}

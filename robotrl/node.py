@@ -21,7 +21,7 @@ from pathlib import Path
 
 from robotrl import aloud, rundir
 from robotrl.bus import Bus
-from robotrl.clock import WallClock
+from robotrl.clock import WallClock, suspended_ns
 from robotrl.messages import Beat
 from robotrl.realtime import real_time
 from robotrl.rundir import bus_directory
@@ -32,6 +32,7 @@ ORPHAN_NS = 100_000_000  # how often a node looks whether the manager is still t
 SPIN_NS = 200_000  # at real-time priority: the kernel wakes us that much early, and the deadline is met by looking at the clock
 SLACK_NS = 5_000_000  # so much time before the next period leaves room to collect garbage
 COLLECT_EVERY = 50  # periods
+SUSPENDED_NS = 60_000_000  # a machine that was suspended for so long: no permit would have outlived it
 
 
 @dataclass
@@ -75,6 +76,7 @@ class Node:
         self.due = 0  # when the next period begins; set by `every`
         self._paced = self._spin = False
         self._looked = 0  # when we last looked for the manager
+        self._suspended = suspended_ns()
         self._watch_input = sys.stdin is not None and not sys.stdin.closed and not os.isatty(0)
         self._beat = self.bus.publisher("beat") if source in _BEATERS else None
         self._beat_due = 0
@@ -153,6 +155,11 @@ class Node:
             self._looked = now
             self.stopping = self.stopping or self.orphaned()
         return self.stopping
+
+    def suspended(self) -> bool:
+        """Was the machine suspended since this was last asked? No clock of ours shows it, and no message has aged."""
+        before, self._suspended = self._suspended, max(self._suspended, suspended_ns())
+        return self._suspended - before > SUSPENDED_NS
 
     def _sleep_until(self, deadline: int) -> None:
         self.clock.sleep_until(deadline - SPIN_NS if self._spin else deadline)

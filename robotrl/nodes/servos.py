@@ -79,6 +79,8 @@ class Driver:
             self.wire.again()
             return self._without()
         late = self.node.lateness
+        if self.node.suspended():
+            return self._lost(PortError(f"{self.node.run.robot.servos.port}: this machine was suspended; the servos begin anew"))
         loop.late_us, loop.overruns, loop.unrescued = late.late_us[-1], late.overruns, self._unrescued()
         self.tape.call("cycle", permit, action)
         try:

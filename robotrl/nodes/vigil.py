@@ -43,7 +43,8 @@ class Vigil:
             self._hear(*self._streams)
             self._look_after_the_others()
             now = self._clock.now()
-            if self._torque and now - self._judged > LATE_NS:  # as before it must not go on: torque would come back by itself
+            asleep = self._node.suspended() or now - self._judged > LATE_NS
+            if self._torque and asleep:  # as before it must not go on: torque would come back by itself
                 return False
             if now < self._listen_until and not self._sentry.informed():
                 continue

@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import json
 import math
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,12 +34,13 @@ def checker(monkeypatch):
     import onlooker
     import schedule
     import told
+    import watched
 
     def check(records, until=math.inf):
         return {v.invariant for v in nemesis.check(told.History(records)) if v.t <= until}
 
     check.draw, check.called = schedule.draw, onlooker.called
-    check.nemesis, check.schedule, check.lanes = nemesis, schedule, lanes
+    check.nemesis, check.schedule, check.lanes, check.watched = nemesis, schedule, lanes, watched
     yield check
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(BENCH):
@@ -57,6 +60,12 @@ def last_goal(records, state="RUN"):
 
 def goal_after_the_end(r):
     r.append({"t": 2_900 * MS, "k": "in", "wire": "servos", "v": goal(1, 2.0)})
+
+
+def goes_on_after_a_suspension(r):
+    """Its permits are young: by a clock that stood still."""
+    t = min(x["t"] for x in of(r, "guard") if x["m"]["state"] == "RUN") + 100 * MS
+    r.append({"t": t, "k": "deed", "deed": {"at": 0, "do": "suspend", "s": 3600.0}, "whom": {}})
 
 
 def goal_out_of_range(r):
@@ -187,7 +196,7 @@ def ended_well_with_torque(r):
 
 
 DOCTORED = {
-    "I1": (goal_after_the_end,),
+    "I1": (goal_after_the_end, goes_on_after_a_suspension),
     "I2": (goal_out_of_range, goal_that_leaps, goal_beyond_the_lead, goal_that_stretches_a_leg, goal_that_is_no_number),
     "I3": (action_twice, action_of_an_old_lease, action_too_old),
     "I4": (two_drivers, a_stranger_on_the_line, port_open_elsewhere),
@@ -215,7 +224,7 @@ def test_a_doctored_one_is_found(checker, sound, invariant, doctor):
 def test_a_schedule_is_its_seeds_alone_and_json(checker):
     one = checker.draw(5, 8.0, 40)
     assert one == checker.draw(5, 8.0, 40) == json.loads(json.dumps(one)) and one != checker.draw(6, 8.0, 40)
-    assert {deed["do"] for deed in one} >= {"kill", "stop", "wire", "full", "clock"}
+    assert {deed["do"] for deed in one} >= {"kill", "stop", "wire", "full", "clock", "suspend"}
 
 
 def test_a_failing_schedule_shrinks_to_what_it_takes(checker, monkeypatch):
@@ -379,3 +388,20 @@ def test_who_came_on_outside_may_be_brought_in_slowly_where_nobody_drives(checke
 def test_a_garbled_pose_is_no_pose_and_ends_no_judgement(checker, sound):
     garbled = "pose 7 30000 0.\x121882 0.0 0.1 0.0 0.0 0.0 *AB\n"
     assert checker([*sound, {"t": 1_000 * MS, "k": "out", "wire": "tracker", "v": garbled}]) == set()
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="the clock that a suspension shows on is set by a library compiled here")
+def test_a_machine_that_was_suspended_in_motion_leads_nobody_before_a_key(checker, tmp_path):
+    run = checker.watched.Run(tmp_path / "run", checker.nemesis.skewed(tmp_path))
+    run.walks(60)
+    run.play([{"at": 0.2, "do": "suspend", "s": 3600.0}])
+    until = time.monotonic() + 10
+    while run.looker.state == "RUN" and time.monotonic() < until:
+        time.sleep(0.02)
+    assert run.walks(60), "the operator's script presses what it takes"
+    assert checker.nemesis.check(run.end()) == []
+    records = run.records()
+    at = next(r["t"] for r in records if r["k"] == "deed")
+    after = [r["m"] for r in of(records, "guard") if r["t"] > at]
+    stopped = next(m for m in after if m["state"] != "RUN")
+    assert stopped["state"] in ("PSTOP", "RELAX") and "guard_restart" in stopped["causes"], stopped

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from itertools import pairwise
 
 import pytest
 
+from robotrl import node as node_module
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
 from robotrl.drivers.chain import Chain
@@ -21,6 +23,7 @@ from robotrl.sim.twin import Twin
 
 PERIOD_S = 0.02
 MS = 1_000_000
+TEXT = (b"40", b"42")  # a line of the servos' text console
 
 
 class Rig:
@@ -176,6 +179,7 @@ class VirtualNode(Node):
     def __init__(self, times, ends):
         self.run, self.clock, self.stopping, self.ends, self.source = Run(), LockstepClock(), False, ends, "servos"
         self.lateness, self._paced, self._spin, self.due = Lateness(array("d"), 0), True, False, 0
+        self._suspended = 0
         self.bus, self.told, self.guard = self, {}, Mortal(times, self.clock)
 
     def subscriber(self, topic):
@@ -209,7 +213,7 @@ def drive_on(times, ends, monkeypatch, wire_reader):
     twin.wires["servos"].add(wire)
     driver.serve()
     twin.close()
-    sent = [(t, wire_reader(data)) for t, data in wire.written]
+    sent = [(t, wire_reader(data)) for t, data in wire.written if data.split()[3][:2] not in TEXT]
     return [t for t, s in sent if s.position], [t for t, s in sent if s.damped], node.told["drive"].messages
 
 
@@ -238,7 +242,7 @@ def test_what_the_handshake_complains_of_keeps_the_driver_from_ever_giving_torqu
         Driver(node)
     twin.close()
     lines = b"".join(data for _, data in wire.written).splitlines(keepends=True)
-    moving = [line for line in lines if line.split()[3][:2] not in (b"40", b"42")]  # not those of the servos' text console
+    moving = [line for line in lines if line.split()[3][:2] not in TEXT]
     assert moving and not any(wire_reader(line).position or wire_reader(line).damped for line in moving)
 
 
@@ -251,6 +255,27 @@ def test_after_the_last_permit_the_stop_is_written_at_its_60_ms_and_not_in_the_n
     shut: Drive = next(d for d in drives if d.stop)
     assert shut.t == damped[0] and not shut.gate_open and shut.torque_on
     assert not any(d.gate_open for d in drives if d.t >= damped[0])
+
+
+def test_a_machine_that_was_suspended_leads_nobody_though_its_permits_look_young(monkeypatch, wire_reader):
+    """They go on, and say torque, as of a guard that has not noticed: the port is opened anew, and torque waits for a key."""
+    slept: list[int] = []
+
+    def suspended_ns():
+        return 3_600_000 * MS if slept else 0
+
+    class Nap(Mortal):
+        def latest(self, source=""):
+            if self.clock.now() >= 200 * MS:
+                slept.append(1)
+            return super().latest(source)
+
+    monkeypatch.setattr(node_module, "suspended_ns", suspended_ns)
+    monkeypatch.setattr(sys.modules[__name__], "Mortal", Nap)
+    times = [k * 20 * MS for k in range(150)]
+    targets, _, drives = drive_on(times, times[-1], monkeypatch, wire_reader)
+    assert len(targets) >= 4 and max(targets) < 220 * MS, targets[-3:]
+    assert not all(d.present for d in drives) and drives[-1].present
 
 
 def test_a_permit_that_comes_late_but_in_time_keeps_the_gate_open(monkeypatch, wire_reader):

@@ -31,8 +31,9 @@ class Stream:
 class Here:
     """A node in virtual time, with a bus on which waiting passes the time."""
 
-    def __init__(self, stopped_ms: int = 0) -> None:
+    def __init__(self, stopped_ms: int = 0, suspended: bool = False) -> None:
         self.stopped_ms = stopped_ms  # behind the third period: SIGSTOP, then SIGCONT
+        self.asleep = suspended  # there too, and the clock does not show it
         self.clock, self.stopping, self.due, self.bus = LockstepClock(), False, 0, self
         self.streams: dict[str, Stream] = {}
 
@@ -51,11 +52,16 @@ class Here:
     def orphaned(self):
         return False
 
+    def suspended(self):
+        return self.asleep and self.periods == 2
+
     def every(self, period, ended):
+        self.periods = -1
         for n in range(6):
             self.due = (n + 1) * period
             yield n
             self.clock.sleep_until(self.due)
+            self.periods = n
             if n == 2 and self.stopped_ms:
                 self.clock.advance(self.stopped_ms * 1_000_000)
 
@@ -88,8 +94,10 @@ def test_a_stop_that_comes_when_the_period_is_all_but_over_waits_for_it():
 
 def test_a_guard_that_was_stopped_with_torque_on_says_no_more_word_once_it_goes_on():
     """Its silence has shut the gate; as after its death a new one begins, in PSTOP. With torque off it just goes on."""
-    for torque, stopped_ms, permits in ((True, 150, 6), (True, 250, 3), (False, 250, 6)):
-        node = Here(stopped_ms)
+    for torque, stopped_ms, asleep, permits in (
+        (True, 150, False, 6), (True, 250, False, 3), (False, 250, False, 6), (True, 0, True, 3), (False, 0, True, 6),
+    ):  # fmt: skip
+        node = Here(stopped_ms, asleep)
         vigil = Vigil(node, sentry := Sentry(Run(), lambda: 1, lambda: 1), LockoutFile(Path("/dev/null/none")), 0)
         step = sentry.step
 
