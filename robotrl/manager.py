@@ -247,11 +247,11 @@ def nothing_in(directory: Path) -> bool:
 
 
 class Ending:
-    """SIGTERM, SIGINT or SIGHUP: end the run in order."""
+    """SIGTERM, SIGINT, SIGHUP or Ctrl-Z: end the run in order. A manager that was stopped would start nobody anew."""
 
     def __init__(self) -> None:
         self.asked = False
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTSTP):
             signal.signal(number, self._ask)
 
     def _ask(self, *_: object) -> None:

@@ -6,8 +6,6 @@ move unless the run says so (`network.motion`). The guard judges once more: of w
 
 from __future__ import annotations
 
-import math
-
 from robotrl.messages import Message, Operator
 
 # role: the topics it may publish, beside a stop. Weights are files of the run directory, no topic yet: a learner only reads.
@@ -26,6 +24,7 @@ READ = (
     "joints", "applied", "drive", "imu", "pose", "permit", "guard", "cause", "episode", "episode_end", "learner", "reset",
     "process", "beat", "ack", "image", "classifier", "teleop",
 )  # fmt: skip
+LARGEST = 1e9  # of a key's value: seconds for which nobody was there, or a reward
 ASKED = ("picture",)  # read only by who asks, and one of each camera at a time: a slow line carries stops first
 
 
@@ -40,7 +39,7 @@ def refusal(role: str, topic: str, message: Message, motion: bool) -> str:
         return ""
     if topic not in ROLES[role]:
         return "role"
-    if not math.isfinite(getattr(message, "value", 0.0)):
+    if not abs(getattr(message, "value", 0.0)) <= LARGEST:  # nan is not
         return "malformed"
     if isinstance(message, Operator):
         if message.command not in COMMANDS:

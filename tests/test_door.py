@@ -277,6 +277,21 @@ def test_who_is_refused_a_hundred_times_is_out(place):
     assert {r.peer.role for r in place.got} == {"console"}
 
 
+def test_a_console_that_asks_for_motion_in_vain_may_still_stop(place):
+    """A held key repeats: that it is not obeyed is said to whom holds it, and no reason to cut him off from the stop."""
+    assert not place.door.motion
+    press = place.friend("console").publisher("operator")
+
+    def refused():
+        press.send(Operator(command="enable", press=1))
+        return place.door.refused["motion"] > 2 * door_module.REJECTS
+
+    place.until(refused)
+    press.send(Operator(command="stop", press=2))
+    place.until(lambda: any(r.message.command == "stop" for r in place.got))
+    assert not place.door.cut
+
+
 def test_who_says_too_much_is_not_heard_but_for_a_stop(place):
     place.door.rate_hz = 5
     friend = place.friend("console")

@@ -269,6 +269,7 @@ def test_a_label_of_an_episode_that_died_with_its_policy_is_refused_though_anoth
     [
         (at(0, 0, "praise"), "no label is called 'praise'"),
         (at(0, 0, value=float("nan")), "no number"),
+        (at(0, 0, value=1e300), "no number"),  # in a row of the replay it would be infinite
         (at(-1, 0), "names no step"),
         (at(0, 0, first=1), "behind its last"),
     ],

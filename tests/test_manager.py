@@ -17,7 +17,7 @@ from robotrl import processes
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.config import CameraPort, Run, load
-from robotrl.manager import with_ports
+from robotrl.manager import Ending, with_ports
 from robotrl.messages import Beat, Drive, Episode, Guard
 from robotrl.move import described
 from robotrl.nodes import rescue
@@ -382,3 +382,16 @@ def test_a_node_for_each_camera_and_with_the_twin_only_for_those_it_shows():
         ("mjpeg", "unix:/f", 60, False),
         ("mjpeg", "unix:/w", 30, False),
     ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTSTP])
+def test_every_key_and_signal_that_would_end_or_stop_the_manager_ends_the_run(number):
+    """Stopped by Ctrl-Z it would start nobody anew, and the robot would go on."""
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTSTP)}
+    try:
+        end = Ending()
+        signal.raise_signal(number)
+        assert end.asked
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)

@@ -63,9 +63,15 @@ class LockoutFile:
 
 
 def _replace(path: Path, text: str) -> None:
+    """On disk, and under its name, when this returns: of a lockout a person reads that he should cut the power, here too."""
     aside = path.with_suffix(".new")
     with open(aside, "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

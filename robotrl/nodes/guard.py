@@ -24,7 +24,7 @@ from robotrl.nodes.evidence import Evidence, causes, looked_through
 from robotrl.nodes.grip import Held
 from robotrl.nodes.obedience import Obedience
 from robotrl.nodes.vigil import NEVER, Vigil
-from robotrl.roles import HANDS, LABELLING
+from robotrl.roles import HANDS, LABELLING, LARGEST
 from robotrl.safety.causes import Command, Inputs
 from robotrl.safety.gate import PERMIT_VALID_NS
 from robotrl.safety.guard import Guard, Outputs
@@ -178,7 +178,8 @@ class Sentry:
         if key.source == "gateway":  # a console elsewhere is there in the place of one that died here
             self._down.pop("console", None)
         if key.command == "beat":
-            self._human = max(self._human, now - int(max(0.0, key.value) * 1e9)) if math.isfinite(key.value) else self._human
+            ago_s = min(max(0.0, key.value), LARGEST) if math.isfinite(key.value) else LARGEST
+            self._human = max(self._human, now - int(ago_s * 1e9))
         else:
             self._human = now
 

@@ -7,7 +7,6 @@ The book is kept by who writes the log, and its accepted labels go into RUN_DIR/
 from __future__ import annotations
 
 import json
-import math
 from array import array
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from robotrl.logformat import Kind, Record
 from robotrl.logread import read
 from robotrl.messages import Label
 from robotrl.replay import Replay
+from robotrl.roles import LARGEST
 
 LIVES = 10_000  # episodes whose policy's life is remembered
 _DECODE = msgspec.msgpack.Decoder(Label).decode
@@ -42,8 +42,8 @@ def malformed(label: Label) -> str:
     """What keeps a label from being one at all; "" for nothing."""
     if label.kind not in labels.KINDS:
         return f"no label is called {label.kind[:20]!r}"
-    if not math.isfinite(label.value):
-        return "its value is no number"
+    if not abs(label.value) <= LARGEST:
+        return "its value is no number that a reward may be"
     if label.kind in labels.BOUND and (label.episode < 0 or label.step < 0):
         return "it names no step"
     return "its first step is behind its last" if label.first > label.step else ""

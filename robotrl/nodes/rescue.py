@@ -216,8 +216,9 @@ class Rescue:
                 self._kill(ward)
 
     def _kill(self, ward: Ward) -> None:
-        say("the servo driver is silent and holds the motors' port: it is killed")
-        signal.pidfd_send_signal(ward.pidfd, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has died just now: what follows is the same
+            signal.pidfd_send_signal(ward.pidfd, signal.SIGKILL)
+        say("the servo driver was silent and held the motors' port: it is killed")
         if not select.select([ward.pidfd], [], [], DIE_S)[0]:
             say("CUT POWER: the servo driver hangs in the kernel, and nobody else may write to the motors")
             select.select([ward.pidfd], [], [])

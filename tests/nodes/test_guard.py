@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from robotrl.config import Run
 from robotrl.drivers.imu import WitImu
 from robotrl.drivers.port import MemoryPort
 from robotrl.nodes import imu
-from robotrl.nodes.epoch import EpochFile
+from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.vigil import logged
 from robotrl.sim.faults import Fault, Saturate
@@ -460,3 +461,68 @@ def test_without_a_disk_for_its_number_no_lease_is_granted_until_there_is_one(tm
     full[0] = False
     world.step(2)
     assert (world.permit.holder, world.permit.epoch) == ("policy", 5)
+
+
+EXTREME = (math.nan, math.inf, -math.inf, 1e300, -1e300, 5e-324)
+
+
+def extremes(message: m.Message) -> list[m.Message]:
+    """The message, one of its numbers exchanged: each of them in turn, for each extreme, a whole number for its largest."""
+    out = []
+    for name in message.__struct_fields__:
+        value = getattr(message, name)
+        if name in ("source", "t", "boot", "seq"):
+            continue
+        if isinstance(value, float) or (isinstance(value, tuple) and value and isinstance(value[0], float)):
+            others: list[object] = [x if isinstance(value, float) else (x, *value[1:]) for x in EXTREME]
+        elif type(value) is int:
+            others = [2**62, -(2**62)]
+        elif isinstance(value, tuple) and value and type(value[0]) is int:
+            others = [(2**62, *value[1:]), (-(2**62), *value[1:])]
+        else:
+            continue
+        out += [m.msgspec.structs.replace(message, **{name: other}) for other in others]
+    return out
+
+
+def test_no_legal_message_however_extreme_ends_the_guard():
+    """What the decoder lets through, the guard bears: four deaths of it in a minute are the end of the run."""
+    world, said = World(), []
+    hear = world.sentry.hear
+    world.sentry.hear = lambda message, now: (said.append(message), hear(message, now))
+    world.run()
+    world.sentry.hear = hear
+    kinds = {type(message).__name__ + getattr(message, "command", ""): message for message in said}
+    assert {"Joints", "Drive", "Applied", "Imu", "Pose", "Beat", "Operatorbeat", "Operatorrun"} <= set(kinds)
+    names = ("episode", "step", "total_steps", "total_return", "speed", "policy_version", "policy_age_s")
+    more = (
+        m.Episode(source="policy", ended="time", **dict.fromkeys(names, 0)),
+        m.Reset(source="reset", stage="", attempt=0, outcome="done"),
+        m.Teleop(source="teleop", device="keyboard", active=True, epoch=0, twist=(0.0,) * 6),
+        m.Image(source="camera1", camera="front"),
+        m.Process(source="manager", name="policy", pid=1, event="died"),
+    )
+    tried = 0
+    for message in (*kinds.values(), *more):
+        for extreme in extremes(message):
+            world.hear(extreme)
+            world.step()
+            tried += 1
+    assert tried > 100
+
+
+def test_a_key_that_says_nobody_was_there_for_longer_than_the_world_is_old_names_nobody():
+    world = World().run()
+    world.hear(m.Operator(source="console", boot=1, command="beat", press=0, value=1e300))
+    assert world.step() == "RUN", "the key that opened the session was pressed just now"
+
+
+def test_a_lockout_and_a_lease_are_under_their_names_on_disk_when_they_are_said(tmp_path, monkeypatch):
+    """Their directory is synced behind the rename: a lockout says to cut the power, maybe of this computer."""
+    done: list[str] = []
+    real, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("renamed"), rename(a, b)))
+    EpochFile(tmp_path / "epoch").next()
+    LockoutFile(tmp_path / "lockout").keep(["stop_unconfirmed"])
+    assert done == [f"{tmp_path}/epoch.new", "renamed", str(tmp_path), f"{tmp_path}/lockout.new", "renamed", str(tmp_path)]

@@ -17,6 +17,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,7 +26,7 @@ from robotrl.clock import LockstepClock, WallClock
 from robotrl.config import Run
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.port import PortError, SerialPort
-from robotrl.nodes.rescue import CUT_POWER, stop_motors
+from robotrl.nodes.rescue import CUT_POWER, Rescue, stop_motors
 from robotrl.nodes.tether import Tether
 from robotrl.sim.bare import BareBus
 from robotrl.sim.faults import Mute
@@ -185,7 +186,19 @@ def test_a_driver_that_hangs_is_killed_before_a_byte_is_written(scene, wire_read
     assert scene.driver.wait(5) == -signal.SIGKILL
     scene.wait(scene.rescued)
     assert rescue_lines(scene.bus.since(0), wire_reader).stopped - EVERY == ALL
-    assert "is silent and holds the motors' port: it is killed" in scene.said()
+    assert "was silent and held the motors' port: it is killed" in scene.said()
+
+
+def test_a_driver_that_dies_as_it_is_to_be_killed_is_no_reason_to_die(scene, monkeypatch, capsys):
+    """Between the look and the signal it may have been reaped: then there is nobody to kill, and the motors wait."""
+    gone = subprocess.Popen(["true"])
+    pidfd = os.pidfd_open(gone.pid)
+    gone.wait()
+    with pytest.raises(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    Rescue._kill(None, SimpleNamespace(pidfd=pidfd))
+    os.close(pidfd)
+    assert "CUT POWER" not in capsys.readouterr().err
 
 
 def test_a_driver_that_beats_late_but_beats_is_left_alone(scene):
