@@ -6,10 +6,11 @@ Works over any chain and either clock. Every function leaves the motors damped a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from robotrl import config
+from robotrl.calibration.safely import STOP_MAX_S, let_go, made_safe
 from robotrl.calibration.store import CalibrationError
 from robotrl.calibration.tool import PERIOD_NS, Chain
 from robotrl.clock import Clock
@@ -26,31 +27,6 @@ FAR_RAD = math.pi  # farther from the homing pose than this: a turn was lost, no
 LAID_RAD = 0.35  # farther from its stow pose than this an arm does not lie in it; chosen
 SWING_RAD, SWING_S = 0.2, 1.12  # before the stop: there and back twice, and once more to the middle of its way; chosen
 STILL_RAD_S = 0.5  # slower than this is stopped: damped legs sink at up to 0.35 under their own weight
-NOT_OFF = "torque off is not confirmed; cut the motor supply and check the servos"
-STOP_MAX_S = 2.0  # a robot that takes longer is not stopped; chosen
-
-
-@contextmanager
-def made_safe(chain: Chain, clock: Clock) -> Iterator[None]:
-    """Afterwards damped for half a second, then off and read back, also when something was raised, Ctrl-C too."""
-    try:
-        yield
-    finally:
-        for _ in range(25):
-            chain.damp()
-            clock.sleep_until(clock.now() + PERIOD_NS)
-        let_go(chain, clock)
-
-
-def let_go(chain: Chain, clock: Clock) -> None:
-    """Torque off, sent until it is read back: one answer may be late. CalibrationError where it is not within STOP_MAX_S."""
-    began = clock.now()
-    chain.stop()
-    while not chain.confirmed_off():
-        if clock.now() - began > STOP_MAX_S * 1e9:
-            raise CalibrationError(NOT_OFF)
-        clock.sleep_until(clock.now() + PERIOD_NS)
-        chain.stop()
 
 
 def look(chain: Chain, servos: config.Servos, tick: int, targets: tuple[float, ...] | None = None) -> Joints:
@@ -102,20 +78,7 @@ def watchdog_trip(chain: Chain, servos: config.Servos, clock: Clock) -> tuple[fl
     A question feeds the watchdog of some servos (Dynamixel X e-manual, Bus Watchdog (98)), so each silence ends with one.
     CalibrationError for a servo that trips early, late or never.
     """
-    with made_safe(chain, clock):
-        here = start(chain, servos)
-        drive(chain, servos, clock, 0.3, lambda t: here)
-        trip = [math.nan] * len(servos.ids)
-        silence = round(0.4e9 * servos.watchdog_s)
-        while any(map(math.isnan, trip)) and silence < 5e9 * servos.watchdog_s:
-            chain.write(here)
-            silent = clock.now()
-            clock.sleep_until(silent + silence)
-            joints = look(chain, servos, 0)
-            for i, mode in enumerate(joints.mode):
-                if math.isnan(trip[i]) and not joints.missed[i] and mode == TIMEOUT_MODE:
-                    trip[i] = (joints.t - silent) * 1e-9
-            silence += LOOK_NS
+    trip = made_safe(chain, clock, partial(_fallen_silent, chain, servos, clock))
     for servo, seconds in zip(servos.ids, trip, strict=True):
         if math.isnan(seconds):
             raise CalibrationError(
@@ -128,6 +91,24 @@ def watchdog_trip(chain: Chain, servos: config.Servos, clock: Clock) -> tuple[fl
                 " update its firmware and run again"
             )
     return tuple(trip)
+
+
+def _fallen_silent(chain: Chain, servos: config.Servos, clock: Clock) -> list[float]:
+    """After how long a silence each servo was read in timeout, (n,) s; nan for one that never was."""
+    here = start(chain, servos)
+    drive(chain, servos, clock, 0.3, lambda t: here)
+    trip = [math.nan] * len(servos.ids)
+    silence = round(0.4e9 * servos.watchdog_s)
+    while any(map(math.isnan, trip)) and silence < 5e9 * servos.watchdog_s:
+        chain.write(here)
+        silent = clock.now()
+        clock.sleep_until(silent + silence)
+        joints = look(chain, servos, 0)
+        for i, mode in enumerate(joints.mode):
+            if math.isnan(trip[i]) and not joints.missed[i] and mode == TIMEOUT_MODE:
+                trip[i] = (joints.t - silent) * 1e-9
+        silence += LOOK_NS
+    return trip
 
 
 def ways(robot: config.Robot, pose: tuple[float, ...]) -> tuple[int, ...]:
@@ -173,25 +154,34 @@ def sign_test(
 
     `asked(i)` is a person's word that motor i went the way it was sent. CalibrationError where it did not, or went nowhere.
     """
-    ids, way = robot.servos.ids, ways(robot, pose)
+    ids = robot.servos.ids
     motors = range(len(ids))
     moved: list[float] = []
     # A person takes his time to answer, longer than the watchdog: then each motor is a motion of its own.
     for together in [list(motors)] if asked is None else [[i] for i in motors]:
-        with made_safe(chain, clock):
-            approach(chain, robot, clock, pose)
-            for i in together:
-                moved.append(way[i] * _wiggle(chain, robot.servos, clock, pose, i, way[i]))
-                if moved[i] < MOVED_MIN * STEP_RAD:
-                    raise CalibrationError(
-                        f"servo {ids[i]} went {way[i] * moved[i]:+.3f} rad when sent {way[i] * STEP_RAD:+.3f}; free the joint,"
-                        " check its wiring, run again"
-                    )
-        if asked is not None and not asked(i):
+        moved += made_safe(chain, clock, partial(_wiggled, chain, robot, clock, pose, together))
+        if asked is not None and not asked(i := together[0]):
             raise CalibrationError(
                 f"servo {ids[i]} turned the wrong way; turn sign[{i}] in the robot file, then home and commission again"
             )
     return tuple(moved)
+
+
+def _wiggled(
+    chain: Chain, robot: config.Robot, clock: Clock, pose: tuple[float, ...], motors: Sequence[int]
+) -> list[float]:  # fmt: skip
+    """To `pose`, and one of `motors` after the other: how far each went to its side, rad. CalibrationError for too little."""
+    ids, way, moved = robot.servos.ids, ways(robot, pose), []
+    approach(chain, robot, clock, pose)
+    for i in motors:
+        went = _wiggle(chain, robot.servos, clock, pose, i, way[i])
+        if way[i] * went < MOVED_MIN * STEP_RAD:
+            raise CalibrationError(
+                f"servo {ids[i]} went {went:+.3f} rad when sent {way[i] * STEP_RAD:+.3f}; free the joint,"
+                " check its wiring, run again"
+            )
+        moved.append(way[i] * went)
+    return moved
 
 
 def _wiggle(chain: Chain, servos: config.Servos, clock: Clock, pose: tuple[float, ...], i: int, way: int) -> float:
@@ -210,27 +200,30 @@ def _wiggle(chain: Chain, servos: config.Servos, clock: Clock, pose: tuple[float
 def stop(chain: Chain, robot: config.Robot, clock: Clock, pose: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:
     """Swing all motors a little, stop in the quickest of it as the robot's stop profile does: an arm holds, is lowered and let
     go; legs are damped and let go. s from the stop until they stand still, and how far each went on meanwhile, (n,) rad."""
+    return made_safe(chain, clock, partial(_stopped, chain, robot, clock, pose))
+
+
+def _stopped(chain: Chain, robot: config.Robot, clock: Clock, pose: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:
     servos, way = robot.servos, ways(robot, pose)
 
     def swing(t: float) -> tuple[float, ...]:  # one-sided, fastest in its middle, at 1.26 rad/s
         return tuple(q + w * SWING_RAD * (1.0 - math.cos(2.0 * math.tau * t)) / 2.0 for q, w in zip(pose, way, strict=True))
 
-    with made_safe(chain, clock):
-        approach(chain, robot, clock, pose)
-        here = drive(chain, servos, clock, SWING_S, swing).position
-        held = swing(SWING_S)
-        began = clock.now()
-        while True:
-            chain.write(held) if robot.stow else chain.damp()
-            clock.sleep_until(clock.now() + PERIOD_NS)
-            joints = look(chain, servos, 0)
-            if not any(joints.missed) and max(map(abs, joints.velocity)) < STILL_RAD_S:
-                break
-            if clock.now() - began > STOP_MAX_S * 1e9:
-                raise CalibrationError(f"still turning {STOP_MAX_S:g} s after the stop; check servos.kd, run again")
-        still = clock.now()
-        travel = tuple(abs(a - b) for a, b in zip(joints.position, here, strict=True))
-        if robot.stow:
-            _lead(chain, servos, clock, held, pose)
-        let_go(chain, clock)
-        return (still - began) * 1e-9, travel
+    approach(chain, robot, clock, pose)
+    here = drive(chain, servos, clock, SWING_S, swing).position
+    held = swing(SWING_S)
+    began = clock.now()
+    while True:
+        chain.write(held) if robot.stow else chain.damp()
+        clock.sleep_until(clock.now() + PERIOD_NS)
+        joints = look(chain, servos, 0)
+        if not any(joints.missed) and max(map(abs, joints.velocity)) < STILL_RAD_S:
+            break
+        if clock.now() - began > STOP_MAX_S * 1e9:
+            raise CalibrationError(f"still turning {STOP_MAX_S:g} s after the stop; check servos.kd, run again")
+    still = clock.now()
+    travel = tuple(abs(a - b) for a, b in zip(joints.position, here, strict=True))
+    if robot.stow:
+        _lead(chain, servos, clock, held, pose)
+    let_go(chain, clock)
+    return (still - began) * 1e-9, travel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
+from robotrl import aloud
 from robotrl.complaint import SETUP, Complaint, command
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         module = importlib.import_module(COMMANDS[name][0])
         return int(module.main(rest))
     except KeyboardInterrupt:
-        print(f"robotrl {name}: stopped by Ctrl-C", file=sys.stderr)
+        aloud.say(f"robotrl {name}: stopped by Ctrl-C", sys.stderr)  # whose terminal may be gone
         return 130
     except Complaint as error:
         print(f"robotrl {name}: {error}", file=sys.stderr)

@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from robotrl.calibration import homing, measure, slow, store
+from robotrl.calibration import homing, slow, store
 from robotrl.calibration.commission import commission
+from robotrl.calibration.safely import made_safe
 from robotrl.calibration.slow import SlowChain
 from robotrl.calibration.store import CalibrationError
 
@@ -105,8 +106,12 @@ def test_a_sound_robot_is_commissioned_through_it(chain, robot, clock, tmp_path)
 def test_ctrl_c_is_read_back_too(chain, clock):
     chain.deaf = True
     chain.mode = [10] * 8
-    with pytest.raises(CalibrationError, match="cut the motor supply"), measure.made_safe(chain, clock):
+
+    def interrupted():
         raise KeyboardInterrupt
+
+    with pytest.raises(CalibrationError, match="cut the motor supply"):
+        made_safe(chain, clock, interrupted)
 
 
 def test_enter_at_a_terminal_is_a_key_and_a_pipe_has_none(monkeypatch):
