@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import struct
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def load(directory: Path) -> Keyring:
     make = f"make one: {command('keys new NAME --role console')} --keys {directory}"
     if not directory.is_dir():
         raise KeyringError(f"{directory}: no keys, so nothing may listen on a network; {make}")
+    guarded(directory, 0o077)
     server = read(directory / "server.json")
     if not server.secret:
         raise KeyringError(f"{directory / 'server.json'}: holds no secret; remove it and {make}")
@@ -130,15 +132,24 @@ def pair() -> tuple[str, str]:
 
 
 def write(path: Path, key: Key) -> None:
-    """A new file that nobody else can read; KeyringError when there is one."""
+    """A new file that nobody else can read; KeyringError when there is one. It has its name once it is whole: a gateway that
+    looks meanwhile would believe no key beside half of one."""
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")  # of mode 0600; no *.json
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with open(handle, "wb") as file:
+            file.write(msgspec.json.encode(key) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(aside, path)  # unlike a rename it takes no other file's place
     except FileExistsError:
         raise KeyringError(f"{path}: there is such a key; choose another name, or remove it first") from None
-    with open(fd, "wb") as file:
-        file.write(msgspec.json.encode(key) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    finally:
+        os.unlink(aside)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def read(path: Path) -> Key:

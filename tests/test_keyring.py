@@ -50,6 +50,70 @@ def test_what_others_can_read_or_change_is_refused(folder, file, mode):
         keyring.load(folder)
 
 
+@pytest.mark.parametrize("mode", [0o750, 0o705, 0o720, 0o702, 0o711])
+def test_a_folder_of_keys_that_others_may_enter_is_refused(folder, mode):
+    folder.chmod(mode)
+    with pytest.raises(KeyringError, match=rf"{folder}: others can read or change it \(mode {mode:04o}\); chmod 0700 it"):
+        keyring.load(folder)
+
+
+def test_a_key_is_never_seen_half_written(folder, monkeypatch):
+    """Who looks at any moment, as the gateway does, finds the keys that were there, and then one more."""
+    seen = []
+
+    def look(what):
+        real = getattr(os, what)
+
+        def then(*args, **more):
+            seen.append(sorted(key.name for key in keyring.listed(folder)))
+            out = real(*args, **more)
+            seen.append(sorted(key.name for key in keyring.listed(folder)))
+            return out
+
+        monkeypatch.setattr(os, what, then)
+
+    for what in ("open", "fsync", "link"):
+        look(what)
+    keyring.new(folder, "screen", "viewer")
+    assert ["laptop"] in seen and seen[-1] == ["laptop", "screen"] == max(seen, key=len)
+    assert all(now in (["laptop"], ["laptop", "screen"]) for now in seen)
+
+
+def test_a_key_is_on_disk_before_it_has_its_name(folder, monkeypatch):
+    did = []
+    for what in ("fsync", "link"):
+        real = getattr(os, what)
+        monkeypatch.setattr(os, what, lambda *args, what=what, real=real: did.append(what) or real(*args))
+    keyring.write(folder / "authorised" / "screen.json", keyring.Key("screen", "viewer", keyring.pair()[0]))
+    assert did == ["fsync", "link", "fsync"]
+
+
+@pytest.mark.parametrize("there", ["a key", "a link", "a broken link"])
+def test_a_key_that_is_there_is_not_written_over_and_nothing_is_left_beside_it(folder, tmp_path, there):
+    path = folder / "screen.secret.json"
+    if there == "a key":
+        path.write_text("mine")
+    else:
+        path.symlink_to(folder / "server.json" if there == "a link" else tmp_path / "nothing")
+    before = sorted(folder.rglob("*")), (folder / "server.json").read_bytes()
+    with pytest.raises(KeyringError, match="there is such a key"):
+        keyring.new(folder, "screen", "viewer")
+    assert (sorted(folder.rglob("*")), (folder / "server.json").read_bytes()) == before
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_disk_that_is_full_leaves_no_half_a_key(folder, monkeypatch):
+    before = sorted(folder.rglob("*"))
+
+    def full(fd):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        keyring.new(folder, "screen", "viewer")
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_a_link_and_another_users_file_are_refused(folder, tmp_path, monkeypatch):
     (folder / "server.json").rename(tmp_path / "elsewhere")
     (folder / "server.json").symlink_to(tmp_path / "elsewhere")
