@@ -22,7 +22,8 @@ from robotrl.agents.actor import Actor
 from robotrl.agents.weights import packed
 from robotrl.clock import WallClock
 from robotrl.nodes.pilot import SEEN
-from robotrl.nodes.policy import EARLY_NS, Weights
+from robotrl.nodes.policy import Weights
+from robotrl.nodes.readiness import EARLY_NS
 from robotrl.realtime import real_time
 
 SIZES = (112, 8)  # the walk's observation and action
@@ -89,7 +90,8 @@ def main() -> None:
         refused = real_time(PRIORITY, lock=False) if options.real_time else "not asked for"
         for k in range(WARM):
             calls(k)()
-        clock, took = WallClock(), []
+        clock = WallClock()
+        took: list[int] = []
         begin = clock.now()
         while (now := clock.now()) < begin + options.seconds * 1e9 or not took:
             call = calls(WARM + len(took))
