@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from robotrl import checkpoint, rundir
-from robotrl.agents.published import steps_worth
+from robotrl.agents.published import Pace
 from robotrl.bus import Publisher
 from robotrl.complaint import Complaint
 from robotrl.config import Run
@@ -155,12 +155,11 @@ def _student(node: Node, replay: Replay) -> Student:
 
 
 def _learn(node: Node, student: Student, status: Publisher) -> None:
-    """Study until told to end; publish every `publish_every` steps' worth of updates."""
+    """Study until told to end; publish as `Pace` says, and keep a checkpoint each EVERY updates."""
     saved = student.updates
-    every = steps_worth(node.run)
     marks: deque[tuple[int, int]] = deque(maxlen=20)
     student.version = max(student.version, student.published())
-    published = max(student.updates, student.version * every)
+    pace = Pace(node.run, max(student.updates, student.published_updates()), student.replay.count)
     if missed := student.forgive(student.replay.count):
         node.say(f"owed more than {node.run.agent.max_backlog} steps' updates at its start: {missed} are dropped, and counted")
     behind = False
@@ -170,12 +169,11 @@ def _learn(node: Node, student: Student, status: Publisher) -> None:
             behind = True
             node.say(_too_slow(node.run))
         student.study(count, pause=_lump(node))
-        if student.updates >= published + every:
-            published = student.updates - student.updates % every
-            student.publish(now=node.clock.now())
-        if student.updates >= saved + checkpoint.EVERY:
+        if student.updates >= saved + checkpoint.EVERY:  # first: of weights that are out, what they were learnt by is kept
             saved = student.updates
             student.save()
+        if pace.due(student.updates, student.replay.count):
+            student.publish(now=node.clock.now())
         now = node.clock.now()
         if not marks or now > marks[-1][0] + TELL_NS:
             marks.append((now, student.updates))
@@ -217,10 +215,10 @@ def _status(student: Student, marks: deque[tuple[int, int]]) -> Learner:
 
 
 def _prepare(run: Run, threads: int) -> Run:
-    """The run with `threads` for the learner (no more than there are cores) where it names none; torch keeps to them too."""
+    """The run with `threads` for the learner (no more than it has cores) where it names none; torch keeps to them too."""
     import torch
 
-    agent = replace(run.agent, threads=run.agent.threads or min(threads, os.cpu_count() or 1))
+    agent = replace(run.agent, threads=run.agent.threads or min(threads, len(os.sched_getaffinity(0))))
     torch.set_num_threads(agent.threads)
     return replace(run, agent=agent)
 

@@ -23,7 +23,7 @@ from robotrl import checkpoint
 from robotrl.agents.base import make_agent
 from robotrl.agents.experience import Shared, experience, open_demonstrations
 from robotrl.agents.interventions import Taken
-from robotrl.agents.published import POLICY
+from robotrl.agents.published import POLICY, updates_of
 from robotrl.agents.weights import packed
 from robotrl.checkpoint import Checkpoint
 from robotrl.complaint import Complaint
@@ -146,24 +146,35 @@ class Student:
         return self.directory / "weights" / POLICY
 
     def published(self) -> int:
-        """Version of the weights that are out, 0 for none: a learner that begins again must not put worse in their place."""
+        """Version of the weights that are out, 0 for none."""
+        return int(self._out().get("version", 0))
+
+    def published_updates(self) -> int:
+        """Updates behind the weights that are out: a learner that begins again must not put worse in their place."""
+        return updates_of(self._out(), self.run)
+
+    def _out(self) -> dict[str, str]:
+        """What the weights that are out say of themselves."""
         try:
             with safetensors.safe_open(self.weights, "numpy") as file:
-                return int((file.metadata() or {}).get("version", 0))
+                return dict(file.metadata() or {})
         except (FileNotFoundError, safetensors.SafetensorError):
-            return 0
+            return {}
 
     def publish(self, numbered: bool = False, now: int | None = None) -> Path:
         """Write the actor's weights whole or not at all, with their version; `numbered` makes a file of its own beside it.
 
-        `now` (monotonic, ns) goes with them, so that whoever acts with them knows their age; in lockstep there is no such time,
-        and nobody needs them after a power cut.
+        `now` (monotonic, ns) goes with them, so that whoever acts with them knows their age, and the updates behind them, so that
+        a learner that begins again knows how far it was; in lockstep there is no such time, and nobody needs them after a power
+        cut.
         RanAway, and the last ones stay, when one is not finite.
         """
         weights = self._finite(self.agent.weights())
         self.version += 1
         path = self.weights
-        about = {"version": str(self.version)} | ({} if now is None else {"published_ns": str(now)})
+        about = {"version": str(self.version)}
+        if now is not None:
+            about |= {"published_ns": str(now), "updates": str(self.updates)}
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         with open(aside, "wb") as file:
             file.write(packed(weights, about))

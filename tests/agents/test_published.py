@@ -11,7 +11,7 @@ import safetensors.numpy
 from robotrl import checkpoint, manager, rundir
 from robotrl.agents import nets
 from robotrl.agents.actor import Actor
-from robotrl.agents.published import POLICY, put_back
+from robotrl.agents.published import POLICY, Pace, put_back
 from robotrl.agents.weights import metadata, packed
 from robotrl.checkpoint import CheckpointError, newest
 from robotrl.config import Run
@@ -24,9 +24,10 @@ RUN = dataclasses.replace(
 OBSERVATION, ACTION = sizes(RUN)
 
 
-def weights(seed: int, version: int) -> bytes:
+def weights(seed: int, version: int, **more: str) -> bytes:
+    about = {"version": str(version)} | more
     drawn = nets.initial(nets.shapes(OBSERVATION, ACTION, (16, 16), 1), 0.1, np.random.default_rng(seed))
-    return packed({name: value for name, value in drawn.items() if name.startswith("actor.")}, {"version": str(version)})
+    return packed({name: value for name, value in drawn.items() if name.startswith("actor.")}, about)
 
 
 @pytest.fixture
@@ -95,7 +96,9 @@ def test_what_a_power_cut_has_taken_is_put_back_from_the_checkpoint(spoil, says,
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{path}: {says}") and "put back from 000000010-000000300" in first and second.startswith("goes on")
     assert acts_like(path, 5)
-    assert int(metadata(path.read_bytes())["version"]) == 8, "no transition was driven by another of that version"
+    about = metadata(path.read_bytes())
+    assert int(about["version"]) == 8, "no transition was driven by another of that version"
+    assert int(about["updates"]) == 300, "a learner that goes on from there is not to do again what was lost before it publishes"
     assert spoilt is None or path.with_name(POLICY + ".damaged").read_bytes() == spoilt
     assert put_back(RUN, run_dir, newest(run_dir), 7) == "", "and now it is whole"
 
@@ -125,3 +128,42 @@ def test_checkpoints_that_must_have_been_and_are_gone_are_missed(run_dir):
         put_back(RUN, run_dir, None, 43)
     path.unlink()
     assert put_back(RUN, run_dir, None, -1) == "", "nothing was learnt yet"
+
+
+@pytest.mark.parametrize("per_step", [0.1, 1.0, 20.0])
+def test_whether_there_must_have_been_one_is_told_by_the_updates_however_often_it_published(per_step, run_dir):
+    run = dataclasses.replace(RUN, agent=dataclasses.replace(RUN.agent, updates_per_step=per_step))
+    path = run_dir / "weights" / POLICY
+    path.write_bytes(weights(7, 900, updates="1999"))
+    assert put_back(run, run_dir, None, 900) == "", "a slow learner's, of two or three updates each"
+    path.write_bytes(weights(7, 1, updates="2000"))
+    with pytest.raises(CheckpointError, match=r"weights are of version 1, of its checkpoints none is there"):
+        put_back(run, run_dir, None, 1)
+    path.write_bytes(weights(7, 1, updates="many"))
+    with pytest.raises(CheckpointError, match=r"damaged, no checkpoint holds one"):
+        put_back(run, run_dir, None, 1)
+
+
+def paced(publish_every: int, per_step: float, updates: int = 0, count: int = 0) -> Pace:
+    agent = dataclasses.replace(RUN.agent, publish_every=publish_every, updates_per_step=per_step, learn_after=100)
+    return Pace(dataclasses.replace(RUN, agent=agent), updates, count)
+
+
+def test_weights_are_due_after_so_many_steps_or_their_worth_of_updates():
+    pace = paced(50, 2.0)
+    assert not pace.due(0, 400) and not pace.due(0, 500), "nothing was learnt"
+    assert pace.due(1, 500) and not pace.due(1, 600), "the same are not published twice"
+    assert pace.due(2, 600) and not pace.due(101, 649) and pace.due(101, 650)
+    assert not pace.due(200, 650) and pace.due(213, 650), "a learner that catches up: the robot need not move"
+    assert not pace.due(300, 650) and pace.due(301, 650), "twelve were done already"
+    assert not pace.due(310, 699) and pace.due(310, 700)
+
+
+def test_the_first_weights_are_due_as_long_after_learning_began_as_any_others():
+    pace = paced(50, 20.0)
+    assert not pace.due(3, 101) and not pace.due(900, 149) and pace.due(901, 150)
+
+
+def test_older_weights_than_those_that_are_out_are_never_due():
+    pace = paced(50, 20.0, updates=3900, count=10_000)
+    assert not pace.due(2000, 12_000) and not pace.due(3900, 20_000) and pace.due(3901, 20_000)

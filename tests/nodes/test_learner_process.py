@@ -15,6 +15,8 @@ import pytest
 import safetensors.numpy
 
 from robotrl import checkpoint, rundir
+from robotrl.agents import nets
+from robotrl.agents.published import put_back
 from robotrl.bus import Publisher
 from robotrl.clock import WallClock
 from robotrl.config import Agent, Run
@@ -219,12 +221,14 @@ def test_a_disk_that_takes_nothing_is_one_line(directory, monkeypatch, capsys):
 
 
 def test_threads_are_two_at_most_where_none_are_asked_for_and_as_many_as_asked(monkeypatch):
+    """Of the cores that it may use, not of those that there are."""
     import torch
 
     before = torch.get_num_threads()
     try:
         for cores, asked, given in ((8, 0, 2), (1, 0, 1), (1, 3, 3)):
-            monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+            monkeypatch.setattr(os, "cpu_count", lambda: 64)
+            monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(range(cores)))
             run = learner._prepare(dataclasses.replace(Run(), agent=Agent(threads=asked)), threads=2)
             assert run.agent.threads == torch.get_num_threads() == given
     finally:
@@ -243,43 +247,63 @@ class Hours:
     def pass_by(self, ns: int) -> None:
         self.now += max(0, ns)
 
+    def worked(self, rate: int, then=lambda updates: None):
+        """For a Puppet that does `rate` updates a second: `then`, in its time."""
+        return lambda updates: (self.pass_by(10**9 // rate), then(updates))[-1]
+
 
 class Killed(BaseException):
     """Nothing is done any more."""
+
+
+def hourly(tmp_path: Path, tmp_path_factory, monkeypatch, agent: Agent) -> tuple[Path, Hours]:
+    """A run whose robot moves in virtual time, from nothing on."""
+    directory = rundir.create(dataclasses.replace(Run(), agent=agent), tmp_path, "wall")
+    Replay.create(directory / "replay", 112, 8, agent.capacity).close()
+    rundir.write_json(directory / "bus.json", {"directory": str(tmp_path_factory.mktemp("bus"))})
+    return directory, Hours(monkeypatch, agent.capacity)
+
+
+def dies(monkeypatch, directory: Path) -> None:
+    """A life of the learner until something raises Killed."""
+    nodes = []
+    monkeypatch.setattr(learner, "Node", lambda *arguments: nodes.append(Node(*arguments)) or nodes[-1])
+    with pytest.raises(Killed):
+        learner.wall_clock(directory)
+    nodes[-1].close()
+    monkeypatch.setattr(learner, "Node", Node)
+
+
+def raises(number: int):
+    """What Hours and a Puppet do at so many updates: nothing any more."""
+
+    def then(updates: int) -> None:
+        if updates >= number:
+            raise Killed
+
+    return then
 
 
 @pytest.mark.parametrize("rate", [120, 300])  # updates a second: a slow machine's, and a fast one's
 def test_killed_and_back_after_ten_minutes_it_has_caught_up_within_one(tmp_path, tmp_path_factory, monkeypatch, capsys, rate):
     """From its checkpoint of long before: what is beyond the backlog is dropped and counted, none is counted twice."""
     agent = Agent(learn_after=100, mirror=False, batch=1, capacity=100_000)
-    directory = rundir.create(dataclasses.replace(Run(), agent=agent), tmp_path, "wall")
-    Replay.create(directory / "replay", 112, 8, agent.capacity).close()
-    rundir.write_json(directory / "bus.json", {"directory": str(tmp_path_factory.mktemp("bus"))})
-    hours, told, out, nodes = Hours(monkeypatch, agent.capacity), [], [], []
+    directory, hours = hourly(tmp_path, tmp_path_factory, monkeypatch, agent)
+    told, out = [], []
     status, publish = learner._status, Student.publish
     monkeypatch.setattr(learner, "_status", lambda *arguments: told.append(status(*arguments)) or told[-1])
     monkeypatch.setattr(Student, "publish", lambda student, **words: out.append(hours.now) or publish(student, **words))
-    monkeypatch.setattr(learner, "Node", lambda *arguments: nodes.append(Node(*arguments)) or nodes[-1])
-
-    def dies(updates: int) -> None:
-        hours.pass_by(10**9 // rate)
-        if updates == 3900:
-            raise Killed
-
-    plays(monkeypatch, Puppet(then=dies))
-    with pytest.raises(Killed):
-        learner.wall_clock(directory)
-    nodes[-1].close()
+    plays(monkeypatch, Puppet(then=hours.worked(rate, raises(3900))))
+    dies(monkeypatch, directory)
     hours.pass_by(600 * 10**9)
     back, before = hours.now, len(out)
     told.clear()
 
     def catches_up(updates: int) -> None:
-        hours.pass_by(10**9 // rate)
         if told and told[-1].owed <= 50:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    puppet = plays(monkeypatch, Puppet(then=catches_up))
+    puppet = plays(monkeypatch, Puppet(then=hours.worked(rate, catches_up)))
     puppet.load_state = lambda values, random_state: setattr(puppet, "step", checkpoint.newest(directory).updates)
     assert learner.wall_clock(directory) == 0
     assert "goes on after 2000 updates" in (said := capsys.readouterr().err) and "at its start" in said and "kept up" not in said
@@ -292,3 +316,44 @@ def test_killed_and_back_after_ten_minutes_it_has_caught_up_within_one(tmp_path,
     assert last.updates + last.dropped + last.owed == last.transitions - agent.learn_after, (
         "each step's update is done, dropped or owed"
     )
+
+
+def test_a_learner_too_slow_for_its_updates_publishes_as_often_and_goes_on_to_when_it_was_killed(
+    tmp_path, tmp_path_factory, monkeypatch
+):
+    """Twenty updates a step ask for 1,000 a second, and it does 150: weights go out each 50 steps, not each 1,000 updates."""
+    agent = Agent(learn_after=100, mirror=False, batch=1, capacity=100_000, updates_per_step=20.0)
+    directory, hours = hourly(tmp_path, tmp_path_factory, monkeypatch, agent)
+    out, publish = [], Student.publish
+    monkeypatch.setattr(
+        Student, "publish", lambda student, **words: out.append((hours.now, student.updates)) or publish(student, **words)
+    )
+    plays(monkeypatch, Puppet(then=hours.worked(150, raises(3900))))
+    dies(monkeypatch, directory)
+    times, updates = np.array(out).T
+    assert len(out) > 20 and np.diff(times).max() < 1.1e9 and np.diff(times).min() > 0.9e9 and np.diff(updates).min() > 100
+    known = len(out)
+    puppet = plays(monkeypatch, Puppet(then=hours.worked(150, end_at(5000))))
+    puppet.load_state = lambda values, random_state: setattr(puppet, "step", checkpoint.newest(directory).updates)
+    assert learner.wall_clock(directory) == 0
+    times, after = np.array(out[known:]).T
+    assert updates[-1] < after[0] < updates[-1] + 10, "as soon as they are newer than the old ones, and not before"
+    assert np.diff(times).max() < 1.1e9 and np.diff(times).min() > 0.9e9
+
+
+def test_weights_that_a_checkpoint_would_be_missed_of_are_not_out_before_it(tmp_path, tmp_path_factory, monkeypatch):
+    """Killed before its first: it can be gone on with, though so fast a learner does 2,400 updates before it looks up."""
+    agent = Agent(learn_after=100, mirror=False, batch=1, capacity=100_000)
+    directory, hours = hourly(tmp_path, tmp_path_factory, monkeypatch, agent)
+    puppet = plays(monkeypatch, Puppet(then=hours.worked(120_000)))
+    drawn = nets.initial(nets.shapes(112, 8, (16,), 1), 0.1, np.random.default_rng(0))
+    puppet.values = {name: value for name, value in drawn.items() if name.startswith("actor.")}
+
+    def killed(student: Student) -> None:
+        raise Killed
+
+    monkeypatch.setattr(Student, "save", killed)
+    hours.pass_by(60 * 10**9)
+    dies(monkeypatch, directory)
+    assert puppet.step > checkpoint.EVERY and checkpoint.newest(directory) is None
+    assert put_back(rundir.load(directory), directory, None, -1) == ""
