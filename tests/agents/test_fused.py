@@ -6,8 +6,13 @@ import contextlib
 import dataclasses
 import itertools
 import math
+import os
+import resource
+import subprocess
+import sys
 import time
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +28,7 @@ from robotrl.agents.fused.fallback import TorchSac
 from robotrl.agents.fused.graph import GraphSac
 from robotrl.agents.sac import Sac
 from robotrl.observe import Mirror
+from robotrl.processes import ONE_THREAD
 from robotrl.replay import Batch, Replay
 
 try:
@@ -33,6 +39,7 @@ native = pytest.mark.skipif(WIDEST < 0, reason="no C++ compiler on this machine"
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU on this machine")
 ON_GPU = pytest.param("cuda", id="cuda", marks=gpu)
 N = 2000
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -276,6 +283,53 @@ def test_same_bits_for_any_number_of_threads_and_twice(switches):
         assert all(np.array_equal(states[0][n], other[n]) for n in other)
 
 
+@native
+@pytest.mark.parametrize("threads", [9, 256])
+def test_more_threads_than_the_native_engine_takes_are_as_many_as_it_takes(threads):
+    memory, agent = Memory(6, 2), config.Agent(hidden=(48, 33), batch=200, threads=threads)
+    made = make_agent(agent, 6, 2, 3, memory)
+    assert made.engine.startswith("fused") and not made.engine_note
+    reference, one = Sac(agent, 6, 2, 3, memory), by_hand(WIDEST, dataclasses.replace(agent, threads=1), 6, 2, 3, memory)
+    advance((reference, one, made), 5, 200)
+    assert gap(reference, made) < 1e-5
+    assert all(np.array_equal(value, made.state()[name]) for name, value in one.state().items())
+
+
+ONE_MORE = """
+import resource
+
+from robotrl import config
+from robotrl.agents.base import Unsupported
+from robotrl.agents.fused import engine
+
+def make(threads):
+    return engine.Fused(config.Agent(hidden=(8, 8), batch=64, threads=threads), 6, 2, 0, object())
+
+make(1)
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + 3 * {stack} // 2, resource.RLIM_INFINITY))  # a stack more, and not two
+make(2)
+try:
+    make(3)
+except Unsupported as reason:
+    print(reason)
+"""
+STACK = 1 << 30  # of a thread, in address space; much more than all that the rest takes
+
+
+@native
+@pytest.mark.skipif(0 <= resource.getrlimit(resource.RLIMIT_STACK)[1] < STACK, reason="no such stacks are allowed here")
+def test_no_thread_for_the_native_engine_ends_nothing():
+    """The second of two workers is not to be had: the first is told to end, and waited for."""
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_MORE.replace("{stack}", str(STACK))], cwd=ROOT, env=os.environ | ONE_THREAD,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (STACK, resource.getrlimit(resource.RLIMIT_STACK)[1])),
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "the fused engine got no memory, or no threads, for 2 critics of (8, 8) on 64 rows\n"
+
+
 @pytest.mark.parametrize("isa", BY_HAND)
 @switches
 def test_engines_swap_on_resume(isa, switches):
@@ -364,7 +418,6 @@ def test_the_phases_of_an_update_are_timed():
 BEYOND = {  # what the native engine has no room for, and torch has
     "hidden layers": {"hidden": (8,) * 5},
     "critics": {"critics": 17, "target_subset": 2, "layer_norm": True, "dropout": 0.1},
-    "threads": {"threads": 9},
     "smallest hidden width": {"hidden": (8, 1)},
 }
 

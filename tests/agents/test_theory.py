@@ -164,7 +164,7 @@ def lqr_learned(alpha: float | None, entropy: float | None) -> tuple[Agent, list
 
 
 def lqr_errors(states: Sequence[Parameters], alpha: float | None, entropy: float | None) -> dict[str, float]:
-    """In tolerances: gain 2 %, standard deviation 5 %, temperature 10 %, V(0) by what 0.05 more of reward would be worth."""
+    """In tolerances: gain 2 %, standard deviation 5 %, temperature 10 %, V(0) by what 0.03 more of reward would be worth."""
     have = mean_of(LQR.figures, states)
     alpha = LQR.alpha(entropy) if alpha is None else alpha
     return {

@@ -56,7 +56,6 @@ def _supported(agent: config.Agent) -> None:
     for name, value, low, high in (
         ("hidden layers", len(agent.hidden), 1, MAX_HIDDEN),
         ("critics", agent.critics, 1, MAX_CRITICS),
-        ("threads", agent.threads, 0, MAX_THREADS),
         ("smallest hidden width", min(agent.hidden, default=0), 2, 65536),
         ("batch", agent.batch, 1, 65536),
     ):
@@ -124,7 +123,8 @@ class Fused(Learned):
         self.engine, self.engine_note = f"fused {ISA[isa]}", ""
         super().__init__(agent, observation_size, action_size, seed, replay, mirror)
         self._config = _Config(
-            observation_size, action_size, len(agent.hidden), agent.hidden, agent.critics, agent.batch, max(1, agent.threads),
+            observation_size, action_size, len(agent.hidden), agent.hidden, agent.critics, agent.batch,
+            min(MAX_THREADS, max(1, agent.threads)),  # the result is the same for any number
             isa, agent.layer_norm, agent.actor_every, agent.target_subset or agent.critics, agent.actor_value == "mean",
             dropout.parts(agent.dropout),
             agent.polyak, agent.actor_lr, agent.critic_lr, agent.temperature_lr, self.target_entropy,

@@ -45,13 +45,14 @@ class Pool {
   using Task = void (*)(void* context, int task, int worker);
 
   explicit Pool(int threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { serve(i); });
+    try {
+      for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { serve(i); });
+    } catch (...) {  // one that runs and is destroyed without having been waited for would end the process
+      stop();
+      throw;
+    }
   }
-  ~Pool() {
-    stopping_.store(true);
-    publish(0, nullptr, nullptr);
-    for (auto& w : workers_) w.join();
-  }
+  ~Pool() { stop(); }
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
@@ -82,6 +83,12 @@ class Pool {
   std::atomic<bool> stopping_{false};
   Task task_ = nullptr;
   void* context_ = nullptr;
+
+  void stop() {
+    stopping_.store(true);
+    publish(0, nullptr, nullptr);
+    for (auto& w : workers_) w.join();
+  }
 
   void publish(int count, Task task, void* context) {
     uint32_t phase = phase_.load(std::memory_order_relaxed) + 1;
