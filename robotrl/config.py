@@ -124,7 +124,7 @@ class Agent:
     temperature_lr: float = within(5e-4, 0, 1)  # 0: the temperature stays the initial one
     actor_every: int = within(1, 1, 1000)  # critic updates to one of the actor's; REDQ, DroQ, Walk in the Park: updates_per_step
     initial_temperature: float = within(0.02, 1e-6, 100)  # times the entropy, no more than the reward is in size; chosen
-    # minus half the action size, as Walk in the Park; nan: minus the action size, as the paper
+    # minus half of the walk's 8 actions, as Walk in the Park; not scaled to another's; nan: minus the action size, as the paper
     target_entropy: float = within(-4.0, -1000, 1000, nan=True)
     critics: int = within(2, 1, 100)
     target_subset: int = within(0, 0, 100)  # critics drawn for each update's target; 0: all; REDQ (Chen et al. 2021): 2 of 10
@@ -137,11 +137,11 @@ class Agent:
     dropout: float = within(0.0, 0, 0.99)  # rate in the critics' hidden layers, before normalisation and ReLU; DroQ: 0.01
     shift_px: int = within(4, 0, 32)  # images are learned from moved by up to so much: DrQ (Kostrikov et al. 2020), there 4
     updates_per_step: float = within(1.0, 0.001, 1000)  # UTD: the learner is paced by data
-    max_backlog: int = within(3000, 1, MANY)  # steps' worth of updates that may be owed on the wall clock, a minute's; chosen
+    max_backlog: int = within(3000, 1, MANY)  # steps whose updates may be owed on the wall clock, a minute's at 50 Hz; chosen
     random_steps: int = within(2000, 0, MANY)  # uniform actions first
     noise_beta: float = within(1.0, 0, 5)  # exploration's power spectrum is 1/f^beta; 1: pink (Eberhard et al. 2023), 0: white
     learn_after: int = within(2000, 0, MANY)  # transitions before the first update
-    publish_every: int = within(50, 1, MANY)  # steps between two weight versions
+    publish_every: int = within(50, 1, MANY)  # steps between two weight versions, or their updates if these are done sooner
     threads: int = within(0, 0, 256)  # the learner's; 0: two in a rehearsal, one on the wall clock; chosen
     capacity: int = within(1_000_000, 1, MANY)  # transitions the replay can hold
 
