@@ -36,6 +36,7 @@ class Watch:
         self.stops: Counter[str] = Counter()
         self.episodes: list[dict[str, Any]] = []
         self.updates = self.transitions = self.dropped = 0
+        self.over = False
         self._standing: set[str] = set()
         self._begun = live.bus.clock.now()
 
@@ -43,7 +44,10 @@ class Watch:
         """Everything new; call it often."""
         self.live.bus.wait([self.live.cause, self.ends], 0.2)
         for guard in self.live.cause.drain():
-            self.stops.update(set(guard.causes) - self._standing)
+            if "run_over" in guard.causes:  # what falls silent from now on was told to
+                self.over = True
+            if not self.over:
+                self.stops.update(set(guard.causes) - self._standing)
             self._standing = set(guard.causes)
         for episode in self.ends.drain():
             seconds = round((episode.t - self._begun) * 1e-9, 1)
