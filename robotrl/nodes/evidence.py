@@ -163,7 +163,7 @@ class Evidence:
 
 
 def up(roll: float, pitch: float) -> Up:
-    """The world's up in the torso's frame: the part of an attitude that has no heading and no singular pitch; nan of no angles."""
+    """The world's up in the torso's frame: the part of an attitude with no heading and no singular pitch; nan of no angles."""
     if not math.isfinite(roll + pitch):
         return math.nan, math.nan, math.nan
     return -math.sin(pitch), math.sin(roll) * math.cos(pitch), math.cos(roll) * math.cos(pitch)
