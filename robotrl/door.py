@@ -46,7 +46,7 @@ class Peer:
     address: bytes = b""  # of the connection that said hello last
     session: int = 0
     seq: int = 0
-    rejects: float = 0.0
+    rejects: int = 0
     rejected: int = 0  # when the last was, ns
     out_until: int = 0
     tokens: float = 0.0
@@ -246,10 +246,10 @@ class Door:
         # A session ends without the peer's fault; out is out; a key that moves the robot is any console's, and only not heeded.
         if peer is None or why in ("out", "session", "motion"):
             return
-        peer.rejects = max(0.0, peer.rejects - (now - peer.rejected) * 1e-9) + 1.0  # a second makes up for one
+        peer.rejects = 1 if now - peer.rejected > OUT_NS else peer.rejects + 1  # who was quiet for so long begins anew
         peer.rejected = now
         if peer.rejects >= REJECTS:
-            peer.rejects, peer.out_until = 0.0, now + OUT_NS
+            peer.rejects, peer.out_until = 0, now + OUT_NS
             self._cut()
 
     def _cut(self) -> None:
