@@ -37,7 +37,7 @@ from tests.safety.rows import ROWS, Row  # noqa: E402
 from tests.safety.scene import Scene  # noqa: E402
 
 EVERY_S = 30.0
-ENDED = "ended before they were due"  # faults whose state ended by itself before their cause had to come
+ENDED = "ended before they were due"  # faults whose state ended, by itself or another stop, before their cause had to come
 MOST_ENDED = 0.03  # of those that were due
 # Final by design (only a restart leads on), or of a body that this twin has not.
 LEFT_OUT = {"the manager dies", "a process is given up", "a servo that does not obey the stop", "pushed over"}
