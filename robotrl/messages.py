@@ -116,6 +116,11 @@ class Drive(Message, frozen=True, kw_only=True, gc=False):
     unrescued: bool = False  # nobody would stop the motors by the profile should the driver die
     disobeyed: bool = False  # servos that answer were told to stop, each and then all at once, and have not
 
+    @property
+    def lowers(self) -> bool:
+        """The stop profile lowers an arm, or holds it on its way down: torque is on."""
+        return self.stop in ("stow", "hold")
+
 
 class Teleop(Message, frozen=True, kw_only=True, gc=False):
     """Whether a person leads the robot in the policy's place, and where to: the pilot makes actions of it, under its own lease.
@@ -141,6 +146,7 @@ class Permit(Message, frozen=True, kw_only=True, gc=False):
     holder: str  # "policy", "reset" or "" (nobody: hold)
     torque: bool
     speed_scale: float = 1.0
+    hold: bool = False  # an arm that the stop profile lowers stays where it is: a stop key's word
 
 
 class Guard(Message, frozen=True, kw_only=True, gc=False):

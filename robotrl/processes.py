@@ -193,12 +193,16 @@ class Manager:
     def power_down(self, robot: config.Robot) -> bool:
         """Have the guard take torque off by the robot's stop profile; true once the motors have read back as off.
 
-        A driver that never spoke has moved nothing, but an arm: that it found holding, and may be lowering still.
+        A driver that never spoke has moved nothing, but an arm: that it found holding, and may be lowering still. An arm that a
+        stop key holds on its way down is waited for.
         """
         self.say("manager", os.getpid(), "stopping")
-        until = time.monotonic() + OFF_S + robot.stop_damp_s
+        enough = OFF_S + robot.stop_damp_s
+        until = time.monotonic() + enough
         while time.monotonic() < until and {"guard", "servos"} <= self.children.keys():
             drive, guard = self.drive.latest(), self.guard.latest()
+            if drive is not None and drive.stop == "hold" and self.clock.now() - drive.t < FRESH_NS:
+                until = time.monotonic() + enough
             if (
                 isinstance(guard, Guard)
                 and guard.state in ("CHECK", "READY", "RELAX", "LOCKOUT")

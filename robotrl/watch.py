@@ -20,7 +20,12 @@ WAITS = {  # what a state waits for, in the words of the operator's keys
     "PSTOP": "c clears",
     "RELAX": "c clears",
 }
-STAGES = {"damp": "being braked", "stow": "being lowered", "off": "torque off, not read back"}  # of the stop profile
+STAGES = {  # of the stop profile
+    "damp": "being braked",
+    "stow": "being lowered",
+    "hold": "held on its way down by a stop key",
+    "off": "torque off, not read back",
+}
 FORGIVEN = frozenset(("tilt", "episode_fall"))  # a robot that learns to walk falls: counted, not announced
 
 

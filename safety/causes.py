@@ -108,6 +108,7 @@ class Inputs(NamedTuple):
     still: bool = False  # no joint moves
     drive_age_s: float = math.inf
     torque_on: bool = False  # as the driver reports it
+    lowering: bool = False  # it lowers an arm, or holds one on its way down
     port_lost: bool = False
     stop_unconfirmed: bool = False  # three tries to stop were not read back
     permit_lapsed: bool = False  # this guard comes so late, torque on, that the gate has shut meanwhile

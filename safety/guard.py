@@ -23,6 +23,7 @@ NONCE_EVERY_NS = NS
 PSTOP_NS = 600 * NS
 SESSION_NS = 4 * 3600 * NS
 LIMP_NS = 200_000_000  # a driver that has had the permit for so long and keeps torque off will not put it on
+LOWERS_NS = 200_000_000  # from a stop key, or from the driver's last word, for it to say that it lowers an arm
 RESUME_S = 0.2  # all must be well for so long before a session goes on after a cause its budget forgave
 
 
@@ -60,6 +61,8 @@ AFTER_CAUSE: dict[State, tuple[State, ...]] = {
 }
 AFTER_COMMAND: dict[tuple[State, str], State] = {
     (_C, "clear"): _C,
+    (_C, "disable"): _C,  # an arm on its way down, held by a stop key, goes on: here, in READY and in RELAX
+    (_Y, "disable"): _Y,
     (_Y, "enable"): _H,
     (_H, "run"): _RUN,
     (_H, "reset"): _RST,
@@ -70,6 +73,7 @@ AFTER_COMMAND: dict[tuple[State, str], State] = {
     (_P, "clear"): _H,
     (_P, "disable"): _X,  # to less power, and still latched
     (_X, "clear"): _Y,
+    (_X, "disable"): _X,
 }
 STARTS = ("enable", "run", "reset")  # refused while anything stands
 
@@ -89,6 +93,7 @@ class Outputs:
     nonce: int
     note: str  # what the operator is asked to do
     stop: str  # the stop profile's stage: "" (torque on), "damp", "off"
+    hold: bool  # an arm that is being lowered is to stay where it is
     next_epoch: bool  # a lease waits: persist epoch + 1, then give it in Inputs.epoch
     refused: tuple[str, ...] = ()  # why this step's commands were not obeyed
     trigger: str = ""  # what changed the state in this step: a cause's id, a key and whose it was, what came to its end
@@ -124,6 +129,8 @@ class Guard:
         self._torque, self._stop = False, "off"
         self._trigger = ""
         self._off_since: int | None = None
+        self._held: int | None = None  # since when a stop key holds an arm that is being lowered
+        self._lowers = 0  # when the driver last said that it lowers one
         self._first, self._epoch = True, -1
         self._granted = self._reset_began = False  # the lease, the script, of this visit to RUN or RESET
 
@@ -195,6 +202,8 @@ class Guard:
             if self.state is State.PSTOP and self._limp:
                 state = State.READY
             settled = set(self.ledger.latched)
+        if command.name == "disable":
+            self._held = None
         self.ledger.latched -= settled
         self.session = command.name == "run"
         if self.session:
@@ -229,6 +238,24 @@ class Guard:
         damping = self._off_since is not None and now - self._off_since < self._damp_ns
         return "" if self._torque else "damp" if damping and self.state is not State.LOCKOUT else "off"
 
+    def _hold(self, now: int, inputs: Inputs) -> bool:
+        """Is an arm on its way down to stay where it is? From a stop key on, until `disable`, for 10 minutes at most."""
+        if self._torque or self.state is State.LOCKOUT:
+            self._held = None
+            return False
+        if any(command.name == "stop" for command in inputs.commands):
+            self._held = now
+        if inputs.lowering:
+            self._lowers = now
+        if self._held is None:
+            return False
+        if now - self._held > PSTOP_NS or now - max(self._held, self._lowers) > LOWERS_NS:
+            self._held = None
+            return False
+        if inputs.lowering:
+            self._off_since = now  # the stop profile has all its time again when it goes on
+        return True
+
     def _lease(self, inputs: Inputs) -> bool:
         """Grant the lease under a higher epoch than ever; true while one is wanted and not there yet."""
         if not POWERS[self.state].holder or self._granted:
@@ -243,6 +270,7 @@ class Guard:
         if self._torque and not torque:
             self._off_since = now
         self._torque = torque
+        hold = self._hold(now, inputs)
         self._stop, next_epoch = self._stage(now), self._lease(inputs)
         standing = self.ledger.standing()
         return Outputs(
@@ -257,6 +285,7 @@ class Guard:
             nonce=self._nonce(now),
             note=self._note(now, inputs, refused, standing),
             stop=self._stop,
+            hold=hold,
             next_epoch=next_epoch,
             refused=refused,
             trigger=self._trigger,

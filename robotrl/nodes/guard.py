@@ -137,13 +137,15 @@ class Sentry:
         self._powered = now if out.torque else NEVER
         permit = m.Permit(
             source="guard", t=now, state=str(out.state), epoch=out.epoch, holder=out.holder, torque=out.torque,
-            speed_scale=out.speed_scale,
+            speed_scale=out.speed_scale, hold=out.hold,
         )  # fmt: skip
         if out.refused or out.trigger:  # a state that has changed makes an old refusal untrue
             self._refused = (out.refused[0], now) if out.refused else ("", NEVER)
         asked = self._told.get(out.causes[0] if out.causes else "", out.note)
         if out.state == "CHECK" and not (self._joints and self._drive):  # what nobody has said yet is not too hot
             asked = inputs.check_note
+        if self._drive is not None and self._drive.stop == "hold":
+            asked = "a stop key holds the arm where it is: press disable to lower it on"
         note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else asked
         shown = m.Guard(
             source="guard", t=now, state=str(out.state), causes=out.causes, last_cause=out.last_cause,
@@ -205,6 +207,7 @@ class Sentry:
             still=joints is not None and all([abs(v) < STILL_RAD_S for v in joints.velocity]),
             drive_age_s=self._age("Drive", now),
             torque_on=drive is not None and (drive.gate_open or not speaks),
+            lowering=drive is not None and speaks and drive.lowers,
             port_lost=drive is not None and not drive.present,
             stop_unconfirmed=self._obedience.lacking(now, speaks),
             permit_lapsed=self._powered != NEVER and now - self._powered > PERMIT_VALID_NS,

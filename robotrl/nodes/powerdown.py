@@ -21,14 +21,14 @@ TRIES = 3  # stops in a row that were not read back; then all servos on the bus 
 OFF_EVERY = 5  # cycles between repeated stops while the motors are off: a servo that rebooted hears one soon
 TICK_RAD = 0.00154  # a bus servo's goals are whole ticks: kept free inside every limit
 EDGE_M = 0.002  # the same of a workspace: half a tick in each of five joints, at most 0.45 m from the point
-DAMP, STOW, OFF = "damp", "stow", "off"
+DAMP, STOW, HOLD, OFF = "damp", "stow", "hold", "off"  # hold: a stop key keeps an arm on its way down where it is
 STEP_NS = 20_000_000
 FIRST_NS = 100_000_000  # for all to be heard: who missed the first is believed after three more; chosen
 LOOK_NS = 10_000_000
 LED = 10  # mode of a servo that goes by its targets
 HELD = (LED, 11)  # of one that holds: led, or stopped by its watchdog
 UNHEARD = -1  # of one that has not answered: it may hold
-POWERED = (DAMP, STOW)  # stages with torque
+POWERED = (DAMP, STOW, HOLD)  # stages with torque
 
 
 def gate_limits(robot: Robot, period_s: float) -> GateLimits:
@@ -160,15 +160,18 @@ class PowerDown:
         stopped itself. One reading tells: torque that was gone does not come back without us."""
         return self._sent if not any(joints.missed) and all(mode == LED for mode in joints.mode) else None
 
-    def step(self, now: int, tick: int, joints: Joints) -> str:
-        """The stop profile, one step; returns its stage, empty once the motors read back as off."""
+    def step(self, now: int, tick: int, joints: Joints, hold: bool = False) -> str:
+        """The stop profile, one step; returns its stage, empty once the motors read back as off. `hold`: not in this step, an arm
+        stays where it is."""
         if self._on:
             self._on = False
             self._profile = Profile(self._robot, self._chain, self._period_s, now, self.held(joints))
         if self._profile is not None:
+            if hold := hold and self._robot.stop_profile == STOW:
+                self._profile.hold(now)
             if not off(joints) and (stage := self._profile.step(now, joints)):
                 self._sent = self._profile.held
-                return stage
+                return HOLD if hold and stage == STOW else stage
             self._profile = self._sent = None  # it is done, or all of them are off already: their power was gone
         if off(joints):
             self.unconfirmed = 0

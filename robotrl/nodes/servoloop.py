@@ -61,11 +61,12 @@ class ServoLoop:
         action = self._unseen(action)
         if self._on and ill(joints):
             action = None  # the own goal is held at once: the guard's word to stop comes one or two periods later
+        hold = permit is not None and permit.hold and began - permit.t <= PERMIT_VALID_NS
         verdict = self.gate.decide(self.clock.now(), action, joints.position, joints.missed, self._down.held(joints))
         if verdict.target is not None:
             sent, stage = self._write(joints, verdict.target, anew or not self._on), ""
         else:
-            sent, stage = joints.position, self._power_down(began, joints)
+            sent, stage = joints.position, self._power_down(began, joints, hold)
         used = action if action is not None and not verdict.refused and verdict.target is not None else None
         drive = self._drive(joints, stage, began)
         self._last = joints, drive
@@ -121,11 +122,11 @@ class ServoLoop:
         self._down.driven(sent)
         return sent
 
-    def _power_down(self, now: int, joints: Joints) -> str:
+    def _power_down(self, now: int, joints: Joints, hold: bool = False) -> str:
         """One step of the stop profile; its stage, empty once the motors read back as off. DeviceError for a servo that has been
         off since the start: it is to be set up anew, which nothing hinders now."""
         self._on = False
-        stage = self._down.step(now, self.tick, joints)
+        stage = self._down.step(now, self.tick, joints, hold)
         if not stage and self.chain.rebooted:
             who = ", ".join(map(str, self.chain.rebooted))
             raise DeviceError(f"servo {who}: was off and on again, or its power was; all are set up anew")

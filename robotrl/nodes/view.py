@@ -229,6 +229,8 @@ def stop_status(view: View, now: int) -> tuple[str, str, str]:
     driven = applied is not None and applied.writer in ("policy", "reset") and not applied.held
     if guard is not None and guard.state == "PSTOP" and drive.torque_on and not drive.stop and not driven:
         return "HELD, NOT OFF", f"torque on, own goal held{answer}", "warn"
+    if drive.stop == "hold":
+        return "HELD, NOT OFF", f"on its way down; d lowers it on{answer}", "warn"
     stage = f", stage {drive.stop}" if drive.stop else ""
     if stopping:
         torque = (

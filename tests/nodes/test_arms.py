@@ -14,7 +14,7 @@ from robotrl.configfile import ConfigError
 from robotrl.drivers.chains import chain_of
 from robotrl.drivers.port import DeviceError, PortError
 from robotrl.drivers.tape import Tape
-from robotrl.messages import Joints, Permit
+from robotrl.messages import Joints, Permit, Process
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.mover import Mover
 from robotrl.nodes.playback import Recorded, Servos
@@ -105,6 +105,60 @@ def test_an_arm_lowers_itself_before_it_lets_go(arm):
     arm.twin.advance(1.0)
     fell = max(abs(a - b) for a, b in zip(arm.twin.joints.angle, stowing[-1][1], strict=True))
     assert fell < 0.2, "it fell from there"
+
+
+@pytest.mark.parametrize("how", ["disable", "run_over", "heat"])
+def test_a_stop_key_holds_an_arm_on_its_way_down_whatever_lowers_it(arm, how):
+    arm.running()
+    if how == "disable":
+        arm.reach("HOLD", "pause").reach("READY", "disable")
+    elif how == "run_over":
+        arm.sentry.hear(Process(source="manager", name="manager", pid=0, event="stopping"), arm.clock.now())
+        arm.reach("RELAX")
+    else:
+        arm.twin.command({"fault": "heat", "servo": MUTE[arm.run.robot.name], "celsius": arm.run.robot.limits.temp_c + 2})
+        arm.reach("RELAX", seconds=0.5)
+    for _ in range(40):
+        arm.step()
+    assert arm.drive.stop == "stow"
+    for _ in range(3):
+        arm.step("stop")
+    arm.until(lambda: arm.drive.stop == "hold", seconds=0.1)
+    for _ in range(15):  # it comes to rest
+        arm.step()
+    at = arm.joints.position
+    for _ in range(500):  # longer than the stop profile has
+        arm.step()
+    assert arm.guard.state == "RELAX" and arm.drive.stop == "hold" and all(torques(arm)), arm.guard.causes
+    assert "press disable to lower it on" in arm.guard.note and arm.drive.torque_on and not arm.drive.gate_open
+    assert max(abs(a - b) for a, b in zip(arm.joints.position, at, strict=True)) < 0.01, "it is held where it is"
+    arm.step("disable")
+    arm.until(lambda: arm.drive.stop == "stow", seconds=0.1).until(lambda: arm.drive.powered_off_confirmed)
+    assert arm.joints.position == pytest.approx(arm.run.robot.stow, abs=0.2) and arm.guard.state == "RELAX"
+    assert "stop_unconfirmed" not in arm.guard.causes
+
+
+def test_a_hold_ends_with_the_permits_that_say_it(arm):
+    arm.running().reach("HOLD", "pause").reach("READY", "disable")
+    for _ in range(40):
+        arm.step()
+    arm.step("stop")
+    for _ in range(50):
+        arm.step()
+    at, held = arm.joints.position, arm.permit
+    assert held.hold and arm.drive.stop == "hold"
+    for _ in range(60):  # the guard is gone: its last word is old in 60 ms, and the stop profile goes on
+        arm.joints, arm.applied, arm.drive = arm.loop.cycle(held, None)
+        arm.twin.advance(PERIOD_S)
+    assert arm.drive.stop == "stow" and max(abs(a - b) for a, b in zip(arm.joints.position, at, strict=True)) > 0.02
+
+
+def test_legs_are_let_go_in_their_time_whatever_key_is_pressed(tmp_path):
+    rig = ArmRig("dkitty", tmp_path).running().reach("PSTOP", "stop").reach("RELAX", "disable")
+    for n in range(int(rig.run.robot.stop_damp_s / PERIOD_S) + 10):
+        rig.step("stop" if n % 5 == 0 else "")
+    rig.until(lambda: rig.drive.powered_off_confirmed, seconds=0.5)
+    assert "stop_unconfirmed" not in rig.guard.causes and not any(torques(rig))
 
 
 def test_an_arm_that_is_held_does_not_sink_with_every_stall_of_its_driver(arm):

@@ -459,3 +459,95 @@ def test_a_restarted_guard_counts_its_10_minutes_from_the_restart():
     desk = Desk(restarted=True)
     desk.after(MS)
     assert desk.after(600 * S).state == "PSTOP" and desk.after(1).state == "RELAX"
+
+
+# an arm on its way down
+
+
+def lowered(state: str = "RELAX", **options: object) -> Desk:
+    """In a state without torque, a second after it went, while the driver lowers an arm."""
+    desk = Desk(**{"damp_s": 5.0, **options}).to("HOLD")
+    desk.press("disable", lowering=True) if state == "READY" else desk.after(MS, run_over=True, lowering=True)
+    assert desk.after(S, lowering=True).state == state and (desk.out.hold, desk.out.stop) == (False, "damp")
+    return desk
+
+
+@pytest.mark.parametrize("role", ["console", "policy", "viewer", ""])
+@pytest.mark.parametrize("state", ["RELAX", "READY"])
+def test_anybodys_stop_key_holds_it_until_a_console_disables(state, role):
+    desk = lowered(state)
+    desk.at(desk.now + MS, Command("stop", role), lowering=True)
+    assert (desk.out.state, desk.out.hold, desk.out.torque, desk.out.stop) == ("RELAX", True, False, "damp")
+    for _ in range(1000):
+        assert desk.after(100 * MS, lowering=True).hold and desk.out.stop == "damp"
+    nonce = desk.out.nonce
+    for command in (Command("disable", "policy", nonce), Command("disable", "console", 3), Command("run", "console", nonce)):
+        assert desk.at(desk.now + MS, command, lowering=True).hold, command
+    out = desk.press("disable", lowering=True)
+    assert (out.state, out.hold, out.stop, out.refused) == ("RELAX", False, "damp", ())
+    assert desk.after(5 * S - MS - 1, lowering=True).stop == "damp" and desk.after(1, lowering=True).stop == "off", "all its time"
+
+
+def test_clear_frees_the_state_and_not_the_arm_and_enable_takes_it_up_where_it_is():
+    desk = lowered("READY")
+    desk.press("stop", lowering=True)
+    desk.after(2 * S, lowering=True)
+    assert desk.press("clear", lowering=True).state == "READY" and desk.out.hold
+    assert desk.press("enable", lowering=True).state == "HOLD" and (desk.out.hold, desk.out.torque) == (False, True)
+    assert not desk.press("disable", lowering=True).hold, "what was held is forgotten"
+
+
+def test_disable_lowers_it_on_in_every_state_without_torque():
+    for state in ("READY", "CHECK"):
+        desk = lowered("READY")
+        desk.press("stop", lowering=True)
+        desk.after(2 * S, lowering=True)
+        desk.press("clear", lowering=True)
+        if state == "CHECK":
+            desk.after(MS, lowering=True, checks_passed=False)
+        assert (desk.out.state, desk.out.hold) == (state, True)
+        out = desk.press("disable", lowering=True, checks_passed=state == "READY")
+        assert (out.state, out.hold, out.refused) == (state, False, ())
+
+
+def test_nobody_holds_it_for_longer_than_ten_minutes_and_another_key_begins_them_anew():
+    desk = lowered()
+    desk.press("stop", lowering=True)
+    desk.after(599 * S, lowering=True)
+    desk.press("stop", ns=0, lowering=True)
+    pressed = desk.now
+    desk.at(pressed + 300 * S, lowering=True)
+    assert desk.at(pressed + 600 * S, lowering=True).hold
+    assert not desk.after(1, lowering=True).hold and desk.out.stop == "damp"
+    assert not desk.after(S, lowering=True).hold
+
+
+def test_it_is_held_only_while_the_driver_says_that_there_is_something_to_hold():
+    desk = lowered()
+    desk.press("stop")
+    assert desk.out.hold and desk.after(200 * MS).hold, "the driver may not have heard yet that torque is to go"
+    assert not desk.after(1).hold and desk.out.stop == "damp"
+    assert desk.at(desk.now + 4 * S).stop == "off", "nothing was held: the stop has not got more time by it"
+    assert not desk.after(MS, lowering=True).hold
+    desk.press("stop", lowering=True)
+    desk.after(100 * S, lowering=True)
+    assert desk.after(200 * MS).hold and not desk.after(1).hold, "it is down"
+
+
+def test_a_key_while_torque_was_on_is_none_and_a_lockout_holds_nothing():
+    desk = Desk(damp_s=5.0).to("PSTOP")
+    assert not desk.out.hold
+    assert not desk.press("disable", lowering=True).hold and not desk.after(MS, lowering=True).hold
+    desk.press("stop", lowering=True)
+    assert desk.out.hold
+    out = desk.after(MS, lowering=True, stop_unconfirmed=True)
+    assert (out.state, out.hold, out.stop) == ("LOCKOUT", False, "off")
+    desk.press("stop", lowering=True)
+    assert not desk.out.hold
+
+
+def test_an_arm_that_is_lowered_while_a_restarted_guard_keeps_torque_off_is_held_too():
+    desk = Desk(restarted=True, damp_s=5.0)
+    desk.after(MS, torque_on=False, lowering=True)
+    assert (desk.out.state, desk.out.torque, desk.out.hold) == ("PSTOP", False, False)
+    assert desk.press("stop", torque_on=False, lowering=True).hold
