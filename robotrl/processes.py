@@ -17,11 +17,12 @@ from pathlib import Path
 from robotrl import config
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
-from robotrl.messages import Drive, Guard, Process
+from robotrl.messages import Beat, Drive, Guard, Process
 from robotrl.topics import CAMERAS
 
 RESTARTS, WITHIN_S = 3, 60.0  # Erlang's restart intensity: more often, and it stays down
 READY_S = 10.0  # for the recorder to listen, before the others begin: chosen for a busy machine, of which a quiet one takes 0.5
+BEAT_S = 0.5  # between the manager's own
 GONE_EVERY_S = 10.0  # who is gone for good is told anew to consoles that came later
 END_S = 10.0  # for a node that was told to end; then it is killed
 FRESH_NS = 200_000_000  # an older word of the driver's says nothing of now
@@ -100,7 +101,8 @@ class Manager:
         self.directory, self.extra, self.keep = directory, extra, keep
         self.clock = WallClock()
         self.bus = Bus(sockets, "manager", self.clock)
-        self.events = self.bus.publisher("process")
+        self.events, self.beats = self.bus.publisher("process"), self.bus.publisher("beat")
+        self._looks, self._beaten = 0, 0.0
         self.drive, self.guard = self.bus.subscriber("drive"), self.bus.subscriber("guard")
         self.children: dict[str, Child] = {}
         self.gone: dict[str, str] = {}  # who was given up, and why, while the run goes on
@@ -139,8 +141,13 @@ class Manager:
 
         `also`: other pidfds to wake up for.
         """
-        if self.gone and time.monotonic() - self._gone_said > GONE_EVERY_S:
-            self._gone_said = time.monotonic()
+        self._looks += 1
+        now = time.monotonic()
+        if now - self._beaten > BEAT_S:
+            self._beaten = now
+            self.beats.send(Beat(progress=self._looks))
+        if self.gone and now - self._gone_said > GONE_EVERY_S:
+            self._gone_said = now
             for name, why in self.gone.items():
                 self.events.send(Process(name=name, pid=0, event="gone", detail=why))
         fds = {child.pidfd: child for child in self.children.values()}

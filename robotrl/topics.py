@@ -60,5 +60,5 @@ TOPICS: dict[str, Topic] = {
     "thought": Topic(m.Thought, ("policy",), 50, False, True),
     "transition": Topic(m.Transition, ("policy",), 50, False, False, FRAMED),  # the log has them
     "ack": Topic(m.Ack, ("recorder",), 20, True, False),
-    "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker", "recorder", "classifier"), 10, True, True),
+    "beat": Topic(m.Beat, ("policy", "learner", "reset", "imu", "tracker", "recorder", "classifier", "manager"), 10, True, True),
 }

@@ -148,6 +148,7 @@ class Inputs(NamedTuple):
     tracker_dead: bool = False
     console_dead: bool = False
     manager_gone: bool = False  # who would start again what dies
+    manager_silent: bool = False  # it is stopped: who dies meanwhile stays down
     run_over: bool = False  # the manager ends the run
     hand_gone: bool = False  # a person led in the policy's place, and his device or its program is gone: nobody handed back
     learner_gone: bool = False
@@ -224,6 +225,7 @@ def catalogue(
         Cause("console_silent", 38, "console_age_s", 0.5, stopping, operator, "no console: attach one", 0, 0, POWERED),
         Cause("console_dead", 38, "console_dead", 0, stopping, operator, "the console ended: attach one", 0, 0, POWERED),
         Cause("manager_gone", 39, "manager_gone", 0, pstop, operator, "the manager died: start the run again"),
+        Cause("manager_silent", 40, "manager_silent", 0, pstop, operator, "the manager stands still: let it go on (kill -CONT)"),
         Cause("run_over", 0, "run_over", 0, relax, operator, "the run is over"),
         Cause("overrun", 41, "overruns_in_row", 2, hold, auto, "the servo loop is late", 0, 0, MOVING, hiccup),
         Cause("crash_loop", 43, "crash_loop", 0, pstop, operator, "a process died too often: read its log"),

@@ -21,6 +21,7 @@ from robotrl.manager import Ending, with_ports
 from robotrl.messages import Beat, Drive, Episode, Guard
 from robotrl.move import described
 from robotrl.nodes import rescue
+from robotrl.nodes.guard import GONE_NS
 from robotrl.nodes.servos import POWER_DOWN_NS
 from robotrl.processes import FRESH_NS, OFF_S, GaveUp, Manager, Spec, last_line, nodes_of
 from robotrl.watch import Watch, power, standing
@@ -150,6 +151,42 @@ def test_a_node_has_a_group_of_its_own_so_that_ctrl_c_is_the_managers(manager):
     manager.start(spec("stays"))
     pid = manager.children["stays"].process.pid
     assert os.getpgid(pid) == pid != os.getpgid(0)
+
+
+def test_it_beats_while_it_watches(manager):
+    beats, heard = manager.bus.subscriber("beat"), set()
+    until = time.monotonic() + 30
+    while len(heard) < 3 and time.monotonic() < until:
+        manager.watch(0.01)
+        heard |= {beat.progress for beat in beats.drain() if beat.source == "manager"}
+    assert len(heard) == 3 and processes.BEAT_S * 1e9 < GONE_NS / 5
+
+
+def drives(stop: str, off: bool) -> Drive:
+    return Drive(tick=0, gate_open=False, torque_on=not off, powered_off_confirmed=off, late_us=0.0, cycle_us=0.0, overruns=0,
+                 frame_errors=0, stop=stop)  # fmt: skip
+
+
+def test_a_run_that_ends_waits_for_an_arm_that_a_stop_key_holds(manager, monkeypatch):
+    monkeypatch.setattr(processes, "OFF_S", 0.2)
+    for name in ("guard", "servos"):
+        manager.start(spec("stays"))
+        manager.children[name] = manager.children.pop("stays")
+    robot = replace(Run().robot, stop_profile="stow", stop_damp_s=0.1)
+    said = [drives("hold", False)] * 40 + [drives("stow", False)] * 2 + [drives("", True)] * 5
+    asked = []
+
+    def newest():
+        asked.append(0)
+        return msgspec.structs.replace(said[min(len(asked), len(said)) - 1], t=manager.clock.now())
+
+    monkeypatch.setattr(manager.drive, "latest", newest)
+    relaxed = Guard(state="RELAX", causes=(), last_cause="", session=False, epoch=0, holder="", nonce=0)
+    monkeypatch.setattr(manager.guard, "latest", lambda: relaxed)
+    assert manager.power_down(robot) and len(asked) >= 42, "it was held for longer than a stop takes"
+    said[40:] = [drives("stow", False)]
+    asked.clear()
+    assert not manager.power_down(robot), "what is not held has as long as ever"
 
 
 def test_nothing_that_has_moved_is_taken_for_off(manager):

@@ -32,7 +32,7 @@ from robotrl.safety.guard import Guard, Outputs
 STILL_RAD_S = 0.5  # slower than this no joint counts as moving; reading noise stays below
 BEGIN_NS = 30_000_000_000  # for a learner to speak for the first time: it imports torch
 LISTEN_NS = 1_000_000_000  # for a guard that was started again to hear the others before it judges
-GONE_NS = 5_000_000_000  # a learner or a recorder that has not beaten for so long is gone
+GONE_NS = 5_000_000_000  # a learner, a recorder or a manager that has not beaten for so long is gone
 UNSEEN_NS = 300_000_000  # a camera's process that has said nothing for so long, not even that there is no picture; chosen
 SILENT_S = 0.06  # a driver not heard for so long cannot say whether torque is on
 LATE_FRAME_S = 1.0  # over which bad frames are counted
@@ -232,6 +232,7 @@ class Sentry:
             tracker_dead="tracker" in self._down,
             console_dead="console" in self._down,
             manager_gone="manager" in self._down,
+            manager_silent=not self._over and now - self._heard.get("manager", now) > GONE_NS,  # a rehearsal has none
             run_over=self._over,
             hand_gone=self._hand.gone,
             recorder_gone=now - self._heard.get("recorder", now) > GONE_NS,  # a policy keeps more than it says in that time

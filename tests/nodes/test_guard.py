@@ -282,6 +282,22 @@ def test_a_learner_has_time_to_come_up_and_is_then_missed():
     assert "learner_gone" in world.shown.causes
 
 
+def test_a_manager_that_was_heard_and_is_silent_stops_the_robot_and_one_that_ends_the_run_owes_no_beat():
+    world = World().run()
+    assert world.step(400) == "RUN", "where there is none nobody misses it"
+    beat = m.Beat(source="manager", boot=1, progress=1)
+    world.hear(beat)
+    assert world.step(249) == "RUN"
+    world.hear(beat)
+    assert world.step(250) == "RUN", "a busy machine may keep it from beating for 5 s"
+    assert world.step(2) == "PSTOP" and world.shown.causes == ("manager_silent",) and "CONT" in world.shown.note
+    assert world.press("clear") == "PSTOP", "it is silent still"
+    world.hear(beat)
+    assert world.step(55) == "PSTOP" and world.press("clear") == "HOLD"
+    world.process("manager", "stopping")
+    assert world.step(400) == "RELAX" and "manager_silent" not in world.shown.causes
+
+
 def test_a_recorder_that_is_gone_or_keeps_nothing_stops_a_robot_that_learns():
     world = World().run()
     beat = m.Beat(source="recorder", progress=1)

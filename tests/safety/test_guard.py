@@ -60,6 +60,7 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "console_silent": ({"console_age_s": 0.51}, "STOPPING", ON),
     "console_dead": ({"console_dead": True}, "STOPPING", ON),
     "manager_gone": ({"manager_gone": True}, "PSTOP", ALL),
+    "manager_silent": ({"manager_silent": True}, "PSTOP", ALL),
     "run_over": ({"run_over": True}, "RELAX", ALL),
     "guard_late": ({"permit_lapsed": True}, "HOLD", "RUN RESET"),
     "overrun": ({"overruns_in_row": 3}, "HOLD", "RUN RESET"),

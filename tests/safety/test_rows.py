@@ -64,6 +64,7 @@ ROWS: dict[str, tuple[int, str, tuple[object, object], str, str]] = {
     "console_silent": (38, "console_age_s", (0.5, 0.50001), "STOPPING", "OPERATOR"),
     "console_dead": (38, "console_dead", FLAG, "STOPPING", "OPERATOR"),
     "manager_gone": (39, "manager_gone", FLAG, "PSTOP", "OPERATOR"),
+    "manager_silent": (40, "manager_silent", FLAG, "PSTOP", "OPERATOR"),
     "run_over": (0, "run_over", FLAG, "RELAX", "OPERATOR"),
     "overrun": (41, "overruns_in_row", (2, 3), "HOLD", "AUTO"),
     "crash_loop": (43, "crash_loop", FLAG, "PSTOP", "OPERATOR"),
