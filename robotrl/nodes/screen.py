@@ -24,7 +24,7 @@ STATES = {  # colour of the banner, and what the state means
     "RESET": ("bold black on cyan", "THE ROBOT MOVES: the reset script drives it"),
     "STOPPING": ("bold white on red", "coming to rest"),
     "PSTOP": ("bold white on red", "stopped: it holds its last goals; c clears"),
-    "RELAX": ("bold white on red", "stopped: damped, then off; c clears"),
+    "RELAX": ("bold white on red", "stopped: damped or lowered, then off; c clears"),
     "LOCKOUT": ("bold white on magenta", "CUT THE MOTOR POWER; inspect, then restart"),
 }
 UNKNOWN = ("bold white on red", "a state this console does not know")
