@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from robotrl.safety.causes import Cause, Clear, Command, Inputs, Severity, State
+from robotrl.safety.halt import Halt
 from robotrl.safety.ledger import Ledger
 
 NS = 1_000_000_000
@@ -23,7 +24,6 @@ NONCE_EVERY_NS = NS
 PSTOP_NS = 600 * NS
 SESSION_NS = 4 * 3600 * NS
 LIMP_NS = 200_000_000  # a driver that has had the permit for so long and keeps torque off will not put it on
-LOWERS_NS = 200_000_000  # from a stop key, or from the driver's last word, for it to say that it lowers an arm
 RESUME_S = 0.2  # all must be well for so long before a session goes on after a cause its budget forgave
 
 
@@ -129,8 +129,7 @@ class Guard:
         self._torque, self._stop = False, "off"
         self._trigger = ""
         self._off_since: int | None = None
-        self._held: int | None = None  # since when a stop key holds an arm that is being lowered
-        self._lowers = 0  # when the driver last said that it lowers one
+        self._halt = Halt()
         self._first, self._epoch = True, -1
         self._granted = self._reset_began = False  # the lease, the script, of this visit to RUN or RESET
 
@@ -203,7 +202,7 @@ class Guard:
                 state = State.READY
             settled = set(self.ledger.latched)
         if command.name == "disable":
-            self._held = None
+            self._halt.forget()
         self.ledger.latched -= settled
         self.session = command.name == "run"
         if self.session:
@@ -239,22 +238,14 @@ class Guard:
         return "" if self._torque else "damp" if damping and self.state is not State.LOCKOUT else "off"
 
     def _hold(self, now: int, inputs: Inputs) -> bool:
-        """Is an arm on its way down to stay where it is? From a stop key on, until `disable`, for 10 minutes at most."""
+        """Is an arm on its way down to stay where it is? From a stop key on, until `disable`."""
         if self._torque or self.state is State.LOCKOUT:
-            self._held = None
+            self._halt.forget()
             return False
-        if any(command.name == "stop" for command in inputs.commands):
-            self._held = now
-        if inputs.lowering:
-            self._lowers = now
-        if self._held is None:
-            return False
-        if now - self._held > PSTOP_NS or now - max(self._held, self._lowers) > LOWERS_NS:
-            self._held = None
-            return False
-        if inputs.lowering:
+        hold = self._halt.step(now, any(command.name == "stop" for command in inputs.commands), inputs.lowering)
+        if hold and inputs.lowering:
             self._off_since = now  # the stop profile has all its time again when it goes on
-        return True
+        return hold
 
     def _lease(self, inputs: Inputs) -> bool:
         """Grant the lease under a higher epoch than ever; true while one is wanted and not there yet."""
@@ -270,8 +261,7 @@ class Guard:
         if self._torque and not torque:
             self._off_since = now
         self._torque = torque
-        hold = self._hold(now, inputs)
-        self._stop, next_epoch = self._stage(now), self._lease(inputs)
+        hold, self._stop, next_epoch = self._hold(now, inputs), self._stage(now), self._lease(inputs)
         standing = self.ledger.standing()
         return Outputs(
             state=self.state,

@@ -12,8 +12,7 @@ from robotrl.drivers.port import SerialPort
 from robotrl.messages import Operator
 from robotrl.node import Node
 from robotrl.nodes.tether import Tether
-
-HELD_NS = 600_000_000_000  # after a stop key, as the guard's PSTOP: then it is lowered all the same
+from robotrl.safety.halt import HELD_NS
 
 
 class Lowering:

@@ -6,8 +6,9 @@ import pytest
 
 from robotrl.drivers.port import DeviceError
 from robotrl.messages import Operator
-from robotrl.nodes.lowering import HELD_NS, Lowering
+from robotrl.nodes.lowering import Lowering
 from robotrl.nodes.servoloop import connected, taken
+from robotrl.safety.halt import HELD_NS
 from robotrl.sim.faults import Silence
 from tests.nodes.armrig import ArmRig, TwinClock
 

@@ -1,0 +1,47 @@
+"""A stop key that holds an arm on its way down: for how long, and when there is nothing to hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from robotrl.safety.halt import Halt
+
+S, MS = 10**9, 10**6
+NOW = 50 * S
+
+
+def test_nobody_has_pressed():
+    halt = Halt()
+    assert [halt.step(NOW + n, False, lowering) for n in range(3) for lowering in (True, False)] == [False] * 6
+
+
+@pytest.mark.parametrize("lowering", [True, False])
+def test_a_key_holds_at_once_and_until_it_is_forgotten(lowering):
+    halt = Halt()
+    assert halt.step(NOW, True, lowering) is True and halt.step(NOW + 200 * MS, False, False)
+    halt.forget()
+    assert halt.step(NOW + 200 * MS, False, True) is False
+
+
+def test_the_driver_has_200_ms_to_say_that_it_lowers_and_is_believed_for_as_long():
+    halt = Halt()
+    halt.step(NOW, True, False)
+    assert halt.step(NOW + 200 * MS, False, False) and not halt.step(NOW + 200 * MS + 1, False, False)
+    assert not halt.step(NOW + 200 * MS + 2, False, True), "what is over does not come back"
+    halt.step(NOW + S, True, False)
+    assert halt.step(NOW + S + 100 * MS, False, True) and halt.step(NOW + S + 300 * MS, False, False)
+    assert not halt.step(NOW + S + 300 * MS + 1, False, False)
+
+
+def test_a_word_from_before_the_key_counts_for_nothing_more():
+    halt = Halt()
+    halt.step(NOW, False, True)
+    assert halt.step(NOW + S, True, False) and halt.step(NOW + S + 200 * MS, False, False)
+
+
+def test_ten_minutes_and_another_key_begins_them_anew():
+    halt = Halt()
+    halt.step(NOW, True, True)
+    assert halt.step(NOW + 600 * S, False, True)
+    assert halt.step(NOW + 600 * S, True, True) and halt.step(NOW + 1200 * S, False, True)
+    assert halt.step(NOW + 1200 * S + 1, False, True) is False
