@@ -11,7 +11,7 @@ class Halt:
 
     def __init__(self) -> None:
         self._pressed: int | None = None
-        self._lowered = 0  # when the driver last said that it lowers one, or holds it
+        self._last = 0  # when it was, or the driver last said that it lowers an arm
 
     def forget(self) -> None:
         self._pressed = None
@@ -20,10 +20,10 @@ class Halt:
         """Is it to be held in this step? `pressed`: a stop key was; `lowering`: the driver's word."""
         if pressed:
             self._pressed = now
-        if lowering:
-            self._lowered = now
+        if pressed or lowering:
+            self._last = now
         if self._pressed is None:
             return False
-        if now - self._pressed > HELD_NS or now - max(self._pressed, self._lowered) > LOWERS_NS:
+        if now - self._pressed > HELD_NS or now - self._last > LOWERS_NS:
             self._pressed = None
         return self._pressed is not None
