@@ -1,13 +1,14 @@
 """Do the engines learn equally well: returns of trainings from scratch, compared in distribution with the reference page's.
 
 Number for number two engines agree for some hundred updates; then rounding has grown, and only distributions can be compared. A
-cart in a box, two numbers seen and one force, is learnt in --steps steps by every engine (robotrl/agents), each time from another
-seed: no two trainings share one. Two figures a training: the reward a step over all of it, which says how fast it was, and the
-return of the policy it ends with, acting by its mean. Each engine's are compared with the reference's by an exact rank-sum test
-(Mann and Whitney 1947), two-sided. The control is the fused engine with a fault of one index: next observations are the ones
-before. A test that does not tell that apart says nothing of the others.
+cart in a box, two numbers seen and one force, is learnt in --steps steps by every engine (robotrl/agents), the fused one once
+on each instruction set of this processor, each time from another seed: no two trainings share one. Two figures a training: the
+reward a step over all of it, which says how fast it was, and the return of the policy it ends with, acting by its mean. Each
+engine's are compared with the reference's by an exact rank-sum test (Mann and Whitney 1947), two-sided. The control is the
+fused engine with a fault of one index: next observations are the ones before. A test that does not tell that apart says nothing
+of the others.
 
-Run: python bench/equal_returns.py [--seeds 10] [--steps 2000]        (1 minute)
+Run: python bench/equal_returns.py [--seeds 10] [--steps 2000]        (3 minutes)
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from numpy.typing import NDArray
 
 from robotrl import config, rundir
 from robotrl.agents.actor import Actor
-from robotrl.agents.base import make_agent
+from robotrl.agents.base import Agent, make_agent
+from robotrl.agents.fused import engine
 from robotrl.replay import Batch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +35,6 @@ AGENT = config.Agent(
 RANDOM = 200  # steps of uniform actions before the first update; then one update a step
 EPISODE, DT, BOX = 100, 0.1, 1.0
 CONTROL = "fused, wrong"
-ENGINES = ("reference", "torch", "fused", CONTROL)
 LEVEL = 0.01  # p is to be below it for the control, by both figures, and for no engine by either
 
 
@@ -74,11 +75,23 @@ class Memory:
         return Batch(**taken, truncated=np.zeros(n, np.uint8), steps=np.ones(n, np.int64))
 
 
+def engines() -> list[str]:
+    """Those that run here, and the control; NoLibrary without a compiler."""
+    widest = engine.LIBRARY.load().robotrl_widest()
+    return ["reference", "torch", *(f"fused {isa}" for isa in engine.ISA[: widest + 1]), CONTROL]
+
+
+def made(name: str, seed: int, memory: Memory) -> Agent:
+    if name in ("reference", "torch"):
+        return make_agent(dataclasses.replace(AGENT, engine=name), 2, 1, seed, memory)
+    isa = None if name == CONTROL else engine.ISA.index(name.removeprefix("fused "))
+    return engine.Fused(AGENT, 2, 1, seed, memory, isa=isa)
+
+
 def train(name: str, seed: int, steps: int) -> dict[str, float]:
     """One training; reward a step over all of it, and the mean return of its last policy."""
-    engine = "fused" if name == CONTROL else name
     memory = Memory(steps, name == CONTROL)
-    agent = make_agent(dataclasses.replace(AGENT, engine=engine), 2, 1, seed, memory)
+    agent = made(name, seed, memory)
     rng = np.random.default_rng([seed, 1])
     cart, age, total, actor = Cart(rng), 0, 0.0, Actor(agent.weights())
     for step in range(steps):
@@ -159,10 +172,10 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(1)
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in ENGINES}
-    seeds = {name: list(range(1000 * (i + 1), 1000 * (i + 1) + options.seeds)) for i, name in enumerate(ENGINES)}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in engines()}
+    seeds = {name: list(range(1000 * (i + 1), 1000 * (i + 1) + options.seeds)) for i, name in enumerate(runs)}
     for turn in range(options.seeds):
-        for name in ENGINES:
+        for name in runs:
             runs[name].append(train(name, seeds[name][turn], options.steps))
             print(f"{name}, seed {seeds[name][turn]}: {runs[name][-1]}", file=sys.stderr, flush=True)
     p = judged(runs)
