@@ -39,6 +39,7 @@ from tests.safety.scene import Scene  # noqa: E402
 EVERY_S = 30.0
 ENDED = "ended before they were due"  # faults whose state ended, by itself or another stop, before their cause had to come
 MOST_ENDED = 0.03  # of those that were due
+HARMLESS = ("temp_warning", "learner_gone", "clamped")  # they stop nothing
 # Final by design (only a restart leads on), or of a body that this twin has not.
 LEFT_OUT = {"the manager dies", "a process is given up", "a servo that does not obey the stop", "pushed over"}
 STATE = {"PSTOP": "clearing", "CHECK": "", "BOOT": "", "RELAX": "", "LOCKOUT": ""}
@@ -202,6 +203,19 @@ def shared(which: str, hours: float, parts: int, seed: int) -> dict[str, Any]:
     return {"run": which, "minutes": minutes, **sums, "parts": said}
 
 
+def complaints(faults: dict[str, Any], control: dict[str, Any]) -> list[str]:
+    """What is wrong with the two runs, a line each; none when they have passed."""
+    due, ended = (sum(part.get(what, 0) for part in faults["parts"]) for what in ("with a cause due", ENDED))
+    calm = sorted({id for part in control["parts"] for id in part["causes"]} - set(HARMLESS))
+    found = {
+        "goals that broke a rule": faults["violations"] + control["violations"],
+        "faults without the cause that was due": faults["without_cause"],
+        f"of {due} faults {ENDED}: of so many a detector may be blind to what it was to see": ended * (ended > MOST_ENDED * due),
+        f"stops without a fault: {' '.join(calm)}": len(calm),
+    }
+    return [f"{count} {what}" for what, count in found.items() if count]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=1.0, help="virtual hours of the run with faults")
@@ -220,11 +234,9 @@ def main() -> int:
     print("\n".join(map(json.dumps, runs)))
     if args.out is not None:
         rundir.write_json(args.out, {"built_from": rundir.provenance(), "load": load, "runs": runs})
-    harmless = ("temp_warning", "learner_gone", "clamped")
-    calm = [id for part in runs[1]["parts"] for id in part["causes"] if id not in harmless]
-    due, ended = (sum(part.get(what, 0) for part in runs[0]["parts"]) for what in ("with a cause due", ENDED))
-    short = ended > MOST_ENDED * due  # of many, a detector is blind to what it was to see
-    return int(bool(runs[0]["violations"] or runs[1]["violations"] or runs[0]["without_cause"] or short or calm))
+    wrong = complaints(*runs)
+    print("\n".join(wrong))
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

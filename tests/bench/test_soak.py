@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from bench import soak
 
 
@@ -55,3 +57,29 @@ def test_the_same_fault_earlier_in_the_episode_is():
     assert blocked_late("stalled", at_step=200).missing
     whole = blocked_late(at_step=200)
     assert whole.stops["stalled"] and not whole.missing and not whole.counts[soak.ENDED]
+
+
+def told(faults=(), control=(), violations=(0, 0), without_cause=0):
+    """Two runs of two parts each, as `shared` tells of them."""
+    part = {"with a cause due": 100, soak.ENDED: 3, "causes": {}}
+    return (
+        {"violations": violations[0], "without_cause": without_cause, "parts": [part, part | dict(faults)]},
+        {"violations": violations[1], "without_cause": 0, "parts": [{"causes": {}}, {"causes": dict(control)}]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("runs", "says"),
+    [
+        (told(), ""),
+        (told(control={"clamped": 4, "temp_warning": 1}), ""),
+        (told(control={"tilt": 1}), "1 stops without a fault: tilt"),
+        (told(violations=(1, 0)), "1 goals that broke a rule"),
+        (told(violations=(0, 2)), "2 goals that broke a rule"),
+        (told(without_cause=3), "3 faults without the cause"),
+        (told(faults={soak.ENDED: 4}), "7 of 200 faults ended before they were due"),
+    ],
+)
+def test_each_thing_that_may_be_wrong_fails_the_soak_alone(runs, says):
+    found = soak.complaints(*runs)
+    assert len(found) == bool(says) and all(line.startswith(says) for line in found), found
