@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import os
 import shutil
@@ -19,22 +18,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import msgspec
-
 from robotrl import aloud, config, keyring, rundir, viewpoint
-from robotrl.account import Account, Figures
-from robotrl.complaint import command
-from robotrl.logformat import Kind
-from robotrl.logread import read
-from robotrl.messages import Guard
 from robotrl.notify import Notify
-from robotrl.processes import CLASSIFIER, GATEWAY, OPERATOR, TELEOP, GaveUp, Manager, TwinProcess, cameras, nodes_of
-from robotrl.replaycheck import counted, told
+from robotrl.processes import CLASSIFIER, GATEWAY, OPERATOR, TELEOP, GaveUp, Manager, Spec, TwinProcess, cameras, nodes_of
+from robotrl.report import concluded
 from robotrl.robot import require_task
 from robotrl.watch import Watch
-
-# What becomes of a period that began too late to be kept: `Node.every`, and the rows `overrun` and `driver_silent` of the causes.
-OVERRUN = "skipped, the servos hold; three in a row in motion: HOLD; a driver silent for 60 ms: PSTOP"
 
 
 def with_ports(run: config.Run, ports: dict[str, str]) -> config.Run:
@@ -173,8 +162,6 @@ def operate(
     run: config.Run, directory: Path, seconds: float, *, as_json: bool, begun: int = 0, records: Path | None = None
 ) -> int:
     """Bring the processes up, watch them until the run ends, bring them down. `begun`: transitions there are already."""
-    from robotrl.nodes.evidence import looked_through
-
     end, notify, held = Ending(), Notify(), rundir.hold(directory)
     sim = rundir.kind(directory)[1]
     (directory / "logs").mkdir(exist_ok=True)
@@ -192,10 +179,7 @@ def operate(
         if twin is not None:
             manager.say("twin", twin.process.pid, "started")
         scripted = twin is not None and not (sys.stdin is not None and sys.stdin.isatty())
-        asked = [spec for spec, wanted in ((CLASSIFIER, run.task.reward == "classifier"), (TELEOP, bool(run.takeover.device)),
-                                           (GATEWAY, bool(run.network.listen))) if wanted]  # fmt: skip
-        nodes = (*nodes_of(run.robot), *cameras(run.robot, looked_through(run)), *asked)
-        for spec in (*nodes, OPERATOR) if scripted else nodes:
+        for spec in (*specs(run), OPERATOR) if scripted else specs(run):
             manager.start(spec)
             if spec.name == "recorder":
                 manager.wait_for(spec.name)
@@ -225,14 +209,16 @@ def operate(
     if code == 2 and nothing_in(directory):  # refused before it began, for a reason that was said
         shutil.rmtree(directory)
         return code
-    counts = counted(directory) if (directory / "replay" / "header.json").is_file() else {}
-    missed = overruns(directory)
-    figures = account_of(directory)
-    report(directory, counts, missed, figures)
-    if as_json:
-        told_of = {"run_dir": str(directory), "exit_code": code, **counts, "overruns": missed[0] if missed else None}
-        print(json.dumps(told_of | {"account": figures._asdict()}))
+    concluded(directory, code, as_json=as_json)
     return code
+
+
+def specs(run: config.Run) -> tuple[Spec, ...]:
+    """The nodes of this run, in the order in which they start."""
+    from robotrl.nodes.evidence import looked_through
+
+    asked = {CLASSIFIER: run.task.reward == "classifier", TELEOP: bool(run.takeover.device), GATEWAY: bool(run.network.listen)}
+    return (*nodes_of(run.robot), *cameras(run.robot, looked_through(run)), *(spec for spec, wanted in asked.items() if wanted))
 
 
 def nothing_in(directory: Path) -> bool:
@@ -256,53 +242,6 @@ class Ending:
 
     def _ask(self, *_: object) -> None:
         self.asked = True
-
-
-def overruns(directory: Path) -> tuple[int, int] | None:
-    """How many periods the servo loop missed in all the run's lives, and how many it kept; None where no driver has said."""
-    try:
-        kept = rundir.read_arrays(directory / "timing.npz")
-        return int(kept["overruns"]), len(kept["late_us"])
-    except (rundir.RunError, KeyError, TypeError, ValueError):
-        return None
-
-
-def learnt(directory: Path) -> str:
-    """The updates that were made of the data, and those that will not be; "" before the first checkpoint."""
-    from robotrl.checkpoint import CheckpointError, newest
-
-    try:
-        agent, kept = rundir.load(directory).agent, newest(directory)
-    except (CheckpointError, rundir.RunError, config.ConfigError) as error:
-        return f"learner {error}"
-    if kept is None:
-        return ""
-    per_step = kept.updates / max(1, kept.transitions - agent.learn_after)
-    line = f"learner {kept.updates} updates, {per_step:.2g} a step of {agent.updates_per_step:g} asked"
-    if dropped := int(kept.about.get("dropped", 0)):
-        line += f"; {dropped} owed beyond agent.max_backlog = {agent.max_backlog} steps' are DROPPED, their data is kept"
-    return line
-
-
-def account_of(directory: Path) -> Figures:
-    """Who moved the robot in all the run's lives, from its log."""
-    account = Account()
-    if (directory / "log").is_dir():
-        for record in read(directory / "log", []):
-            if record.kind is Kind.CAUSE:
-                account.hear(msgspec.msgpack.decode(record.payload, type=Guard))
-    return account.figures()
-
-
-def report(directory: Path, counts: dict[str, int], missed: tuple[int, int] | None, figures: Figures) -> None:
-    """What the run left behind, in a few lines."""
-    print(f"account {figures.told()}")
-    if missed is not None:
-        print(f"timing  {missed[0]} overruns, {missed[1]} periods kept; an overrun is {OVERRUN}")
-    if line := learnt(directory):
-        print(line)
-    print(told(counts) if counts else "replay  none: the run ended before the policy had begun one")
-    print(f"run     {directory}\nlook    {command(f'plot {directory}')}")
 
 
 if __name__ == "__main__":

@@ -30,11 +30,11 @@ from robotrl.drivers.recording import Recording
 from robotrl.labels import Given
 from robotrl.log import Log
 from robotrl.logformat import Kind as Record
-from robotrl.manager import overruns
 from robotrl.messages import Drive, Label
 from robotrl.node import Lateness
 from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.replay import Replay
+from robotrl.report import overruns
 
 ROBOT = config.Robot(serial="a1")
 UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

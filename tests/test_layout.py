@@ -22,7 +22,7 @@ TOP = (
     "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "cameracheck", "machine",
     "findport", "findcameras", "setupservo", "replaycheck", "resume", "relabel", "plotlabels", "benches", "keytool",
     "installed", "notify", "play", "timing", "picture", "plotreach", "lerobotformat", "lerobotread", "lerobotexport",
-    "lerobotimport", "lerobotvideo", "homestops", "classified", "inspection",
+    "lerobotimport", "lerobotvideo", "homestops", "classified", "inspection", "report",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),

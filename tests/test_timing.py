@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from robotrl import checkpoint, config, manager, plots, rundir, timing
+from robotrl import checkpoint, config, plots, report, rundir, timing
 from robotrl import messages as m
 from robotrl.account import Figures
 from robotrl.node import Lateness
@@ -104,21 +104,21 @@ def test_overruns_of_all_lives_are_in_the_summary(tmp_path, capsys):
         kept.save(tmp_path / "timing.npz", [900.0] * len(late))
     with np.load(tmp_path / "timing.npz") as file:
         assert file["late_us"].tolist() == [1.0, 2.0, 4.0] and len(file["cycle_us"]) == 3
-    assert manager.overruns(tmp_path) == (4, 3)
-    manager.report(tmp_path, {}, manager.overruns(tmp_path), Figures())
+    assert report.overruns(tmp_path) == (4, 3)
+    report.tell(tmp_path, {}, report.overruns(tmp_path), Figures())
     first = capsys.readouterr().out.splitlines()[1]
     assert first.startswith("timing  4 overruns, 3 periods kept; an overrun is skipped") and "HOLD" in first and "PSTOP" in first
-    assert manager.overruns(tmp_path / "nowhere") is None
+    assert report.overruns(tmp_path / "nowhere") is None
 
 
 def test_what_was_not_learnt_is_in_the_summary(tmp_path, capsys):
     run = config.load(Path(__file__).resolve().parent.parent / "launch" / "walk.toml", ["agent.learn_after=100"])
     directory = rundir.create(run, tmp_path, "wall", sim=True)
-    assert manager.learnt(directory) == ""
+    assert report.learnt(directory) == ""
     checkpoint.save(directory, 1_100, 1_000, {"a": b""}, {"dropped": 0})
-    assert manager.learnt(directory) == "learner 1000 updates, 1 a step of 1 asked"
+    assert report.learnt(directory) == "learner 1000 updates, 1 a step of 1 asked"
     checkpoint.save(directory, 10_100, 2_950, {"a": b""}, {"dropped": 7041})
-    manager.report(directory, {}, None, Figures())
+    report.tell(directory, {}, None, Figures())
     first = capsys.readouterr().out.splitlines()[1]
     assert first.startswith(
         "learner 2950 updates, 0.29 a step of 1 asked; 7041 owed beyond agent.max_backlog = 3000 steps' are DROPPED"
