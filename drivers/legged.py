@@ -71,23 +71,22 @@ class Minitaur:
         return (Keyframe("lie", SPLAY, 0.8, 0.4, ANY),)
 
     def stand(self, position: Sequence[float] = ()) -> tuple[Keyframe, ...]:
-        """From any upright pose. The last keyframe is where an episode starts."""
+        """From any upright pose, or with the feet under the hips. The last keyframe is where an episode starts."""
         return (Keyframe("stand", STAND, 0.4, STANDING, 0.3),)
 
     def get_up(self) -> tuple[tuple[Keyframe, ...], ...]:
-        """Ways from the belly to nearly standing, to be tried in turn; `stand` follows each.
+        """Ways from the belly to feet under the hips, to be tried in turn; `stand` follows each and stretches all legs at once.
 
-        The feet are drawn in under the hips while the body still lies on the ground, then all legs stretch at once. A leg that
-        swings under load leaves its foot where it scrubs, and one this short has little lever against its motors. Where that
-        did not do, a leg lay wrong: the next ways first throw all legs back, or front and back ones inwards.
+        The feet are drawn in while the body still lies on the ground. A leg that swings under load leaves its foot where it
+        scrubs, and one this short has little lever against its motors. Where that did not do, a leg lay wrong: the next ways
+        first throw all legs back, or front and back ones inwards.
         """
         tuck = Keyframe("tuck", _legs([0.0] * 4, [0.6] * 4), 0.4, UNJUDGED, ANY)
-        rise = Keyframe("rise", STAND, 0.4, UNJUDGED, ANY)
         back, inwards = (
             Keyframe(name, _legs(swing, [1.2] * 4), 0.5, UNJUDGED, ANY)
             for name, swing in (("back", [-0.6] * 4), ("inwards", [-0.8 * s for s in OUTWARDS]))
         )
-        return (tuck, rise), (back, tuck, rise), (inwards, tuck, rise)
+        return (tuck,), (back, tuck), (inwards, tuck)
 
     def self_right(self) -> tuple[Keyframe, ...]:
         """From the back or a side onto the feet or the belly: two throws of the legs, each a search's result on the twin.

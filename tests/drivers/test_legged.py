@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,6 +54,13 @@ def test_keyframes_keep_the_limits() -> None:
     assert len(Minitaur(WIDE).self_right()) == 12
     last = robot.stand()[-1]
     assert last.tolerance < UNJUDGED and last.max_tilt < 0.5  # the end is judged
+
+
+def test_no_keyframe_of_a_way_up_is_where_the_one_before_it_ended() -> None:
+    """A robot that is where it was to go is judged there, and not led there once more."""
+    robot = Minitaur(NARROW)
+    for way in robot.get_up():
+        assert all(a.target != b.target for a, b in pairwise((*way, *robot.stand())))
 
 
 def stages(frames: tuple[Keyframe, ...]) -> list[Stage]:
