@@ -16,6 +16,8 @@ HOME_RAD = 0.15  # a joint that carries a weight hangs a little lower
 class Arm:
     """What `legged.Minitaur` says of a robot that can fall over, of one that cannot."""
 
+    wait_s = 0.0  # its joints stand on nothing, and need not wait for each other
+
     def __init__(self, robot: config.Robot, start: Sequence[float] = ()) -> None:
         """`start`: where it goes in the place of its home, rad."""
         self._slew = robot.limits.slew_rad_s

@@ -46,6 +46,7 @@ class Minitaur:
     legs = LEGS
     motors = MOTORS
     stand_height = STAND_HEIGHT
+    wait_s = 0.4  # for a leg that something holds; it is free by then, or it is not: chosen on the twin
 
     def __init__(self, limits: config.Limits) -> None:
         self.limits = limits

@@ -20,6 +20,8 @@ TUCK = (0.0, 1.5, -1.5) * 4  # feet drawn in under the hips, torso on the ground
 class DKitty:
     """What `legged.Minitaur` says of a robot with eight motors, of one with twelve servos."""
 
+    wait_s = 0.0  # not tried with it
+
     def __init__(self, robot: config.Robot) -> None:
         self._home, self._speed = robot.home, SHARE * robot.servos.velocity_limit
         self._tuck = tuple(

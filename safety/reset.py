@@ -2,9 +2,11 @@
 
 An attempt plays the self-right stages when the robot lies (tilted more than the last stand stage allows), a way to
 get up when it lies, a joint is far from the stand, or an attempt has failed, then the stand stages. Each next
-attempt gets up in the next way. A stage that fails its test ends the attempt. After the last attempt the outcome is
-"failed" and stays so: the guard asks the operator, and his answer starts a new script. Without self-right stages a
-robot that has come to lie on its side or back has failed at once: the others only kick there.
+attempt gets up in the next way. A stage that fails its test ends the attempt. Where `wait_s` says so, a joint that lags
+holds up all others: they would put the robot's weight on that leg, or tip it over. If it must arrive and is still held
+after that, the attempt ends at once. After the last attempt the outcome is "failed" and stays so: the guard asks the
+operator, and his answer starts a new script. Without self-right stages a robot that has come to lie on its side or back
+has failed at once: the others only kick there.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 
 OVER, OVER_S = 1.0, 0.3  # rad, s: on its side or back; of 135 resets on the twin none that ended well was so for so long
 NEAR = 1.0  # rad from the stand's pose: farther, and the legs do not carry the robot straight up
+LAG = 0.6  # rad behind its target: a joint that far behind is held by something; chosen on the twin
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class ResetScript:
         attempts: int = 3,
         patience_s: float = 0.5,  # beyond its seconds, for a stage to pass its test
         settle_s: float = 0.2,  # for which the last stage's test must hold
+        wait_s: float = 0.0,  # for which all joints of a stage wait for one that lags
     ) -> None:
         sizes = {len(stage.target) for stage in (*stand, *self_right, *(stage for way in get_up for stage in way))}
         if not stand or len(sizes) != 1 or attempts < 1:
@@ -66,6 +70,8 @@ class ResetScript:
         self._ways = 0  # to get up, tried so far
         self._joints = sizes.pop()
         self._attempts, self._patience, self._settle = attempts, patience_s, settle_s
+        self._wait_ns = round(wait_s * 1e9)
+        self._waited = self._stepped = 0  # ns: in this stage for a joint that lags; when the last step was
         self._stages = self._stand
         self._index = 0
         self._attempt = 1
@@ -86,11 +92,17 @@ class ResetScript:
             self._outcome, self._reason = "failed", f"tilted by {tilt:.2f} rad, and nothing here turns it over"
         elif self._outcome == "running":
             stage = self._stages[self._index]
-            elapsed = (now - (self._began or 0)) * 1e-9
+            throws = stage in self._self_right  # and waits for nobody
+            lag = _lag(stage, self._target, position) if known and not throws else 0.0
+            elapsed = (now - self._moved(now, lag > LAG)) * 1e-9
             self._target = _between(self._start, stage.target, elapsed / stage.seconds)
             if elapsed >= stage.seconds:
                 self._reason = _lack(stage, position if known else None, tilt)
                 self._judge(now, elapsed - stage.seconds, tilt)
+            elif 0 < self._wait_ns <= self._waited and lag > max(LAG, stage.tolerance):
+                self._reason = f"{stage.name}: a joint is held {lag:.2f} rad behind its target"
+                self._end_attempt(now, tilt)
+        self._stepped = now
         stage = self._stages[self._index]
         return ResetStep(self._target or None, stage.name, self._attempt, self._outcome, self._reason)
 
@@ -112,6 +124,14 @@ class ResetScript:
         self._over_since = now if self._over_since is None else self._over_since
         return now - self._over_since >= OVER_S * 1e9
 
+    def _moved(self, now: int, lags: bool) -> int:
+        """When this stage's motion would have begun without a wait. It stands still while a joint lags, so long at most."""
+        if lags and self._waited < self._wait_ns:
+            waits = min(now - self._stepped, self._wait_ns - self._waited)
+            self._waited += waits
+            self._began = (self._began or 0) + waits
+        return self._began or 0
+
     def _judge(self, now: int, late: float, tilt: float) -> None:
         """The stage's time is over: has it passed, for long enough, or has it taken too long?"""
         last = self._index == len(self._stages) - 1
@@ -123,8 +143,10 @@ class ResetScript:
                 self._outcome = "done"
             return
         self._good_since = None
-        if late < self._patience:
-            return
+        if late >= self._patience:
+            self._end_attempt(now, tilt)
+
+    def _end_attempt(self, now: int, tilt: float) -> None:
         if self._attempt == self._attempts:
             self._outcome = "failed"
         else:
@@ -142,7 +164,7 @@ class ResetScript:
         self._begin_stage(now, 0)
 
     def _begin_stage(self, now: int, index: int) -> None:
-        self._index, self._began, self._good_since = index, now, None
+        self._index, self._began, self._good_since, self._waited = index, now, None, 0
         self._start = self._target
 
 
@@ -151,6 +173,11 @@ def _between(start: Sequence[float], end: Sequence[float], part: float) -> tuple
     x = min(max(part, 0.0), 1.0)
     x = x * x * (3.0 - 2.0 * x)
     return tuple(a + x * (b - a) for a, b in zip(start, end, strict=True))
+
+
+def _lag(stage: Stage, target: Sequence[float], position: Sequence[float]) -> float:
+    """How much farther than its target a joint is from the stage's end, rad; the one that lags most."""
+    return max(abs(end - at) - abs(end - to) for end, to, at in zip(stage.target, target, position, strict=True))
 
 
 def _lack(stage: Stage, position: Sequence[float] | None, tilt: float) -> str:

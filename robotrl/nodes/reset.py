@@ -54,7 +54,8 @@ class Resetter:
             return None
         if permit.epoch != self._epoch or self._script is None:
             self._epoch = permit.epoch
-            self._script = ResetScript(stages(self._robot.stand(joints.position)), self._self_right, self._get_up)
+            stand = stages(self._robot.stand(joints.position))
+            self._script = ResetScript(stand, self._self_right, self._get_up, wait_s=self._robot.wait_s)
         step = self._script.step(joints.t, joints.position, imu.roll, imu.pitch)
         asks = step.outcome == "done" and bool(self._things)
         self.state = Reset(

@@ -139,6 +139,64 @@ def test_each_next_attempt_gets_up_in_the_next_way():
     assert list(dict.fromkeys(s.stage for s in near.steps)) == ["stand", "a", "b"], "near a stand it only stands at first"
 
 
+BOW = Stage("bow", (2.0, 2.0), 0.5, 9.0, math.pi)
+RISE = Stage("rise", (3.0, 3.0), 0.5, 0.5, 0.3)
+
+
+class Held:
+    """Joints that follow at once, but the second one: until it is let go it stays where it is."""
+
+    def __init__(self, script, held_s):
+        self.script, self.let_go, self.at, self.now, self.steps = script, held_s, (1.0, 1.0), 0, []
+
+    def play(self, seconds):
+        for _ in range(round(seconds / 0.02)):
+            step = self.script.step(self.now, self.at, 0.0, 0.0)
+            free = self.now * 1e-9 >= self.let_go
+            self.at = (step.target[0], step.target[1] if free else self.at[1])
+            self.steps.append(step)
+            self.now += T
+        return self.steps[-1]
+
+
+def test_a_joint_that_lags_holds_up_the_others_and_they_go_on_together():
+    held = Held(ResetScript((dataclasses.replace(RISE, seconds=1.0),), wait_s=0.4), held_s=0.7)
+    held.play(0.7)
+    waiting = {step.target for step in held.steps[-10:]}
+    assert len(waiting) == 1 and 0.6 < held.at[0] - 1.0 < 0.75, "none is more than a step farther than the lag that is borne"
+    assert held.play(1.2).outcome == "done" and held.steps[-1].attempt == 1
+    unwaiting = Held(ResetScript((dataclasses.replace(RISE, seconds=1.0),)), held_s=0.7)
+    unwaiting.play(0.7)
+    assert unwaiting.at[0] > 2.5
+
+
+def test_a_joint_that_is_held_for_longer_ends_the_attempt_before_the_others_have_gone_on():
+    held = Held(ResetScript((RISE,), get_up=((dataclasses.replace(BOW, target=(1.0, 1.0)),),), wait_s=0.4, attempts=2), 99.0)
+    last = held.play(4.0)
+    assert (last.outcome, last.attempt) == ("failed", 2) and "held 0.70 rad behind" in last.reason
+    assert max(step.target[0] for step in held.steps) < 1.75
+    first = [step for step in held.steps if step.attempt == 1 and step.stage == "rise"]
+    assert len(first) == pytest.approx((0.4 + 0.18) / 0.02, abs=3), "0.4 s after it began to lag"
+
+
+def test_a_stage_that_asks_nothing_of_the_joints_goes_on_after_the_wait():
+    held = Held(ResetScript((STAND,), get_up=((BOW,),), wait_s=0.4), 99.0)
+    held.at = (-1.0, 1.0)
+    held.play(1.2)
+    bow = [step for step in held.steps if step.stage == "bow"]
+    assert len(bow) * 0.02 == pytest.approx(0.5 + 0.4, abs=0.03) and bow[-1].attempt == 1
+
+
+def test_a_throw_waits_for_nobody():
+    throw = dataclasses.replace(BOW, name="throw")
+    held = Held(ResetScript((STAND,), (throw,), wait_s=0.4), 99.0)
+    for _ in range(40):
+        step = held.script.step(held.now, (1.0, 1.0), 2.0, 0.0)
+        held.steps.append(step)
+        held.now += T
+    assert sum(step.stage == "throw" for step in held.steps) == pytest.approx(25, abs=1)
+
+
 @pytest.mark.parametrize("bad", [(math.nan, 1, 1), (1, 0, 1), (1, 1, -1), (1, 1, math.inf)])
 def test_stage_that_cannot_pass_is_refused(bad):
     with pytest.raises(ValueError, match="reset stage x"):
