@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robotrl import config
+from robotrl import aloud, config
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.messages import Beat, Drive, Guard, Process
@@ -205,11 +205,16 @@ class Manager:
         """
         self.say("manager", os.getpid(), "stopping")
         enough = OFF_S + robot.stop_damp_s
-        until = time.monotonic() + enough
+        until, told = time.monotonic() + enough, False
         while time.monotonic() < until and {"guard", "servos"} <= self.children.keys():
             drive, guard = self.drive.latest(), self.guard.latest()
             if drive is not None and drive.stop == "hold" and self.clock.now() - drive.t < FRESH_NS:
                 until = time.monotonic() + enough
+                if not told:
+                    aloud.say(
+                        "a stop key holds the arm on its way down: d (disable) at a console lowers it on, or ten minutes do"
+                    )
+                told = True
             if (
                 isinstance(guard, Guard)
                 and guard.state in ("CHECK", "READY", "RELAX", "LOCKOUT")

@@ -167,7 +167,7 @@ def drives(stop: str, off: bool) -> Drive:
                  frame_errors=0, stop=stop)  # fmt: skip
 
 
-def test_a_run_that_ends_waits_for_an_arm_that_a_stop_key_holds(manager, monkeypatch):
+def test_a_run_that_ends_waits_for_an_arm_that_a_stop_key_holds(manager, monkeypatch, capsys):
     monkeypatch.setattr(processes, "OFF_S", 0.2)
     for name in ("guard", "servos"):
         manager.start(spec("stays"))
@@ -184,6 +184,7 @@ def test_a_run_that_ends_waits_for_an_arm_that_a_stop_key_holds(manager, monkeyp
     relaxed = Guard(state="RELAX", causes=(), last_cause="", session=False, epoch=0, holder="", nonce=0)
     monkeypatch.setattr(manager.guard, "latest", lambda: relaxed)
     assert manager.power_down(robot) and len(asked) >= 42, "it was held for longer than a stop takes"
+    assert capsys.readouterr().out.count("d (disable) at a console lowers it on") == 1
     said[40:] = [drives("stow", False)]
     asked.clear()
     assert not manager.power_down(robot), "what is not held has as long as ever"
