@@ -311,6 +311,32 @@ def test_more_threads_than_the_native_engine_takes_are_as_many_as_it_takes(threa
     assert all(np.array_equal(value, made.state()[name]) for name, value in one.state().items())
 
 
+ON_ONE_CORE = """
+import numpy as np
+from robotrl import config
+from robotrl.agents.fused.engine import Fused
+from tests.agents.test_fused import Memory, advance
+
+states = []
+for threads in (1, 3):  # tasks that take longer than the scheduler leaves a thread on its core
+    made = Fused(config.Agent(hidden=(256, 256), batch=384, threads=threads), 11, 3, 3, Memory(11, 3), isa=0)
+    advance((made,), 20, 384)
+    states.append(made.state())
+print(all(np.array_equal(value, states[1][name]) for name, value in states[0].items()))
+"""
+
+
+@native
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system lets no process choose its cores")
+def test_threads_that_share_a_core_wait_asleep_and_are_woken():
+    """The one that has run out of tasks is in the way of those that hold them."""
+    done = subprocess.run(
+        [sys.executable, "-c", ON_ONE_CORE], cwd=ROOT, env=os.environ | ONE_THREAD,
+        preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "True\n", done.stderr
+
+
 ONE_MORE = """
 import resource
 

@@ -1,5 +1,6 @@
 // A few persistent threads that share out the tasks of one phase. Whoever is free takes the next task, so a thread that
-// the scheduler has taken off its core delays at most the task in its hands. Results do not depend on who computed what.
+// the scheduler has taken off its core delays at most the task in its hands; who waits for it soon sleeps, and so leaves it
+// another core. Results do not depend on who computed what.
 #pragma once
 #include <atomic>
 #include <chrono>
@@ -64,10 +65,7 @@ class Pool {
     }
     publish(count, task, context);
     work(uint32_t(ticket_.load(std::memory_order_relaxed) >> 32), 0);
-    for (int spins = 0; done_.load(std::memory_order_acquire) < count; ++spins) {
-      if (spins < 4000) relax();
-      else std::this_thread::yield();
-    }
+    finish(uint32_t(count));
   }
 
  private:
@@ -77,7 +75,8 @@ class Pool {
   // Phase number, task count, next task (32, 16, 16 bits) in one word: a late thread can never take a task of a phase
   // it did not see.
   alignas(64) std::atomic<uint64_t> ticket_{0};
-  alignas(64) std::atomic<int> done_{0};
+  alignas(64) std::atomic<uint32_t> done_{0};
+  std::atomic<bool> awaited_{false};
   alignas(64) std::atomic<uint32_t> phase_{0};
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stopping_{false};
@@ -96,7 +95,7 @@ class Pool {
     done_.store(0, std::memory_order_relaxed);
     ticket_.store(uint64_t(phase) << 32 | uint64_t(count) << 16, std::memory_order_release);
     phase_.store(phase, std::memory_order_seq_cst);
-    if (sleepers_.load(std::memory_order_seq_cst) > 0) wake();
+    if (sleepers_.load(std::memory_order_seq_cst) > 0) wake(phase_);
   }
 
   void work(uint32_t phase, int worker) {
@@ -106,8 +105,22 @@ class Pool {
       if (task >= count) return;
       if (!ticket_.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel)) continue;
       task_(context_, task, worker);
-      done_.fetch_add(1, std::memory_order_release);
+      if (done_.fetch_add(1, std::memory_order_seq_cst) + 1 == uint32_t(count) && awaited_.load(std::memory_order_seq_cst))
+        wake(done_);
       now = ticket_.load(std::memory_order_acquire);
+    }
+  }
+
+  // Until all tasks are done.
+  void finish(uint32_t count) {
+    auto until = std::chrono::steady_clock::now() + kSpin;
+    for (int i = 1; done_.load(std::memory_order_acquire) < count; ++i) {
+      relax();
+      if (i % 64 || std::chrono::steady_clock::now() < until) continue;
+      awaited_.store(true, std::memory_order_seq_cst);
+      const uint32_t done = done_.load(std::memory_order_seq_cst);
+      if (done < count) sleep(done_, done);
+      awaited_.store(false, std::memory_order_relaxed);
     }
   }
 
@@ -127,24 +140,25 @@ class Pool {
       uint32_t phase = phase_.load(std::memory_order_acquire);
       if (phase != seen) return phase;
       relax();
-      if (i % 64 == 0 && std::chrono::steady_clock::now() > until) sleep(seen);
+      if (i % 64 || std::chrono::steady_clock::now() < until) continue;
+      sleepers_.fetch_add(1, std::memory_order_seq_cst);
+      sleep(phase_, seen);
+      sleepers_.fetch_sub(1, std::memory_order_seq_cst);
     }
   }
 
-  void sleep(uint32_t seen) {
-    sleepers_.fetch_add(1, std::memory_order_seq_cst);
+  // Unless the word no longer is what it was; may return early.
+  static void sleep(std::atomic<uint32_t>& word, uint32_t seen) {
 #if defined(__linux__)
-    if (phase_.load(std::memory_order_seq_cst) == seen)
-      syscall(SYS_futex, reinterpret_cast<uint32_t*>(&phase_), FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
+    syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
 #else
-    if (phase_.load(std::memory_order_seq_cst) == seen) std::this_thread::yield();
+    std::this_thread::yield();
 #endif
-    sleepers_.fetch_sub(1, std::memory_order_seq_cst);
   }
 
-  void wake() {
+  static void wake(std::atomic<uint32_t>& word) {
 #if defined(__linux__)
-    syscall(SYS_futex, reinterpret_cast<uint32_t*>(&phase_), FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+    syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 #endif
   }
 };
