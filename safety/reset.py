@@ -126,11 +126,12 @@ class ResetScript:
 
     def _moved(self, now: int, lags: bool) -> int:
         """When this stage's motion would have begun without a wait. It stands still while a joint lags, so long at most."""
-        if lags and self._waited < self._wait_ns:
+        assert self._began is not None  # with the stage
+        if lags:
             waits = min(now - self._stepped, self._wait_ns - self._waited)
             self._waited += waits
-            self._began = (self._began or 0) + waits
-        return self._began or 0
+            self._began += waits
+        return self._began
 
     def _judge(self, now: int, late: float, tilt: float) -> None:
         """The stage's time is over: has it passed, for long enough, or has it taken too long?"""

@@ -16,7 +16,6 @@ from robotrl.safety.fitting import for_arms, for_unwatched, without
 from robotrl.safety.guard import Guard
 from robotrl.safety.ledger import Ledger
 from robotrl.serialarm import ARMS
-from robotrl.sim import program as rig_module
 from robotrl.sim.faults import Fault
 from robotrl.sim.rig import Rig
 from robotrl.sim.twin import Twin
@@ -64,6 +63,7 @@ class Scene:
         rows = for_unwatched(rows) if self.run.robot.servos.protocol == "feetech" else rows
         self.rig.sentry.guard = Guard(without(rows, absent), self.rig._next_nonce, damp_s=self.run.robot.stop_damp_s)
         self.rig._operate = self._operate  # type: ignore[method-assign]
+        self.rig._live = self._live  # type: ignore[method-assign]
         self.key, self.console, self.human_age = "", True, 0.0
         self.each: Callable[[], None] = lambda: None
         self.action: Callable[[Action | None], Action | None] = lambda action: action
@@ -76,7 +76,6 @@ class Scene:
         rig = self.rig
         for _ in range(n):
             self.each()
-            rig_module.BEATS = tuple(Beat(source=name, progress=0, boot=self.boot) for name in sorted(self.beats))
             rig._action = self.action(rig._action)
             if self.guard_lives and self.driver_lives:
                 rig.cycle()
@@ -110,6 +109,15 @@ class Scene:
         rig._sense(now)
         rig._live(now)
         rig.permit, rig.guard = rig.sentry.step(now)
+
+    def _live(self, now: int) -> None:
+        """As the rig's, each in its life: a reset that has died says nothing more, and beats neither."""
+        rig = self.rig
+        if "reset" in self.beats:
+            rig.sentry.hear(msgspec.structs.replace(rig.resetter.state, boot=self.boot), now)
+        for name in sorted(self.beats):
+            rig.sentry.hear(Beat(source=name, progress=0, boot=self.boot), now)
+        rig._operate(now)
 
     def _operate(self, now: int) -> None:
         rig, key = self.rig, self.key

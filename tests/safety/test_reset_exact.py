@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -269,3 +270,53 @@ def test_a_script_that_makes_no_sense(args, options):
     with pytest.raises(ValueError, match="a reset needs a stand stage, stages of one size, and at least one attempt"):
         ResetScript(*args, **options)
     assert ResetScript((STAND,), attempts=1).step(0, STAND.target, 0.0, 0.0).attempt == 1
+
+
+# waiting for a joint that is held
+
+LIFT = Stage("lift", (0.0, 1.0), 1.0, 0.75, 0.9)
+LEVEL = (0.0, 0.0)
+
+
+def lifting(**options: object) -> ResetScript:
+    """Begun at 0, both joints at 0: the first is to stay there, the second to go to 1 rad in a second."""
+    reset = ResetScript((LIFT,), **{"wait_s": 0.4, "attempts": 2, **options})  # type: ignore[arg-type]
+    reset.step(0, LEVEL, 0.0, 0.0)
+    return reset
+
+
+@pytest.mark.parametrize(("behind", "waits"), [(0.6, False), (0.600001, True), (-0.6, False), (-0.600001, True)])
+def test_a_joint_is_waited_for_from_just_over_06_rad_on(behind, waits):
+    step = lifting().step(3 * S // 10, (behind, 0.0), 0.0, 0.0)
+    assert step.target == pytest.approx((0.0, 0.0 if waits else 0.216)), "the one that is free stands still"
+
+
+def test_it_is_waited_for_to_the_nanosecond_and_the_attempt_ends_where_it_must_arrive():
+    for behind, ends in ((0.75, False), (0.750001, True)):
+        reset = lifting()
+        step = reset.step(4 * S // 10 - 1, (behind, 0.0), 0.0, 0.0)
+        assert (step.attempt, step.target) == (1, LEVEL)
+        step = reset.step(4 * S // 10, (behind, 0.0), 0.0, 0.0)
+        assert (step.attempt, step.reason) == ((2, "lift: a joint is held 0.75 rad behind its target") if ends else (1, ""))
+    step = lifting(wait_s=1e-9).step(1, (0.8, 0.0), 0.0, 0.0)
+    assert step.attempt == 2, "however short the wait"
+    step = lifting(wait_s=0.0).step(S - 1, (9.0, 0.0), 0.0, 0.0)
+    assert (step.attempt, step.target) == (1, pytest.approx((0.0, 1.0))), "where nobody waits nobody is in the way"
+
+
+def test_two_waits_of_a_stage_are_together_as_long_as_one():
+    reset = lifting()
+    reset.step(3 * S // 10, (0.7, 0.0), 0.0, 0.0)
+    assert reset.step(4 * S // 10, LEVEL, 0.0, 0.0).target == pytest.approx((0.0, 0.028))  # 0.1 s of it
+    assert reset.step(6 * S // 10, (0.7, 0.0), 0.0, 0.0).target == pytest.approx((0.0, 0.104))  # 0.2 s
+    assert reset.step(8 * S // 10, (0.7, 0.0), 0.0, 0.0).target == pytest.approx((0.0, 0.352)), "0.4 s: no more waiting"
+
+
+def test_each_stage_has_a_wait_of_its_own():
+    reset = ResetScript((dataclasses.replace(LIFT, name="first"), LIFT), wait_s=0.4, attempts=2)
+    reset.step(0, LEVEL, 0.0, 0.0)
+    reset.step(3 * S // 10, (0.7, 0.0), 0.0, 0.0)
+    step = reset.step(13 * S // 10, LIFT.target, 0.0, 0.0)
+    assert step.stage == "lift"
+    step = reset.step(17 * S // 10 - 1, (0.8, 1.0), 0.0, 0.0)
+    assert step.attempt == 1 and reset.step(17 * S // 10, (0.8, 1.0), 0.0, 0.0).attempt == 2
