@@ -6,6 +6,7 @@ end of the wire has heard is the judge: the driver's lines are numbered, the res
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -80,6 +81,15 @@ for n in range(1 << 40):
         raise SystemError
     time.sleep(0.002)
 """
+
+
+def files_of(folder: Path) -> set[str]:
+    """What a process has open, by its /proc/PID/fd; what it closes meanwhile is left out."""
+    found = set()
+    for fd in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.path.realpath(fd, strict=True))
+    return found
 
 
 class Scene:
@@ -300,7 +310,7 @@ def test_a_rescue_that_was_started_again_is_handed_the_port_of_a_driver_that_dri
     scene.rescue.stdin.close()
     scene.rescue = scene.start_rescue()
     folder = Path(f"/proc/{scene.rescue.pid}/fd")
-    scene.wait(lambda: scene.bus.path in [os.path.realpath(fd) for fd in folder.iterdir()])
+    scene.wait(lambda: scene.bus.path in files_of(folder))
     handed = scene.bus.since(0).count(b"# ")
     scene.wait(lambda: scene.bus.since(0).count(b"# ") > handed + 50)  # the driver has beaten since then: torque is on
     os.kill(pid, signal.SIGKILL)
