@@ -144,7 +144,7 @@ class Sentry:
         asked = self._told.get(out.causes[0] if out.causes else "", out.note)
         if out.state == "CHECK" and not (self._joints and self._drive):  # what nobody has said yet is not too hot
             asked = inputs.check_note
-        if self._drive is not None and self._drive.stop == "hold":
+        if out.hold and self._drive is not None and self._drive.stop == "hold":
             asked = "a stop key holds the arm where it is: press disable to lower it on"
         note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else asked
         shown = m.Guard(

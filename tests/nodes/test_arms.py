@@ -138,6 +138,15 @@ def test_a_stop_key_holds_an_arm_on_its_way_down_whatever_lowers_it(arm, how):
     assert "stop_unconfirmed" not in arm.guard.causes
 
 
+def test_cut_power_is_said_whatever_the_driver_says_that_it_holds(arm):
+    arm.running().reach("HOLD", "pause").reach("READY", "disable").until(lambda: arm.drive.stop == "stow")
+    arm.step("stop")
+    arm.until(lambda: arm.drive.stop == "hold", seconds=0.2)
+    arm.sentry.hear(msgspec.structs.replace(arm.drive, disobeyed=True), arm.clock.now())
+    permit, guard = arm.sentry.step(arm.clock.now())
+    assert (guard.state, permit.hold) == ("LOCKOUT", False) and "CUT POWER" in guard.note
+
+
 def test_a_hold_ends_with_the_permits_that_say_it(arm):
     arm.running().reach("HOLD", "pause").reach("READY", "disable")
     for _ in range(40):
