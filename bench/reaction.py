@@ -3,7 +3,7 @@
 Guard, rescue, servo driver, manager and console are the real processes (bench/stage.py); the far end of the servo wire stamps
 what it hears, and onsets are stamped by the same monotonic clock. T is the driver's period, 20 ms. "From the cause" counts from
 where it was seen: by the driver when it asked the servos, or when its permit ran out; by the guard or the operator in the key.
-Run: robotrl bench reaction [--samples N] [--out bench/results/reaction.json]; ten minutes or more by default.
+Run: robotrl bench reaction [--samples N] [--lanes N] [--out bench/results/reaction.json]; ten minutes or more by default.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import math
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -242,33 +243,66 @@ def show(where: str, table: dict[str, dict[str, Any]]) -> None:
         print(f"| {name} | " + " | ".join(map(str, cells)) + " |")
 
 
-def under(samples: int, wanted: str, seed: int) -> dict[str, Any]:
-    table: dict[str, Any] = {}
+def lane(samples: int, wanted: str, seed: int) -> dict[str, Any]:
+    """Each class on one stage, in turn: its samples, and how many tries gave none."""
+    found: dict[str, Any] = {}
     times = {name: max(2, round(kind.share * samples)) for name, kind in CLASSES.items() if wanted in name}
     progress = Progress(sum(times.values()))
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(Stages(Path(folder))) as stages:
         for name, count in times.items():
-            found, missed = measure(stages, name, CLASSES[name], count, random.Random(seed), progress)
-            if not found:
+            seen, missed = measure(stages, name, CLASSES[name], count, random.Random(seed), progress)
+            if not seen:
                 raise SystemExit(f"bench reaction: {name}: no stop seen in {missed} tries; the guard's last words: "
                                  f"{stages.now.manager.guard.latest()}")  # fmt: skip
-            table[name] = row(CLASSES[name], found, missed)
-        return {"table": table, "stages": stages.count, "no_real_time": stages.now.no_real_time}
+            found[name] = {"samples": [astuple(sample) for sample in seen], "missed": missed}
+        return {"found": found, "stages": stages.count, "no_real_time": stages.now.no_real_time}
+
+
+def lanes(count: int, samples: int, wanted: str, seed: int) -> list[dict[str, Any]]:
+    """So many stages beside each other: each a process, with its part of the samples."""
+    words = [sys.executable, __file__, "--lane", "--samples", str(math.ceil(samples / count)), "--only", wanted, "--seed"]
+    begun = [subprocess.Popen([*words, str(seed + k)], stdout=subprocess.PIPE, text=True) for k in range(count)]
+    try:
+        said = [process.communicate()[0] for process in begun]
+    finally:
+        for process in begun:
+            process.terminate()
+    if bad := [k for k, process in enumerate(begun) if process.returncode]:
+        raise SystemExit(f"bench reaction: lane {bad[0]} ended with code {begun[bad[0]].returncode}; its last words are above")
+    return [json.loads(text.splitlines()[-1]) for text in said]
+
+
+def under(options: argparse.Namespace) -> dict[str, Any]:
+    wanted = (options.samples, options.only, options.seed)
+    parts = [lane(*wanted)] if options.lanes == 1 else lanes(options.lanes, *wanted)
+    table: dict[str, Any] = {}
+    for name in parts[0]["found"]:
+        found = [Sample(*sample) for part in parts for sample in part["found"][name]["samples"]]
+        table[name] = row(CLASSES[name], found, sum(part["found"][name]["missed"] for part in parts))
+    return {"table": table, "stages": sum(part["stages"] for part in parts), "no_real_time": parts[0]["no_real_time"]}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=11, help="of each quick class; the slow ones take half or a quarter")
+    parser.add_argument("--lanes", type=int, default=1, help="stages beside each other: quicker, and each has the others' load")
+    parser.add_argument("--lane", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--only", default="", help="classes whose name holds this")
     parser.add_argument("--idle", action="store_true", help="not beside a learner")
     parser.add_argument("--busy", action="store_true", help="only beside a learner")
     parser.add_argument("--seed", type=int, default=0, help="of the phases at which faults come")
     parser.add_argument("--out", type=Path, help="write the figures there, with machine and commit")
     options = parser.parse_args()
+    if options.samples < 1 or options.lanes < 1:
+        parser.error("--samples and --lanes are 1 or more")
+    if options.lane:
+        print(json.dumps(lane(options.samples, options.only, options.seed)))
+        return 0
     result: dict[str, Any] = {
         "built_from": rundir.provenance(),
         "load_before": os.getloadavg(),
         "seed": options.seed,
+        "lanes": options.lanes,
         "t_ms": T_MS,
     }
     for where in ("idle", "learner on 2 threads")[bool(options.busy) : 1 if options.idle else 2]:
@@ -278,7 +312,7 @@ def main() -> int:
                 result["learner"] = learner.ready()
                 learner.ask(10**9)
             began = time.monotonic()
-            result[where] = under(options.samples, options.only, options.seed)
+            result[where] = under(options)
             result[where]["seconds"] = round(time.monotonic() - began, 1)
         finally:
             if learner is not None:

@@ -131,11 +131,11 @@ class _Judge:
         if steps is None:
             self.out.append(f"{self._wanted}, {item.section}: was not read; try again, and check the cable if it happens twice")
         elif not good(steps):
-            mended = to is not None and item.address < self._ram and item not in self._kept
-            by = f": {command(f'setup-servo --robot {self._wanted.robot}')}" if mended and self._wanted.robot else ""
+            mends = None if item.address >= self._ram or item in self._kept else to
+            by = f": {command(f'setup-servo --robot {self._wanted.robot}')}" if mends and self._wanted.robot else ""
             self.out.append(f"{self._wanted}, {item.section}: {steps}{why}; {todo}{by}")
-            if to is not None and mended:
-                self.settings[item] = int(to(self.settings.get(item, steps)))
+            if mends is not None:
+                self.settings[item] = int(mends(self.settings.get(item, steps)))
 
     def must_be(self, item: Item, steps: int, why: str) -> None:
         self.ask(item, lambda is_: is_ == steps, f", {why}", self.write(item, steps), lambda _: steps)

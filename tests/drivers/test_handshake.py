@@ -257,6 +257,25 @@ def test_torque_is_off_for_what_outlives_power_and_no_more():
         assert first.endswith("write 1 with torque off") and second.endswith("write 1")
 
 
+def test_a_complaint_names_setup_servo_where_that_would_mend_it_and_nowhere_else():
+    named = "setup-servo --robot so101.toml"
+    for judge, settings, wanted, reads, mends in (
+        (handshake.dynamixel, handshake.dynamixel_settings, KNEE, KNEE_READS, {X.DRIVE_MODE: 1}),
+        (handshake.feetech, handshake.feetech_settings, JAW, JAW_READS, {S.PHASE: 13}),
+    ):
+        ours = dataclasses.replace(wanted, robot="so101.toml")
+        model, baud = (X.MODEL_NUMBER, X.BAUD_RATE) if judge is handshake.dynamixel else (S.MODEL_NUMBER, S.BAUD_RATE)
+        torque = X.TORQUE_ENABLE if judge is handshake.dynamixel else S.TORQUE_ENABLE
+        for wrong in ({model: 1}, {baud: 2}):  # no number mends the one; the other is kept
+            [line] = judge(ours, reads | wrong)
+            assert named not in line and settings(ours, reads | wrong) == {}
+        [line] = judge(dataclasses.replace(ours, exact={**ours.exact, torque: 0}), reads | {torque: 1})
+        assert named not in line, "the first register of RAM: it would not last"
+        [line] = judge(ours, reads | mends)
+        assert line.endswith(f"{named}") and settings(ours, reads | mends)
+        assert named not in judge(wanted, reads | mends)[0], "the file is not known"
+
+
 def test_servos_that_nothing_tells_apart_are_not_swapped():
     alike = [dataclasses.replace(w, exact=LOW) for w in TWINS]
     assert (

@@ -190,6 +190,8 @@ def test_a_line_with_its_checksum_is_checked():
             value = ((value << 1) ^ 0x97 if value & 0x80 else value << 1) & 0xFF
     for digits in (b"%02X", b"%02x"):
         assert parse_line(body + b"*" + digits % value) == Received(0x2101, bytes.fromhex("2404000a"), True)
+    for end in (b"\n", b"\r\n", b" \r\n"):  # it may have its end with it
+        assert parse_line(body + b"*%02X" % value + end) == Received(0x2101, bytes.fromhex("2404000a"), True)
     for wrong in range(256):
         if wrong != value:
             assert parse_line(body + b"*%02X" % wrong) is None

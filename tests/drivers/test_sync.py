@@ -408,3 +408,11 @@ def test_a_register_of_one_byte_leaves_the_next_as_it_is():
     rows.fill(XM430.LED, [1])
     rows.fill(XM430.TORQUE_ENABLE, [0])
     assert rows.tobytes() == b"\x03\x00\x01"
+
+
+def test_a_magnitude_above_its_sign_leaves_the_next_register_as_it_is():
+    """Feetech's offset at 31 with the mode at 33 behind it: sign in bit 11, and the magnitude's own 12th bit above it."""
+    rows = Rows((3, 4), (STS3215.HOMING_OFFSET, STS3215.OPERATING_MODE))
+    rows.fill(STS3215.OPERATING_MODE, [3, 1])
+    rows.fill(STS3215.HOMING_OFFSET, [-50, 7])
+    assert rows.tobytes() == bytes.fromhex("03 3208 03 04 0700 01")

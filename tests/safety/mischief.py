@@ -83,6 +83,15 @@ def died(name: str, *silent: str) -> Act:
     return begin
 
 
+def hushed(name: str) -> Act:
+    """It is there, and stands still (SIGSTOP, a debugger): no word comes."""
+
+    def begin(s: Scene) -> None:
+        s.beats -= {name}
+
+    return begin
+
+
 def one_action(s: Scene) -> None:
     kept = s.rogue(valid_ns=10**12)
     s.action = lambda action: msgspec.structs.replace(kept, t=s.now, epoch=s.rig.permit.epoch if s.rig.permit else 0)

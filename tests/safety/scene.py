@@ -27,7 +27,7 @@ SETTINGS += ["task.episode_steps=1000000"]
 STATES = ("READY", "HOLD", "RUN", "RESET", "STOPPING", "clearing")
 T = 20_000_000
 REST_RAD_S = 0.4  # below what the guard takes for rest
-LIVE = ("policy", "reset", "learner")
+LIVE = ("policy", "reset", "learner", "manager")
 
 
 class Sway:
