@@ -49,7 +49,7 @@ EVERYWHERE = frozenset(State)
 POWERED = frozenset({State.HOLD, State.RUN, State.RESET, State.STOPPING, State.PSTOP})
 MOVING = frozenset({State.RUN, State.RESET})
 RUN, RESET, HELD = frozenset({State.RUN}), frozenset({State.RESET}), frozenset({State.HOLD})
-DRIVEN = MOVING | HELD
+DRIVEN, STOPPING = MOVING | HELD, frozenset({State.STOPPING})
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ class Inputs(NamedTuple):
     drive_age_s: float = math.inf
     torque_on: bool = False  # as the driver reports it
     lowering: bool = False  # it lowers an arm, or holds one on its way down
+    let_go: bool = False  # it keeps its gate shut
     port_lost: bool = False
     stop_unconfirmed: bool = False  # three tries to stop were not read back
     permit_lapsed: bool = False  # this guard comes so late, torque on, that the gate has shut meanwhile
@@ -199,6 +200,7 @@ def catalogue(
         Cause("servo_fault", 7, "servo_fault", 0, pstop, operator, "a servo reports a fault: read its code"),
         Cause("servo_timeout", 8, "servo_timeout", 0, pstop, operator, "a servo's watchdog ran out", 0, 0.2, POWERED),
         Cause("wrong_mode", 8, "wrong_mode", 0, pstop, operator, "a servo was reset: see its power", 0, 0, POWERED),
+        Cause("let_go", 8, "let_go", 0, pstop, operator, "the motors are off: see their power", 0.3, 0, DRIVEN | STOPPING),
         Cause("port_lost", 9, "port_lost", 0, pstop, operator, "the servo port is gone: plug it in again"),
         Cause("imu_stale", 15, "imu_age_s", 0.06, relax, operator, imu),
         Cause("imu_frozen", 15, "imu_same_in_row", 4, relax, operator, imu),

@@ -19,11 +19,11 @@ from robotrl.safety.ledger import Ledger
 
 NS = 1_000_000_000
 STOP_NS = 300_000_000  # a ramp to rest takes no longer; after it STOPPING goes on, still or not
-NONCE_NS = 5 * NS
-NONCE_EVERY_NS = NS
+NONCE_NS, NONCE_EVERY_NS = 5 * NS, NS  # how long one is good, and how often there is a new one
 PSTOP_NS = 600 * NS
 SESSION_NS = 4 * 3600 * NS
 LIMP_NS = 200_000_000  # a driver that has had the permit for so long and keeps torque off will not put it on
+HEARD_S = 0.06  # a driver that was heard so lately is believed
 RESUME_S = 0.2  # all must be well for so long before a session goes on after a cause its budget forgave
 
 
@@ -126,8 +126,7 @@ class Guard:
         self._kept = {row.id for row in rows if row.id in kept and row.clear is Clear.RESTART}
         self._limp = False  # PSTOP without torque: the driver has switched it off, or was started again
         self._entered = self._opened = 0
-        self._torque, self._stop = False, "off"
-        self._trigger = ""
+        self._torque, self._stop, self._trigger = False, "off", ""
         self._off_since: int | None = None
         self._halt = Halt()
         self._first, self._epoch = True, -1
@@ -137,8 +136,7 @@ class Guard:
         """One step at `now` (ns), every 20 ms. Causes come first, then keys, then what follows by itself."""
         raised = self._raised(now, inputs)
         before = self.state
-        if before is State.RESET and self._granted and inputs.reset_outcome == "running":
-            self._reset_began = True
+        self._reset_began |= before is State.RESET and self._granted and inputs.reset_outcome == "running"
         if not self._reset_began and inputs.reset_outcome in ("done", "failed", "asks"):  # still of the reset before this one
             inputs = inputs._replace(reset_outcome="")
         self.session = self.ledger.judge(now, before, self._entered, self.session, inputs, raised)
@@ -156,13 +154,12 @@ class Guard:
     def _raised(self, now: int, inputs: Inputs) -> set[str]:
         """The causes that only the guard itself can see."""
         raised = {"operator_stop"} if any(command.name == "stop" for command in inputs.commands) else set()
-        if self.state is State.PSTOP and not inputs.torque_on and now - self._entered > LIMP_NS:
-            self._limp = True
+        self._limp |= self.state is State.PSTOP and not inputs.torque_on and now - self._entered > LIMP_NS
         if self._first:
             self._first, self._epoch, self._entered = False, inputs.epoch, now
             if self._restarted:
                 raised |= {"guard_restart"} | self._kept
-                self._limp = not inputs.torque_on
+                self._limp = not inputs.torque_on or inputs.port_lost or not inputs.drive_age_s <= HEARD_S
         if self.session and now - self._opened > SESSION_NS:
             raised.add("session_over")
         if self.state is State.PSTOP and now - self._entered > PSTOP_NS:
@@ -195,13 +192,15 @@ class Guard:
             for row in self.ledger.standing():
                 if row.action > Severity.WARN and row.id not in settled - self.ledger.active:
                     return f"{row.id} stands: {row.note}"
+        if command.name == "enable" and not inputs.checks_passed:
+            return inputs.check_note or "checks do not pass"
         if command.name == "clear":
             if why := self.ledger.refusal(now) if inputs.still else "the robot still moves":
                 return why
             if self.state is State.PSTOP and self._limp:
                 state = State.READY
             settled = set(self.ledger.latched)
-        if command.name == "disable":
+        if command.name in ("disable", "enable"):
             self._halt.forget()
         self.ledger.latched -= settled
         self.session = command.name == "run"
@@ -238,11 +237,12 @@ class Guard:
         return "" if self._torque else "damp" if damping and self.state is not State.LOCKOUT else "off"
 
     def _hold(self, now: int, inputs: Inputs) -> bool:
-        """Is an arm on its way down to stay where it is? From a stop key on, until `disable`."""
-        if self._torque or self.state is State.LOCKOUT:
+        """Is an arm on its way down to stay where it is? From a stop key on, until `disable`; whatever is permitted."""
+        if self.state is State.LOCKOUT:
             self._halt.forget()
             return False
-        hold = self._halt.step(now, any(command.name == "stop" for command in inputs.commands), inputs.lowering)
+        pressed = any(command.name == "stop" for command in inputs.commands)
+        hold = self._halt.step(now, pressed, inputs.lowering or inputs.port_lost)  # without its port it lowers nothing: it waits
         if hold and inputs.lowering:
             self._off_since = now  # the stop profile has all its time again when it goes on
         return hold

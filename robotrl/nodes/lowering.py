@@ -1,7 +1,8 @@
-"""An arm that a starting driver finds holding is lowered before anything else: who watches over it meanwhile.
+"""An arm that a driver finds holding on a port that it opens is lowered before anything else: who watches over it meanwhile.
 
 No guard leads then, and no gate is open: the driver has said nothing yet. So the rescue gets the port first, a stop key of
-anybody's holds the arm where it is, and a driver that is told to end begins the stop profile anew, which holds first.
+anybody's holds the arm where it is, and a driver that is told to end begins the stop profile anew, which holds first. A port that
+was away for a moment is no reason to lower an arm that a key has just stopped.
 """
 
 from __future__ import annotations
@@ -14,18 +15,43 @@ from robotrl.node import Node
 from robotrl.nodes.tether import Tether
 from robotrl.safety.halt import HELD_NS
 
+RECENT_NS = 5_000_000_000  # before the port is opened: who pressed so lately stands there still; chosen
+
+
+class StopKey:
+    """Anybody's stop key, until a console lowers the arm or takes it up. `pressed`: when it was heard (ns); None: it holds not.
+
+    To be asked in every cycle: in a queue that nobody empties the old keys keep the new ones out.
+    """
+
+    def __init__(self, keys: Subscriber) -> None:
+        self.pressed: int | None = None
+        self._keys = keys
+
+    def hear(self, now: int) -> None:
+        for key in self._keys.drain():
+            if not isinstance(key, Operator):
+                continue
+            if key.command == "stop":
+                self.pressed = now
+            elif key.command in ("disable", "enable") and "console" in (key.source, key.role if key.source == "gateway" else ""):
+                self.pressed = None
+
 
 class Lowering:
     """`watch` before each step of it: does the arm hold in this one? Then `over`, whatever came of it."""
 
-    def __init__(self, node: Node, keys: Subscriber, tether: Tether | None, port: SerialPort) -> None:
-        """`keys`: of operators; what was pressed before counts for nothing. `port`: for the rescue."""
+    def __init__(self, node: Node, key: StopKey, tether: Tether | None, port: SerialPort, hold: bool = False) -> None:
+        """`hold`: the guard's word, that a stop key holds the arm. Without it, one that was pressed long before counts for
+        nothing. `port`: for the rescue."""
         self._say, self._over, self._tether, self._port = node.say, node.over, tether, port
         self._clock: Clock = node.clock
-        self._keys = keys
-        self._keys.drain()
-        self._stopped: int | None = None  # when a stop key was pressed, while it holds
-        self._begun = self._ending = False
+        self._key = key
+        self._begun = self._ending = self._held = False
+        now = self._clock.now()
+        key.hear(now)
+        if key.pressed is None or now - key.pressed > RECENT_NS:
+            key.pressed = now if hold else None
 
     def watch(self) -> bool:
         if self._tether is not None:
@@ -34,30 +60,23 @@ class Lowering:
                 self._tether.give(self._port.fileno(), False)
         self._begun = True
         if not self._ending and self._over():
-            self._ending, self._stopped = True, None
+            self._ending = True
             return True
-        for message in self._keys.drain():
-            if isinstance(message, Operator) and not self._ending:
-                self._take(message)
-        now = self._clock.now()
-        if self._stopped is not None and now - self._stopped > HELD_NS:
-            self._go_on("held for 10 minutes")
-        return self._stopped is not None
+        return not self._ending and self._holds()
 
     def over(self) -> None:
         if self._begun and self._tether is not None:
             self._tether.beat(False)
             self._tether.drop()
 
-    def _take(self, key: Operator) -> None:
-        console = "console" in (key.source, key.role if key.source == "gateway" else "")
-        if key.command == "stop":
-            if self._stopped is None:
-                self._say("stopped by a key: the arm is held where it is; disable (d) lowers it")
-            self._stopped = self._clock.now()
-        elif key.command == "disable" and console and self._stopped is not None:
-            self._go_on("disable")
-
-    def _go_on(self, why: str) -> None:
-        self._stopped = None
-        self._say(f"{why}: the arm is lowered")
+    def _holds(self) -> bool:
+        now, why = self._clock.now(), "disable"
+        self._key.hear(now)
+        if self._key.pressed is not None and now - self._key.pressed > HELD_NS:
+            self._key.pressed, why = None, "held for 10 minutes"
+        held, self._held = self._held, self._key.pressed is not None
+        if self._held and not held:
+            self._say("stopped by a key: the arm is held where it is; disable (d) lowers it")
+        elif held and not self._held:
+            self._say(f"{why}: the arm is lowered")
+        return self._held

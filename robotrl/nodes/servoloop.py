@@ -7,6 +7,7 @@ Imports no torch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import msgspec
 
@@ -61,12 +62,14 @@ class ServoLoop:
         action = self._unseen(action)
         if self._on and ill(joints):
             action = None  # the own goal is held at once: the guard's word to stop comes one or two periods later
-        hold = permit is not None and permit.hold and began - permit.t <= PERMIT_VALID_NS
         verdict = self.gate.decide(self.clock.now(), action, joints.position, joints.missed, self._down.held(joints))
         if verdict.target is not None:
             sent, stage = self._write(joints, verdict.target, anew or not self._on), ""
         else:
-            sent, stage = joints.position, self._power_down(began, joints, hold)
+            told = permit if fresh(permit, began) else None
+            sent, stage = joints.position, self._power_down(began, joints, told is not None and told.hold)
+            # Off, and nobody leads: who comes then begins with torque off.
+            self._armed = self._armed and (told is not None or bool(stage))
         used = action if action is not None and not verdict.refused and verdict.target is not None else None
         drive = self._drive(joints, stage, began)
         self._last = joints, drive
@@ -101,7 +104,7 @@ class ServoLoop:
     def _hear(self, permit: Permit | None, now: int) -> None:
         self._heard = now
         if permit is not None:
-            self._armed = self._armed or not permit.torque
+            self._armed = self._armed or (fresh(permit, now) and not permit.torque)
         if permit is not None and self._armed:
             self.gate.permit(permit, now)
 
@@ -149,6 +152,11 @@ class ServoLoop:
             frame_errors=self.chain.frame_errors, stop=stage, unrescued=self.unrescued,
             disobeyed=min(self._down.unconfirmed, self._answered) > TRIES + 1,
         )  # fmt: skip
+
+
+def fresh(permit: Permit | None, now: int) -> TypeGuard[Permit]:
+    """It holds, for torque and against it."""
+    return permit is not None and abs(now - permit.t) <= PERMIT_VALID_NS
 
 
 def ill(joints: Joints) -> bool:

@@ -10,8 +10,8 @@ from robotrl.drivers.port import PortError, SerialPort
 from robotrl.drivers.tape import Tape
 from robotrl.messages import Action, Drive, Joints, Permit
 from robotrl.node import Node
-from robotrl.nodes.lowering import Lowering
-from robotrl.nodes.servoloop import UNREAD_MAX, ServoLoop, set_up, taken
+from robotrl.nodes.lowering import Lowering, StopKey
+from robotrl.nodes.servoloop import UNREAD_MAX, ServoLoop, fresh, set_up, taken
 from robotrl.nodes.tether import Tether
 from robotrl.nodes.wire import Wire
 
@@ -29,7 +29,7 @@ class Driver:
         self.permits, self.actions = node.bus.subscriber("permit"), node.bus.subscriber("action")
         self.joints, self.applied, self.drive = (node.bus.publisher(topic) for topic in ("joints", "applied", "drive"))
         self.exchanges = node.bus.publisher("wire")
-        self.keys = node.bus.subscriber("operator")
+        self.stop_key = StopKey(node.bus.subscriber("operator"))
         self.tape = Tape(node.clock)
         self.off = False
         self.tick = -1
@@ -42,7 +42,9 @@ class Driver:
         arm that was lowered has moved, nothing will."""
         robot = self.node.run.robot
         port = SerialPort(robot.servos.port, baud_of(robot.servos), self.node.clock)
-        lowering = Lowering(self.node, self.keys, self.tether, port)
+        permit = self.permits.latest()
+        hold = fresh(permit, self.node.clock.now()) and permit.hold
+        lowering = Lowering(self.node, self.stop_key, self.tether, port, hold)
         try:
             try:  # not on the tape: it takes seconds, and what a person's key does there the tape would not know
                 taken(robot, port, self.node.clock, self.node.say, lowering.watch)
@@ -75,6 +77,7 @@ class Driver:
     def cycle(self, permit: Permit | None, action: Action | None) -> None:
         """One period: newest permit and newest action in; joints, what was applied, and the drive's health out."""
         loop = self.wire.device
+        self.stop_key.hear(self.node.clock.now())
         if loop is None:
             self.wire.again()
             return self._without()

@@ -147,6 +147,48 @@ def test_cut_power_is_said_whatever_the_driver_says_that_it_holds(arm):
     assert (guard.state, permit.hold) == ("LOCKOUT", False) and "CUT POWER" in guard.note
 
 
+@pytest.mark.parametrize("pressed", [2, 60])
+def test_a_servo_that_lets_go_stops_the_robot_and_a_key_holds_what_the_driver_lowers_by_itself(arm, pressed):
+    """Its mode is never seen by the guard: between the driver's two words it judged. What it sees is a gate that is shut."""
+    arm.running().reach("HOLD", "pause")
+    for _ in range(15):
+        arm.step()
+    arm.twin.bus.servos[-1].registers.put("torque", 0)
+    sentry_hear = arm.sentry.hear
+    arm.sentry.hear = lambda what, now: None if type(what) is Joints else sentry_hear(what, now)
+    arm.step()
+    arm.sentry.hear = sentry_hear
+    assert arm.guard.state == "HOLD" and arm.drive.stop == "stow"
+    for _ in range(pressed):
+        arm.step()
+    assert arm.guard.state == ("PSTOP" if pressed == 60 else "HOLD") and arm.drive.stop == "stow"
+    arm.step("stop")
+    for _ in range(5):
+        arm.step()
+    held = arm.twin.joints.angle[:-1]
+    for _ in range(100):
+        arm.step()
+    assert ("let_go" in arm.guard.causes) is (pressed == 60) and arm.guard.state == "PSTOP" and not arm.permit.torque
+    assert arm.drive.stop == "hold" and max(abs(a - b) for a, b in zip(held, arm.twin.joints.angle, strict=False)) < 0.02
+    arm.until(lambda: arm.drive.powered_off_confirmed, "disable", seconds=10.0)
+
+
+def test_a_guard_started_again_beside_motors_that_are_off_switches_none_on(arm):
+    """It judges first just when the driver is 80 ms late."""
+    arm.ready()
+    for _ in range(30):  # the one before is dead
+        arm.joints, arm.applied, arm.drive = arm.loop.cycle(arm.permit, None)
+        arm.twin.advance(PERIOD_S)
+    arm.sentry = Sentry(arm.run, arm._next_epoch, lambda: 9, restarted=True, epoch=arm._epoch)
+    for message in (arm.joints, arm.applied, arm.drive):
+        arm.sentry.hear(message, arm.clock.now())
+    arm.clock.advance(80_000_000)
+    for _ in range(60):
+        arm.step()
+        assert not arm.permit.torque and not arm.drive.torque_on and not any(torques(arm))
+    assert arm.guard.state == "PSTOP" and arm.reach("READY", "clear")
+
+
 def test_a_hold_ends_with_the_permits_that_say_it(arm):
     arm.running().reach("HOLD", "pause").reach("READY", "disable")
     for _ in range(40):

@@ -6,7 +6,7 @@ import pytest
 
 from robotrl.drivers.port import DeviceError
 from robotrl.messages import Operator
-from robotrl.nodes.lowering import Lowering
+from robotrl.nodes.lowering import RECENT_NS, Lowering, StopKey
 from robotrl.nodes.servoloop import connected, taken
 from robotrl.safety.halt import HELD_NS
 from robotrl.sim.faults import Silence
@@ -106,7 +106,8 @@ class Stage:
         self.said, self.pressed, self.ended, self.line = [], [], False, Line()
         self.port = Port(arm.twin.ports()["servos"], self.line, arm)
         self.at = []  # joint angles, step by step
-        self.lowering = Lowering(self, self, self.line, self.port)
+        self.key = StopKey(self)
+        self.lowering = Lowering(self, self.key, self.line, self.port)
 
     def say(self, what):
         self.said.append(what)
@@ -164,10 +165,28 @@ def test_anybodys_stop_key_holds_the_arm_and_a_consoles_disable_lowers_it(omx, s
     assert stage.at[-1] == pytest.approx(omx.run.robot.stow, abs=0.15) and not any(on for on, _ in registers(omx))
 
 
-def test_a_key_that_was_pressed_before_is_none_and_one_that_nobody_takes_back_ends_in_ten_minutes(omx):
+@pytest.mark.parametrize("taken_back", ["disable", "enable"])
+def test_a_key_of_just_before_counts_and_an_older_one_only_by_the_guards_word(omx, taken_back):
+    """The port was away for a moment: the arm held by a key stays where it is."""
     stage = Stage(omx)
-    stage.press("stop")
-    lowering = Lowering(stage, stage, stage.line, stage.port)
+    now = stage.clock.now()
+    for ago, after, hold, held in (
+        (RECENT_NS, "", False, True), (RECENT_NS + 1, "", False, False), (RECENT_NS + 1, "", True, True), (0, "", False, True),
+        (0, taken_back, False, False), (0, taken_back, True, True), (None, "", True, True), (None, "", False, False),
+    ):  # fmt: skip
+        key = StopKey(stage)
+        if ago is not None:
+            stage.press("stop", "viewer")
+            key.hear(now - ago)
+        if after:
+            stage.press(after, "viewer")
+            stage.press(after)
+        assert Lowering(stage, key, stage.line, stage.port, hold).watch() is held, (ago, after, hold)
+
+
+def test_a_key_that_nobody_takes_back_ends_in_ten_minutes(omx):
+    stage = Stage(omx)
+    lowering = stage.lowering
     assert not lowering.watch()
     stage.press("stop")
     assert lowering.watch()

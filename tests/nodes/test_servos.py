@@ -6,6 +6,7 @@ import sys
 from array import array
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from robotrl import node as node_module
@@ -16,6 +17,7 @@ from robotrl.drivers.port import DeviceError, PortError
 from robotrl.messages import Action, Drive, Permit
 from robotrl.node import Lateness, Node
 from robotrl.nodes import servos
+from robotrl.nodes.lowering import Lowering
 from robotrl.nodes.servoloop import ServoLoop
 from robotrl.nodes.servos import Driver
 from robotrl.sim.faults import Deaf, Fault, Mute
@@ -60,6 +62,26 @@ def test_torque_comes_on_only_after_a_permit_without_it(rig):
         assert not rig.cycle("HOLD")[2].gate_open  # a driver that was started again beside a guard that holds
     rig.cycle("READY", torque=False)
     assert rig.cycle("HOLD")[2].gate_open
+
+
+def test_motors_that_are_off_with_nobody_to_lead_get_no_torque_by_the_first_permit_that_says_so(rig):
+    """A guard that is started again may take the driver's silence for torque that is on."""
+    for before in ("READY", "HOLD"):  # what the last one had said
+        for _ in range(3):
+            rig.cycle("READY", torque=False)
+        rig.cycle(before, torque=before == "HOLD")
+        assert any(rig.cycle(silent=True)[2].powered_off_confirmed for _ in range(60))
+        for _ in range(5):
+            assert not rig.cycle("PSTOP")[2].gate_open
+    rig.cycle("READY", torque=False)
+    assert rig.cycle("HOLD")[2].gate_open
+
+
+def test_a_word_of_long_ago_arms_nobody(rig):
+    rig.twin.advance(0.2)
+    old = Permit(source="guard", t=rig.clock.now() - 60 * MS - 1, state="READY", epoch=1, holder="", torque=False)
+    rig.loop.cycle(old, None)
+    assert not rig.cycle("HOLD")[2].gate_open
 
 
 def test_without_a_permit_the_gate_shuts_after_60_ms_then_damps_then_confirms_off(rig):
@@ -423,3 +445,17 @@ def test_a_port_that_is_lost_is_taken_back_from_the_rescue_before_it_is_closed_a
     told, drives = driven(monkeypatch, Line(), [Gone(12)])
     assert told.count("drop") == 1 and "on" not in told[told.index("drop") :]
     assert not drives[-1].present
+
+
+@pytest.mark.parametrize(("ago_ms", "hold", "held"), [(60, True, True), (61, True, False), (0, False, False)])
+def test_a_driver_whose_port_comes_back_lowers_no_arm_that_the_guard_holds(ago_ms, hold, held, monkeypatch):
+    node = VirtualNode([0], 100 * MS)
+    twin = Twin(node.run, 0, node.clock)
+    node.clock.advance(ago_ms * MS)
+    node.guard.permits = [msgspec.structs.replace(node.guard.permits[0], hold=hold)]
+    seen = []
+    monkeypatch.setattr(servos, "SerialPort", lambda *_: Numbered(twin.ports()["servos"]))
+    monkeypatch.setattr(servos, "Lowering", lambda *given: seen.append(given[-1]) or Lowering(*given))
+    Driver(node, Line())
+    twin.close()
+    assert seen == [held]

@@ -42,6 +42,7 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "temp_over": ({"temp_c": 81.0}, "RELAX", ALL),
     "servo_fault": ({"servo_fault": True}, "PSTOP", ALL),
     "servo_timeout": ({"servo_timeout": True}, "PSTOP", ON),
+    "let_go": ({"let_go": True}, "PSTOP", "HOLD RUN RESET STOPPING"),
     "port_lost": ({"port_lost": True}, "PSTOP", ALL),
     "imu_stale": ({"imu_age_s": 0.061}, "RELAX", ALL),
     "imu_frozen": ({"imu_same_in_row": 5}, "RELAX", ALL),

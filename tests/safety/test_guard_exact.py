@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 
@@ -29,6 +30,12 @@ class Desk:
 
     def after(self, ns: int, **shown: object) -> Outputs:
         return self.at(self.now + ns, **shown)
+
+    def passes(self, ns: int, **shown: object) -> Outputs:
+        """So long, by steps of 20 ms and what is left."""
+        for step in [20 * MS] * (ns // (20 * MS)) + [ns % (20 * MS)] * (ns % (20 * MS) > 0):
+            self.after(step, **shown)
+        return self.out
 
     def press(self, *names: str, ns: int = MS, **shown: object) -> Outputs:
         """Keys, one a step, each in answer to what is shown."""
@@ -455,6 +462,23 @@ def test_what_is_kept_is_of_a_restarted_guard_alone():
     assert desk.after(MS).state == "CHECK" and desk.after(MS).causes == ()
 
 
+@pytest.mark.parametrize("shown", [{"drive_age_s": 0.0601}, {"drive_age_s": math.nan}, {"port_lost": True}])
+def test_a_restarted_guard_takes_nobodys_silence_for_torque_that_is_on(shown):
+    desk = Desk(restarted=True)
+    assert desk.after(MS, torque_on=True, drive_age_s=0.06).torque
+    desk = Desk(restarted=True)
+    out = desk.after(MS, torque_on=True, **shown)
+    assert (out.state, out.torque) == ("PSTOP", False) and not desk.passes(S, torque_on=True).torque
+    assert desk.press("clear").state == "READY" and not desk.out.torque
+
+
+def test_nothing_is_enabled_in_the_step_in_which_the_checks_fail():
+    for note, says in (("servo 3 is missing", "enable: servo 3 is missing"), ("", "enable: checks do not pass")):
+        desk = Desk().to("READY")
+        out = desk.press("enable", checks_passed=False, check_note=note)
+        assert out.refused == (says,) and out.state == "CHECK" and not out.torque
+
+
 def test_a_restarted_guard_counts_its_10_minutes_from_the_restart():
     desk = Desk(restarted=True)
     desk.after(MS)
@@ -526,18 +550,43 @@ def test_nobody_holds_it_for_longer_than_ten_minutes_and_another_key_begins_them
 def test_it_is_held_only_while_the_driver_says_that_there_is_something_to_hold():
     desk = lowered()
     desk.press("stop")
-    assert desk.out.hold and desk.after(200 * MS).hold, "the driver may not have heard yet that torque is to go"
+    assert desk.out.hold and desk.passes(200 * MS).hold, "the driver may not have heard yet that torque is to go"
     assert not desk.after(1).hold and desk.out.stop == "damp"
     assert desk.at(desk.now + 4 * S).stop == "off", "nothing was held: the stop has not got more time by it"
     assert not desk.after(MS, lowering=True).hold
     desk.press("stop", lowering=True)
     desk.after(100 * S, lowering=True)
-    assert desk.after(200 * MS).hold and not desk.after(1).hold, "it is down"
+    assert desk.passes(200 * MS).hold and not desk.after(1).hold, "it is down"
 
 
-def test_a_key_while_torque_was_on_is_none_and_a_lockout_holds_nothing():
+def test_a_key_while_torque_is_on_holds_an_arm_that_the_driver_lowers_by_itself_and_no_other():
     desk = Desk(damp_s=5.0).to("PSTOP")
-    assert not desk.out.hold
+    assert desk.out.hold and desk.out.torque and desk.passes(200 * MS).hold and not desk.after(1).hold
+    desk = Desk(damp_s=5.0).to("HOLD")
+    desk.press("stop", lowering=True)
+    for torque in (True, False):
+        assert desk.passes(S, lowering=True, torque_on=torque).hold
+        assert (desk.out.state, desk.out.torque) == ("PSTOP", torque)
+    assert desk.press("disable", lowering=True).state == "RELAX" and not desk.out.hold
+
+
+def test_who_stood_still_together_with_the_driver_goes_on_holding():
+    desk = lowered()
+    desk.press("stop", lowering=True)
+    for pause in (S, 300 * S):
+        desk.after(pause)  # its word is older than ours
+        assert desk.out.hold and desk.after(20 * MS, lowering=True).hold
+
+
+def test_a_driver_that_has_lost_its_port_is_waited_for():
+    desk = lowered()
+    desk.press("stop", lowering=True)
+    assert desk.passes(30 * S, port_lost=True).hold
+    assert desk.passes(200 * MS).hold and not desk.after(1).hold, "it is back, and lowers nothing"
+
+
+def test_a_disable_forgets_the_stop_key_and_a_lockout_holds_nothing():
+    desk = Desk(damp_s=5.0).to("PSTOP")
     assert not desk.press("disable", lowering=True).hold and not desk.after(MS, lowering=True).hold
     desk.press("stop", lowering=True)
     assert desk.out.hold

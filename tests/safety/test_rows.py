@@ -38,6 +38,7 @@ ROWS: dict[str, tuple[int, str, tuple[object, object], str, str]] = {
     "servo_fault": (7, "servo_fault", FLAG, "PSTOP", "OPERATOR"),
     "servo_timeout": (8, "servo_timeout", FLAG, "PSTOP", "OPERATOR"),
     "wrong_mode": (8, "wrong_mode", FLAG, "PSTOP", "OPERATOR"),
+    "let_go": (8, "let_go", FLAG, "PSTOP", "OPERATOR"),
     "port_lost": (9, "port_lost", FLAG, "PSTOP", "OPERATOR"),
     "imu_stale": (15, "imu_age_s", (0.06, 0.060001), "RELAX", "OPERATOR"),
     "imu_frozen": (15, "imu_same_in_row", (4, 5), "RELAX", "OPERATOR"),
@@ -97,8 +98,9 @@ STATES = {
     **dict.fromkeys(("guard_late", "overrun", "oscillation", "nan_action", "operator_absent"), "RUN RESET"),
     "reset_dead": "HOLD RESET",
     "runaway": "HOLD RUN RESET",
+    "let_go": "HOLD RUN RESET STOPPING",
 }
-DEBOUNCE_S = {"frame_errors": 1.0, "attitude": 0.3, "tilt": 0.1, "oscillation": 0.2, "workspace": 0.03}
+DEBOUNCE_S = {"frame_errors": 1.0, "let_go": 0.3, "attitude": 0.3, "tilt": 0.1, "oscillation": 0.2, "workspace": 0.03}
 GRACE_S = {"stalled": 2.0, "servo_timeout": 0.2, "action_stale": 0.5, "reset_silent": 1.0, "clamped": 1.0}
 COOLDOWN_S = {"temp_high": 30.0, "temp_over": 60.0}
 FALL, HICCUP = ("fall", 5), ("hiccup", 10)
