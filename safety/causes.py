@@ -109,6 +109,7 @@ class Inputs(NamedTuple):
     drive_age_s: float = math.inf
     torque_on: bool = False  # as the driver reports it
     lowering: bool = False  # it lowers an arm, or holds one on its way down
+    holding: bool = False  # it holds one on its way down, by a stop key
     let_go: bool = False  # it keeps its gate shut
     port_lost: bool = False
     stop_unconfirmed: bool = False  # three tries to stop were not read back

@@ -159,6 +159,7 @@ class Guard:
             self._first, self._epoch, self._entered = False, inputs.epoch, now
             if self._restarted:
                 raised |= {"guard_restart"} | self._kept
+                self._halt.step(now, inputs.holding, inputs.lowering)  # the key was pressed in an earlier life
                 self._limp = not inputs.torque_on or inputs.port_lost or not inputs.drive_age_s <= HEARD_S
         if self.session and now - self._opened > SESSION_NS:
             raised.add("session_over")
@@ -181,8 +182,7 @@ class Guard:
         """Do what the key asks, or say why not."""
         if command.role != "console":
             return "only the console may"
-        state = AFTER_COMMAND.get((self.state, command.name))
-        if state is None:
+        if (state := AFTER_COMMAND.get((self.state, command.name))) is None:
             return f"nothing to do in {self.state}"
         made = self._nonces.pop(command.nonce, None)
         if command.name != "pause" and (made is None or now - made >= NONCE_NS):  # pause only makes less motion

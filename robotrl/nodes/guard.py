@@ -145,7 +145,8 @@ class Sentry:
         if out.state == "CHECK" and not (self._joints and self._drive):  # what nobody has said yet is not too hot
             asked = inputs.check_note
         if out.hold and self._drive is not None and self._drive.stop == "hold":
-            asked = "a stop key holds the arm where it is: press disable to lower it on"
+            hot = "too hot to be held for long; " if "temp_over" in out.causes else ""
+            asked = f"{hot}a stop key holds the arm where it is: press disable to lower it on"
         note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else asked
         shown = m.Guard(
             source="guard", t=now, state=str(out.state), causes=out.causes, last_cause=out.last_cause,
@@ -208,6 +209,7 @@ class Sentry:
             drive_age_s=self._age("Drive", now),
             torque_on=drive is not None and (drive.gate_open or not speaks),
             lowering=drive is not None and speaks and drive.lowers,
+            holding=drive is not None and speaks and drive.stop == "hold",
             let_go=drive is not None and speaks and not drive.gate_open,
             port_lost=drive is not None and not drive.present,
             stop_unconfirmed=self._obedience.lacking(now, speaks),

@@ -24,6 +24,7 @@ STOPPED = 0
 WATCHDOG_MODE, FAULT_MODE = LATCHED_MODES = (11, 1)  # moteus: watchdog time-out and fault leave only by a stop
 UNREAD_MAX = 3  # cycles (safety facts, row 1)
 NOBODYS = Action(seq=-1, epoch=-1, tick=-1, target=(), episode=-1, step=-1, policy_version=-1)
+HOLD_NS = 5_000_000_000  # for which a guard's last word holds an arm on its way down: it is started again meanwhile; chosen
 STARTING_NS = 200_000_000  # from the first target on, for every servo to have heard it and to leave mode 0
 
 
@@ -66,10 +67,10 @@ class ServoLoop:
         if verdict.target is not None:
             sent, stage = self._write(joints, verdict.target, anew or not self._on), ""
         else:
-            told = permit if fresh(permit, began) else None
-            sent, stage = joints.position, self._power_down(began, joints, told is not None and told.hold)
+            hold = permit is not None and permit.hold and abs(began - permit.t) <= HOLD_NS
+            sent, stage = joints.position, self._power_down(began, joints, hold)
             # Off, and nobody leads: who comes then begins with torque off.
-            self._armed = self._armed and (told is not None or bool(stage))
+            self._armed = self._armed and (fresh(permit, began) or bool(stage))
         used = action if action is not None and not verdict.refused and verdict.target is not None else None
         drive = self._drive(joints, stage, began)
         self._last = joints, drive

@@ -189,19 +189,55 @@ def test_a_guard_started_again_beside_motors_that_are_off_switches_none_on(arm):
     assert arm.guard.state == "PSTOP" and arm.reach("READY", "clear")
 
 
-def test_a_hold_ends_with_the_permits_that_say_it(arm):
+def held_on_its_way_down(arm):
     arm.running().reach("HOLD", "pause").reach("READY", "disable")
     for _ in range(40):
         arm.step()
     arm.step("stop")
     for _ in range(50):
         arm.step()
-    at, held = arm.joints.position, arm.permit
-    assert held.hold and arm.drive.stop == "hold"
-    for _ in range(60):  # the guard is gone: its last word is old in 60 ms, and the stop profile goes on
-        arm.joints, arm.applied, arm.drive = arm.loop.cycle(held, None)
+    assert arm.permit.hold and arm.drive.stop == "hold"
+    return arm.joints.position
+
+
+def alone(arm, cycles):
+    """The guard is gone: its last word is what the driver has."""
+    for _ in range(cycles):
+        arm.joints, arm.applied, arm.drive = arm.loop.cycle(arm.permit, None)
         arm.twin.advance(PERIOD_S)
-    assert arm.drive.stop == "stow" and max(abs(a - b) for a, b in zip(arm.joints.position, at, strict=True)) > 0.02
+
+
+def apart(a, b):
+    return max(abs(x - y) for x, y in zip(a, b, strict=True))
+
+
+def test_a_hold_lasts_for_5_s_beyond_its_guard_and_no_longer(arm):
+    at = held_on_its_way_down(arm)
+    alone(arm, 249)
+    assert arm.drive.stop == "hold" and apart(arm.joints.position, at) < 0.02
+    alone(arm, 60)
+    assert arm.drive.stop == "stow" and apart(arm.joints.position, at) > 0.02
+
+
+def test_a_hold_outlives_its_guard_and_is_ended_by_a_key(arm):
+    at = held_on_its_way_down(arm)
+    alone(arm, 100)
+    arm.sentry = Sentry(arm.run, arm._next_epoch, lambda: 9, restarted=True, epoch=arm._epoch)
+    for message in (arm.joints, arm.applied, arm.drive):
+        arm.sentry.hear(message, arm.clock.now())
+    for _ in range(500):
+        arm.step()
+        assert arm.permit.hold and arm.drive.stop == "hold" and not arm.permit.torque
+    assert apart(arm.joints.position, at) < 0.02 and "press disable" in arm.guard.note
+    arm.until(lambda: arm.drive.powered_off_confirmed, "disable", seconds=10.0)
+    assert arm.joints.position == pytest.approx(arm.run.robot.stow, abs=0.2)
+
+
+def test_a_run_that_ends_takes_no_old_word_for_a_hold(arm):
+    held_on_its_way_down(arm)
+    arm.permit = None
+    alone(arm, 5)
+    assert arm.drive.stop == "stow"
 
 
 def test_legs_are_let_go_in_their_time_whatever_key_is_pressed(tmp_path):

@@ -578,6 +578,15 @@ def test_who_stood_still_together_with_the_driver_goes_on_holding():
         assert desk.out.hold and desk.after(20 * MS, lowering=True).hold
 
 
+@pytest.mark.parametrize("holding", [True, False])
+def test_a_restarted_guard_goes_on_holding_what_the_driver_holds(holding):
+    desk = Desk(restarted=True, damp_s=5.0)
+    assert desk.after(MS, torque_on=False, lowering=True, holding=holding).hold is holding
+    assert desk.passes(30 * S, torque_on=False, lowering=True, holding=True).hold is holding, "in its first step, and in no other"
+    assert not desk.press("disable", torque_on=False, lowering=True, holding=True).hold
+    assert not Desk(damp_s=5.0).after(MS, lowering=True, holding=True).hold, "nor one that is no restarted one"
+
+
 def test_a_driver_that_has_lost_its_port_is_waited_for():
     desk = lowered()
     desk.press("stop", lowering=True)
