@@ -183,8 +183,8 @@ def operate(
             manager.start(spec)
             if spec.name == "recorder":
                 manager.wait_for(spec.name)
-        print(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else
-              f"now attach the operator's terminal: bash launch/supervise.sh {directory}"), flush=True)  # fmt: skip
+        aloud.say(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else
+                  f"now attach the operator's terminal: bash launch/supervise.sh {directory}"))  # fmt: skip
         notify.ready()
         Watch(manager, run, twin, seconds, end, attended=not scripted, alive=notify.alive).run()
     except GaveUp as reason:
@@ -209,6 +209,7 @@ def operate(
     if code == 2 and nothing_in(directory):  # refused before it began, for a reason that was said
         shutil.rmtree(directory)
         return code
+    aloud.finish(math.inf)  # nobody waits for us any more, and what is printed from here on comes behind it
     concluded(directory, code, as_json=as_json)
     return code
 

@@ -112,8 +112,8 @@ def operate(
         manager = Manager(directory, sockets, extra, (twin.write_fd,) if twin is not None else ())
         for spec in (*nodes, OPERATOR) if scripted else nodes:
             manager.start(spec)
-        print(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else
-              f"now attach the operator's terminal: robotrl console {directory}"), flush=True)  # fmt: skip
+        aloud.say(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else
+                  f"now attach the operator's terminal: robotrl console {directory}"))  # fmt: skip
         Watch(manager, run, twin, seconds, end, attended=not scripted, alive=look).run()
     except GaveUp as reason:
         aloud.say(f"robotrl move: {reason}", sys.stderr)
@@ -133,4 +133,5 @@ def operate(
             twin.close()
         shutil.rmtree(sockets, ignore_errors=True)
         os.close(held)
+    aloud.finish(math.inf)  # nobody waits for us any more, and what is printed from here on comes behind it
     return code

@@ -142,6 +142,7 @@ class Manager:
         `also`: other pidfds to wake up for.
         """
         self._looks += 1
+        aloud.again()
         now = time.monotonic()
         if now - self._beaten > BEAT_S:
             self._beaten = now
@@ -207,6 +208,7 @@ class Manager:
         enough = OFF_S + robot.stop_damp_s
         until, told = time.monotonic() + enough, False
         while time.monotonic() < until and {"guard", "servos"} <= self.children.keys():
+            aloud.again()
             drive, guard = self.drive.latest(), self.guard.latest()
             if drive is not None and drive.stop == "hold" and self.clock.now() - drive.t < FRESH_NS:
                 until = time.monotonic() + enough
