@@ -25,10 +25,12 @@ import zmq
 from robotrl.clock import Clock
 from robotrl.complaint import Complaint
 from robotrl.messages import Message
+from robotrl.patience import Patience
 from robotrl.topics import TOPICS
 
-REJECTS = 100  # messages refused, and who sent them is heard no more
 LIVES = 1000  # of all sources of a topic, remembered so that none is replayed
+STOPS = frozenset(("operator",))  # topics with stops: however much else of a source's is refused, they are heard
+FLOOD = 1000  # messages that one drain takes there of a source that is out
 LOOK_NS = 1_000_000_000  # how often a publisher looks whether its path is still its own
 
 
@@ -97,34 +99,35 @@ class Subscriber:
     """A reader of one topic from all its sources. `lost` counts gaps in the running numbers, `refused` what was not taken.
 
     Refused are: several frames, what is no message of the topic, another source than the socket's, and a number or a life that
-    has been before. A source with `REJECTS` of them is dropped.
+    has been before. Whoever sends too many of them (`patience.py`) is heard no more for a while; on a topic of `STOPS` he is
+    heard, but nobody wakes up for him.
     """
 
     def __init__(self, context: zmq.Context, directory: Path, topic: str, clock: Clock, whole: bool = False,
                  sources: Collection[str] | None = None) -> None:  # fmt: skip
         self.topic, self.clock = topic, clock
+        self._context, self._directory, self._whole = context, directory, whole
         entry = TOPICS[topic]
         self._most = entry.queue
         self._decode = msgspec.msgpack.Decoder(entry.type).decode
-        self._open: dict[str, zmq.Socket] = {}
-        for source in entry.sources if sources is None else sources:
-            socket = context.socket(zmq.SUB)
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.setsockopt(zmq.RCVHWM, entry.queue)
-            socket.setsockopt(zmq.MAXMSGSIZE, entry.limit)
-            socket.setsockopt(zmq.RECONNECT_IVL, 20)
-            if entry.latest and not whole:
-                socket.setsockopt(zmq.CONFLATE, 1)
-            socket.setsockopt(zmq.SUBSCRIBE, b"")
-            socket.connect(f"ipc://{directory / f'{topic}.{source}'}")
-            self._open[source] = socket
+        self._open = {source: self._connected(source) for source in (entry.sources if sources is None else sources)}
         self._newest: dict[str, Any] = {}
         self._past: dict[tuple[str, int], None] = {}  # lives that another one has followed, the last LIVES of them
-        self._rejects: Counter[str] = Counter()  # of each source
+        self._patience = Patience()
         self._arrival: int | None = None
         self._arrivals: list[int] = []
         self.refused: Counter[str] = Counter()  # frames, malformed, source, replayed
         self.lost = self.count = 0
+
+    def _connected(self, source: str) -> zmq.Socket:
+        entry, socket = TOPICS[self.topic], self._context.socket(zmq.SUB)
+        for option, value in ((zmq.LINGER, 0), (zmq.RCVHWM, entry.queue), (zmq.MAXMSGSIZE, entry.limit), (zmq.RECONNECT_IVL, 20)):
+            socket.setsockopt(option, value)
+        if entry.latest and not self._whole:
+            socket.setsockopt(zmq.CONFLATE, 1)
+        socket.setsockopt(zmq.SUBSCRIBE, b"")
+        socket.connect(f"ipc://{self._directory / f'{self.topic}.{source}'}")
+        return socket
 
     @property
     def bad(self) -> int:
@@ -133,26 +136,28 @@ class Subscriber:
 
     @property
     def sockets(self) -> list[zmq.Socket]:
-        return list(self._open.values())
+        """To wait for: of those who are not out."""
+        return [socket for source, socket in self._open.items() if source not in self._patience.out]
 
     def drain(self) -> list[Any]:
         """Everything that has arrived since the last call, in order of arrival per source; at most its `queue` of each."""
         out: list[Any] = []
-        for source, socket in self._open.items():
-            for _ in range(self._most):
+        if flooding := self._patience.out:
+            self._forgive()
+        for source, socket in tuple(self._open.items()):
+            for taken in range(self._most):
                 try:
                     frame = socket.recv(zmq.NOBLOCK, copy=False)
                 except zmq.Again:
                     break
                 if frame.more:
-                    self._refuse("frames", source)
                     while socket.recv(copy=False).more:
                         pass
-                    continue
-                if (message := self.take(frame.buffer, source)) is not None:
+                    self._refuse("frames", source)
+                elif (message := self.take(frame.buffer, source)) is not None:
                     out.append(message)
-        if self._rejects:
-            self._drop()
+                if source in flooding and (taken >= FLOOD or source not in self._open):
+                    break
         return out
 
     def take(self, frame: bytes | memoryview, source: str) -> Any | None:
@@ -209,13 +214,13 @@ class Subscriber:
 
     def _refuse(self, why: str, source: str) -> None:
         self.refused[why] += 1
-        self._rejects[source] += 1
+        if self._patience.lost(source, self.clock.now()) and self.topic not in STOPS and source in self._open:
+            self._open.pop(source).close(0)
 
-    def _drop(self) -> None:
-        """Hear no more of those who have sent too much that was refused."""
-        for source, count in self._rejects.items():
-            if count >= REJECTS and source in self._open:
-                self._open.pop(source).close(0)
+    def _forgive(self) -> None:
+        for source in self._patience.forgive(self.clock.now()):
+            if source not in self._open:
+                self._open[source] = self._connected(source)
 
     def close(self) -> None:
         for socket in self._open.values():

@@ -20,11 +20,12 @@ from typing import NamedTuple
 import msgspec
 import zmq
 
-from robotrl.bus import REJECTS, BusError
+from robotrl.bus import BusError
 from robotrl.clock import Clock
 from robotrl.greeting import DECODE, HELLO, LIMIT, WANT, WELCOME, Shown, Welcome
 from robotrl.keyring import Key, Keyring
 from robotrl.messages import Message, Operator
+from robotrl.patience import REJECTS
 from robotrl.roles import ASKED, refusal
 from robotrl.topics import TOPICS
 

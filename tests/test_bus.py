@@ -8,9 +8,10 @@ import msgspec
 import pytest
 import zmq
 
-from robotrl.bus import REJECTS, Bus, BusError
+from robotrl.bus import Bus, BusError
 from robotrl.clock import LockstepClock, WallClock
 from robotrl.messages import Action, Operator, Permit, Pose
+from robotrl.patience import OUT_NS, REJECTS, WITHIN_NS
 from robotrl.topics import TOPICS
 
 
@@ -284,13 +285,52 @@ def test_a_message_longer_than_its_topics_is_not_taken_and_not_sent(ends, foreig
         ends("console").publisher("operator").send(Operator(command="x" * TOPICS["operator"].limit, press=1))
 
 
-def test_who_is_refused_a_hundred_times_is_heard_no_more(ends, foreign):
-    socket = foreign()
-    reader = ends("policy")
+def test_who_is_refused_a_hundred_times_at_once_is_not_heard_for_a_while(ends, foreign):
+    socket, clock = foreign(), LockstepClock()
+    reader = ends("policy", clock)
     subscriber = reader.subscriber("pose")
     say(socket, reader, subscriber, [b"garbage"], lambda: subscriber.bad >= REJECTS)
     socket.send(packed(1))
+    clock.advance(OUT_NS - 1)
     assert not reader.wait([subscriber], 0.1) and subscriber.drain() == [] and not subscriber.sockets
+    assert subscriber.bad == REJECTS, "nor is anything taken beyond these"
+    clock.advance(1)
+    say(socket, reader, subscriber, [packed(2)], lambda: subscriber.count)
+    say(socket, reader, subscriber, [b"garbage"], lambda: subscriber.bad >= 2 * REJECTS)
+    assert not subscriber.sockets, "and again"
+
+
+def test_a_hundred_refusals_in_a_long_run_silence_nobody(ends):
+    clock = LockstepClock()
+    subscriber = ends("policy", clock).subscriber("pose")
+    for _ in range(3 * REJECTS):
+        clock.advance(WITHIN_NS // (REJECTS - 1) + 1)
+        assert subscriber.take(b"garbage", "tracker") is None and not subscriber.drain()
+    assert subscriber.bad == 3 * REJECTS and len(subscriber.sockets) == 1
+
+
+@pytest.mark.parametrize("slowly", [True, False])
+def test_a_consoles_stop_is_heard_whatever_else_of_it_is_refused(ends, slowly):
+    """`slowly`: over a whole run; else as fast as it can."""
+    clock = LockstepClock()
+    console, reader = ends("console", clock), ends("guard", clock)
+    publisher, subscriber = console.publisher("operator"), reader.subscriber("operator")
+    settle(publisher, reader, subscriber, Operator(command="beat", press=0))
+    for _ in range(400):
+        clock.advance(1_000_000_000 if slowly else 1000)
+        publisher._socket.send(b"garbage")
+        reader.wait([subscriber], 0.005)
+        subscriber.drain()
+    assert subscriber.bad > REJECTS
+    heard = []
+    for press in range(1, 100):
+        publisher.send(Operator(command="stop", press=press))
+        woken = reader.wait([subscriber], 0.02)
+        heard += [message.command for message in subscriber.drain()]
+        if "stop" in heard:
+            break
+    assert "stop" in heard
+    assert slowly or not woken, "but a flood leaves nobody awake"
 
 
 @pytest.mark.parametrize("frame", [b"\x81\xa6source\xa2\xff\xff", b"\x81\xa1x" + b"\x91" * 60_000, b"\x90", b""])

@@ -178,6 +178,9 @@ class Unconnected:
     def connect(self, address: str) -> None:
         pass
 
+    def close(self, linger: int) -> None:
+        pass
+
 
 class Messages:
     """`robotrl/bus.py`: a frame to every topic's reader; a message is of its type and of a known source, bad ones are counted."""
