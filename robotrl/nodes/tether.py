@@ -2,8 +2,9 @@
 
 Messages over a socket beside the bus's, one packet each. The driver's: PORT, with a copy of its open port and a handle on its own
 process; a beat a cycle, which says whether torque is on; DROP, before it closes the port; DONE, when the motors are read back as
-off. The rescue's: READY for a port, first and to each beat while it has none; HELD to each beat when it has one. The copy shares
-the port's lock: the tty stays this robot's through the driver's death, and nobody opens it between driver and rescue.
+off. The rescue's: READY for a port, first and to each beat while it has none; HELD to each beat when it has one. A rescue that
+was stopped for some seconds takes no more: what PORT or DROP would have told it comes before the next beat that it takes. The
+copy shares the port's lock: the tty stays this robot's through the driver's death, and nobody opens it between driver and rescue.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Tether:
         self._path, self._clock = str(directory / NAME), clock
         self._socket: socket.socket | None = None
         self._greeted = False
+        self._owed = False  # PORT or DROP has not been taken yet
         self._port: tuple[int, bytes] | None = None
         self._heard = -ECHO_NS
         self._retry = 0
@@ -55,22 +57,24 @@ class Tether:
     def give(self, port: int, checked: bool) -> None:
         """Hand over a copy of the open port: its file descriptor."""
         self._port = (port, PORT + (CHECKED if checked else b""))
-        self._hand_over()
+        self._owed = True
+        self._pay()
 
     def beat(self, torque_on: bool) -> None:
         """Once a cycle."""
         self._talk()
-        if self._greeted:
+        if self._greeted and self._pay():
             self._send(ON if torque_on else OFF)
 
     def drop(self) -> None:
         """The port is about to be closed: its copy too, or nobody could open it again."""
         self._port = None
-        self._send(DROP)
+        self._owed = True
+        self._pay()
 
     def done(self) -> None:
         """The end, in order: whoever dies after this leaves nothing to rescue."""
-        self._port = None
+        self._port, self._owed = None, False
         self._send(DONE)
 
     def close(self) -> None:
@@ -98,26 +102,30 @@ class Tether:
                 self._heard = now
                 if answer == READY:
                     self._greeted = True
-                    self._hand_over()
+                    self._owed = self._owed or self._port is not None
+                    self._pay()
         except BlockingIOError:
             pass
         except OSError:
             self._hang_up()
 
-    def _hand_over(self) -> None:
-        if self._port is not None and self._greeted:
-            port, word = self._port
-            self._send(word, port, self._self)
+    def _pay(self) -> bool:
+        """Say that the port is here, or gone, if that is owed; False while the rescue has not taken it."""
+        if self._owed and self._greeted:
+            self._owed = not (self._send(DROP) if self._port is None else self._send(self._port[1], self._port[0], self._self))
+        return not self._owed
 
-    def _send(self, word: bytes, *fds: int) -> None:
+    def _send(self, word: bytes, *fds: int) -> bool:
         if self._socket is None:
-            return
+            return False
         try:
             socket.send_fds(self._socket, [word], fds) if fds else self._socket.send(word)
         except BlockingIOError:
-            pass  # it does not take them: its echo will be missed
+            return False  # it does not take them: its echo will be missed
         except OSError:
             self._hang_up()
+            return False
+        return True
 
     def _hang_up(self) -> None:
         if self._socket is not None:
