@@ -74,3 +74,9 @@ def test_who_is_warm_is_eased_at_once_and_while_it_is():
     assert easing.servos == (1,)
     easing.read(40_000_000, idle, (70.0,) * 3)
     assert easing.servos == ()
+
+
+def test_without_a_temperature_that_stops_the_robot_nobody_is_warm():
+    easing = Easing(SERVOS)
+    easing.read(0, (0.0, 0.0, 0.0), (300.0,) * 3)
+    assert easing.servos == ()

@@ -23,6 +23,10 @@ def test_motor_order() -> None:
     assert Minitaur.motors[4:] == ("front_right_L", "front_right_R", "back_right_L", "back_right_R")
 
 
+def test_legs_wait_for_one_that_is_held() -> None:
+    assert Minitaur.wait_s > 0.2, "or the weight comes on three, and it falls: bench/resets.py"
+
+
 def test_leg_space() -> None:
     robot = Minitaur(NARROW)
     motors = robot.to_motors([0.1, 0.2, 0.3, 0.4], [2.0, 2.1, 2.2, 2.3])

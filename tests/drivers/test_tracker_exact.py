@@ -206,3 +206,18 @@ def test_a_look_that_is_held_up_in_its_midst_is_a_late_one(before, after, taken)
     assert stream.read() == []
     port.before, port.after, port.data = before * 10**6, after * 10**6, pose(1) + b"\n"
     assert len(stream.read()) == taken
+
+
+@pytest.mark.parametrize(("passed", "taken"), [(60_000_000, 1), (60_000_001, 0)])
+def test_who_looks_later_than_60_ms_throws_away_what_waits(passed, taken):
+    far, clock = Far(), LockstepClock()
+    clock.advance(10**9)
+    stream = PoseStream(MemoryPort(far, "cam"), clock)
+    clock.advance(200_000_000)
+    stream.read()
+    for _ in range(4):
+        clock.advance(50_000_000)
+        stream.read()
+    clock.advance(passed)
+    far.data = pose(1) + b"\n"
+    assert len(stream.read()) == taken
