@@ -57,6 +57,7 @@ class DynamixelLine:
         self._turns = [(*self._shown.values(), *list(spare.values())[:turn]) for turn in range(TURNS)]
         self._turns[-1] += (self._told[X.GOAL_POSITION],)  # where it was written it is read back
         self.tick = X.GOAL_POSITION.scale
+        self._ends = np.array(self._spans).T * self.tick  # what every servo takes for a goal: its handshake has seen to it
         self._write = DynamixelWrite(servos.ids, tuple(self._told.values()))
         self._write.fill(self._told[X.BUS_WATCHDOG], [self._watchdog] * len(servos.ids))
         self._power = b""
@@ -83,14 +84,16 @@ class DynamixelLine:
         shown = self._shown if X.TORQUE_ENABLE not in read.layout.items else {item: item for item in _FEEDBACK}
         bits, alert = read.steps(shown[X.HARDWARE_ERROR_STATUS]), read.error & dynamixel.ALERT != 0
         mapped, goal = shown is self._shown, self._told[X.GOAL_POSITION]
+        on, watchdog = read.steps(shown[X.TORQUE_ENABLE]) != 0, read.steps(shown[X.BUS_WATCHDOG])
         return Reading(
             angle=read.values(shown[X.PRESENT_POSITION]),
             speed=read.values(shown[X.PRESENT_VELOCITY]),
             amps=read.steps(shown[XM430.PRESENT_CURRENT]) * self._amps,
             temp_c=read.values(shown[X.PRESENT_TEMPERATURE]),
             volts=read.values(shown[X.PRESENT_INPUT_VOLTAGE]),
-            on=read.steps(shown[X.TORQUE_ENABLE]) != 0,
-            tripped=read.steps(shown[X.BUS_WATCHDOG]) == -1,
+            on=on,
+            tripped=watchdog == -1,
+            unwatched=on & (watchdog == 0),
             fault=np.where((bits == 0) & alert, ALERT_ALONE, bits),
             set_up=read.steps(shown[X.STATUS_RETURN_LEVEL]) == handshake.ALL_ANSWERS if mapped else np.zeros(n, bool),
             goal=read.values(goal) if goal in read.layout.items else np.full(n, math.nan),
@@ -105,18 +108,20 @@ class DynamixelLine:
         return self._write.packet(but), np.rint(angles / goal.scale) * goal.scale
 
     def damp(self, angles: Floats) -> bytes:
-        """No voltage, the bridge closed: Goal PWM 0 in position mode."""
-        here = np.where(np.isfinite(angles), angles, 0.0)
+        """No voltage, the bridge closed: Goal PWM 0 in position mode. The goal is of no use, but for one beyond its own limits a
+        servo refuses the whole, and would go on as it was."""
+        here = np.clip(np.where(np.isfinite(angles), angles, 0.0), *self._ends)
         return self.goals(here, np.zeros(len(here)))[0]
 
     def switch_on(self, ids: Sequence[int]) -> bytes:
-        return _same_for_all(ids, X.TORQUE_ENABLE, 1)
+        """The watchdog in a packet of its own: with a goal it is refused where a joint lies beyond the servo's own limits."""
+        return self.forgive(ids) + _same_for_all(ids, X.TORQUE_ENABLE, 1)
 
     def clear(self, ids: Sequence[int]) -> bytes:
         return _same_for_all(ids, X.TORQUE_ENABLE, 0) + _same_for_all(ids, X.BUS_WATCHDOG, 0)
 
     def forgive(self, ids: Sequence[int]) -> bytes:
-        return _same_for_all(ids, X.BUS_WATCHDOG, 0)
+        return _same_for_all(ids, X.BUS_WATCHDOG, 0) + _same_for_all(ids, X.BUS_WATCHDOG, self._watchdog)
 
     def ram(self, servo: int) -> list[tuple[int, bytes]]:
         servos = self.servos

@@ -59,6 +59,7 @@ class FeetechLine:
             volts=read.values(_S.PRESENT_VOLTAGE),
             on=read.steps(_S.TORQUE_ENABLE) != 0,
             tripped=np.zeros(n, bool),
+            unwatched=np.zeros(n, bool),  # no more than any of its kind
             fault=read.steps(_S.STATUS) | read.error,
             set_up=np.ones(n, bool),  # what it needs is in each goal
             goal=read.values(_S.GOAL_POSITION),

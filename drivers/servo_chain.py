@@ -50,9 +50,9 @@ EVERY_ID = range(253)
 class ServoChain:
     """All servos of `robot` on `port`. ValueError for wiring that cannot be, PortError when the port is lost.
 
-    `frame_errors` counts damaged and implausible answers, and goals that did not arrive (goalcheck.py); `late_replies` sound ones
-    that nobody was waiting for; `round_trip_ns` is the last read's; `rebooted` are the numbers of those that lost what the start
-    had set up.
+    `frame_errors` counts damaged and implausible answers, goals that did not arrive (goalcheck.py), and torque without a
+    watchdog, which the next write arms; `late_replies` sound ones that nobody was waiting for; `round_trip_ns` is the last
+    read's; `rebooted` are the numbers of those that lost what the start had set up.
     """
 
     checksum = False  # the line has none to be turned on
@@ -80,6 +80,7 @@ class ServoChain:
         self._turn = 0
         self._order = self._all = tuple(range(n))  # in which they are asked: the silent last
         self._shares, self._goals = Shares(robot), GoalCheck(n, self.line.tick)
+        self._unwatched: tuple[int, ...] = ()  # numbers of those that said so in this cycle
         self._starts = starts
         self._starting: int | None = None  # since when; None: the last that was sent is a stop
         self._asking = Asking(port, clock, servos.protocol)
@@ -95,7 +96,7 @@ class ServoChain:
         self._settle()
         self._turn = (self._turn + 1) % TURNS
         sent = self._sent = self._clock.now()
-        self._spoke[:] = False
+        self._spoke[:], self._unwatched = False, ()
         self._missed += 1
         left = self._order
         while left:
@@ -136,14 +137,14 @@ class ServoChain:
         limp = self._mode == STOPPED
         if limp.any() and self._starting is not None and now - self._starting < STARTING_NS:
             packet += self.line.switch_on([self._servos.ids[i] for i in np.flatnonzero(limp)]) + packet
-        self._port.write(packet)
+        self._port.write(self._watch() + packet)
         self._goals.sent(held, but)
         return tuple(self._joint(held).tolist())
 
     def damp(self) -> None:
         """Brake, where they are, with torque on. To be sent every cycle."""
         self._goals.forget()
-        self._port.write(self.line.damp(self._sign * self._values[0] * self._gear + self._offset))
+        self._port.write(self._watch() + self.line.damp(self._sign * self._values[0] * self._gear + self._offset))
 
     def stop(self) -> None:
         """Torque off for all. Sent is not done: see `confirmed_off`."""
@@ -236,6 +237,10 @@ class ServoChain:
 
     # ---- inside
 
+    def _watch(self) -> bytes:
+        """Arms the watchdogs of those that have torque without; in all other cycles nothing."""
+        return self.line.forgive(self._unwatched) if self._unwatched else b""
+
     def _settle(self) -> None:
         """Take off the line what came before the question, and so is no answer to it."""
         for _ in range(SETTLE_READS):
@@ -255,6 +260,9 @@ class ServoChain:
         self._exchange(read, sent, patience_ns)
         got = self.line.reading(read)
         self._take(order, got, read.heard)
+        if got.unwatched.any():
+            self._unwatched += tuple(read.ids[k] for k in np.flatnonzero(got.unwatched).tolist())
+            self.frame_errors += 1
         if self._turn == TURNS - 1:
             self.frame_errors += self._goals.look(order, got.goal, read.heard & got.set_up & got.on & ~got.tripped)
         if read.complete:

@@ -41,6 +41,7 @@ class Reading(NamedTuple):
     volts: Floats
     on: Flags  # torque
     tripped: Flags  # the watchdog has stopped it
+    unwatched: Flags  # it has torque, and its watchdog is not armed
     fault: Steps  # hardware error, 0 when healthy
     set_up: Flags  # its RAM is as the start left it
     goal: Floats  # that it goes by; nan where it was not asked for, as in all turns but the last
@@ -70,7 +71,9 @@ class Line(Protocol):
         those that are told nothing. ValueError for an angle that is not finite or that no register holds."""
         ...
 
-    def switch_on(self, ids: Sequence[int]) -> bytes: ...
+    def switch_on(self, ids: Sequence[int]) -> bytes:
+        """Torque, and before it the watchdog."""
+        ...
 
     def damp(self, angles: Floats) -> bytes:
         """Brake by the motors' own back-EMF, wherever they are."""
@@ -81,7 +84,7 @@ class Line(Protocol):
         ...
 
     def forgive(self, ids: Sequence[int]) -> bytes:
-        """What a watchdog left is cleared, torque stays."""
+        """What a watchdog left is cleared and it is armed again, whatever becomes of the goal that follows; torque stays."""
         ...
 
     def ram(self, servo: int) -> list[tuple[int, bytes]]:

@@ -95,7 +95,7 @@ class Bench:
     """A twin's line without physics between the cycles, and the chain on it."""
 
     def __init__(self, robot, folder, port=MemoryPort, overrides=()):
-        described = run_of(robot, folder, list(overrides)).robot
+        self.described = described = run_of(robot, folder, list(overrides)).robot
         self.servos = described.servos
         self.twin = ServoTwin(robot)
         self.far = self.twin.wires["servos"]
@@ -373,3 +373,51 @@ def test_damping_gives_no_way_and_asks_for_none(bench):
     assert bench.register("torque") == [1] * len(bench.servos.ids)
     if bench.servos.protocol == "dynamixel":
         assert bench.register("goal_pwm") == [885] * len(bench.servos.ids)
+
+
+@pytest.fixture(params=["omx", "dkitty"])
+def leaning(request, tmp_path):
+    """Dynamixel whose own limits are their joints' ranges; the second lies 3 degrees beyond, and refuses goals there whole."""
+    bench = Bench(request.param, tmp_path)
+    for servo, (low, high) in zip(bench.twin.bus.servos, bench.chain.line._spans, strict=True):
+        servo.registers.put("min_position", low)
+        servo.registers.put("max_position", high)
+    bench.twin.joints.put([low - 0.05 if i == 1 else 0.0 for i, low in enumerate(bench.described.lowest)])
+    bench.twin.chain.look()
+    return bench.started()
+
+
+def test_torque_on_a_joint_beyond_its_servos_own_limits_comes_with_the_watchdog(leaning):
+    leaning.chain.stop()
+    leaning.chain.write(leaning.chain.read(0).position)
+    assert all(leaning.register("torque")) and set(leaning.register("bus_watchdog")) == {5}
+    leaning.twin.advance(0.3)
+    assert set(leaning.register("bus_watchdog")) == {-1}
+    leaning.chain.read(1)
+    assert leaning.chain.clear() == leaning.servos.ids and set(leaning.register("bus_watchdog")) == {5}
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_damping_reaches_a_joint_beyond_its_servos_own_limits(leaning, heard):
+    leaning.chain.write(leaning.chain.read(0).position)
+    chain = leaning.chain if heard else chain_of(leaning.port, leaning.described, leaning.twin.clock, starts=False)
+    chain.damp()
+    assert set(leaning.register("goal_pwm")) == {0} and all(leaning.register("torque"))
+
+
+@pytest.mark.parametrize("damps", [False, True])
+def test_torque_without_a_watchdog_is_a_bad_frame_and_the_next_write_arms_it(leaning, damps):
+    chain, sent = leaning.chain, []
+    here = chain.read(0).position
+    chain.write(here)
+    receive = leaning.far.receive
+    leaning.far.receive = lambda data: (sent.append(len(data)), receive(data))[1]
+    for cycle, bare in enumerate([False, True, False], 1):
+        if bare:
+            leaning.twin.bus.servos[1].registers.put("bus_watchdog", 0)
+        before = chain.frame_errors
+        chain.read(TURNS * cycle)
+        assert chain.frame_errors - before == bare
+        chain.damp() if damps else chain.write(here)
+        assert set(leaning.register("bus_watchdog")) == {5}
+    assert sent[1] == sent[5] < sent[3], "who has one is told nothing more"
