@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robotrl import robot as robots
-from robotrl import tasksettings
+from robotrl import stowtime, tasksettings
 from robotrl.configfile import ConfigError, Source, Sources, build, check_whole_numbers, override, read, require, within
 from robotrl.rewardsettings import Classifier, Operator
 from robotrl.robot import CameraPort as CameraPort
@@ -230,6 +230,7 @@ def _fitting(run: Run, where: Sources) -> None:
     plain = "letters, digits, '.', '_' and '-' alone: it names directories"
     require(bool(re.fullmatch(r"[\w-][\w.-]*", run.name, re.ASCII)), "name", plain, repr(run.name), where)
     robots.check(run.robot, run.task.rate_hz, where)
+    stowtime.check(run.robot, run.task.rate_hz, where)
     for key, low, other, high in (
         ("agent.target_subset", agent.target_subset, "agent.critics", agent.critics),
         ("steps", run.steps, "agent.capacity", agent.capacity),

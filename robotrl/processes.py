@@ -25,6 +25,7 @@ READY_S = 10.0  # for the recorder to listen, before the others begin: chosen fo
 BEAT_S = 0.5  # between the manager's own
 GONE_EVERY_S = 10.0  # who is gone for good is told anew to consoles that came later
 END_S = 10.0  # for a node that was told to end; then it is killed
+DOWN_S = 20.0  # the same for who may have an arm to lower first, for robot.STOP_MAX_S: killed half way they would drop it
 FRESH_NS = 200_000_000  # an older word of the driver's says nothing of now
 OFF_S = 4.0  # for the motors to be damped, switched off, and read back as off, when the run ends
 
@@ -60,6 +61,7 @@ GATEWAY = Spec("gateway", "robotrl.nodes.gateway", expendable=True)  # only wher
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 # End after all others, in this order: while anything runs, somebody watches, and it is on record how it ended.
 LAST = ("servos", "rescue", "guard", "recorder")
+LOWER = ("servos", "rescue")  # an arm that still holds
 
 
 def nodes_of(robot: config.Robot) -> tuple[Spec, ...]:
@@ -229,16 +231,16 @@ class Manager:
     def stop(self) -> None:
         """Ask all to end; whoever does not is killed."""
         early = [child for name, child in self.children.items() if name not in LAST]
-        self._end(early)
+        self._end(early, END_S)
         for name in LAST:
-            self._end([self.children[name]] if name in self.children else [])
+            self._end([self.children[name]] if name in self.children else [], DOWN_S if name in LOWER else END_S)
         self.children.clear()
         self.bus.close()
 
-    def _end(self, children: list[Child]) -> None:
+    def _end(self, children: list[Child], within_s: float) -> None:
         for child in children:
             child.process.terminate()
-        until = time.monotonic() + END_S
+        until = time.monotonic() + within_s
         for child in children:
             try:
                 child.process.wait(max(0.0, until - time.monotonic()))

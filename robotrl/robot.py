@@ -16,6 +16,7 @@ CAMERAS = 4  # of a robot at most; each has its place on the bus, `topics.CAMERA
 CELLS = 6  # of a tag's side, its black rim included
 TAGS = 8  # of a roof
 ADAPTER_IDS = 63  # CAN ids of moteus servos; those above are the numbers by which the host asks
+STOP_MAX_S = 10.0  # of a stop profile: the manager (processes.py) and launch/system/robotrl.service wait for it
 LEAD_RAD = 0.5  # of a Feetech servo, at most: it has no watchdog and goes there when nobody talks to it any more; chosen
 
 
@@ -157,7 +158,7 @@ class Robot:
     serial: str = ""  # the robot's own id; calibration and commissioning records carry the same
     senses: tuple[Literal["imu", "tracker"], ...] = ("imu", "tracker")  # beside its servos: without them it does not begin
     stop_profile: Literal["damp", "stow"] = "damp"  # legs: damp, then off; arm: hold, then stow, then off (safety facts 3.2)
-    stop_damp_s: float = within(0.5, 0, 10)  # how long damping (or stowing) lasts before torque goes off; chosen
+    stop_damp_s: float = within(0.5, 0, STOP_MAX_S)  # how long damping lasts, or a stow may, before torque goes off; chosen
     stow: tuple[float, ...] = within((), -12.6, 12.6)  # rad: the pose in which an arm falls no farther; needed by "stow"
     home: tuple[float, ...] = within((), -12.6, 12.6)  # rad: where a reset takes an arm
     servos: Servos = field(default_factory=Servos)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "tasks", "nodes")  # a layer each
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
-    "native", "roles", "realtime", "aloud", "serialarm", "tasksettings", "account", "resolved", "tagboard",
+    "native", "roles", "realtime", "aloud", "serialarm", "stowtime", "tasksettings", "account", "resolved", "tagboard",
     "tagcorners", "boardpose", "viewpoint", "rewardsettings", "asked", "twincameras",
 )  # fmt: skip
 TOP = (

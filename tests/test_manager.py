@@ -16,14 +16,14 @@ import pytest
 from robotrl import processes
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
-from robotrl.config import CameraPort, Run, load
+from robotrl.config import CameraPort, Run, Servos, load
 from robotrl.manager import Ending, with_ports
 from robotrl.messages import Beat, Drive, Episode, Guard
-from robotrl.move import described
 from robotrl.nodes import rescue
 from robotrl.nodes.guard import GONE_NS
 from robotrl.nodes.servos import POWER_DOWN_NS
-from robotrl.processes import FRESH_NS, OFF_S, GaveUp, Manager, Spec, last_line, nodes_of
+from robotrl.processes import DOWN_S, FRESH_NS, OFF_S, GaveUp, Manager, Spec, last_line, nodes_of
+from robotrl.robot import STOP_MAX_S
 from robotrl.watch import Watch, power, standing
 
 LAUNCH = Path(__file__).resolve().parent.parent / "launch"
@@ -135,12 +135,11 @@ def test_the_others_wait_until_the_recorder_lives_or_has_died_or_takes_too_long(
 
 
 def test_who_does_not_end_is_killed_and_nobody_is_left(manager, monkeypatch):
-    monkeypatch.setattr(processes, "END_S", 0.3)
     manager.start(spec("clings"))
     manager.start(spec("stays"))
     until(lambda: "on" in (manager.directory / "logs" / "clings.log").read_text())
     pids = [child.process.pid for child in manager.children.values()]
-    manager._end(list(manager.children.values()))
+    manager._end(list(manager.children.values()), 0.3)
     manager.children.clear()
     for pid in pids:
         with pytest.raises(ProcessLookupError):
@@ -314,17 +313,34 @@ def test_what_is_not_read_back_is_not_said_to_be_off(fields, says):
     assert power(Drive(**plain | fields), 10**9) == says and power(None, 0) == "the servo driver is silent"
 
 
+def longest_stop() -> float:
+    """s, of any robot file that is accepted: the driver's profile; where that hangs, until it is killed, then the rescue's."""
+    silence = Servos.__dataclass_fields__["watchdog_s"].metadata["within"].high
+    return STOP_MAX_S + 2 * silence + POWER_DOWN_NS * 1e-9 + rescue.DIE_S + rescue.INSIST_S
+
+
 def test_the_service_gives_every_robot_the_time_that_its_stop_takes():
-    """To those whose manager was killed: the driver's profile; where it hangs, until it is killed, and then the rescue's."""
+    """To those whose manager was killed."""
     unit = (LAUNCH / "system" / "robotrl.service").read_text()
-    given, stopping = (
-        float(re.search(rf"^{key}(\d+)$", unit, re.M)[1]) for key in ("ExecStopPost=/bin/sleep ", "TimeoutStopSec=")
+    given, stopping, counting = (
+        float(re.search(rf"^{key}(\d+)$", unit, re.M)[1])
+        for key in ("ExecStopPost=/bin/sleep ", "TimeoutStopSec=", "StartLimitIntervalSec=")
     )
-    robots = [described(LAUNCH / "arm.toml", path.stem, []).robot for path in (LAUNCH / "robots").glob("*.toml")]
-    slowest = max(robot.stop_damp_s + 2 * robot.servos.watchdog_s for robot in robots)
-    ends = POWER_DOWN_NS * 1e-9 + rescue.DIE_S + rescue.INSIST_S
-    assert slowest + ends + 1.0 < given < stopping
-    assert max(robot.stop_damp_s for robot in robots) + OFF_S < stopping, "and to a manager that is told to end"
+    assert longest_stop() + 1.0 < given < stopping
+    assert stopping > OFF_S + STOP_MAX_S + DOWN_S, "and to a manager that is told to end"
+    assert 3 * (given + 10.0) < counting, "or a run that fails at once would be started for ever"
+
+
+def test_a_manager_that_ends_gives_driver_and_rescue_the_time_that_the_longest_stow_takes(manager, monkeypatch):
+    assert longest_stop() + 1.0 < DOWN_S
+    given, end = {}, manager._end
+    for name in ("servos", "rescue", "guard", "policy"):
+        manager.start(replace(spec("stays"), name=name))
+    with monkeypatch.context() as patch:
+        patch.setattr(manager, "_end", lambda who, s: (given.update({child.spec.name: s for child in who}), end(who, s)))
+        patch.setattr(manager.bus, "close", lambda: None)  # its own end closes it
+        manager.stop()
+    assert given == {"servos": DOWN_S, "rescue": DOWN_S, "guard": processes.END_S, "policy": processes.END_S}
 
 
 def test_while_nothing_changes_nothing_is_repeated(watch, capsys):

@@ -16,10 +16,10 @@ from robotrl.messages import Joints
 from robotrl.safety.limits import INWARD_RAD_S, GateLimits, jointed_limits, legged_limits
 from robotrl.safety.stow import Stow
 from robotrl.serialarm import ARMS, Box
+from robotrl.stowtime import margin
 
 TRIES = 3  # stops in a row that were not read back; then all servos on the bus are told at once (safety facts, row 63)
 OFF_EVERY = 5  # cycles between repeated stops while the motors are off: a servo that rebooted hears one soon
-TICK_RAD = 0.00154  # a bus servo's goals are whole ticks: kept free inside every limit
 EDGE_M = 0.002  # the same of a workspace: half a tick in each of five joints, at most 0.45 m from the point
 DAMP, STOW, HOLD, OFF = "damp", "stow", "hold", "off"  # hold: a stop key keeps an arm on its way down where it is
 STEP_NS = 20_000_000
@@ -37,8 +37,7 @@ def gate_limits(robot: Robot, period_s: float) -> GateLimits:
     slew, inward = limits.slew_rad_s * period_s, INWARD_RAD_S * period_s
     if robot.kind == "minitaur":
         return legged_limits(n, limits.position_min, limits.position_max, slew, limits.lead_rad, limits.gap_min, inward)
-    margin = TICK_RAD / min(robot.servos.gear or (1.0,))
-    return jointed_limits(robot.lowest, robot.highest, slew, limits.lead_rad, margin, workspace(robot), inward)
+    return jointed_limits(robot.lowest, robot.highest, slew, limits.lead_rad, margin(robot), workspace(robot), inward)
 
 
 def workspace(robot: Robot) -> Callable[[Sequence[float]], float] | None:

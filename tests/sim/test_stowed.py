@@ -69,10 +69,3 @@ def test_a_stop_gets_there_in_time_from_where_a_task_begins_and_touches_nothing(
         for goal in (goals := way(run, start))[::10] + goals[-1:]:
             assert clearance(joints, goal) > 0.002, goal
     joints.close()
-
-
-def test_the_farthest_way_that_a_joint_may_have_is_made_before_torque_goes_off():
-    for run in ARMS.values():
-        robot = run.robot
-        farthest = max(max(high - to, to - low) for low, to, high in zip(robot.lowest, robot.stow, robot.highest, strict=True))
-        assert 0.3 + farthest / (0.5 * robot.limits.slew_rad_s) + 0.2 < robot.stop_damp_s, robot.name
