@@ -29,6 +29,7 @@ from tests.safety.mischief import (
     executed,
     hushed,
     instead,
+    let_go,
     nobody,
     on,
     one_action,
@@ -191,6 +192,7 @@ SWINGING = both(instead(swinging), lambda s: s.feetech or STRAINS(s))
 LEGS = (
     Row(6, "a servo 3 degrees below its limit", line.heated(-3), ("temp_high",), "STOPPING", 1000),
     Row(59, "a joint is blocked", STANDS_STILL, ("stalled",), "RELAX", 2200, ("RUN",), ("HOLD", "RUN"), lasts=False),
+    Row(8, "the driver lets go", let_go, ("let_go",), "PSTOP", 360, DRIVEN, POWERED, check=checks.unpowered, lasts=False),
 )
 ARM = (
     Row(6, "a servo 3 degrees below its limit", line.heated(-3), ("temp_high",), "RELAX", 1000),

@@ -37,7 +37,7 @@ def test_each_note_tells_the_operator_something():
 
 def test_every_input_but_the_commands_and_notes_is_judged_by_some_row():
     judged = {row.signal for row in catalogue()}
-    free = {"epoch", "commands", "checks_passed", "check_note", "still", "torque_on", "lowering"}
+    free = {"epoch", "commands", "checks_passed", "check_note", "still", "torque_on", "lowering", "holding"}
     free |= {"episode_ended", "reset_outcome"}  # judged as episode_fall and reset_failed
     assert set(Inputs._fields) - judged == free
 
