@@ -219,14 +219,16 @@ class Manager:
                         "a stop key holds the arm on its way down: d (disable) at a console lowers it on, or ten minutes do"
                     )
                 told = True
-            if (
-                isinstance(guard, Guard)
-                and guard.state in ("CHECK", "READY", "RELAX", "LOCKOUT")
-                and off(drive, self.clock.now())
-            ):
+            if off(drive, self.clock.now()) and self._keeps_off(guard):
                 return True
             self.bus.wait([self.drive], 0.05)
         return self.drive.latest() is None and robot.stop_profile != "stow"
+
+    def _keeps_off(self, guard: Guard | None) -> bool:
+        """It permits no torque, or has said nothing for so long that nobody goes by its permit any more."""
+        if not isinstance(guard, Guard):
+            return False
+        return guard.state in ("CHECK", "READY", "RELAX", "LOCKOUT") or self.clock.now() - guard.t > FRESH_NS
 
     def stop(self) -> None:
         """Ask all to end; whoever does not is killed."""

@@ -189,6 +189,24 @@ def test_a_run_that_ends_waits_for_an_arm_that_a_stop_key_holds(manager, monkeyp
     assert not manager.power_down(robot), "what is not held has as long as ever"
 
 
+@pytest.mark.parametrize(
+    ("state", "age_ms", "off"), [("RUN", 0, False), ("RUN", 250, True), ("READY", 0, True), ("PSTOP", 250, True)]
+)
+def test_motors_that_read_back_as_off_are_off_when_their_guard_says_no_more(manager, monkeypatch, state, age_ms, off):
+    monkeypatch.setattr(processes, "OFF_S", 0.2)
+    for name in ("guard", "servos"):
+        manager.start(spec("stays"))
+        manager.children[name] = manager.children.pop("stays")
+    word = Guard(state=state, causes=(), last_cause="", session=False, epoch=0, holder="", nonce=0)
+
+    def said(age_ms):
+        return manager.clock.now() - age_ms * 1_000_000
+
+    monkeypatch.setattr(manager.drive, "latest", lambda: msgspec.structs.replace(drives("", True), t=said(0)))
+    monkeypatch.setattr(manager.guard, "latest", lambda: msgspec.structs.replace(word, t=said(age_ms)))
+    assert manager.power_down(replace(Run().robot, stop_damp_s=0.1)) is off
+
+
 def test_nothing_that_has_moved_is_taken_for_off(manager):
     robot = Run().robot
     assert manager.power_down(robot), "no driver ever spoke"

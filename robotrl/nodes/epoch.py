@@ -13,14 +13,18 @@ from robotrl.safety.causes import catalogue
 UNKNOWN = "stop_unconfirmed"  # the cause of a lockout whose file says none
 
 
+RESERVE = 10_000  # leases: more than a day of episodes
+
+
 class EpochFile:
     """The lease counter, on disk before it is used: a process that wakes from an old lease never holds a number as high.
 
-    Complaint where the file is not as it was written: from 0 on, old leases would be as good as new ones.
+    What is on disk lies ahead: one that takes its time must not hold up a permit, by which a robot stands. Complaint where the
+    file is not as it was written: from 0 on, old leases would be as good as new ones.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self.value = path, 0
+        self._path, self.value, self._kept = path, 0, 0
         if not path.exists():
             return
         try:
@@ -30,10 +34,18 @@ class EpochFile:
             self.value = -1
         if not 0 <= self.value < 1 << 62:
             raise Complaint(f"{path}: no lease counter; write one into it that is larger than any lease of this run, as 1000000")
+        self._kept = self.value
+
+    def reserve(self) -> None:
+        """Have the next RESERVE numbers on disk. OSError where it takes none."""
+        _replace(self._path, str(self.value + RESERVE))
+        self._kept = self.value + RESERVE
 
     def next(self) -> int:
+        """The next number; OSError, and none, where it cannot be kept."""
+        if self.value >= self._kept:
+            self.reserve()
         self.value += 1
-        _replace(self._path, str(self.value))
         return self.value
 
 

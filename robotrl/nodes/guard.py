@@ -266,6 +266,8 @@ def main(argv: list[str]) -> int:
         epochs = EpochFile(node.directory / "epoch")
     except Complaint as error:
         return node.refuse(error)
+    with contextlib.suppress(OSError):  # then it is tried again with the first lease
+        epochs.reserve()
     restarted, of_robot = "--restarted" in argv, "--lockout" in argv
     path = Path(argv[argv.index("--lockout") + 1]) if of_robot else node.directory / "lockout"
     lockout = LockoutFile(path, node.directory.resolve())

@@ -26,6 +26,7 @@ from robotrl.nodes.steps import Pending, Tally
 from robotrl.observe import History
 from robotrl.replay import Replay
 from robotrl.rewards.keyboard import rewarded
+from robotrl.safety.gate import PERMIT_VALID_NS
 from robotrl.tasks.task import Led, cameras, task_of
 
 ACTION_VALID_NS = 50_000_000  # 1.5 action periods + 1 driver period (safety facts, row 23)
@@ -116,7 +117,8 @@ class Pilot:
         self.just_ended = ""
         self._settle(joints.t)
         ours = permit is not None and permit.state == "RUN" and permit.holder == "policy"
-        if not ours or permit is None:
+        # A guard that is dead says nothing new, and a gate that is shut lets the robot sink: neither is the policy's doing.
+        if not ours or permit is None or joints.t - permit.t > PERMIT_VALID_NS or applied.writer == "off":
             self._end("stopped")
             return None
         if permit.epoch != self.epoch:

@@ -46,7 +46,8 @@ class ServoLoop:
         self._last: tuple[Joints, Drive] | None = None
         self._on = False
         self._on_at = 0
-        self._armed = False  # torque comes on only by a permit that says so after one that did not: never by a restart
+        # Torque comes on only by a guard that has said before, in one life of its own and of ours, that there is to be none.
+        self._armed_by: int | None = None
 
     def cycle(self, permit: Permit | None, action: Action | None) -> tuple[Joints, Applied, Drive]:
         """Read all servos, let the gate judge the newest action, write. Raises PortError when the port is lost."""
@@ -57,7 +58,7 @@ class ServoLoop:
         # Who slept through the end of a permit begins anew: where the servos are held, or else where the joints are (row 22).
         anew = not self._unbroken(permit, began) and self.gate.lapse(began)
         if self._dropped_out(joints, began):
-            self._armed = False
+            self._armed_by = None
             self.gate.shut()
         self._hear(permit, began)
         action = self._unseen(action)
@@ -69,8 +70,6 @@ class ServoLoop:
         else:
             hold = permit is not None and permit.hold and abs(began - permit.t) <= HOLD_NS
             sent, stage = joints.position, self._power_down(began, joints, hold)
-            # Off, and nobody leads: who comes then begins with torque off.
-            self._armed = self._armed and (fresh(permit, began) or bool(stage))
         used = action if action is not None and not verdict.refused and verdict.target is not None else None
         drive = self._drive(joints, stage, began)
         self._last = joints, drive
@@ -104,9 +103,11 @@ class ServoLoop:
 
     def _hear(self, permit: Permit | None, now: int) -> None:
         self._heard = now
-        if permit is not None:
-            self._armed = self._armed or (fresh(permit, now) and not permit.torque)
-        if permit is not None and self._armed:
+        if permit is None:
+            return
+        if fresh(permit, now) and not permit.torque:
+            self._armed_by = permit.boot
+        if permit.boot == self._armed_by:
             self.gate.permit(permit, now)
 
     def _unseen(self, action: Action | None) -> Action | None:

@@ -16,7 +16,7 @@ from robotrl.config import Run
 from robotrl.drivers.imu import WitImu
 from robotrl.drivers.port import MemoryPort
 from robotrl.nodes import imu
-from robotrl.nodes.epoch import EpochFile, LockoutFile
+from robotrl.nodes.epoch import RESERVE, EpochFile, LockoutFile
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.vigil import logged
 from robotrl.sim.faults import Fault, Saturate
@@ -349,7 +349,30 @@ def test_a_restarted_guard_that_heard_the_others_is_in_pstop_without_torque():
 def test_epochs_survive_the_process(tmp_path):
     first = EpochFile(tmp_path / "epoch")
     assert [first.next(), first.next()] == [1, 2]
-    assert EpochFile(tmp_path / "epoch").next() == 3
+    again = EpochFile(tmp_path / "epoch")
+    assert again.value >= first.next(), "above whatever it gave"
+    again.reserve()
+    assert EpochFile(tmp_path / "epoch").value >= again.value + RESERVE
+
+
+def test_a_lease_costs_no_disk_but_once_in_a_day(tmp_path, monkeypatch):
+    syncs: list[int] = []
+    monkeypatch.setattr(os, "fsync", syncs.append)
+    epochs = EpochFile(tmp_path / "epoch")
+    epochs.reserve()
+    del syncs[:]
+    assert [epochs.next() for _ in range(RESERVE)] == list(range(1, RESERVE + 1)) and not syncs
+    assert epochs.next() == RESERVE + 1 and syncs and EpochFile(tmp_path / "epoch").value >= epochs.value
+
+
+def test_no_lease_that_the_disk_did_not_take(tmp_path, monkeypatch):
+    epochs = EpochFile(tmp_path / "epoch")
+    monkeypatch.setattr(os, "fsync", full := lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    for _ in range(3):
+        with pytest.raises(OSError, match="space"):
+            epochs.next()
+    monkeypatch.undo()
+    assert full and epochs.next() == 1
 
 
 @pytest.mark.parametrize("servo", [0, 3, 7])

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -25,6 +26,11 @@ SCALE = np.repeat([0.5, 0.4], 4)  # rad that +-1 stands for: swings, extensions
 RUN = dataclasses.replace(Run(), task=TASK)
 YAW = 0.4
 STOP = Permit(state="HOLD", epoch=0, holder="", torque=True)
+
+
+def fresh(c) -> Permit | None:
+    """The cycle's permit, as a guard that lives says it anew."""
+    return c.permit and msgspec.structs.replace(c.permit, t=c.joints.t)
 
 
 class Rows:
@@ -85,7 +91,7 @@ def play(cycles: list[Cycle]) -> tuple[Pilot, Rows, list]:
     for c in cycles:
         for pose in c.poses:
             pilot.see(pose)
-        asked = pilot.cycle(c.joints, c.applied, c.imu, c.permit)
+        asked = pilot.cycle(c.joints, c.applied, c.imu, fresh(c))
         if asked is not None:
             assert c.permit is not None and (c.permit.state, asked.epoch, asked.tick) == ("RUN", c.permit.epoch, c.joints.tick)
             assert asked.source == "policy" and asked.t == c.joints.t and 0 < asked.valid_ns <= 75_000_000
@@ -363,7 +369,7 @@ def test_what_was_applied_is_stored_and_not_what_was_asked():
         for c in cycles:
             for p in c.poses:
                 pilot.see(p)
-            action = pilot.cycle(c.joints, c.applied, c.imu, c.permit)
+            action = pilot.cycle(c.joints, c.applied, c.imu, fresh(c))
             asked += [action.target] if action else []
         stored_rows.append(np.array([r["action"] for r in rows.rows]))
     assert asked[:20] != asked[20:]
@@ -387,7 +393,7 @@ def test_without_a_learner_it_walks_on_its_last_weights_and_tells_their_age():
     for k, c in enumerate(cycles):
         for one in c.poses:
             pilot.see(one)
-        action = pilot.cycle(c.joints, c.applied, c.imu, c.permit)
+        action = pilot.cycle(c.joints, c.applied, c.imu, fresh(c))
         assert (action is not None) == (c.permit is permit)
         if action is not None:
             assert action.policy_version == pilot.version == (7 if k < 20 else 8)
@@ -408,3 +414,23 @@ class Weights:
 
     def act(self, observation, noise=None):
         return np.full(8, self.value, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("late_ns", "writer", "acts"), [(60_000_000, "policy", True), (60_000_001, "policy", False), (0, "off", False)]
+)
+def test_a_dead_guards_permit_and_a_gate_that_is_shut_end_the_episode(late_ns, writer, acts):
+    """The robot sinks: nobody's policy did that."""
+    kept, pilot = Rows(), Pilot(RUN, Rows(), seed=3)
+    pilot._keep = lambda t: kept.rows.append(t)
+    for k, c in enumerate(straight(12, lambda k: Permit(state="RUN", epoch=1, holder="policy", torque=True))[:12]):
+        for one in c.poses:
+            pilot.see(one)
+        last = k >= 8
+        permit = msgspec.structs.replace(c.permit, t=c.joints.t - late_ns * last)
+        applied = msgspec.structs.replace(c.applied, writer=writer) if last else c.applied
+        action = pilot.cycle(c.joints, applied, c.imu, permit)
+        assert (action is not None) is (acts or not last)
+    assert (pilot.just_ended, pilot.tally is None) == (("", False) if acts else (pilot.just_ended, True))
+    assert [t.step for t in kept.rows] == list(range(9 if acts else 7)), "what has its poses"
+    assert kept.rows[-1].truncated is not acts

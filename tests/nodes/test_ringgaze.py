@@ -120,7 +120,7 @@ def test_an_episode_begins_when_there_is_something_to_see_and_ends_when_there_is
                         mode=(10,) * n, fault=(0,) * n, missed=(0,) * n)  # fmt: skip
         applied = Applied(t=at, tick=tick, writer="policy", epoch=epoch, target=RUN.robot.home, clamped=(0,) * n)
         imu = Imu(roll=0.0, pitch=0.0, yaw=0.0, rates=(0.0,) * 3, accel=(0.0, 0.0, 9.8))
-        permit = Permit(state="RUN", epoch=epoch, holder="policy", torque=True)
+        permit = Permit(t=at, state="RUN", epoch=epoch, holder="policy", torque=True)
         return pilot.cycle(joints, applied, imu, permit) is not None
 
     assert not cycle(0) and pilot.tally is None and pilot.episode == -1

@@ -360,7 +360,8 @@ def test_the_policy_asks_for_nothing_when_the_hand_is_gone_until_the_next_lease(
         joints = Joints(t=tick * T, tick=tick, position=home, velocity=zeros, torque=zeros, temp_c=zeros, voltage=zeros,
                         mode=(10,) * 6, fault=none, missed=none)  # fmt: skip
         applied = Applied(tick=tick, writer="policy", epoch=permit.epoch, target=home, clamped=none)
-        return pilot.cycle(joints, applied, imu, permit, word(t=tick * T, **said) if said else None)
+        fresh = msgspec.structs.replace(permit, t=joints.t)
+        return pilot.cycle(joints, applied, imu, fresh, word(t=tick * T, **said) if said else None)
 
     assert cycle(active=False).policy_version == -1
     assert cycle(epoch=4).policy_version == PERSON

@@ -95,7 +95,7 @@ def hushed(name: str) -> Act:
 def let_go(s: Scene) -> None:
     """The driver shuts its gate by itself, and nobody has seen why."""
     s.rig.servos.gate.shut()
-    s.rig.servos._armed = False
+    s.rig.servos._armed_by = None
 
 
 def one_action(s: Scene) -> None:
