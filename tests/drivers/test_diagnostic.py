@@ -1,12 +1,7 @@
 """The console of one servo against a wire written down by hand: every line it sends, every read, every answer it may believe."""
 
-import math
-
-import pytest
-
 from robotrl.clock import LockstepClock
 from robotrl.drivers.diagnostic import Diagnostic
-from robotrl.drivers.moteus_settings import same
 
 NOW = 5_000
 POLL, POLL_SUM = b"can send 8007 420130\n", b"can send 8007 420130 *7B\n"
@@ -127,15 +122,3 @@ def test_with_checksums_on_a_line_without_one_is_not_believed() -> None:
     assert console(wire, checksum=True).ask("conf get a") == "2"
     assert set(wire.sent) == {POLL_SUM, wire.sent[1]} and wire.sent[1].split()[-1].startswith(b"*")
     assert console(Wire([], [bare])).ask("conf get a") == "1"  # off, it is
-
-
-@pytest.mark.parametrize(
-    ("got", "want", "is_same"),
-    [
-        (8.0, 8.0, True), (math.nan, math.nan, False), (math.nan, 8.0, False), (8.0, math.nan, False),
-        (1.000095, 1.0, True), (1.0, 1.000095, True), (1.000105, 1.0, False), (1.0, 1.000105, False), (-1.0, 1.0, False),
-        (0.0, 0.95e-5, True), (0.95e-5, 0.0, True), (1.05e-5, 0.0, False), (math.inf, math.inf, True), (math.inf, 1e300, False),
-    ],
-)  # fmt: skip
-def test_a_value_that_went_through_six_digits_is_still_the_same(got, want, is_same) -> None:
-    assert same(got, want) is is_same
