@@ -118,13 +118,13 @@ class WitImu:
         self._port, self._wiring, self._clock = port, wiring, clock
         self._parser = Parser()
         self._accel: tuple[int, ...] | None = None
-        self._rates: tuple[int, ...] | None = None
+        self._rates: tuple[int, ...] | None  # of the run that `_accel` began
         self._registers: tuple[int, ...] = ()
         self._raw: tuple[int, ...] = ()
         self._filter = ComplementaryFilter(1.0 / wiring.rate_hz, wiring.smoothing_s)
         self._mounting = Mounting.of(wiring)
         self._attitude: tuple[float, float]  # roll, pitch as filtered, of the sample in `_raw`
-        self._yaw = 0.0  # of that sample
+        self._yaw: float  # of that sample
         self._arrived = 0  # when that one did
         self._same = 1
         self._fresh: int | None = None  # when the sample in `_raw` arrived, if no message was made of it yet
@@ -238,7 +238,7 @@ class WitImu:
             elif frame.kind == ACCEL:
                 self._accel, self._rates = frame.numbers[:3], None
             elif frame.kind == RATES:
-                self._rates = frame.numbers[:3] if self._accel else None
+                self._rates = frame.numbers[:3]
             elif frame.kind == ANGLES:
                 if self._accel and self._rates:
                     self._complete((*self._accel, *self._rates, *frame.numbers[:3]))

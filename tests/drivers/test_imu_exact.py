@@ -153,6 +153,28 @@ def test_other_frames_within_a_sample_do_no_harm_and_the_newest_part_counts():
     assert rig.read(frame(0x53, 4)).roll == pytest.approx(4 * math.pi / 32768), "a sample may come in two reads"
 
 
+def test_a_sensor_that_is_mounted_askew_speaks_in_its_robots_axes():
+    """The robot's x, y, z are the sensor's y, z, x. Biases are the sensor's."""
+    mount, gyro = (0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0), (math.radians(125), math.radians(-125), 0.0)
+    rig = Rig(mount=mount, gyro_bias=gyro, accel_bias=(0.0, 0.0, 1.0), accel_scale=(1.0, 0.5, 2.0))
+    got = rig.read(sample((2048, 1024, 4096), (1024, 2048, 4096), (0, 0, 0)))
+    assert got.accel == pytest.approx((G, (2 * G - 1.0) / 2, G), rel=1e-12)
+    assert got.rates == pytest.approx((math.radians(250), math.radians(250), math.radians(-62.5)), rel=1e-12)
+    # The sensor's z is up, so the robot's y is: rolled by a quarter turn, and turned by one.
+    assert (got.roll, got.pitch, got.yaw) == pytest.approx((math.pi / 2, 0.0, math.pi / 2), abs=1e-12)
+
+
+@pytest.mark.parametrize("mount", [(), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)])
+def test_between_two_samples_the_gyro_is_followed_less_its_bias(mount):
+    """At rest a gyro may say 125 degrees a second, where that is its bias."""
+    still = (2048, -1024, 0)
+    bias = tuple(k * math.radians(2000) / 32768 for k in still)
+    rig = Rig(mount=mount, gyro_bias=bias)
+    for k in range(3):
+        got = rig.later(5 * MS, sample((k, 0, 2048), still))
+        assert (got.roll, got.pitch, got.rates) == (0.0, 0.0, (0.0, 0.0, 0.0))
+
+
 def test_stale_at_60_ms_to_the_nanosecond():
     rig = Rig()
     assert not rig.read(sample()).stale
@@ -402,3 +424,16 @@ def test_a_look_that_is_held_up_in_its_midst_is_a_late_one(before, after, read):
     assert device.read() is None
     port.before, port.after, port.data = before * MS, after * MS, sample()
     assert (device.read() is not None) is read
+
+
+def test_a_sample_that_grew_old_between_the_last_look_and_the_answer_is_stale():
+    class Slow(LockstepClock):
+        """Held up for 20 ms whenever it is asked."""
+
+        def now(self) -> int:
+            self.advance(20 * MS)
+            return super().now()
+
+    clock = Slow()
+    got = WitImu(Wire(sample(), b""), config.ImuPort(), clock).read()
+    assert got.stale and LockstepClock.now(clock) == got.t + 60 * MS
