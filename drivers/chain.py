@@ -238,7 +238,7 @@ class Chain:
     def _take(self, line: bytes) -> None:
         """One line from the adapter: a servo's answer, or something to count. Never raises."""
         parts = line.split()
-        if len(parts) > 2 and parts[0] == b"rcv" and not self.checksum and b"*" not in line and line.find(b"\r", 0, -1) < 0:
+        if len(parts) > 2 and parts[0] == b"rcv" and not self.checksum and b"*" not in line and b"\r" not in line.rstrip():
             i = self._senders[self._cycle].get(parts[1])
             try:
                 if i is not None and self._telemetry(i, binascii.unhexlify(parts[2])):

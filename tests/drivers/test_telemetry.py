@@ -243,6 +243,18 @@ def test_who_was_silent_for_as_long_as_numbers_last_is_believed_after_three_answ
     assert (chain.frame_errors, chain.late_replies) == (0, 0)
 
 
+def test_a_late_answer_among_those_three_and_they_are_counted_anew(rig):
+    _, chain = rig
+    read(rig, lambda host: rcv(1, host, frame()))
+    for _ in range(62):
+        read(rig)
+    late = (lambda host: rcv(1, TURNS[TURNS.index(host) - 5], frame()),)
+    for k, others in enumerate([(), (), late, (), (), ()]):
+        assert read(rig, *others, lambda host: rcv(1, host, frame(turn=1.0))).missed == (63 + k, 0)
+    assert read(rig, lambda host: rcv(1, host, frame(turn=1.0))).missed == (0, 0)
+    assert (chain.frame_errors, chain.late_replies) == (0, 1)
+
+
 def test_queries_come_from_63_hosts_in_turn(rig):
     wire, _ = rig
     for _ in range(64):
