@@ -168,6 +168,28 @@ def test_half_a_line_from_before_a_late_look_is_forgotten():
     assert stream.bad_lines == 1
 
 
+@pytest.mark.parametrize("cut", [1, 20, len(pose()), len(pose()) + 1])
+def test_a_pose_may_come_in_two_looks(cut):
+    far, clock = Far(), LockstepClock()
+    clock.advance(10**9)
+    stream, whole = PoseStream(MemoryPort(far), clock), pose() + b"\n"
+    far.data = whole[:cut]
+    assert len(stream.read()) == (cut == len(whole))
+    clock.advance(50_000_000)
+    far.data = whole[cut:]
+    assert len(stream.read()) == (cut < len(whole)) and stream.bad_lines == 0
+
+
+@pytest.mark.parametrize(("passed", "taken"), [(60_000_000, 1), (60_000_001, 0)])
+def test_a_look_is_late_after_60_ms_to_the_nanosecond(passed, taken):
+    far, clock = Far(), LockstepClock()
+    clock.advance(10**9)
+    stream = PoseStream(MemoryPort(far), clock)
+    clock.advance(passed)
+    far.data = pose() + b"\n"
+    assert len(stream.read()) == taken
+
+
 def test_words_are_parted_by_any_space():
     assert parse_line(line("pose\t1 2  1 2 3\t4 5 6")) == (1, 2, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
 
