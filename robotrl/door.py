@@ -2,9 +2,10 @@
 
 It opens only with authorised keys, and the authenticator stands before it does. A peer says `hello` and is given a session; what
 it sends must carry that session and a rising number, so nothing recorded is taken, in or out of session. One frame a message:
-the topic's name, a zero byte, msgpack. Its role is its key's. Who has been refused `REJECTS` times is out for `OUT_NS`; a peer
-that the library cannot tell us of (an endless message, which it collects before it hands it over) is found by the memory it
-takes, and then all connections are cut: the others come back by themselves.
+the topic's name, a zero byte, msgpack. Its role is its key's. Who is refused too often in too short a time (`patience.py`) is out
+for a while: of him a stop is taken, `STOPS` a second as ever, and nothing else. He alone loses his connection, when he goes on at
+full speed. A peer that the library cannot tell us of (an endless message, which it collects before it hands it over) is found by
+the memory it takes, and then all connections are cut: the others come back by themselves.
 """
 
 from __future__ import annotations
@@ -22,17 +23,18 @@ import zmq
 
 from robotrl.bus import BusError
 from robotrl.clock import Clock
+from robotrl.connection import resident, shut, user
 from robotrl.greeting import DECODE, HELLO, LIMIT, WANT, WELCOME, Shown, Welcome
 from robotrl.keyring import Key, Keyring
 from robotrl.messages import Message, Operator
-from robotrl.patience import REJECTS
+from robotrl.patience import Patience
 from robotrl.roles import ASKED, refusal
 from robotrl.topics import TOPICS
 
 HANDSHAKE_MS = 2000  # who has not proved his key by then is cut off
 TURN = 256  # frames taken in one go
 STOPS = 20  # stops a second that count even of a peer that sends too much
-OUT_NS = 60_000_000_000
+SHUT_NS = 100_000_000  # how often a peer that is out loses its connection: what it has left behind is read by then
 MEMORY = 48 << 20  # bytes that the connections may take together; what comes before the next look is to stay below 64 MB
 BACKLOG = 64
 HWM = 256  # messages waiting for, or from, one peer
@@ -47,9 +49,7 @@ class Peer:
     address: bytes = b""  # of the connection that said hello last
     session: int = 0
     seq: int = 0
-    rejects: int = 0
-    rejected: int = 0  # when the last was, ns
-    out_until: int = 0
+    shut: int = 0  # when it lost its connection last, ns
     tokens: float = 0.0
     stops: float = 0.0
     wants: dict[str, set[str]] = field(default_factory=dict)  # of `ASKED`: whose it has been sent since it asked last
@@ -85,6 +85,7 @@ class Door:
         self.zap = self._context.socket(zmq.REP)
         self.zap.setsockopt(zmq.LINGER, 0)
         self.zap.bind("inproc://zeromq.zap.01")
+        self.patience = Patience()
         self._more = False  # in the midst of a message that is being thrown away
         self.address = self.listen
         self._open()
@@ -121,6 +122,7 @@ class Door:
         """What may be acted on, of at most `TURN` frames. Never waits."""
         self._admit()
         now, out = self.clock.now(), []
+        self.patience.forgive(now)
         for frames in self._messages():
             name = user(frames)
             peer = self._known(name) if name else None
@@ -143,7 +145,7 @@ class Door:
             self._cut()
 
     def _admit(self) -> None:
-        """The authenticator (ZAP, rfc.zeromq.org 27): only a key that is authorised, and whose holder is not out."""
+        """The authenticator (ZAP, rfc.zeromq.org 27): only a key that is authorised."""
         while True:
             try:
                 version, number, _, _, _, mechanism, *credentials = self.zap.recv_multipart(zmq.NOBLOCK)
@@ -151,10 +153,9 @@ class Door:
                 return
             curve = version == b"1.0" and mechanism == b"CURVE" and len(credentials) == 1
             key = self.keys.authorised.get(credentials[0]) if curve else None
-            out = key is not None and key.name in self.peers and self.clock.now() < self.peers[key.name].out_until
-            if key is None or out:
-                self.refused["out" if out else "key"] += 1
-                self.zap.send_multipart([version, number, b"300" if out else b"400", b"refused", b"", b""])
+            if key is None:
+                self.refused["key"] += 1
+                self.zap.send_multipart([version, number, b"400", b"refused", b"", b""])
             else:
                 self.zap.send_multipart([version, number, b"200", b"", key.name.encode(), b""])
 
@@ -185,9 +186,7 @@ class Door:
 
     def _take(self, peer: Peer, frames: list[zmq.Frame], now: int) -> Received | str:
         """The message, "" for a hello, or why it is refused."""
-        if now < peer.out_until:
-            return "out"
-        dear = self._spend(peer, now)
+        dear = self._dear(peer, frames[1], now)
         if frames[1].more:
             return "frames"
         content = frames[1].bytes
@@ -218,6 +217,16 @@ class Door:
         peer.seq = message.seq
         return Received(peer, topic, message)
 
+    def _dear(self, peer: Peer, frame: zmq.Frame, now: int) -> str:
+        """Why nothing but a stop is taken of the peer now; empty where more is."""
+        spent = self._spend(peer, now)
+        if peer.name not in self.patience.out:
+            return spent
+        if spent and now - peer.shut >= SHUT_NS:
+            peer.shut = now
+            shut(frame)
+        return "out"
+
     def _spend(self, peer: Peer, now: int) -> str:
         """One message of what the peer may send; "rate" when there is nothing left."""
         passed, peer.counted = (now - peer.counted) * 1e-9, now
@@ -244,14 +253,11 @@ class Door:
 
     def _refuse(self, peer: Peer | None, why: str, now: int) -> None:
         self.refused[why] += 1
-        # A session ends without the peer's fault; out is out; a key that moves the robot is any console's, and only not heeded.
-        if peer is None or why in ("out", "session", "motion"):
+        # A session ends without the peer's fault; a beat of a viewer's, and a key that moves the robot, are only not heeded.
+        if peer is None or why in ("out", "session", "motion", "beat"):
             return
-        peer.rejects = 1 if now - peer.rejected > OUT_NS else peer.rejects + 1  # who was quiet for so long begins anew
-        peer.rejected = now
-        if peer.rejects >= REJECTS:
-            peer.rejects, peer.out_until = 0, now + OUT_NS
-            self._cut()
+        if self.patience.lost(peer.name, now):
+            peer.address, peer.session = b"", 0
 
     def _cut(self) -> None:
         """End every connection, which frees what they hold; who may will be back in a moment."""
@@ -290,17 +296,3 @@ class Door:
         for end in (self.socket, self.zap):
             end.close(0)
         self._context.term()
-
-
-def user(frames: list[zmq.Frame]) -> str:
-    """The name under which the authenticator let the sender in; empty when none did."""
-    try:
-        return str(frames[1].get("User-Id"))
-    except zmq.ZMQError:
-        return ""
-
-
-def resident() -> int:
-    """Bytes of memory this process holds."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

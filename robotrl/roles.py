@@ -38,7 +38,7 @@ def refusal(role: str, topic: str, message: Message, motion: bool) -> str:
     if isinstance(message, Operator) and message.command == "stop":
         return ""
     if topic not in ROLES[role]:
-        return "role"
+        return "beat" if isinstance(message, Operator) and message.command == "beat" else "role"
     if not abs(getattr(message, "value", 0.0)) <= LARGEST:  # nan is not
         return "malformed"
     if isinstance(message, Operator):

@@ -22,6 +22,7 @@ from robotrl.door import Door
 from robotrl.greeting import HELLO, WANT
 from robotrl.keyring import Keyring
 from robotrl.messages import Action, Label, Operator, Picture
+from robotrl.patience import OUT_NS, REJECTS, WITHIN_NS
 from robotrl.remote import Remote
 
 PATIENCE_S = 20.0  # for a loaded machine; nothing here measures time
@@ -263,18 +264,87 @@ def test_a_message_in_many_frames_is_refused_whole(place):
     assert [r.message.command for r in place.got] == ["pause"] and place.door.refused["frames"] == 1
 
 
-def test_who_is_refused_a_hundred_times_is_out(place):
+class Later(WallClock):
+    """One that can be set forwards."""
+
+    ahead = 0
+
+    def now(self):
+        return super().now() + self.ahead
+
+
+def put_out(place, peer):
+    """Its role is a viewer's, and it says `clear` until it is heard no more."""
+    thread = threading.Thread(target=attacks.flood, args=(peer, 20_000, lambda: "viewer" in place.door.patience.out))
+    thread.start()
+    place.until(lambda: "viewer" in place.door.patience.out)
+    thread.join()
+
+
+def test_who_is_refused_a_hundred_times_at_once_is_out_and_nobody_else_is_cut_off(place):
+    console, second = place.friend("console"), place.friend("learner")
+    sessions = [friend.welcome.session for friend in place.friends]
     peer = place.attacker(place.keys["viewer"])
     hello(place, peer)
-    thread = threading.Thread(target=attacks.flood, args=(peer, 20_000, lambda: place.door.cut > 0))
+    put_out(place, peer)
+    assert not place.got and place.door.refused["role"] + place.door.refused["rate"] == REJECTS
+    watch = peer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    over = threading.Event()
+    thread = threading.Thread(target=attacks.flood, args=(peer, 100_000_000, over.is_set))
     thread.start()
-    place.until(lambda: place.door.cut)
-    thread.join()
-    assert not place.got and place.door.refused["role"] + place.door.refused["rate"] == door_module.REJECTS
-    place.until(lambda: place.door.refused["out"])  # it comes again, and is turned away at the key
-    console = place.friend("console").publisher("operator")
-    place.until(lambda: console.send(Operator(command="stop", press=1)) and place.got)
-    assert {r.peer.role for r in place.got} == {"console"}
+    try:
+        place.until(lambda: watch.poll(0))  # it goes on at full speed, and loses its connection
+        press = console.publisher("operator")
+        place.until(lambda: press.send(Operator(command="stop", press=1)) and place.got)
+    finally:
+        over.set()
+        thread.join()
+    assert {r.peer.role for r in place.got} == {"console"} and place.door.cut == 0 and place.door.refused["out"]
+    assert [friend.welcome.session for friend in place.friends] == sessions
+    assert all(place.door.peers[friend.welcome.name].session == friend.welcome.session for friend in (console, second))
+    peer.disable_monitor()
+
+
+def test_who_is_out_may_stop_a_bounded_number_of_times_and_is_back_after_a_while(place):
+    place.door.clock = clock = Later()
+    peer = place.attacker(place.keys["viewer"])
+    hello(place, peer)
+    put_out(place, peer)
+    viewer = Remote(place.door.address, place.keys["viewer"], clock)  # whom nobody welcomes now
+    place.friends.append(viewer)
+    press = viewer.publisher("operator")
+    place.until(lambda: press.send(Operator(command="stop", press=1)) and place.got)
+    assert {(r.peer.role, r.message.command) for r in place.got} == {("viewer", "stop")} and not viewer.welcome.session
+    before, stops = len(place.got), place.door.peers["viewer"].stops
+    out, began = place.door.refused["out"], clock.now()
+    for _ in range(10 * door_module.STOPS):
+        press.send(Operator(command="stop", press=2))
+    place.until(lambda: place.door.refused["out"] + len(place.got) >= out + before + 9 * door_module.STOPS)
+    passed = (clock.now() - began) * 1e-9
+    assert len(place.got) - before <= stops + passed * door_module.STOPS + 1
+    clock.ahead = OUT_NS
+    place.until(lambda: viewer.welcome.session)
+
+
+def test_a_viewers_beats_are_but_not_heeded_and_what_is_refused_now_and_then_leads_nobody_out(place):
+    """The console of a viewer's key before it knew so beat ten times a second; a wrong key now and then is no flood."""
+    place.door.clock, place.door.rate_hz = Later(), 1_000_000
+    press = place.friend("viewer").publisher("operator")
+
+    def refused(command, why, count):
+        def enough():
+            press.send(Operator(command=command, press=1))
+            return place.door.refused[why] >= count
+
+        place.until(enough)
+
+    refused("beat", "beat", 3 * REJECTS)
+    for _ in range(3):
+        refused("clear", "role", place.door.refused["role"] + REJECTS // 3)
+        place.door.clock.ahead += WITHIN_NS
+    assert not place.door.patience.out and not place.door.cut and not place.got
+    press.send(Operator(command="stop", press=2))
+    place.until(lambda: place.got)
 
 
 def test_a_console_that_asks_for_motion_in_vain_may_still_stop(place):
@@ -285,7 +355,7 @@ def test_a_console_that_asks_for_motion_in_vain_may_still_stop(place):
 
     def refused():
         press.send(Operator(command="enable", press=1))
-        return place.door.refused["motion"] > 2 * door_module.REJECTS
+        return place.door.refused["motion"] > 2 * REJECTS
 
     place.until(refused)
     press.send(Operator(command="stop", press=2))

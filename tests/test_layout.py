@@ -27,7 +27,7 @@ TOP = (
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),
     **dict.fromkeys(TOP, "top"),
-    **dict.fromkeys(("keyring", "door", "greeting", "remote", "ring", "patience"), "bus"),  # the bus's door to other machines
+    **dict.fromkeys(("keyring", "door", "connection", "greeting", "remote", "ring", "patience"), "bus"),  # and its door
     **dict.fromkeys(("log", "logformat", "logread", "session", "foxglove"), "log"),
     **dict.fromkeys(("replayfiles", "frames", "transitions", "labels", "labelled"), "replay"),
     **{name: name for name in ("bus", "replay", "node")},

@@ -53,7 +53,8 @@ def press(key: str, view: View, now: int) -> Operator | None:
         view.keys.append((now, NAMES.get(key, key), "is no key"))
         return None
     if view.watching and command != "stop":
-        view.keys.append((now, NAMES.get(key, key), "does nothing: another console supervises, only SPACE acts here"))
+        why = "your key is a viewer's" if view.afar else "another console supervises"
+        view.keys.append((now, NAMES.get(key, key), f"does nothing: {why}, only SPACE acts here"))
         return None
     if command in HANDS and (why := _no_hand(view, command)):
         view.keys.append((now, key, why))
@@ -123,7 +124,7 @@ class Link:
     def __init__(self, bus: Bus | Remote) -> None:
         """BusError where there are too many consoles. Where one supervises already, this is a viewer until it leaves."""
         self.bus, self.clock = bus, bus.clock
-        self.watching = False
+        self._beside = False
         try:
             self._speak(bus)
         except BusError:
@@ -137,6 +138,11 @@ class Link:
         except BusError:
             self.close()
             raise
+
+    @property
+    def watching(self) -> bool:
+        """Its word counts only to stop: another console supervises, or its key is no console's. It sends no beats."""
+        return self.bus.welcome.role != "console" if isinstance(self.bus, Remote) else self._beside
 
     def _speak(self, mouth: Bus | Remote) -> None:
         """As the console that supervises."""
@@ -156,7 +162,7 @@ class Link:
                 mouth.close()
                 taken = error
             else:
-                self._mouth, self.watching = mouth, True
+                self._mouth, self._beside = mouth, True
                 return
         bus.close()
         raise taken
@@ -171,7 +177,7 @@ class Link:
         except BusError:
             mouth.close()
             return False
-        self.watching = False
+        self._beside = False
         before.close()
         return True
 

@@ -237,7 +237,8 @@ def pressed(view: View, now: int) -> Text:
     if view.typed is not None:
         return line((f" note: {view.typed}_ ", "bold black on yellow"), " ENTER ends it; SPACE stops the robot")
     if view.watching and not view.keys:
-        return line((" ANOTHER CONSOLE SUPERVISES: you watch. SPACE stops the robot from here too. ", "bold black on yellow"))
+        why = "YOUR KEY IS A VIEWER'S" if view.afar else "ANOTHER CONSOLE SUPERVISES"
+        return line((f" {why}: you watch. SPACE stops the robot from here too. ", "bold black on yellow"))
     if not view.keys:
         answer = "does not answer" if view.answered is None else f"answers in {span(view.answered)}"
         return fact(" keys", f"press t to try the keyboard; nothing moves. Terminal {answer}")

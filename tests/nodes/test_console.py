@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from robotrl import config, keyring
@@ -686,3 +687,28 @@ def test_a_console_afar_shows_the_robot_and_stops_it(tmp_path):
         bus.close()
         node.close()
         student.close()
+
+
+def test_a_viewers_console_afar_sends_no_beat_and_stops_the_robot(tmp_path):
+    """A beat of a viewer's says nothing to the guard, and is refused at the door."""
+    file, clock = keyring.new(tmp_path / "keys", "screen", "viewer"), WallClock()
+    door, got = Door("tcp://127.0.0.1:0", keyring.load(tmp_path / "keys"), clock), []
+    number = iter(range(1, 1_000_000))
+
+    def speak():
+        door.send("guard", msgspec.msgpack.encode(guard("RUN", t=clock.now(), boot=1, seq=next(number))))
+        got.extend(door.receive())
+
+    person = Person(door.address, file)
+    try:
+        person.until(lambda: "YOUR KEY IS A VIEWER" in person.seen, speak)
+        person.types("c")
+        person.until(lambda: "your key is a viewer" in person.seen, speak)
+        person.types(" ")
+        person.until(lambda: got, speak)
+        person.types("qq")
+        person.until(person.ended, speak)
+        assert [received.message.command for received in got] == ["stop"] and not door.refused.keys() - {"session"}
+    finally:
+        person.close()
+        door.close()
