@@ -90,7 +90,7 @@ class Node:
 
     def refuse(self, why: object) -> int:
         """End before anything was begun: the last line of the log is `why`, which the manager says for us. The exit code."""
-        print(why, file=sys.stderr, flush=True)
+        aloud.say(why, sys.stderr)
         self.close()
         return 2
 

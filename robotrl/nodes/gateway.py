@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from robotrl import keyring, node
+from robotrl import aloud, keyring, node
 from robotrl.bus import Bus
 from robotrl.complaint import Complaint
 from robotrl.config import Run
@@ -110,10 +110,10 @@ class Gateway:
         message = msgspec.structs.replace(received.message, t=0, valid_ns=0)
         if isinstance(message, Operator):  # a process number of another machine is nobody's here
             message = msgspec.structs.replace(message, role=received.peer.role, pid=0)
-            if message.command != "beat":
-                print(f"{self.clock.now()} {received.peer.name} ({received.peer.role}): {message.command}", flush=True)
-        self._mine[received.topic].send(message)
+        self._mine[received.topic].send(message)  # first: a full disk takes no line, and must not take a stop
         self.delivered[received.topic] += 1
+        if isinstance(message, Operator) and message.command != "beat":
+            aloud.say(f"{self.clock.now()} {received.peer.name} ({received.peer.role}): {message.command}")
 
     def told(self) -> str:
         """What was refused until now, in a line."""
@@ -153,7 +153,7 @@ def renew(own: node.Node, door: Door, authorised: Authorised) -> None:
     if known is not None:
         door.authorise(keyring.authorised(known))
         who = ", ".join(f"{key.name} ({key.role})" for key in known)
-        print(f"{own.clock.now()} may come in: {who or 'nobody'}", flush=True)
+        aloud.say(f"{own.clock.now()} may come in: {who or 'nobody'}")
 
 
 def serve(own: node.Node, gateway: Gateway, authorised: Authorised) -> None:
@@ -175,7 +175,7 @@ def serve(own: node.Node, gateway: Gateway, authorised: Authorised) -> None:
             renew(own, gateway.door, authorised)
         if now >= say and gateway.told() != said:
             say, said = now + SAY_NS, gateway.told()
-            print(f"{now} refused: {said}", flush=True)
+            aloud.say(f"{now} refused: {said}")
 
 
 if __name__ == "__main__":

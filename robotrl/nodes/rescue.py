@@ -245,7 +245,7 @@ def main(argv: list[str]) -> int:
     try:
         rescue = Rescue(run.robot, rundir.bus_directory(directory), WallClock(), 1.0 / run.task.rate_hz)
     except OSError as error:
-        print(f"{rundir.bus_directory(directory)}: no rescue: {error.strerror}; is the run live?", file=sys.stderr)
+        aloud.say(f"{rundir.bus_directory(directory)}: no rescue: {error.strerror}; is the run live?", sys.stderr)
         return 2
 
     def end(*_: object) -> None:

@@ -93,10 +93,10 @@ class Driver:
         if self.tether is not None:
             self.tether.beat(drive.torque_on)
         self.tick, self.off = loop.tick, drive.powered_off_confirmed
-        self._name_the_silent(joints)
         first = self.joints.send(joints).seq
         self.applied.send(applied)
         self.drive.send(drive)
+        self._name_the_silent(joints)  # a disk may be slow
         self.exchanges.send(self.tape.take(first))
 
     def _name_the_silent(self, joints: Joints) -> None:

@@ -39,10 +39,10 @@ class Wire(Generic[Device]):
 
     def lost(self, error: PortError) -> None:
         """The port has just failed: close it, say so, and look for it once a second."""
-        self._say(str(error))
         self._port.close()
         self.device = None
         self._retry = self._node.clock.now() + RETRY_NS
+        self._say(str(error))
 
     def again(self) -> bool:
         """While lost: try to open it when it is time to; true when it has just come back."""

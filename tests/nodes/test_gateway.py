@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import sys
+
 import msgspec
 import pytest
 
@@ -197,3 +202,38 @@ def test_keys_are_read_again_when_their_files_have_changed(tmp_path):
     (tmp_path / "authorised" / "screen.json").unlink()
     renew(own, door, authorised)
     assert door.known[-1] == [] and "tablet.json" in str(own.said) and "nobody may come in" in str(own.said)
+
+
+class FullDisk(io.StringIO):
+    """A log that takes no line."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_takes_no_line_and_no_stop(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    assert world.hear("viewer", Operator(command="stop", press=1)).command == "stop"
+    keyring.new(tmp_path / "keys", "screen", "viewer")
+    authorised, door = Authorised(tmp_path / "keys"), FakeDoor()
+    door.authorise = lambda known: None
+    keyring.revoke(tmp_path / "keys", "screen")
+    renew(Own(), door, authorised)
+
+
+def test_what_a_peer_said_is_in_the_log_once_it_is_on_the_bus(world, monkeypatch):
+    sent, line = world.gateway._mine["operator"], io.StringIO()
+    monkeypatch.setattr(sys, "stdout", line)
+    world.gateway._mine["operator"] = Watched(lambda message: (line.getvalue(), sent.send(message)))
+    world.hear("viewer", Operator(command="stop", press=1))
+    assert world.gateway._mine["operator"].seen == [""] and "somebody (viewer): stop" in line.getvalue()
+
+
+class Watched:
+    """A publisher, and what there was to see before it sent."""
+
+    def __init__(self, send):
+        self.seen, self._send = [], send
+
+    def send(self, message):
+        self.seen.append(self._send(message)[0])
