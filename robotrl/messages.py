@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 Vector = tuple[float, ...]
+KEY_NS = 500_000_000  # from a press until its key asks for nothing any more but to stop, to pause or to hand back
 PERSON = -2  # in the place of a policy's version: a person led. -1: nobody had learnt anything yet
 
 

@@ -36,7 +36,6 @@ GONE_NS = 5_000_000_000  # a learner, a recorder or a manager that has not beate
 UNSEEN_NS = 300_000_000  # a camera's process that has said nothing for so long, not even that there is no picture; chosen
 SILENT_S = 0.06  # a driver not heard for so long cannot say whether torque is on
 LATE_FRAME_S = 1.0  # over which bad frames are counted
-KEY_NS = 500_000_000  # from a press until its key asks for nothing any more but to stop or to pause
 UNANSWERED = -1  # no nonce that was ever shown
 READ_NS = 2_000_000_000  # how long a refused key's reason stays on the operator's screen
 
@@ -173,7 +172,7 @@ class Sentry:
     def _take_operator(self, key: m.Operator, now: int) -> None:
         role = key.role if key.source == "gateway" else key.source  # the gateway knows its peers by their keys
         if key.command not in (*LABELLING, *HANDS):
-            late = now - key.t > KEY_NS  # it waited while this process slept: who pressed it may stand elsewhere now
+            late = now - key.t > m.KEY_NS  # it waited while this process slept: who pressed it may stand elsewhere now
             self._commands.append(Command(key.command, role, UNANSWERED if late else key.nonce))
         if role != "console":  # nobody's word but a console's says that somebody supervises
             return

@@ -14,7 +14,7 @@ from pathlib import Path
 from robotrl import config
 from robotrl.clock import Clock
 from robotrl.drivers.teleop import Reading, Teleoperator, opened
-from robotrl.messages import Applied, Operator, Permit, Teleop
+from robotrl.messages import KEY_NS, Applied, Operator, Permit, Teleop
 from robotrl.node import Node
 
 AGAIN_NS = 1_000_000_000  # a device that is gone is looked for so often
@@ -34,12 +34,16 @@ class Hand:
         self._active, self._epoch, self._lost, self._note = False, -1, "", ""
 
     def hear(self, key: Operator) -> None:
-        """What the operator's console said; nobody else's keys are obeyed."""
+        """What the operator's console said; nobody else's keys are obeyed. One that waited while this process slept only hands
+        back: who pressed it may stand elsewhere now."""
         if key.source != "console":
             return
-        if key.command in ("take", "give"):
+        late = self._clock.now() - key.t > KEY_NS
+        if key.command == "give" or (key.command == "take" and not late):
             self._asked.append(key.command)
-        if self._device is not None:
+        elif key.command == "take":
+            self._note = "not taken over: the key came too late, press it again"
+        if self._device is not None and not late:
             jog = chr(int(key.value)) if key.command == "jog" and 0x20 < key.value < 0x7F else ""
             self._device.hear(jog, self._clock.now())
 

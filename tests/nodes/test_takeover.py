@@ -16,7 +16,7 @@ import pytest
 from robotrl import config
 from robotrl.clock import LockstepClock
 from robotrl.drivers.teleop import HandLost, Reading
-from robotrl.messages import PERSON, Applied, Imu, Joints, Operator, Permit, Teleop
+from robotrl.messages import KEY_NS, PERSON, Applied, Imu, Joints, Operator, Permit, Teleop
 from robotrl.nodes.grip import SILENT_NS, Grip
 from robotrl.nodes.pilot import Pilot
 from robotrl.nodes.playback import Recorded
@@ -95,7 +95,7 @@ class Tale:
         return self._word
 
     def key(self, command: str) -> None:
-        self.hand.hear(Operator(source="console", command=command, press=1))
+        self.hand.hear(Operator(source="console", command=command, press=1, t=self.rig.clock.now()))
 
     def go(self, n: int, mark: str = "") -> None:
         if mark:
@@ -259,11 +259,30 @@ class Desk:
         self.opened += 1
         return self.device
 
-    def say(self, *keys: str, permit: Permit | None = RUN, source: str = "console", applied: Applied | None = AT) -> Teleop:
+    def say(
+        self, *keys: str, permit: Permit | None = RUN, source: str = "console", applied: Applied | None = AT, old: int = 0
+    ) -> Teleop:
+        """`old`: ns from the press until it is heard."""
         self.clock.sleep_until(self.clock.now() + T)
         for key in keys:
-            self.hand.hear(Operator(source=source, command=key, press=1))
+            self.hand.hear(Operator(source=source, command=key, press=1, t=self.clock.now() - old))
         return self.hand.cycle(permit, applied)
+
+
+def test_a_key_that_waited_while_the_node_slept_leads_nobody_but_hands_back():
+    """As the guard drops it. Meanwhile the lease may be another one, and the person gone."""
+    desk = Desk()
+    heard = []
+    desk.device.hear = lambda key, now: heard.append(key)
+    desk.clock.advance(10**12)
+    desk.say()  # the device is opened
+    word = desk.say("take", old=KEY_NS + 1)
+    assert not word.active and "too late" in word.note and not heard
+    desk.say("jog", "beat", old=KEY_NS + 1)
+    assert not heard, "nor is the console there because it was"
+    assert desk.say("take", old=KEY_NS).active and heard
+    assert not desk.say("give", old=30 * 10**9).active
+    assert "handed back" in desk.say().note
 
 
 def test_he_takes_over_by_key_and_only_from_the_policy():
