@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -61,9 +61,11 @@ class Authorised:
 class Gateway:
     """Door on one side, bus on the other. `stale`: words of consoles that came too late."""
 
-    def __init__(self, bus: Bus, door: Door, cameras: Collection[str] = ()) -> None:
-        """`cameras`: those of the run, by their places on the bus."""
-        self.bus, self.door, self.clock = bus, door, bus.clock
+    def __init__(
+        self, bus: Bus, door: Door, cameras: Collection[str] = (), suspended: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`cameras`: those of the run, by their places on the bus. `suspended`: was the machine, since this was last asked?"""
+        self.bus, self.door, self.clock, self._suspended = bus, door, bus.clock, suspended
         self._mine = {topic: bus.publisher(topic) for topic in ("operator", "label", "action")}
         self._theirs = [bus.subscriber(topic, sources=cameras if topic == "image" else None) for topic in READ]
         self._pictures = [bus.subscriber(topic, sources=cameras) for topic in ASKED]
@@ -87,7 +89,10 @@ class Gateway:
 
     def turn_in(self) -> None:
         """What peers have said goes to the robot."""
-        for received in self.door.receive():
+        come = self.door.receive()
+        if self._suspended():  # nothing has aged by our clock: what answers a word from before it is out of date all the same
+            self._nonces = dict.fromkeys(self._nonces, self.clock.now() - FRESH_NS)
+        for received in come:
             if self.fresh(received):
                 self._deliver(received)
             else:
@@ -132,7 +137,7 @@ def main(argv: list[str]) -> int:
         return own.refuse(error)
     who = ", ".join(f"{key.name} ({key.role})" for key in keys.authorised.values())
     own.say(f"listening at {door.address} for {who}" + (" of this machine alone" if door.loopback else ""))
-    serve(own, Gateway(own.bus, door, CAMERAS[: len(own.run.robot.cameras)]), authorised)
+    serve(own, Gateway(own.bus, door, CAMERAS[: len(own.run.robot.cameras)], own.suspended), authorised)
     door.close()
     own.close()
     return 0

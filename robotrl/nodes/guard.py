@@ -278,7 +278,7 @@ def main(argv: list[str]) -> int:
     node.pace(19)
     awake = Vigil(node, sentry, lockout, LISTEN_NS if restarted else 0).serve()
     if not awake:
-        node.say("was stopped for longer than its permits hold; it begins anew")
+        node.say("slept for longer than its permits hold; it begins anew")
     if node.orphaned():
         node.abandon()
     node.close()

@@ -38,13 +38,12 @@ class Vigil:
         self._judged, self._torque = NEVER, False
 
     def serve(self) -> bool:
-        """Until told to end, or alone for long enough. False: it was stopped and went on, and must be started anew."""
+        """Until told to end, or alone for long enough. False: it slept, and must be started anew."""
         for _ in self._node.every(PERIOD_NS, self._ended):
             self._hear(*self._streams)
             self._look_after_the_others()
             now = self._clock.now()
-            asleep = self._node.suspended() or now - self._judged > LATE_NS
-            if self._torque and asleep:  # as before it must not go on: torque would come back by itself
+            if self._slept(now):
                 return False
             if now < self._listen_until and not self._sentry.informed():
                 continue
@@ -53,9 +52,16 @@ class Vigil:
                 if not self._node.bus.wait([self._operator], left * 1e-9):
                     break
                 if self._hear(self._operator):  # a stop does not wait for the next period
+                    if self._slept(self._clock.now()):
+                        return False
                     self._judge()
                     break  # once: others rely on the period
         return True
+
+    def _slept(self, now: int) -> bool:
+        """Is this life over? As before it must not go on: torque would come back by itself. After a suspension not without torque
+        either: by the clock that stood still a key that waits, and the number it answers, are as young as before it."""
+        return self._node.suspended() or (self._torque and now - self._judged > LATE_NS)
 
     def _ended(self) -> bool:
         alone = self._alone_since != NEVER and self._clock.now() - self._alone_since > LINGER_NS

@@ -111,6 +111,18 @@ def test_a_nonce_that_the_guard_repeats_is_no_fresher(world):
     assert world.hear("console", Operator(command="beat", press=0, nonce=1)) is None
 
 
+def test_what_answers_a_word_from_before_a_suspension_is_not_passed_on_but_a_stop_is(world):
+    """The machine's clock stood still: the guard's number is as young as it was, and the guard may repeat it once."""
+    world.gateway._suspended = iter([True, *[False] * 1000]).__next__
+    world.gateway.door.motion = True
+    assert world.hear("console", Operator(command="enable", press=1, nonce=1)) is None and world.gateway.stale == 1
+    world.speak(1)
+    assert world.hear("console", Operator(command="enable", press=1, nonce=1)) is None
+    assert world.hear("viewer", Operator(command="stop", press=2)).command == "stop"
+    world.speak(2)
+    assert world.hear("console", Operator(command="enable", press=3, nonce=2)).command == "enable"
+
+
 def test_what_the_robot_says_goes_out_and_what_consoles_say_does_not(world):
     assert {topic for topic, _ in world.door.sent} == {"guard"}
     assert not {"operator", "label", "action"} & {s.topic for s in world.gateway._theirs}

@@ -93,9 +93,10 @@ def test_a_stop_that_comes_when_the_period_is_all_but_over_waits_for_it():
 
 
 def test_a_guard_that_was_stopped_with_torque_on_says_no_more_word_once_it_goes_on():
-    """Its silence has shut the gate; as after its death a new one begins, in PSTOP. With torque off it just goes on."""
+    """Its silence has shut the gate; as after its death a new one begins, in PSTOP. With torque off it just goes on, but for a
+    suspension: keys and numbers from before that do not look old."""
     for torque, stopped_ms, asleep, permits in (
-        (True, 150, False, 6), (True, 250, False, 3), (False, 250, False, 6), (True, 0, True, 3), (False, 0, True, 6),
+        (True, 150, False, 6), (True, 250, False, 3), (False, 250, False, 6), (True, 0, True, 3), (False, 0, True, 3),
     ):  # fmt: skip
         node = Here(stopped_ms, asleep)
         vigil = Vigil(node, sentry := Sentry(Run(), lambda: 1, lambda: 1), LockoutFile(Path("/dev/null/none")), 0)
@@ -108,6 +109,33 @@ def test_a_guard_that_was_stopped_with_torque_on_says_no_more_word_once_it_goes_
         sentry.step = powered
         assert vigil.serve() is (permits == 6)
         assert len(node.streams["permit"].sent) == permits
+
+
+class Nap(Here):
+    """The machine is suspended while the guard waits for a key in its third period."""
+
+    nap = False
+
+    def wait(self, streams, seconds):
+        self.nap |= self.periods == 1
+        return super().wait(streams, seconds)
+
+    def suspended(self):
+        nap, self.nap = self.nap, False
+        return nap
+
+
+@pytest.mark.parametrize("keys", [["enable"], ["enable", "stop"]])
+def test_a_key_pressed_just_before_a_suspension_is_not_obeyed_after_it(keys):
+    """By our clock it waited for no time. A stop wakes the guard at once: nor is what lies beside it obeyed then."""
+    node, obeyed = Nap(), []
+    operator = node.subscriber("operator")
+    operator.due = [(45_000_000, Operator(source="console", command=key, press=1, t=45_000_000)) for key in keys]
+    sentry = Sentry(Run(), lambda: 1, lambda: 1)
+    step = sentry.step
+    sentry.step = lambda now: (obeyed.extend(command.name for command in sentry._commands), step(now))[1]
+    assert not Vigil(node, sentry, LockoutFile(Path("/dev/null/none")), 0).serve()
+    assert not obeyed and len(node.streams["permit"].sent) == 3
 
 
 @pytest.mark.parametrize("file", ["lockout", "no/folder"])
