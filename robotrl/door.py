@@ -34,6 +34,7 @@ from robotrl.topics import TOPICS
 HANDSHAKE_MS = 2000  # who has not proved his key by then is cut off
 TURN = 256  # frames taken in one go
 STOPS = 20  # stops a second that count even of a peer that sends too much
+STAMP = 64  # bytes by which our own stamp may be longer than the one that came: source, life, number, time, role
 SHUT_NS = 100_000_000  # how often a peer that is out loses its connection: what it has left behind is read by then
 MEMORY = 48 << 20  # bytes that the connections may take together; what comes before the next look is to stay below 64 MB
 BACKLOG = 64
@@ -207,7 +208,7 @@ class Door:
         if isinstance(message, Operator) and message.command == "stop" and peer.stops >= 1:
             peer.stops -= 1
             return Received(peer, topic, message)
-        why = dear or refusal(peer.role, topic, message, self.motion)
+        why = dear or refusal(peer.role, topic, message, self.motion) or _grown(topic, message)
         if why:
             return why
         if message.boot != peer.session or not peer.session or frames[0].bytes != peer.address:
@@ -296,3 +297,8 @@ class Door:
         for end in (self.socket, self.zap):
             end.close(0)
         self._context.term()
+
+
+def _grown(topic: str, message: Message) -> str:
+    """ "size" for what came short, and is too long for the bus as we write it there: whole numbers in the place of others."""
+    return "size" if len(msgspec.msgpack.encode(message)) > TOPICS[topic].limit - STAMP else ""

@@ -24,6 +24,7 @@ from robotrl.keyring import Keyring
 from robotrl.messages import Action, Label, Operator, Picture
 from robotrl.patience import OUT_NS, REJECTS, WITHIN_NS
 from robotrl.remote import Remote
+from robotrl.topics import TOPICS
 
 PATIENCE_S = 20.0  # for a loaded machine; nothing here measures time
 ROLES = ("console", "agent", "learner", "viewer")
@@ -245,6 +246,19 @@ def test_a_long_message_of_an_authorised_peer_is_not_taken(place, size):
         place.until(lambda: place.door.refused["size"])
     place.stop_gets_through()
     assert not place.got
+
+
+@pytest.mark.parametrize(("length", "taken"), [(500, True), (900, False)])
+def test_what_is_too_long_for_the_bus_only_as_we_write_it_is_refused_here(place, length, taken):
+    """A bus's publisher takes none that is too long: it would be the gateway's end, and every stop's with it."""
+    peer = place.attacker(place.keys["console"])
+    label = {"source": "console", "boot": hello(place, peer), "seq": 1, "press": 1, "value": 1.0, "tick": 1, "text": "x" * length}
+    content = msgspec.msgpack.encode(label)
+    assert len(content) < TOPICS["label"].limit
+    peer.send(b"label\0" + content)
+    place.until(lambda: place.got if taken else place.door.refused["size"])
+    assert len(place.got) == taken
+    place.stop_gets_through()
 
 
 def test_an_endless_message_is_found_by_its_memory_and_cut_off(place):
