@@ -238,8 +238,7 @@ class Guard:
 
     def _hold(self, now: int, inputs: Inputs) -> bool:
         """Is an arm on its way down to stay where it is? From a stop key on, until `disable`; whatever is permitted."""
-        if self.state is State.LOCKOUT:
-            self._halt.forget()
+        if self.state is State.LOCKOUT:  # which nothing leaves
             return False
         pressed = any(command.name == "stop" for command in inputs.commands)
         hold = self._halt.step(now, pressed, inputs.lowering or inputs.port_lost)  # without its port it lowers nothing: it waits
