@@ -121,8 +121,6 @@ class Soak(Scene):
         if self.due and standing & set(self.due):
             self.due = ()
         self._time(self.judging)
-        if len(self.rig.servos.cycles_us) > 1000:
-            self.rig.servos.cycles_us.clear()
 
     @property
     def judging(self) -> str:

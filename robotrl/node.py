@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import io
 import os
 import select
 import shutil
 import signal
 import sys
 import time
-from array import array
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from robotrl import aloud, rundir
 from robotrl.bus import Bus
 from robotrl.clock import WallClock, suspended_ns
+from robotrl.lateness import Lateness
 from robotrl.messages import Beat
 from robotrl.realtime import real_time
 from robotrl.rundir import bus_directory
@@ -33,30 +31,6 @@ SPIN_NS = 200_000  # at real-time priority: the kernel wakes us that much early,
 SLACK_NS = 5_000_000  # so much time before the next period leaves room to collect garbage
 COLLECT_EVERY = 50  # periods
 SUSPENDED_NS = 60_000_000  # a machine that was suspended for so long: no permit would have outlived it
-
-
-@dataclass
-class Lateness:
-    """What the clock did: each period's lateness in us (kept at real-time pace alone), and how many periods were skipped."""
-
-    late_us: array[float] = field(default_factory=lambda: array("d"))
-    overruns: int = 0
-
-    def save(self, path: Path, cycles_us: Sequence[float]) -> None:
-        """Into an .npz, behind what the run's lives before this one have left there."""
-        import numpy as np
-
-        late, cycles, overruns = np.asarray(self.late_us), np.asarray(cycles_us), self.overruns
-        if path.is_file():
-            try:
-                before = rundir.read_arrays(path)
-                late, cycles = np.concatenate((before["late_us"], late)), np.concatenate((before["cycle_us"], cycles))
-                overruns += int(before["overruns"]) if "overruns" in before else 0
-            except (rundir.RunError, KeyError, TypeError, ValueError):  # of this life's figures at least none are lost
-                os.replace(path, path.with_suffix(".npz.damaged"))
-        whole = io.BytesIO()
-        np.savez(whole, late_us=late, cycle_us=cycles, overruns=overruns)
-        rundir.write_bytes(path, whole.getvalue())
 
 
 class Node:
@@ -134,7 +108,7 @@ class Node:
         number = 0
         while not ended():
             if self._paced:
-                self.lateness.late_us.append(max(0, self.clock.now() - deadline) * 1e-3)
+                self.lateness.add(max(0, self.clock.now() - deadline) * 1e-3)
             self.due = deadline + period_ns
             yield number
             number += 1

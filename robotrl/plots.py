@@ -7,6 +7,7 @@ panel that says so; a file that is corrupt is an error.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -253,7 +254,9 @@ def draw_timing(axis: Any, data: Data) -> None:
     for percentile, colour in ((50, INK), (99, ORANGE), (99.9, RED)):
         at = float(np.percentile(value, percentile))
         axis.axvline(at, color=colour, linewidth=1.4, label=f"p{percentile:g}  {at:,.0f} µs")
-    axis.plot([], [], " ", label=f"max  {value.max():,.0f} µs of {len(value):,} periods")
+    told, worst = int(data.timing.get("periods", 0)), float(data.timing.get("worst_us", math.nan))
+    newest = f" newest, {worst:,.0f} µs of all {told:,}" if told > len(value) else ""
+    axis.plot([], [], " ", label=f"max  {value.max():,.0f} µs of {len(value):,}{newest} periods")
     cycle, waited = data.timing.get("cycle_us"), data.timing.get("waited_s")
     if cycle is not None and len(cycle):
         axis.plot([], [], " ", label=f"bus cycle p50 {np.nanmedian(cycle) / 1000:.1f} ms")

@@ -10,6 +10,7 @@ import msgspec
 from robotrl import config, rundir
 from robotrl.account import Account, Figures
 from robotrl.complaint import command
+from robotrl.lateness import periods_of
 from robotrl.logformat import Kind
 from robotrl.logread import read
 from robotrl.messages import Guard
@@ -33,7 +34,7 @@ def overruns(directory: Path) -> tuple[int, int] | None:
     """How many periods the servo loop missed in all the run's lives, and how many it kept; None where no driver has said."""
     try:
         kept = rundir.read_arrays(directory / "timing.npz")
-        return int(kept["overruns"]), len(kept["late_us"])
+        return int(kept["overruns"]), periods_of(kept)
     except (rundir.RunError, KeyError, TypeError, ValueError):
         return None
 

@@ -28,10 +28,10 @@ from robotrl.clock import LockstepClock
 from robotrl.complaint import Complaint
 from robotrl.drivers.recording import Recording
 from robotrl.labels import Given
+from robotrl.lateness import Lateness
 from robotrl.log import Log
 from robotrl.logformat import Kind as Record
 from robotrl.messages import Drive, Label
-from robotrl.node import Lateness
 from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.replay import Replay
 from robotrl.report import overruns

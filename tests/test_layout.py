@@ -16,7 +16,7 @@ FOLDERS = ("drivers", "calibration", "safety", "sim", "agents", "rewards", "task
 CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
     "native", "roles", "realtime", "aloud", "serialarm", "stowtime", "tasksettings", "account", "resolved", "tagboard",
-    "tagcorners", "boardpose", "viewpoint", "rewardsettings", "asked", "twincameras",
+    "tagcorners", "boardpose", "viewpoint", "rewardsettings", "asked", "twincameras", "lateness",
 )  # fmt: skip
 TOP = (
     "manager", "move", "calibrate", "watch", "processes", "cli", "__main__", "plots", "doctor", "cameracheck", "machine",

@@ -78,6 +78,13 @@ def test_panels_say_what_they_show_and_what_is_missing(run_dir, monkeypatch):
     assert "no traces.npz" in said and "no timing.npz" in said
 
 
+def test_how_many_periods_a_picture_covers_is_said(run_dir, monkeypatch):
+    assert "max  300 µs of 1,000 periods" in texts_of(run_dir, monkeypatch)
+    late = np.linspace(0, 300, 1000)
+    np.savez(run_dir / "timing.npz", late_us=late, cycle_us=late, periods=8000, worst_us=912.0)
+    assert "max  300 µs of 1,000 newest, 912 µs of all 8,000 periods" in texts_of(run_dir, monkeypatch)
+
+
 def test_a_rehearsal_shows_what_a_period_took_and_the_wait_for_the_learner(run_dir, monkeypatch):
     np.savez(run_dir / "timing.npz", step_us=np.linspace(0, 2000, 1001), waited_s=41.7)
     said = texts_of(run_dir, monkeypatch)

@@ -13,7 +13,7 @@ import pytest
 from robotrl import checkpoint, config, plots, report, rundir, timing
 from robotrl import messages as m
 from robotrl.account import Figures
-from robotrl.node import Lateness
+from robotrl.lateness import Lateness
 from robotrl.session import Session
 
 MS = 1_000_000

@@ -6,6 +6,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from typing import TypeGuard
 
@@ -16,6 +17,7 @@ from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.identity import recognise
 from robotrl.drivers.port import DeviceError, Port
+from robotrl.lateness import keep
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
 from robotrl.nodes.powerdown import POWERED, TRIES, PowerDown, gate_limits, lower, off
 from robotrl.safety.gate import PERMIT_VALID_NS, Gate, Verdict
@@ -37,7 +39,7 @@ class ServoLoop:
         self.tick = -1
         self.overruns = 0
         self.late_us = 0.0
-        self.cycles_us: list[float] = []
+        self.cycles_us = array("f")  # of the newest cycles
         self.unrescued = False
         self._down = PowerDown(robot, chain, period_s)
         self._answered = 0  # cycles in a row in which no servo was missed: who does not answer has not heard us either
@@ -146,11 +148,12 @@ class ServoLoop:
         )  # fmt: skip
 
     def _drive(self, joints: Joints, stage: str, began: int) -> Drive:
-        self.cycles_us.append((self.clock.now() - began) * 1e-3)
+        cycle_us = (self.clock.now() - began) * 1e-3
+        keep(self.cycles_us, cycle_us)
         return Drive(
             source="servos", t=joints.t, tick=self.tick, gate_open=self._on, torque_on=self._on or stage in POWERED,
             powered_off_confirmed=off(joints), late_us=self.late_us,
-            cycle_us=self.cycles_us[-1], overruns=self.overruns,
+            cycle_us=cycle_us, overruns=self.overruns,
             frame_errors=self.chain.frame_errors, stop=stage, unrescued=self.unrescued,
             disobeyed=min(self._down.unconfirmed, self._answered) > TRIES + 1,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from pathlib import Path
 
 from robotrl.drivers.chains import baud_of
@@ -33,7 +34,7 @@ class Driver:
         self.tape = Tape(node.clock)
         self.off = False
         self.tick = -1
-        self.cycles_us: list[float] = []
+        self.cycles_us = array("f")  # of the newest cycles
         self._lost_servos: tuple[int, ...] = ()
         self.wire = Wire(node, self.connect)
 

@@ -9,13 +9,15 @@ from itertools import pairwise
 import msgspec
 import pytest
 
+from robotrl import lateness
 from robotrl import node as node_module
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.port import DeviceError, PortError
+from robotrl.lateness import Lateness
 from robotrl.messages import Action, Drive, Permit
-from robotrl.node import Lateness, Node
+from robotrl.node import Node
 from robotrl.nodes import servos
 from robotrl.nodes.lowering import Lowering
 from robotrl.nodes.servoloop import ServoLoop
@@ -286,6 +288,15 @@ def test_after_the_last_permit_the_stop_is_written_at_its_60_ms_and_not_in_the_n
     shut: Drive = next(d for d in drives if d.stop)
     assert shut.t == damped[0] and not shut.gate_open and shut.torque_on
     assert not any(d.gate_open for d in drives if d.t >= damped[0])
+
+
+def test_a_driver_keeps_no_more_figures_of_its_periods_than_it_may(monkeypatch, wire_reader):
+    drivers = []
+    monkeypatch.setattr(lateness, "KEPT", 20)
+    monkeypatch.setattr(sys.modules[__name__], "Driver", lambda node: drivers.append(servos.Driver(node)) or drivers[0])
+    _, _, drives = drive_on([], 2000 * MS, monkeypatch, wire_reader)
+    (driver,) = drivers
+    assert len(drives) > 100 and 10 <= len(driver.cycles_us) <= 20 and 10 <= len(driver.node.lateness.late_us) <= 20
 
 
 def test_a_machine_that_was_suspended_leads_nobody_though_its_permits_look_young(monkeypatch, wire_reader):
