@@ -41,7 +41,7 @@ _REPLY = struct.Struct("<HbHfffHbHbbb")  # the answer to commands.QUERY, heads i
 _HEADS = (0x0021, 0x012F, 0x0A21, 0x0D23)  # reply heads as little-endian pairs
 _PADDING = bytes((moteus.PAD,))
 _OK = (b"OK\r", b"OK", b"")
-_UNREAD = (math.nan, math.nan, math.nan, math.nan, math.nan, -1, 0)
+_UNREAD = (math.nan, math.nan, math.nan, math.nan, math.nan, -1, 0, math.nan)
 
 
 class Chain:
@@ -49,14 +49,14 @@ class Chain:
 
     `frame_errors` counts lines and frames refused, `late_replies` those of an earlier cycle; `round_trip_ns`
     is the last read's. With `checksum` every line carries its CRC-8 and lines without one are refused; it
-    turns itself on when the far end asks for it. `stop_c`: the temperature that stops the robot.
+    turns itself on when the far end asks for it. `stop_c`: the winding's temperature that stops the robot.
     """
 
     def __init__(self, port: Port, servos: config.Servos, clock: Clock, checksum: bool = False, stop_c: float = math.inf) -> None:
         self.frame_errors = 0
         self.late_replies = 0
         self.round_trip_ns = 0
-        self.rebooted: tuple[int, ...] = ()  # a moteus that lost its settings is told by its mode
+        self.rebooted: tuple[int, ...] = ()  # who lost its settings, by its thermistor; without one its mode alone tells of it
         self.checksum = checksum
         self._port, self._servos, self._clock = port, servos, clock
         self._commands = Commands(servos, checksum)
@@ -68,6 +68,7 @@ class Chain:
         self._missed = [UNKNOWN_AFTER for _ in servos.ids]
         self._reach = 1.5 * servos.velocity_limit * JUMP_S
         self._easing = Easing(servos, stop_c)
+        self._lead_c = stop_c - servos.board_c  # so much sooner a board is too hot
         self._waiting: set[int] = set()
         self._doubted: dict[int, int] = {}  # who may be answering an older question, and how often it did so alone
         self._twice: set[int] = set()
@@ -88,11 +89,11 @@ class Chain:
         for i in self._waiting | self._doubted.keys():
             self._missed[i] += 1
         self._doubt(alone=self.late_replies == late)
-        position, velocity, torque, temp_c, voltage, mode, fault = zip(*self._values, strict=True)
-        self._easing.read(sent, torque, temp_c)
+        position, velocity, torque, temp_c, voltage, mode, fault, board_c = zip(*self._values, strict=True)
+        self._easing.read(sent, torque, [max(t, board + self._lead_c) for t, board in zip(temp_c, board_c, strict=True)])
         return Joints(
             t=sent, tick=tick, position=position, velocity=velocity, torque=torque, temp_c=temp_c, voltage=voltage, mode=mode,
-            fault=fault, missed=tuple(self._missed),
+            fault=fault, missed=tuple(self._missed), board_c=board_c,
         )  # fmt: skip
 
     def write(self, targets: Sequence[float], but: Sequence[int] = ()) -> tuple[float, ...]:
@@ -174,7 +175,9 @@ class Chain:
         if joints.mode[i] in (Mode.FAULT, Mode.TIMEOUT) or joints.fault[i]:
             mode, fault = joints.mode[i], joints.fault[i]
             complaints.append(f"mode {mode}, fault {fault}; find the cause, then clear it")
-        return complaints + moteus_settings.complaints(self._console(self._servos.ids[i]), moteus_settings.of(self._servos))
+        complaints += moteus_settings.complaints(self._console(self._servos.ids[i]), moteus_settings.of(self._servos))
+        cold = self._servos.thermistors and math.isnan(joints.temp_c[i])
+        return complaints + ([moteus_settings.COLD] if cold else [])
 
     def _console(self, servo: int) -> Diagnostic:
         return Diagnostic(self._port, servo, self._clock, self.checksum)
@@ -292,11 +295,26 @@ class Chain:
         self._waiting.discard(i)
         if i in self._doubted:
             return True
-        temp_c = float(max(motor_c, board_c))  # -128 means no sensor, and loses to any real temperature
+        board = float(board_c) if board_c != -128 else math.nan
+        temp_c = self._winding(i, motor_c, mode) if self._servos.thermistors else board
         voltage = volts * 0.5 if volts != -128 else math.nan
-        self._values[i] = (angle, sign * speed * TAU, sign * torque, temp_c, voltage, mode, fault)
+        self._values[i] = (angle, sign * speed * TAU, sign * torque, temp_c, voltage, mode, fault, board)
         self._missed[i] = 0
         return True
+
+    def _winding(self, i: int, celsius: int, mode: int) -> float:
+        """deg C; nan where it is not known. 0 is what a servo says that does not read its thermistor, less where the wire is off.
+
+        One that is stopped and has said a number before was perhaps switched off and on: its winding does not get hotter, and it
+        is to be set up anew.
+        """
+        if celsius > 0:
+            return float(celsius)
+        if mode != Mode.STOPPED or math.isnan(before := self._values[i][3]):
+            return math.nan
+        if (servo := self._servos.ids[i]) not in self.rebooted:
+            self.rebooted += (servo,)
+        return before
 
 
 def _senders(ids: Sequence[int], host: int) -> dict[bytes, int]:

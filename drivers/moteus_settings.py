@@ -11,6 +11,8 @@ from robotrl.drivers.diagnostic import Diagnostic
 from robotrl.drivers.tables import Mode
 
 ASKS = 3  # of a value: on a busy machine one answer may come too late
+THERMISTOR = "servo.enable_motor_temperature"
+COLD = "says no temperature of its winding; connect its thermistor, or set robot.servos.thermistors to false"
 SILENT = "does not answer; check its id, cable and power"
 # Ranges are the gate's, by zeros that are kept on the host: one of the controller's own is counted from another, and who starts
 # outside of it has a fault (moteus 39); a goal that slips is none of the gate's.
@@ -38,7 +40,7 @@ class Setting(NamedTuple):
 
 
 def of(servos: config.Servos) -> list[Setting]:
-    """Gains and watchdog just so, limits at most, ranges none."""
+    """Gains and watchdog just so, limits at most, ranges none; thermistors read, where there are any: as it comes, none is."""
     own = servos.protection
     most = {
         "servo.fault_temperature": own.temp_c,
@@ -52,6 +54,7 @@ def of(servos: config.Servos) -> list[Setting]:
         Setting("servo.pid_position.kd", servos.kd * math.tau),
         Setting("servo.default_timeout_s", servos.watchdog_s),
         Setting("servo.timeout_mode", float(Mode.ZERO_VELOCITY)),
+        *([Setting(THERMISTOR, 1.0)] if servos.thermistors else []),
         *[Setting(name, value, most=True) for name, value in most.items() if not math.isnan(value)],
         *[Setting(name, math.nan) for name in NONE],
     ]

@@ -18,6 +18,7 @@ class Shown(msgspec.Struct, frozen=True):
     """What of the run's settings a console elsewhere needs for its screen."""
 
     temp_limit_c: float = 80.0
+    board_limit_c: float = 75.0  # of a moteus's board
     random_steps: int = 0
     learn_after: int = 0
     updates_per_step: float = 1.0

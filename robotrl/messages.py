@@ -35,11 +35,12 @@ class Joints(Message, frozen=True, kw_only=True, gc=False):
     position: Vector  # rad, robot convention (sign and offset applied)
     velocity: Vector  # rad/s
     torque: Vector  # Nm, as the servo reports it
-    temp_c: Vector
+    temp_c: Vector  # of a moteus its winding, or its board where there is no thermistor; nan: a thermistor that says nothing
     voltage: Vector
     mode: tuple[int, ...]
     fault: tuple[int, ...]
     missed: tuple[int, ...]
+    board_c: Vector = ()  # of boards that have a limit of their own, `config.Servos.board_c`; empty: none has
 
 
 class Imu(Message, frozen=True, kw_only=True, gc=False):

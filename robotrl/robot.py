@@ -16,6 +16,8 @@ CAMERAS = 4  # of a robot at most; each has its place on the bus, `topics.CAMERA
 CELLS = 6  # of a tag's side, its black rim included
 TAGS = 8  # of a roof
 ADAPTER_IDS = 63  # CAN ids of moteus servos; those above are the numbers by which the host asks
+SAYS_C = 127  # the most that a moteus says of a temperature: it is read in one byte
+BOARD_C = 75.0  # at which a moteus's board lets go, as it comes
 STOP_MAX_S = 10.0  # of a stop profile: the manager (processes.py) and launch/system/robotrl.service wait for it
 LEAD_RAD = 0.5  # of a Feetech servo, at most: it has no watchdog and goes there when nobody talks to it any more; chosen
 
@@ -62,8 +64,14 @@ class Servos:
     power: float = within(1.0, 0.05, 1)  # bus servos: the most of the supply that a motor may get
     position_p: int = within(-1, -1, 16_383)  # bus servos, register steps; -1: as it is. Dynamixel: set; Feetech: looked at
     position_d: int = within(-1, -1, 16_383)  # the same
+    thermistors: bool = True  # moteus: each motor has one, at its controller's pads; false: windings are not judged
     protection: Protection = field(default_factory=Protection)
     identity: tuple[str, ...] = ()  # who each of them is, from the calibration file; another is refused. Empty: nobody knows
+
+    @property
+    def board_c(self) -> float:
+        """deg C at which a moteus's board lets go. The run stops before it does: the margins are those of `limits.temp_c`."""
+        return BOARD_C if math.isnan(self.protection.temp_c) else self.protection.temp_c
 
 
 @dataclass(frozen=True)
@@ -225,6 +233,9 @@ def check(robot: Robot, rate_hz: float, where: Sources) -> None:
     _check_cameras(robot, where)
     _check_roof(robot, where)
     if servos.protocol == "moteus":
+        said = f"less than {SAYS_C}, the most that a moteus says"
+        for key, hot in (("limits.temp_c", limits.temp_c), ("servos.protection.temp_c", servos.board_c)):
+            require(hot < SAYS_C, f"robot.{key}", said, hot, where)
         most = max(servos.ids)
         require(min(servos.ids) >= 1 and most <= ADAPTER_IDS, "robot.servos.ids", f"1 to {ADAPTER_IDS}", list(servos.ids), where)
     else:

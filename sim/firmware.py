@@ -89,6 +89,7 @@ def configuration(servos: config.Servos, index: int) -> dict[str, float]:
         "servo.max_velocity": VELOCITY_LIMIT,
         "servo.max_position_slip": math.nan,
         "servo.fault_temperature": FAULT_BOARD_C,
+        "servo.enable_motor_temperature": 0.0,
         "servo.motor_fault_temperature": math.nan,
         "servopos.position_min": math.nan,
         "servopos.position_max": math.nan,

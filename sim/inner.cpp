@@ -51,7 +51,7 @@ struct Plant {
 
 // What the servos know of themselves.
 struct Thermal {
-  double *sign, *offset, *trip_c;  // (N,)
+  double *sign, *offset, *trip_c, *thermistor;  // (N,)
   double ambient_c, kelvin_per_a2, board_share, nm_per_a, turn;
 };
 
@@ -312,7 +312,7 @@ void robotrl_telemetry(const Plant* p, const Thermal* t, int64_t step, double ba
     out[3] = static_cast<float>(torque);
     out[4] = static_cast<float>(amps);
     out[7] = static_cast<float>(torque * speed * t->turn + p->resistance * amps * amps);
-    out[10] = static_cast<float>(motor_c[i]);
+    out[10] = static_cast<float>(motor_c[i] * t->thermistor[i]);
     out[11] = std::isnan(p->place[i]) || p->goal[i] == p->place[i];
     out[14] = static_cast<float>(board[i]);
   }

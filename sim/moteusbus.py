@@ -69,7 +69,7 @@ class MoteusBus(Adapter):
         self._known: dict[bytes, tuple[int, int, int, Plan]] = {}  # whole lines of queries: size, servo, host, plan
         self._quick = quick
         self._blocks = Blocks(self._address, self._plan, self._chorus)
-        self._seen = (-1.0, -1)  # time and mode changes that `_telemetry` is from
+        self._seen = (-1.0, -1)  # time and changes that `_telemetry` is from
         self._telemetry = np.zeros((self.bank.count, 16), np.float32)
         self._answers: dict[tuple[Plan, int, bool], list[bytes]] = {}  # by plan and host: the lines of all servos
 
@@ -191,7 +191,6 @@ class MoteusBus(Adapter):
         move = value - turns
         bank.offset[servo] += (round(move) if register == 0x130 else move) * TURN
         bank.reconfigured()
-        self._seen = (-1.0, -1)
 
     # ---- answers
 

@@ -22,7 +22,7 @@ class Thermal(ctypes.Structure):
     """Mirror of the struct of that name."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("sign", "offset", "trip_c")),
+        *((name, ctypes.c_void_p) for name in ("sign", "offset", "trip_c", "thermistor")),
         *((name, ctypes.c_double) for name in (
             "ambient_c", "kelvin_per_a2", "board_share", "nm_per_a", "turn",
         )),
@@ -39,19 +39,22 @@ class Readings:
         n = bank.count
         self._noise, self._board, self._out = np.zeros(n), np.zeros(n), np.zeros((n, 16), np.float32)
         self._thermal = Thermal(
-            bank.sign.ctypes.data, bank.offset.ctypes.data, None, fw.AMBIENT_C, fw.THERMAL_K_PER_W * RESISTANCE,
+            bank.sign.ctypes.data, bank.offset.ctypes.data, None, None, fw.AMBIENT_C, fw.THERMAL_K_PER_W * RESISTANCE,
             fw.BOARD_SHARE, fw.NM_PER_A, fw.TURN,
         )  # fmt: skip
         temperatures = (bank.motor_c.ctypes.data, self._board.ctypes.data)
         self._heating = (ctypes.addressof(self._thermal), temperatures)
         self._where = (self._noise.ctypes.data, *temperatures, self._out.ctypes.data)
-        self._trip_c, self._domain, self._changes = np.zeros(0), Domain(), -1  # as the native side and `_out` know them
+        self._trip_c = self._thermistor = np.zeros(0)  # as the native side knows them
+        self._domain, self._changes = Domain(), -1  # as `_out` knows them
 
     def __call__(self, joint_noise: Array) -> NDArray[np.float32]:
         bank, history = self._bank, self._history
         self._noise[:] = joint_noise
         if (trip_c := bank.trip_c) is not self._trip_c:
             self._trip_c, self._thermal.trip_c = trip_c, trip_c.ctypes.data
+            self._thermistor = bank.thermistor
+            self._thermal.thermistor = self._thermistor.ctypes.data
         thermal, temperatures = self._heating
         share = bank.passed()
         self._plant.heat_steps = bank.heat_steps

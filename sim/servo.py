@@ -53,7 +53,7 @@ class ServoBank:
         self._columns: dict[str, Array] = {}  # of the configuration, as the law needs them
         self.mode = [fw.STOPPED] * n
         self.fault = [0] * n
-        self.changes = 0  # counts mode changes: whoever shows modes compares it
+        self.changes = 0  # counts those of modes and configuration: whoever shows what follows from them compares it
         self.command = [list(fw.DEFAULTS) for _ in range(n)]
         self._pending = [fw.STOPPED] * n  # the mode that calibration ends in
         self._ready = [math.inf] * n
@@ -136,6 +136,7 @@ class ServoBank:
         """The configuration or a zero was written to: gains and goals are taken from it again."""
         self._columns.clear()
         self._last = [[]] * self.count
+        self.changes += 1
         self.stale = True
 
     def _enter(self, index: int, mode: int) -> None:
@@ -276,6 +277,11 @@ class ServoBank:
         """Board temperatures (n,) beyond which the servos trip, deg C; another array once they were configured anew."""
         return self._conf("servo.fault_temperature")
 
+    @property
+    def thermistor(self) -> Array:
+        """1 where a servo reads its winding's thermistor, 0 where it says 0 (n,); another array as of `trip_c`."""
+        return self._conf("servo.enable_motor_temperature")
+
     def trip_hot(self, board: Array) -> None:
         """Trip every servo whose motor shut off or whose board (n,) deg C is too hot."""
         hot = self.world.overheated | (board > self.trip_c)
@@ -303,7 +309,7 @@ class ServoBank:
         out[:, 4] = amps
         out[:, 6] = turns
         out[:, 7] = torque * speed * fw.TURN + RESISTANCE * amps * amps
-        out[:, 10] = self.motor_c
+        out[:, 10] = self.motor_c * self.thermistor
         out[:, 11] = self.ramp.arrived
         out[:, 13] = self.world.domain.battery_v
         out[:, 14] = board

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 
 from robotrl import messages as m
-from robotrl.config import Run
+from robotrl.config import Robot, Run
 
 
 def lacking(run: Run, joints: m.Joints | None, drive: m.Drive | None, imu: m.Imu | None, heard: Collection[str]) -> str:
@@ -30,7 +30,13 @@ def lacking(run: Run, joints: m.Joints | None, drive: m.Drive | None, imu: m.Imu
     return ""
 
 
-def hottest(joints: m.Joints) -> float:
-    """deg C; nan where a servo that answers says no number. One that a driver has not heard yet is missed, and no more."""
-    temps = [t for t, missed in zip(joints.temp_c, joints.missed, strict=True) if t == t or not missed]
+def hottest(joints: m.Joints, robot: Robot) -> float:
+    """deg C, as a winding; a board counts as that much hotter as its limit is lower, so that the margins are the same.
+
+    nan where a servo that answers says no number. One that a driver has not heard yet is missed, and no more.
+    """
+    lead = robot.limits.temp_c - robot.servos.board_c
+    boards = [c + lead for c in joints.board_c]
+    said = (*zip(joints.temp_c, joints.missed, strict=True), *zip(boards, joints.missed, strict=False))
+    temps = [t for t, missed in said if t == t or not missed]
     return math.nan if any([t != t for t in temps]) else max(temps, default=-math.inf)

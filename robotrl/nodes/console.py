@@ -172,6 +172,7 @@ def operate(directory: Path) -> int:
     view = View(
         run=directory.name,
         temp_limit_c=run.robot.limits.temp_c,
+        board_limit_c=run.robot.servos.board_c,
         agent=run.agent,
         settings=run.operator,
         last_human=clock.now(),
@@ -189,7 +190,7 @@ def operate_afar(address: str, key: Path) -> int:
 
     def told() -> None:
         shown = msgspec.structs.asdict(remote.welcome.shown)
-        view.temp_limit_c = shown.pop("temp_limit_c")
+        view.temp_limit_c, view.board_limit_c = shown.pop("temp_limit_c"), shown.pop("board_limit_c")
         view.settings = replace(view.settings, **shown.pop("operator"))
         view.absent = tuple(shown.pop("absent"))
         view.agent = replace(view.agent, **shown)

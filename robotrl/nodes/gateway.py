@@ -144,8 +144,9 @@ def main(argv: list[str]) -> int:
 
 
 def shown(run: Run) -> Shown:
-    agent, keys = run.agent, dataclasses.asdict(run.operator)
-    return Shown(run.robot.limits.temp_c, agent.random_steps, agent.learn_after, agent.updates_per_step, keys, absent(run))
+    robot, agent, keys = run.robot, run.agent, dataclasses.asdict(run.operator)
+    limits = robot.limits.temp_c, robot.servos.board_c
+    return Shown(*limits, agent.random_steps, agent.learn_after, agent.updates_per_step, keys, absent(run))
 
 
 def renew(own: node.Node, door: Door, authorised: Authorised) -> None:

@@ -218,7 +218,7 @@ class Sentry:
             missed_in_row=max(joints.missed) if joints else 0,
             bus_missed_in_row=min(joints.missed) if joints else 0,
             frame_error_rate=self._frame_error_rate(),
-            temp_c=hottest(joints) if joints else math.nan,
+            temp_c=hottest(joints, self.run.robot) if joints else math.nan,
             servo_fault=joints is not None and (any(joints.fault) or 1 in joints.mode),
             servo_timeout=joints is not None and 11 in joints.mode,
             imu_age_s=self._age("Imu", now),

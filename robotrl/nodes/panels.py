@@ -39,7 +39,7 @@ def facts(view: View) -> list[Text]:
     rows = [*episode_lines(view), *learner_lines(view)]
     rows += label_lines(view)
     if (joints := view.get("joints", Joints)) is not None:
-        rows += servo_lines(joints, view.temp_limit_c)
+        rows += servo_lines(joints, view.temp_limit_c, view.board_limit_c)
     if drive := view.get("drive", Drive):
         skipped = flag(f"  {drive.overruns} overruns", drive.overruns > 0, WARN)
         broken = flag(f"  {drive.frame_errors} bad frames", drive.frame_errors > 0, WARN)
@@ -173,12 +173,23 @@ def debt(learner: Learner, updates_per_step: float) -> list[Text]:
     return [fact("", flag(f"owes {learner.owed} updates{lost}", True, WARN))]
 
 
-def servo_lines(joints: Joints, limit_c: float) -> list[Text]:
+def heats(joints: Joints, limit_c: float, board_limit_c: float) -> list[tuple[float, float, str]]:
+    """Of each servo what is nearest to its limit: by how much, the temperature, and "board " where it is its board's."""
+    out = []
+    for i, temp in enumerate(joints.temp_c):
+        own = temp - limit_c, temp, ""
+        board = (joints.board_c[i] - board_limit_c, joints.board_c[i], "board ") if joints.board_c else own
+        out.append(max(own, board, key=lambda heat: (math.isnan(heat[0]), heat[0])))
+    return out
+
+
+def servo_lines(joints: Joints, limit_c: float, board_limit_c: float = math.inf) -> list[Text]:
     """Hottest servo, lowest voltage, faults and misses by servo number (1 is the first motor)."""
-    hot = max(range(len(joints.temp_c)), key=lambda i: joints.temp_c[i], default=0)
-    temp = joints.temp_c[hot] if joints.temp_c else math.nan
-    warm = not temp < limit_c - 10
-    heat = f"{finite(temp, '.0f')} C in no. {hot + 1}" + (" HOT" if warm else "")
+    found = heats(joints, limit_c, board_limit_c)
+    hot = max(range(len(found)), key=lambda i: (math.isnan(found[i][0]), found[i][0]), default=0)
+    over, temp, what = found[hot] if found else (math.nan, math.nan, "")
+    warm = not over < -10
+    heat = f"{what}{finite(temp, '.0f')} C in no. {hot + 1}" + (" HOT" if warm else "")
     faults = " ".join(f"{i + 1}:{code}" for i, code in enumerate(joints.fault) if code)
     missed = " ".join(f"{i + 1}:{count}" for i, count in enumerate(joints.missed) if count)
     return [
@@ -208,14 +219,15 @@ def posture(view: View) -> Text:
     return fact("posture", *(parts or [("unknown", DIM)]))
 
 
-def servos(joints: Joints, limit_c: float) -> list[Text]:
+def servos(joints: Joints, limit_c: float, board_limit_c: float = math.inf) -> list[Text]:
     """One line a servo, for screens with room."""
+    found = heats(joints, limit_c, board_limit_c)
     rows = [line((" servo   angle rad  speed rad/s  torque Nm  temp C  volts  mode  fault  missed", DIM))]
     for i, angle in enumerate(joints.position):
         rows.append(
             line(
                 f" {i + 1:>5}   {angle:>+9.3f}  {joints.velocity[i]:>+11.2f}  {joints.torque[i]:>+9.2f}  ",
-                flag(f"{joints.temp_c[i]:>6.1f}", not joints.temp_c[i] < limit_c - 10),
+                flag(f"{found[i][1]:>6.1f}", not found[i][0] < -10),
                 f"  {joints.voltage[i]:>5.1f}  {joints.mode[i]:>4}  ",
                 flag(f"{joints.fault[i]:>5}", joints.fault[i] != 0),
                 "  ",

@@ -74,7 +74,7 @@ def draw(view: View, now: int, width: int = 80, height: int = 24) -> Text:
         middle = [line(), *body(view, now), alive(view, now)]
         joints = view.get("joints", Joints)
         if joints is not None and room - len(middle) >= len(joints.position) + 5:
-            middle += [line(), *servos(joints, view.temp_limit_c)]
+            middle += [line(), *servos(joints, view.temp_limit_c, view.board_limit_c)]
         if room - len(middle) >= 4:
             middle.append(line())
         middle += events(view, now, room - len(middle))

@@ -75,6 +75,7 @@ class View:
 
     run: str = "run"
     temp_limit_c: float = 80.0
+    board_limit_c: float = 75.0  # of a moteus's board
     agent: Agent = field(default_factory=Agent)
     absent: tuple[str, ...] = ()  # streams and nodes that this run does not have: nobody is missed who was never there
     streams: dict[tuple[str, str], Stream] = field(default_factory=dict)  # by (topic, source)

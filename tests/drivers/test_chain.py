@@ -24,6 +24,8 @@ OFFSET = (0.0, 0.1, -0.2, 0.3, 0.0, 6.0, -6.0, 0.5)
 SERVOS = config.Servos(sign=SIGN, offset=OFFSET, kp=8.0, kd=0.3, max_torque=3.5, velocity_limit=60.0, watchdog_s=0.1)
 TAU = 2 * math.pi
 
+THERMISTOR = "servo.enable_motor_temperature"
+
 
 def crc(data: bytes) -> int:
     value = 0
@@ -48,6 +50,7 @@ class Servo:
             "servo.default_timeout_s": math.nan,
             "servo.timeout_mode": 12.0,
             "servo.fault_temperature": 75.0,
+            THERMISTOR: 0.0,
             "servo.max_voltage": 46.0,
             "servo.max_current_A": 100.0,
             "servo.max_velocity": 500.0,
@@ -140,7 +143,8 @@ class Bus:
             answer = struct.pack(
                 "<BBbBBfffBBbBBbbb",
                 *(0x21, 0, servo.mode, 0x2F, 1, servo.turn, servo.speed, servo.torque),
-                *(0x21, 0x0A, servo.motor_c, 0x23, 0x0D, int(servo.volts * 2), servo.temp_c, servo.fault),
+                *(0x21, 0x0A, servo.motor_c if servo.conf[THERMISTOR] else 0),
+                *(0x23, 0x0D, int(servo.volts * 2), servo.temp_c, servo.fault),
             )
         else:
             values = written(frame)
@@ -166,16 +170,17 @@ def rig(checksum: bool = False, servos: config.Servos = SERVOS) -> tuple[Bus, Ch
 @pytest.mark.parametrize("checksum", [False, True])
 def test_read_gives_robot_angles_and_health(checksum):
     bus, chain = rig(checksum)
+    chain.configure()
     joints = chain.read(3)
     assert joints.tick == 3 and joints.missed == (0,) * N
     assert joints.position == pytest.approx([s * (TAU * 0.25 - o) for s, o in zip(SIGN, OFFSET, strict=True)])
     assert joints.velocity == pytest.approx([s * TAU * 0.5 for s in SIGN])
     assert joints.torque == pytest.approx([s * -0.5 for s in SIGN])
-    assert joints.temp_c == (47.0,) * N and joints.voltage == (16.0,) * N
+    assert joints.temp_c == (47.0,) * N and joints.board_c == (31.0,) * N and joints.voltage == (16.0,) * N
     assert joints.mode == joints.fault == (0,) * N
     bus.servos[3].motor_c, bus.servos[3].fault, bus.servos[3].mode = -128, 35, 1  # no motor sensor
     joints = chain.read(4)
-    assert (joints.temp_c[2], joints.fault[2], joints.mode[2]) == (31.0, 35, 1)
+    assert (joints.board_c[2], joints.fault[2], joints.mode[2]) == (31.0, 35, 1) and math.isnan(joints.temp_c[2])
     assert chain.frame_errors == chain.late_replies == 0
 
 
@@ -376,7 +381,7 @@ def test_stop_clear_and_reading_back():
 def test_configure_sets_gains_per_revolution_and_check_agrees(checksum):
     bus, chain = rig(checksum)
     before = chain.check()
-    assert len(before) == 6 * N
+    assert len(before) == 8 * N
     assert "servo 1 on wire: servo.pid_position.kp is 4" in before[0]
     chain.configure()
     for servo in bus.servos.values():
@@ -411,6 +416,55 @@ def test_a_limit_of_the_servo_is_refused_where_it_is_higher_brought_down_and_rea
     bus.servos[3].stubborn, bus.servos[3].conf[name] = "", most * 0.5
     chain.configure()
     assert bus.servos[3].conf[name] == most * 0.5 and chain.check() == [], "who has less keeps it"
+
+
+def test_thermistors_are_read_where_the_robot_has_them_and_one_that_says_nothing_is_a_complaint():
+    bus, chain = rig()
+    chain.configure()
+    assert all(servo.conf[THERMISTOR] == 1.0 for servo in bus.servos.values()) and chain.check() == []
+    nothing = (
+        "servo 5 on wire: says no temperature of its winding; connect its thermistor, or set robot.servos.thermistors to false"
+    )
+    for celsius in (0, -40, -128):
+        bus, chain = rig()
+        chain.configure()
+        bus.servos[5].motor_c = celsius
+        assert chain.check() == [nothing]
+    bus.servos[5].stubborn = THERMISTOR
+    bus.servos[5].conf[THERMISTOR] = 0.0
+    with pytest.raises(DeviceError, match=r"servo 5 on wire: servo.enable_motor_temperature reads 0.0* after setting 1"):
+        chain.configure()
+
+
+def test_without_thermistors_nothing_is_asked_of_them_and_boards_alone_are_told():
+    bus, chain = rig(servos=replace(SERVOS, thermistors=False))
+    chain.configure()
+    assert all(servo.conf[THERMISTOR] == 0.0 for servo in bus.servos.values()) and chain.check() == []
+    assert chain.read(1).temp_c == chain.read(2).board_c == (31.0,) * N
+    bus.servos[1].temp_c = -128
+    joints = chain.read(3)
+    assert math.isnan(joints.temp_c[0]) and math.isnan(joints.board_c[0])
+
+
+def test_a_thermistor_that_falls_silent_in_a_driven_servo_is_no_number_and_a_stopped_one_is_to_be_set_up_anew():
+    bus, chain = rig()
+    chain.configure()
+    bus.servos[5].mode = 10
+    assert chain.read(1).temp_c == (47.0,) * N and chain.rebooted == ()
+    bus.servos[5].motor_c = bus.servos[6].motor_c = 0
+    for tick in (2, 3):
+        joints = chain.read(tick)
+        assert math.isnan(joints.temp_c[4]) and joints.temp_c[5] == 47.0 and chain.rebooted == (6,)
+
+
+def test_a_board_near_its_own_limit_does_without_its_peak_torque_as_a_winding_does():
+    for winding, board, eased in ((90, 31, ()), (91, 31, (2,)), (47, 65, ()), (47, 66, (2,))):
+        bus = Bus()
+        chain = Chain(MemoryPort(bus, "wire"), SERVOS, LockstepClock(), stop_c=100.0)
+        chain.configure()
+        bus.servos[3].motor_c, bus.servos[3].temp_c = winding, board
+        chain.read(1)
+        assert chain._easing.servos == eased, (winding, board)
 
 
 @pytest.mark.parametrize("name", ["servo.max_position_slip", "servopos.position_min", "servopos.position_max"])

@@ -90,8 +90,9 @@ def test_ids_in_every_form(rig, form):
 @pytest.mark.parametrize(
     ("part", "shown", "value"),
     [
-        ({"motor": -128, "board": 31}, "temp_c", 31.0),
-        ({"motor": 20, "board": 31}, "temp_c", 31.0),
+        ({"motor": 127, "board": 31}, "temp_c", 127.0),
+        ({"motor": 1, "board": 31}, "temp_c", 1.0),
+        ({"motor": -128, "board": -127}, "board_c", -127.0),
         ({"volts": 0}, "voltage", 0.0),
         ({"volts": 127}, "voltage", 63.5),
         ({"turn": 1000.0}, "position", 1000.0 * TAU - 0.5),
@@ -112,6 +113,12 @@ def test_health(rig, part, shown, value):
 def test_no_voltage_is_no_number(rig):
     joints = read(rig, lambda host: rcv(1, host, frame(volts=-128)))
     assert math.isnan(joints.voltage[0]) and joints.missed == (0, 0)
+
+
+@pytest.mark.parametrize("celsius", [0, -1, -127, -128])
+def test_a_winding_that_is_not_read_is_no_number(rig, celsius):
+    joints = read(rig, lambda host: rcv(1, host, frame(motor=celsius, board=-128)))
+    assert math.isnan(joints.temp_c[0]) and math.isnan(joints.board_c[0]) and joints.missed == (0, 0)
 
 
 NAN = float("nan")
@@ -217,14 +224,14 @@ def test_of_a_wire_that_was_held_up_no_answer_but_to_the_newest_question_is_take
     for k in range(held + 8):
 
         def says(host: int, k: int = k) -> list[bytes]:
-            said.append(rcv(1, host, frame(motor=k - held, board=-128)))
+            said.append(rcv(1, host, frame(board=k - held)))
             count = 0 if 1 <= k <= held else first if k == held + 1 else len(said)
             out, said[:] = said[:count], said[count:]
             return [*out, rcv(26, host, frame())]
 
         wire.says = says
         joints = chain.read(3)
-        taken.append((joints.missed[0] == 0, joints.temp_c[0] == k - held))
+        taken.append((joints.missed[0] == 0, joints.board_c[0] == k - held))
     assert all(right for fresh, right in taken if fresh)
     assert all(fresh for fresh, _ in taken[held + 6 :])
     assert held >= 61 or taken[held + 2] == (True, True), "it was not silent for as long as numbers last"

@@ -168,7 +168,9 @@ class Servoline:
                 if joints.position[i] != was.position[i]:
                     raise Broken(f"servo {servo} is unread and has another angle")
                 continue
-            numbers = (joints.position[i], joints.velocity[i], joints.torque[i], joints.temp_c[i])
+            numbers, winding = (joints.position[i], joints.velocity[i], joints.torque[i]), joints.temp_c[i]
+            if not (0 < winding <= 127 or math.isnan(winding)):
+                raise Broken(f"servo {servo} has a winding of {winding} C, which is no reading and not known to be none")
             if not all(map(math.isfinite, numbers)) or joints.mode[i] < 0 or joints.fault[i] < 0:
                 raise Broken(f"servo {servo} is read as {numbers}")
             if abs(joints.velocity[i]) > 1001 or abs(joints.torque[i]) > 100 or joints.voltage[i] < 0:

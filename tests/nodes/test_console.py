@@ -243,6 +243,15 @@ def test_servo_trouble_is_named():
     assert "FAULT 3:36" in text and "MISSED 8:4" in text and "78 C in no. 5 HOT" in text
 
 
+def test_the_temperature_shown_is_the_one_nearest_to_its_own_limit():
+    hot, cool = (41.0,) * 4 + (66.0,) + (41.0,) * 3, (41.0,) * 8
+    for winding, board, says in ((80.0, hot, "board 66 C in no. 5 HOT"), (92.0, hot, "  92 C in no. 3 HOT"),
+                                 (80.0, cool, "  80 C in no. 3,"), (80.0, (), "  80 C in no. 3,")):  # fmt: skip
+        v = view(guard(), drive(), joints(temp_c=(41.0,) * 2 + (winding,) + (41.0,) * 5, board_c=board))
+        v.temp_limit_c, v.board_limit_c = 100.0, 75.0
+        assert says in shown(v), (winding, board)
+
+
 def test_numbers_that_are_none_do_not_break_the_screen():
     nan = float("nan")
     v = view(guard(), joints(temp_c=(nan,) * 8))

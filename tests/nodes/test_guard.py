@@ -387,6 +387,30 @@ def test_a_temperature_that_is_no_number_counts_whichever_servo_says_it_but_not_
     assert ("temp_over" in world.shown.causes) is named
 
 
+@pytest.mark.parametrize(
+    ("winding", "board", "named"),
+    [
+        (90.0, 65.0, set()),
+        (90.1, 65.0, {"temp_warning"}),
+        (90.0, 65.1, {"temp_warning"}),
+        (30.0, 70.1, {"temp_warning", "temp_high"}),
+        (30.0, 75.1, {"temp_warning", "temp_high", "temp_over"}),
+        (95.1, 75.1, {"temp_warning", "temp_high", "temp_over"}),
+        (30.0, math.nan, {"temp_warning", "temp_high", "temp_over"}),
+    ],
+)
+@pytest.mark.parametrize("servo", [0, 7])
+def test_a_board_is_judged_by_its_own_limit_with_the_margins_of_a_winding(winding, board, named, servo):
+    world = World().run()
+    world.joints = {
+        "temp_c": tuple(winding if i == servo else 30.0 for i in range(8)),
+        "board_c": tuple(board if i == servo else 25.0 for i in range(8)),
+    }
+    world.step(100)
+    assert named <= set(world.shown.causes) and (named or not {c for c in world.shown.causes if c.startswith("temp")})
+    assert all(cause in named for cause in world.shown.causes if cause.startswith("temp"))
+
+
 def test_bad_frames_count_for_a_second():
     world = World().run()
     for k in range(120):

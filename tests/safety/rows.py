@@ -96,7 +96,12 @@ ROWS = (
         'bus_silent'), 'PSTOP', 240, disarm=lambda s: (s.without('servo_lost', 'servo_flaky', 'bus_silent'), trusting(s))),
     Row(6, "a winding at 91 C", tell("winding_c", lambda now: 91.0), ("temp_warning",), "WARN", 1000, clear="AUTO"),
     Row(6, "a winding at 96 C", tell("winding_c", lambda now: 96.0), ("temp_high",), "STOPPING", 1000),
-    Row(6, "a board at 101 C", tell("board_c", lambda now: 101.0), ("temp_over", "temp_high"), "RELAX", 1000),
+    Row(6, "a winding at 101 C", tell("winding_c", lambda now: 101.0), ("temp_over", "temp_high"), "RELAX", 1000),
+    Row(6, "a thermistor says nothing", tell("winding_c", lambda now: 0.0), ("temp_over",), "RELAX", 1000, POWERED, POWERED),
+    # A board by its own limit, 75 C: at 76 C its controller lets go by itself.
+    Row(6, "a board at 66 C", tell("board_c", lambda now: 66.0), ("temp_warning",), "WARN", 1000, clear="AUTO"),
+    Row(6, "a board at 71 C", tell("board_c", lambda now: 71.0), ("temp_high",), "STOPPING", 1000),
+    Row(6, "a board at 76 C", tell("board_c", lambda now: 76.0), ("temp_over", "temp_high"), "RELAX", 1000),
     *(Row(7, f"fault {code}: {what}", tripped(code), ("servo_fault",), "PSTOP", 40,
         heals=False) for code, what in ((33, "motor driver"), (34, "over-voltage"), (35, "encoder"), (40, "under-voltage"))),
     Row(8, "a servo reboots", lambda s: s.bank.reboot(2), ("wrong_mode",), "PSTOP", 40, judged=POWERED, lasts=False),

@@ -83,6 +83,7 @@ class Story:
         elif chance < 0.06:
             bank.conf[servo]["servo.pid_position.kp"] = rng.uniform(0, 100)
             bank.conf[servo]["servo.fault_temperature"] = rng.choice([75.0, fw.AMBIENT_C + 0.001])
+            bank.conf[servo]["servo.enable_motor_temperature"] = float(rng.integers(2))
             bank.reconfigured()
         elif chance < 0.08:
             motors.battery_v, motors.strength, motors.friction = rng.uniform(14, 17), rng.uniform(0.8, 1.2), rng.uniform(0, 0.05)

@@ -59,8 +59,8 @@ function show(s) {
     row([r.topic, number(r.hz, 0), r.of, number(r.age_ms, 0), r.word], ["NONE", "LATE", "SLOW"].includes(r.word))));
   const j = s.servos;
   get("servos").tBodies[0].replaceChildren(...(j ? j.position.map((p, i) =>
-    row([i + 1, number(p, 3), number(j.velocity[i]), number(j.torque[i]), number(j.temp_c[i], 0), number(j.voltage[i], 1),
-      j.fault[i], j.missed[i]], j.fault[i] || j.missed[i])) : []));
+    row([i + 1, number(p, 3), number(j.velocity[i]), number(j.torque[i]), number(j.temp_c[i], 0) + (j.board_c.length ? `, board ${number(j.board_c[i], 0)}` : ""),
+      number(j.voltage[i], 1), j.fault[i], j.missed[i]], j.fault[i] || j.missed[i])) : []));
   get("events").replaceChildren(...s.events.slice(0, 12).map((e) => {
     const li = document.createElement("li");
     li.textContent = `${e.ago} ago  ${e.what}`;
