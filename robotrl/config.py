@@ -216,11 +216,22 @@ def load(path: Path, overrides: list[str] | None = None) -> Run:
     return _made(data, Sources(Source(path, path.read_text()), robot, tuple(overrides)))
 
 
-def _made(data: dict[str, Any], where: Sources) -> Run:
+def recorded(data: dict[str, Any], path: Path) -> Run:
+    """As `from_dict`, of a run that was made: what has become too little since then may be read, and is not driven."""
+    return _made(data, _said(path), driven=False)
+
+
+def _said(path: Path) -> Sources:
+    return Sources(Source(path, path.read_text() if path.is_file() else ""))
+
+
+def _made(data: dict[str, Any], where: Sources, driven: bool = True) -> Run:
     """The run that `data` describes; ConfigError for what could not be run."""
     check_whole_numbers(data, where)
     run = typing.cast(Run, build(Run, data, "", where))
     _fitting(run, where)
+    if driven:
+        stowtime.check(run.robot, run.task.rate_hz, where)
     return run
 
 
@@ -230,7 +241,6 @@ def _fitting(run: Run, where: Sources) -> None:
     plain = "letters, digits, '.', '_' and '-' alone: it names directories"
     require(bool(re.fullmatch(r"[\w-][\w.-]*", run.name, re.ASCII)), "name", plain, repr(run.name), where)
     robots.check(run.robot, run.task.rate_hz, where)
-    stowtime.check(run.robot, run.task.rate_hz, where)
     for key, low, other, high in (
         ("agent.target_subset", agent.target_subset, "agent.critics", agent.critics),
         ("steps", run.steps, "agent.capacity", agent.capacity),
@@ -249,8 +259,7 @@ def _fitting(run: Run, where: Sources) -> None:
 
 def from_dict(data: dict[str, Any], path: Path) -> Run:
     """A run as `to_dict` wrote it, read back from a run directory; the same checks, complaints name `path`."""
-    text = path.read_text() if path.is_file() else ""
-    return _made(data, Sources(Source(path, text)))
+    return _made(data, _said(path))
 
 
 def to_dict(config: Any) -> dict[str, Any]:

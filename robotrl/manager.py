@@ -133,6 +133,7 @@ def resume(directory: Path, steps: int | None, seconds: float, calibration: Path
     from robotrl.replay import Replay
 
     run = rundir.load(directory)
+    config.from_dict(config.to_dict(run), directory / "run.json")  # may it still be driven?
     os.close(rundir.hold(directory))
     replay = Replay.open(directory / "replay")
     done, acted = replay.count, int(replay.columns["policy_version"][: replay.count].max(initial=-1))

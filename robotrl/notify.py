@@ -10,7 +10,7 @@ import socket
 import time
 
 ALIVE_S = 0.2  # between two signs of life: a fifth of the unit's WatchdogSec
-ENDING_US = 30_000_000  # an end in order takes longer than a period of the watchdog
+ENDING_US = 720_000_000  # an end in order takes as long as TimeoutStopSec lets it, and no watchdog may end it before
 
 
 class Notify:

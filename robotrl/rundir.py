@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robotrl.complaint import Complaint
-from robotrl.config import Run, from_dict, to_dict
+from robotrl.config import Run, recorded, to_dict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def load(path: Path) -> Run:
     source = path / "run.json"
     try:
         data = json.loads(source.read_text())
-        return from_dict(data["config"], source)
+        return recorded(data["config"], source)
     except FileNotFoundError:
         raise RunError(f"{path}: no run directory (no run.json); runs are made under runs/ by launch/rehearse.sh") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

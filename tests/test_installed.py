@@ -122,7 +122,7 @@ def test_what_systemd_is_told(systemd):
     assert heard()[:2] == ["READY=1", "WATCHDOG=1"] and len(heard()) <= 1
     notify.ending()
     (last,) = heard()
-    assert "STOPPING=1" in last.splitlines() and "WATCHDOG_USEC=30000000" in last.splitlines()
+    assert "STOPPING=1" in last.splitlines() and "WATCHDOG_USEC=720000000" in last.splitlines()
 
 
 def test_without_systemd_nothing_is_said_and_nothing_fails(monkeypatch, tmp_path):

@@ -7,11 +7,14 @@ was away for a moment is no reason to lower an arm that a key has just stopped.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from robotrl.bus import Subscriber
 from robotrl.clock import Clock
 from robotrl.drivers.port import SerialPort
 from robotrl.messages import Operator
 from robotrl.node import Node
+from robotrl.nodes.powerdown import HOLD, STOW
 from robotrl.nodes.tether import Tether
 from robotrl.safety.halt import HELD_NS
 
@@ -28,22 +31,29 @@ class StopKey:
         self.pressed: int | None = None
         self._keys = keys
 
-    def hear(self, now: int) -> None:
+    def hear(self, now: int, taken_up: bool = False) -> None:
+        """`taken_up`: a guard leads, so that a console's `enable` takes the arm up where it is."""
+        ends = ("disable", "enable") if taken_up else ("disable",)
         for key in self._keys.drain():
             if not isinstance(key, Operator):
                 continue
             if key.command == "stop":
                 self.pressed = now
-            elif key.command in ("disable", "enable") and "console" in (key.source, key.role if key.source == "gateway" else ""):
+            elif key.command in ends and "console" in (key.source, key.role if key.source == "gateway" else ""):
                 self.pressed = None
 
 
 class Lowering:
     """`watch` before each step of it: does the arm hold in this one? Then `over`, whatever came of it."""
 
-    def __init__(self, node: Node, key: StopKey, tether: Tether | None, port: SerialPort, hold: bool = False) -> None:
+    def __init__(
+        self, node: Node, key: StopKey, tether: Tether | None, port: SerialPort, hold: bool = False,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         """`hold`: the guard's word, that a stop key holds the arm. Without it, one that was pressed long before counts for
-        nothing. `port`: for the rescue."""
+        nothing. `port`: for the rescue. `tell`: the stage, in each step, for the guard: it would take silence for a stop that
+        was not obeyed."""
+        self._tell = tell
         self._say, self._over, self._tether, self._port = node.say, node.over, tether, port
         self._clock: Clock = node.clock
         self._key = key
@@ -59,10 +69,11 @@ class Lowering:
             if not self._begun:
                 self._tether.give(self._port.fileno(), False)
         self._begun = True
-        if not self._ending and self._over():
-            self._ending = True
-            return True
-        return not self._ending and self._holds()
+        ends = not self._ending and self._over()
+        self._ending = self._ending or ends
+        held = ends or (not self._ending and self._holds())
+        self._tell(HOLD if held else STOW)
+        return held
 
     def over(self) -> None:
         if self._begun and self._tether is not None:

@@ -35,7 +35,7 @@ class Feed:
         """One more file. SessionError when it does not say what run it is of."""
         if self.run is None:
             try:
-                self.run = config.from_dict(json.loads(reading.about["config"]), reading.path / "config")
+                self.run = config.recorded(json.loads(reading.about["config"]), reading.path / "config")
             except (KeyError, ValueError, RecursionError) as error:
                 why = f"{reading.path}: says no run's configuration ({error}); it cannot be played"
                 raise SessionError(why) from None

@@ -45,7 +45,7 @@ class Driver:
         port = SerialPort(robot.servos.port, baud_of(robot.servos), self.node.clock)
         permit = self.permits.latest()
         hold = fresh(permit, self.node.clock.now()) and permit.hold
-        lowering = Lowering(self.node, self.stop_key, self.tether, port, hold)
+        lowering = Lowering(self.node, self.stop_key, self.tether, port, hold, self._lowers)
         try:
             try:  # not on the tape: it takes seconds, and what a person's key does there the tape would not know
                 taken(robot, port, self.node.clock, self.node.say, lowering.watch)
@@ -78,7 +78,7 @@ class Driver:
     def cycle(self, permit: Permit | None, action: Action | None) -> None:
         """One period: newest permit and newest action in; joints, what was applied, and the drive's health out."""
         loop = self.wire.device
-        self.stop_key.hear(self.node.clock.now())
+        self.stop_key.hear(self.node.clock.now(), taken_up=True)
         if loop is None:
             self.wire.again()
             return self._without()
@@ -121,6 +121,15 @@ class Driver:
             return self._lost(error)
         if drive is not None:
             self.drive.send(drive)
+
+    def _lowers(self, stage: str) -> None:
+        """An arm that was found holding is at this stage of its way down."""
+        self.drive.send(
+            Drive(
+                tick=self.tick, gate_open=False, torque_on=True, powered_off_confirmed=False, late_us=0.0, cycle_us=0.0,
+                overruns=self.node.lateness.overruns, frame_errors=0, stop=stage, unrescued=self._unrescued(),
+            )
+        )  # fmt: skip
 
     def _unrescued(self) -> bool:
         return self.tether is not None and self.tether.lost

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from robotrl.drivers.port import DeviceError
 from robotrl.messages import Operator
 from robotrl.nodes.lowering import RECENT_NS, Lowering, StopKey
-from robotrl.nodes.servoloop import connected, taken
+from robotrl.nodes.servoloop import connected, fresh, taken
 from robotrl.safety.halt import HELD_NS
 from robotrl.sim.faults import Silence
 from tests.nodes.armrig import ArmRig, TwinClock
@@ -181,7 +182,19 @@ def test_a_key_of_just_before_counts_and_an_older_one_only_by_the_guards_word(om
         if after:
             stage.press(after, "viewer")
             stage.press(after)
+            key.hear(now, taken_up=True)
         assert Lowering(stage, key, stage.line, stage.port, hold).watch() is held, (ago, after, hold)
+
+
+def test_what_takes_up_nothing_lowers_nothing_and_each_step_is_told(omx):
+    told = []
+    script = {40: lambda s: s.press("stop"), 60: lambda s: s.press("enable"), 100: lambda s: s.press("disable")}
+    stage = Stage(omx, script)
+    stage.lowering._tell = told.append
+    stage.play()
+    assert stage.moved(45, 99) < 0.02, "no guard leads: an enable takes nobody up"
+    assert told[:39] == ["stow"] * 39 and told[39:99] == ["hold"] * 60 and set(told[99:]) == {"stow"}
+    assert len(told) >= len(stage.at)
 
 
 def test_a_key_that_nobody_takes_back_ends_in_ten_minutes(omx):
@@ -204,3 +217,61 @@ def test_a_driver_that_is_told_to_end_holds_it_for_a_moment_and_lowers_it_all_th
     stage = Stage(omx, script).play()
     assert stage.moved(44, 54) < 0.02 < 0.1 < stage.moved(54, 90), "the stop profile, from its beginning"
     assert stage.said[-1] == "it is down, and read back as off" and len(stage.at) * STEP_S < 1.0 + omx.run.robot.stop_damp_s
+
+
+class Guarded(TwinClock):
+    """A clock in whose every period a guard judges, with what the driver says last."""
+
+    def __init__(self, arm):
+        super().__init__(arm)
+        self.arm, self.drive, self.key = arm, None, ""
+
+    def tell(self, stage):
+        self.drive = msgspec.structs.replace(
+            self.arm.drive, present=stage is not None, stop=stage or "", torque_on=bool(stage), gate_open=False,
+            powered_off_confirmed=False,
+        )  # fmt: skip
+
+    def judge(self):
+        arm, now = self.arm, self.now()
+        arm.sentry.hear(Operator(source="console", t=now, command=self.key or "beat", press=1, nonce=arm.guard.nonce), now)
+        self.key = ""
+        if self.drive is not None:
+            arm.sentry.hear(self.drive, now)
+            self.drive = None
+        arm.permit, arm.guard = arm.sentry.step(now)
+
+    def sleep_until(self, deadline):
+        while self.now() < deadline:
+            super().sleep_until(min(deadline, self.now() + 20_000_000))
+            self.judge()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_key_that_holds_it_over_a_port_that_was_away_is_no_stop_that_was_not_obeyed(arm, told):
+    """Without the driver's word in each step the guard said CUT POWER of an arm that was held as it should be."""
+    arm.reach("HOLD", "pause").reach("READY", "disable").until(lambda: arm.drive.stop == "stow")
+    for _ in range(20):
+        arm.step()
+    arm.step("stop")
+    arm.until(lambda: arm.drive.stop == "hold", seconds=0.3)
+    stage, clock = Stage(arm), Guarded(arm)
+    for _ in range(50):
+        clock.tell(None)
+        clock.sleep_until(clock.now() + 20_000_000)
+    assert fresh(arm.permit, clock.now()) and arm.permit.hold
+    stage.clock = clock
+    lowering = Lowering(stage, stage.key, stage.line, stage.port, True, clock.tell if told else lambda _: None)
+    seen = []
+
+    def watch():
+        seen.append(arm.guard.state)
+        if len(seen) == 800:  # 16 s
+            clock.key = "disable"
+            stage.press("disable")
+        return lowering.watch()
+
+    taken(arm.run.robot, stage.port, clock, stage.say, watch)
+    assert ("LOCKOUT" in seen) is not told
+    assert not told or (arm.guard.state == "RELAX" and "stop_unconfirmed" not in arm.guard.causes)
+    assert stage.said[-1] == "it is down, and read back as off"
