@@ -63,13 +63,15 @@ def test_a_robots_settings_in_the_servos_units():
     wanted = [
         ("servo.pid_position.kp", 8.0 * 2 * math.pi, False), ("servo.pid_position.ki", 0.0, False),
         ("servo.pid_position.kd", 0.3 * 2 * math.pi, False), ("servo.default_timeout_s", 0.1, False),
-        ("servo.timeout_mode", 12.0, False), *[(*limit, True) for limit in most],
+        ("servo.timeout_mode", 12.0, False), ("servo.enable_motor_temperature", 1.0, False), *[(*limit, True) for limit in most],
     ]  # fmt: skip
     *rest, low, high, slip = moteus_settings.of(servos)
     assert rest == wanted
     assert (low.name, high.name, slip.name) == ("servopos.position_min", "servopos.position_max", "servo.max_position_slip")
     assert all(math.isnan(none.value) and not none.most for none in (low, high, slip))
-    assert len(moteus_settings.of(config.Servos())) == 5 + 3, "no limit that the robot file does not name"
+    assert len(moteus_settings.of(config.Servos())) == 6 + 3, "no limit that the robot file does not name"
+    bare = moteus_settings.of(config.Servos(thermistors=False))
+    assert len(bare) == 5 + 3 and not any("temperature" in setting.name for setting in bare), "nothing of what is not there"
 
 
 def test_what_is_as_wanted_is_asked_once_and_not_set():

@@ -96,7 +96,7 @@ class Ideal:
         joints = m.Joints(t=self.tick * T, tick=self.tick, position=tuple(self.q), velocity=tuple(self.speed), torque=zero,
                           temp_c=zero, voltage=zero, mode=none, fault=none, missed=none)  # fmt: skip
         applied = m.Applied(tick=self.tick, writer="policy", epoch=self.epoch, target=tuple(self.target), clamped=none)
-        permit = m.Permit(state="RUN", epoch=self.epoch, holder="policy", torque=True)
+        permit = m.Permit(t=joints.t, state="RUN", epoch=self.epoch, holder="policy", torque=True)
         asked = self.pilot.cycle(joints, applied, LEVEL, permit)
         step = 0.35 * (self.target - self.q)
         self.q, self.speed = self.q + step, step / 0.02
