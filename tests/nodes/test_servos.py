@@ -475,7 +475,7 @@ def test_a_driver_whose_port_comes_back_lowers_no_arm_that_the_guard_holds(ago_m
     node.guard.permits = [msgspec.structs.replace(node.guard.permits[0], hold=hold)]
     seen = []
     monkeypatch.setattr(servos, "SerialPort", lambda *_: Numbered(twin.ports()["servos"]))
-    monkeypatch.setattr(servos, "Lowering", lambda *given: seen.append(given[-1]) or Lowering(*given))
+    monkeypatch.setattr(servos, "Lowering", lambda *given: seen.append(given[4]) or Lowering(*given))
     Driver(node, Line())
     twin.close()
     assert seen == [held]
