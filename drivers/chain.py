@@ -35,6 +35,7 @@ ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
 # No servo turns so far, so fast or so hard: what says it does was corrupted where no sum tells (row 4). The last two are the
 # most that robot.servos.velocity_limit and max_torque can be; the first holds any offset that a calibration may have.
 TURNS_MAX, SPEED_MAX, TORQUE_MAX = 1000.0, 1000 / math.tau, 100.0  # rev, rev/s, Nm
+JUMP_C, SUDDEN = 10.0, 3  # farther than a temperature goes between two readings, and how many say so until it is believed; chosen
 TAU = math.tau
 
 _REPLY = struct.Struct("<HbHfffHbHbbb")  # the answer to commands.QUERY, heads included
@@ -68,6 +69,7 @@ class Chain:
         self._missed = [UNKNOWN_AFTER for _ in servos.ids]
         self._reach = 1.5 * servos.velocity_limit * JUMP_S
         self._easing = Easing(servos, stop_c)
+        self._jumps = [0 for _ in servos.ids]  # readings in a row in which a temperature is far from what it was
         self._lead_c = stop_c - servos.board_c  # so much sooner a board is too hot
         self._waiting: set[int] = set()
         self._doubted: dict[int, int] = {}  # who may be answering an older question, and how often it did so alone
@@ -295,26 +297,31 @@ class Chain:
         self._waiting.discard(i)
         if i in self._doubted:
             return True
-        board = float(board_c) if board_c != -128 else math.nan
-        temp_c = self._winding(i, motor_c, mode) if self._servos.thermistors else board
+        temp_c, board = self._temperatures(i, motor_c, board_c, mode)
         voltage = volts * 0.5 if volts != -128 else math.nan
         self._values[i] = (angle, sign * speed * TAU, sign * torque, temp_c, voltage, mode, fault, board)
         self._missed[i] = 0
         return True
 
-    def _winding(self, i: int, celsius: int, mode: int) -> float:
-        """deg C; nan where it is not known. 0 is what a servo says that does not read its thermistor, less where the wire is off.
+    def _temperatures(self, i: int, winding: int, board: int, mode: int) -> tuple[float, float]:
+        """deg C of winding and board; nan where it is not known. 0 is what a servo says that does not read its thermistor, less
+        where the wire is off. No metal jumps: what does is believed the SUDDEN-th time, for a bit may flip on the wire.
 
         One that is stopped and has said a number before was perhaps switched off and on: its winding does not get hotter, and it
         is to be set up anew.
         """
-        if celsius > 0:
-            return float(celsius)
-        if mode != Mode.STOPPED or math.isnan(before := self._values[i][3]):
-            return math.nan
-        if (servo := self._servos.ids[i]) not in self.rebooted:
-            self.rebooted += (servo,)
-        return before
+        board_c = float(board) if board != -128 else math.nan
+        temp_c = board_c if not self._servos.thermistors else float(winding) if winding > 0 else math.nan
+        before = self._values[i][3], self._values[i][7]
+        jumps = any(was == was and not abs(now - was) <= JUMP_C for now, was in zip((temp_c, board_c), before, strict=True))
+        self._jumps[i] = self._jumps[i] + 1 if jumps else 0
+        if 0 < self._jumps[i] < SUDDEN:
+            return before
+        if self._servos.thermistors and math.isnan(temp_c) and mode == Mode.STOPPED and not math.isnan(before[0]):
+            if (servo := self._servos.ids[i]) not in self.rebooted:
+                self.rebooted += (servo,)
+            return before[0], board_c
+        return temp_c, board_c
 
 
 def _senders(ids: Sequence[int], host: int) -> dict[bytes, int]:

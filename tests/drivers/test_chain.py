@@ -179,7 +179,8 @@ def test_read_gives_robot_angles_and_health(checksum):
     assert joints.temp_c == (47.0,) * N and joints.board_c == (31.0,) * N and joints.voltage == (16.0,) * N
     assert joints.mode == joints.fault == (0,) * N
     bus.servos[3].motor_c, bus.servos[3].fault, bus.servos[3].mode = -128, 35, 1  # no motor sensor
-    joints = chain.read(4)
+    assert [chain.read(tick).temp_c[2] for tick in (4, 5)] == [47.0] * 2, "it may be a bit that flipped"
+    joints = chain.read(6)
     assert (joints.board_c[2], joints.fault[2], joints.mode[2]) == (31.0, 35, 1) and math.isnan(joints.temp_c[2])
     assert chain.frame_errors == chain.late_replies == 0
 
@@ -442,7 +443,8 @@ def test_without_thermistors_nothing_is_asked_of_them_and_boards_alone_are_told(
     assert all(servo.conf[THERMISTOR] == 0.0 for servo in bus.servos.values()) and chain.check() == []
     assert chain.read(1).temp_c == chain.read(2).board_c == (31.0,) * N
     bus.servos[1].temp_c = -128
-    joints = chain.read(3)
+    for tick in (3, 4, 5):
+        joints = chain.read(tick)
     assert math.isnan(joints.temp_c[0]) and math.isnan(joints.board_c[0])
 
 
@@ -451,10 +453,26 @@ def test_a_thermistor_that_falls_silent_in_a_driven_servo_is_no_number_and_a_sto
     chain.configure()
     bus.servos[5].mode = 10
     assert chain.read(1).temp_c == (47.0,) * N and chain.rebooted == ()
+    tick = 1
+    for celsius, board in ((0, 31), (-64, 31), (47, 95), (111, 31)):  # a bit that flipped on the wire, twice
+        bus.servos[5].motor_c = bus.servos[6].motor_c = celsius
+        bus.servos[5].temp_c = board
+        for _ in range(2):
+            joints, tick = chain.read(tick + 1), tick + 1
+            assert joints.temp_c == (47.0,) * N and joints.board_c == (31.0,) * N and chain.rebooted == ()
+        bus.servos[5].motor_c, bus.servos[6].motor_c, bus.servos[5].temp_c = 57, 37, 41  # as far as it may go
+        joints, tick = chain.read(tick + 1), tick + 1
+        assert (joints.temp_c[4:6], joints.board_c[4]) == ((57.0, 37.0), 41.0)
+        bus.servos[5].motor_c, bus.servos[6].motor_c, bus.servos[5].temp_c = 47, 47, 31
+        joints, tick = chain.read(tick + 1), tick + 1
+    bus.servos[5].temp_c = 95
+    for _ in range(3):
+        joints, tick = chain.read(tick + 1), tick + 1
+    assert joints.board_c[4] == 95.0, "whoever says so a third time is believed"
     bus.servos[5].motor_c = bus.servos[6].motor_c = 0
-    for tick in (2, 3):
-        joints = chain.read(tick)
-        assert math.isnan(joints.temp_c[4]) and joints.temp_c[5] == 47.0 and chain.rebooted == (6,)
+    for _ in range(4):
+        joints, tick = chain.read(tick + 1), tick + 1
+    assert math.isnan(joints.temp_c[4]) and joints.temp_c[5] == 47.0 and chain.rebooted == (6,)
 
 
 def test_a_board_near_its_own_limit_does_without_its_peak_torque_as_a_winding_does():

@@ -167,7 +167,7 @@ ROWS = (
     Row(38, "the console is silent", absent("console"), ("console_silent",), "STOPPING", 540, judged=POWERED),
     Row(38, "the console dies", died("operator"), ("console_dead",), "STOPPING", 40, judged=("HOLD", "RUN", "RESET",
         "clearing"), states=("READY", "HOLD", "RUN", "RESET", "clearing"), heals=False),
-    Row(39, "the manager dies", died("manager"), ("manager_gone",), "PSTOP", 40, heals=False),
+    Row(39, "the manager dies", died("manager", "manager"), ("manager_gone",), "PSTOP", 40, heals=False),
     Row(40, "the manager stands still", hushed("manager"), ("manager_silent",), "PSTOP", 5040),
     Row(40, "the policy is stopped and wakes: its old action", rogue(t=lambda s: s.now - 1000000000, valid_ns=0), (),
         "NONE", 0, (), check=executed, disarm=credulous),
