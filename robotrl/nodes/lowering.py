@@ -1,6 +1,6 @@
 """An arm that a driver finds holding on a port that it opens is lowered before anything else: who watches over it meanwhile.
 
-No guard leads then, and no gate is open: the driver has said nothing yet. So the rescue gets the port first, a stop key of
+No guard leads then, and no gate is open. So the rescue gets the port first, a stop key of
 anybody's holds the arm where it is, and a driver that is told to end begins the stop profile anew, which holds first. A port that
 was away for a moment is no reason to lower an arm that a key has just stopped.
 """
