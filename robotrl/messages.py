@@ -362,7 +362,7 @@ class Ack(Message, frozen=True, kw_only=True, gc=False):
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """One call of a driver: what for ("cycle", "lapse", "read", ...), its first event, and what of the bus it was given."""
+    """One call of a driver: what for ("cycle", "held", "lapse", "read", ...), its first event, what of the bus it was given."""
 
     kind: str
     event: int

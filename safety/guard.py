@@ -241,7 +241,8 @@ class Guard:
         if self.state is State.LOCKOUT:  # which nothing leaves
             return False
         pressed = any(command.name == "stop" for command in inputs.commands)
-        hold = self._halt.step(now, pressed, inputs.lowering or inputs.port_lost)  # without its port it lowers nothing: it waits
+        unseen = inputs.port_lost or not inputs.drive_age_s <= HEARD_S  # a driver's way down goes on when it is back
+        hold = self._halt.step(now, pressed, inputs.lowering or unseen)
         if hold and inputs.lowering:
             self._off_since = now  # the stop profile has all its time again when it goes on
         return hold

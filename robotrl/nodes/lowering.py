@@ -42,6 +42,10 @@ class StopKey:
             elif key.command in ends and "console" in (key.source, key.role if key.source == "gateway" else ""):
                 self.pressed = None
 
+    def holds(self, now: int) -> bool:
+        """Does it hold an arm? For ten minutes at most."""
+        return self.pressed is not None and now - self.pressed <= HELD_NS
+
 
 class Lowering:
     """`watch` before each step of it: does the arm hold in this one? Then `over`, whatever came of it."""
@@ -83,7 +87,7 @@ class Lowering:
     def _holds(self) -> bool:
         now, why = self._clock.now(), "disable"
         self._key.hear(now)
-        if self._key.pressed is not None and now - self._key.pressed > HELD_NS:
+        if self._key.pressed is not None and not self._key.holds(now):
             self._key.pressed, why = None, "held for 10 minutes"
         held, self._held = self._held, self._key.pressed is not None
         if self._held and not held:

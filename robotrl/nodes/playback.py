@@ -188,7 +188,7 @@ class Servos:
                 self._connect()
             elif call.kind == "lapse" and self._loop is not None:
                 self._lapse(self._loop, call, recorded)
-            elif call.kind == "cycle" and (found := self._cycle(call, end, exchange, recorded)) is not None:
+            elif call.kind in ("cycle", "held") and (found := self._cycle(call, end, exchange, recorded)) is not None:
                 made.append(found)
         return made
 
@@ -227,7 +227,7 @@ class Servos:
         if isinstance(drive, Drive):
             loop.late_us, loop.overruns, loop.unrescued = drive.late_us, drive.overruns, drive.unrescued
         try:
-            joints, applied, _ = loop.cycle(permit, action)
+            joints, applied, _ = loop.cycle(permit, action, call.kind == "held")
         except PortError:
             self._loop = None
             return None

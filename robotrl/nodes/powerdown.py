@@ -114,14 +114,16 @@ def lower(
     if robot.stop_profile != STOW:
         return
     chain = chain_of(port, robot, clock, starts=False)
-    joints = first_reading(chain, clock)
-    if not any(mode in (*HELD, UNHEARD) for mode in joints.mode):
+    if not may_hold(first_reading(chain, clock)):
         return
     if complaints := chain.check(set_up=False):
         more = f" (and {len(complaints) - 1} more)" if complaints[1:] else ""
         raise DeviceError(
             f"{complaints[0]}{more}. Nothing was written: what holds goes on holding; support the arm, cut its power"
         )
+    joints = first_reading(chain, clock)  # all have answered meanwhile: who was only late is asked again
+    if not may_hold(joints):
+        return
     say("the arm holds, and nobody leads it: it is lowered")
     profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
     while True:
@@ -180,6 +182,11 @@ class PowerDown:
         self._chain.stop() if self.unconfirmed < TRIES else self._chain.stop_all()
         self.unconfirmed += 1
         return OFF
+
+
+def may_hold(joints: Joints) -> bool:
+    """A servo has torque, or has not said that it has none."""
+    return any(mode in (*HELD, UNHEARD) for mode in joints.mode)
 
 
 def off(joints: Joints) -> bool:

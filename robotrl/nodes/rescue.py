@@ -3,6 +3,7 @@
 It holds a copy of the driver's open port and writes nothing on it until the kernel says that the driver is gone (pidfd): two
 writers there never are. Then the robot's stop profile: damp, then off, read back. It needs neither guard nor manager nor bus to
 be alive, and imports neither them nor anything that takes long. What it has to say goes to its log, and from there to the person.
+The driver's next life, which waits for the port meanwhile, tells it of a stop key: an arm on its way down is held for as long.
 
 A driver that is silent for twice the servos' own watchdog is killed: by then they have stopped themselves, and it was no use.
 """
@@ -27,7 +28,7 @@ from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.port import OpenPort, PortError
 from robotrl.nodes.powerdown import STOW, Profile, first_reading
-from robotrl.nodes.tether import CHECKED, DONE, DROP, HELD, NAME, OFF, ON, PORT, READY
+from robotrl.nodes.tether import CHECKED, DONE, DROP, HELD, HOLD, NAME, OFF, ON, PORT, READY
 from robotrl.realtime import real_time
 
 PRIORITY = 20  # the driver's, whose place it takes
@@ -39,6 +40,7 @@ PATIENCE_NS = 100_000_000  # then, for each answer: on a machine without a free 
 DIE_S = 1.0  # for a driver that was killed to be gone: then it hangs in the kernel
 CUT_OFF = b"!\n"  # ends what the driver was writing when it died: no number, so a moteus adapter refuses the line
 CUT_OFF_NS = 20_000_000  # ends it for bus servos: a packet that stands still for so long is over
+HOLD_NS = 200_000_000  # for which the next driver's word holds an arm: it comes fifty times a second
 CUT_POWER = "CUT POWER: the motors did not confirm that they are off"
 
 
@@ -55,11 +57,14 @@ class Outcome:
     why: str = ""
 
 
-def stop_motors(robot: Robot, chain: Chain, clock: Clock, torque_on: bool, tell: Callable[[str], None]) -> Outcome:
+def stop_motors(
+    robot: Robot, chain: Chain, clock: Clock, torque_on: bool, tell: Callable[[str], None],
+    held: Callable[[], bool] = lambda: False,
+) -> Outcome:  # fmt: skip
     """The stop profile on a bus that is ours: damp or stow for `stop_damp_s` if torque was on, then off until it is read back.
 
-    After TRIES stops without that every servo on the bus is told at once, `tell` gets the call to cut the power, and it goes on
-    for INSIST_S.
+    While `held` says so, which is asked in every step, an arm that is lowered stays where it is. After TRIES stops that were not
+    read back every servo on the bus is told at once, `tell` gets the call to cut the power, and it goes on for INSIST_S.
     """
     began = clock.now()
     due = began
@@ -76,7 +81,11 @@ def stop_motors(robot: Robot, chain: Chain, clock: Clock, torque_on: bool, tell:
         profile = Profile(robot, chain, STEP_S, began)
         joints = first_reading(chain, clock) if torque_on and robot.stop_profile == STOW else None  # damping waits for no answer
         due = clock.now()
-        while torque_on and profile.step(clock.now(), joints):
+        while torque_on:
+            if robot.stop_profile == STOW and held():
+                profile.hold(clock.now())
+            if not profile.step(clock.now(), joints):
+                break
             joints = chain.read(-1)  # it takes the adapter's answers off the line
             step()
         off, tries = clock.now(), 0
@@ -180,6 +189,8 @@ class Rescue:
         self._polls = round(max(2 * robot.servos.watchdog_s, 5 * period_s) / STEP_S)
         path = directory / NAME
         path.unlink(missing_ok=True)  # of a rescue that was killed
+        self._waiting: socket.socket | None = None  # who has come to the door, and is to be watched next
+        self._asked_at: int | None = None  # when he said last that a stop key holds the arm
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._door.bind(str(path))
         self._door.listen(4)
@@ -187,15 +198,42 @@ class Rescue:
     def serve(self) -> None:
         """Until told to end or the manager is gone; and then still until the driver has ended."""
         while not self._over():
-            if select.select([self._door], [], [], IDLE_MS * 1e-3)[0]:
-                line, _ = self._door.accept()
-                line.setblocking(False)
+            if (line := self._at_the_door(IDLE_MS * 1e-3)) is not None:
+                self._waiting = None
                 ward = Ward(line, self._robot, self._clock, self._polls)
                 try:
                     self._watch(ward)
                 finally:
                     ward.close()
+        self.close()
+
+    def close(self) -> None:
+        if self._waiting is not None:
+            self._waiting.close()
         self._door.close()
+
+    def _at_the_door(self, seconds: float) -> socket.socket | None:
+        if self._waiting is None and select.select([self._door], [], [], seconds)[0]:
+            self._waiting, _ = self._door.accept()
+            self._waiting.setblocking(False)
+        return self._waiting
+
+    def _held(self) -> bool:
+        """Does the driver's next life, which waits for the port, say that a stop key holds the arm? Not in a run that ends."""
+        now = self._clock.now()
+        try:
+            while (line := self._at_the_door(0)) is not None:
+                if (word := line.recv(64)) == HOLD:
+                    self._asked_at = now
+                elif not word:
+                    raise ConnectionResetError
+        except BlockingIOError:
+            pass
+        except OSError:  # it has died too
+            assert self._waiting is not None
+            self._waiting.close()
+            self._waiting = None
+        return self._asked_at is not None and now - self._asked_at <= HOLD_NS and not self._over()
 
     def _over(self) -> bool:
         if not self.stopping and not os.isatty(0) and select.select([0], [], [], 0)[0]:
@@ -232,7 +270,7 @@ class Rescue:
                 ward.port.write(CUT_OFF)
         else:
             self._clock.sleep_until(self._clock.now() + CUT_OFF_NS)
-        outcome = stop_motors(self._robot, ward.chain, self._clock, ward.torque_on, say)
+        outcome = stop_motors(self._robot, ward.chain, self._clock, ward.torque_on, say, self._held)
         how = "read back as off" if outcome.confirmed else f"not confirmed to be off: {outcome.why}"
         was = "on" if ward.torque_on else "off"
         say(f"the servo driver died with torque {was}; the motors are {how} ({(time.monotonic_ns() - began) * 1e-9:.2f} s)")

@@ -51,8 +51,11 @@ class ServoLoop:
         # Torque comes on only by a guard that has said before, in one life of its own and of ours, that there is to be none.
         self._armed_by: int | None = None
 
-    def cycle(self, permit: Permit | None, action: Action | None) -> tuple[Joints, Applied, Drive]:
-        """Read all servos, let the gate judge the newest action, write. Raises PortError when the port is lost."""
+    def cycle(self, permit: Permit | None, action: Action | None, held: bool = False) -> tuple[Joints, Applied, Drive]:
+        """Read all servos, let the gate judge the newest action, write. Raises PortError when the port is lost.
+
+        `held`: a stop key was pressed that no guard has heard: an arm on its way down stays where it is.
+        """
         self.tick += 1
         began = self.clock.now()
         joints = self.chain.read(self.tick)
@@ -70,7 +73,7 @@ class ServoLoop:
         if verdict.target is not None:
             sent, stage = self._write(joints, verdict.target, anew or not self._on), ""
         else:
-            hold = permit is not None and permit.hold and abs(began - permit.t) <= HOLD_NS
+            hold = held or (permit is not None and permit.hold and abs(began - permit.t) <= HOLD_NS)
             sent, stage = joints.position, self._power_down(began, joints, hold)
         used = action if action is not None and not verdict.refused and verdict.target is not None else None
         drive = self._drive(joints, stage, began)

@@ -12,6 +12,7 @@ from robotrl.drivers.tape import Tape
 from robotrl.messages import Action, Drive, Joints, Permit
 from robotrl.node import Node
 from robotrl.nodes.lowering import Lowering, StopKey
+from robotrl.nodes.powerdown import HOLD, STOW
 from robotrl.nodes.servoloop import UNREAD_MAX, ServoLoop, fresh, set_up, taken
 from robotrl.nodes.tether import Tether
 from robotrl.nodes.wire import Wire
@@ -36,7 +37,27 @@ class Driver:
         self.tick = -1
         self.cycles_us = array("f")  # of the newest cycles
         self._lost_servos: tuple[int, ...] = ()
+        if self.tether is not None:
+            self._greet(self.tether)
         self.wire = Wire(node, self.connect)
+
+    def _greet(self, tether: Tether) -> None:
+        robot = self.node.run.robot
+        if not tether.greet(RESCUE_S + robot.stop_damp_s, self._held_by_the_rescue):
+            watchdog = "nothing stops the motors: they have no watchdog"
+            if robot.servos.protocol != "feetech":
+                watchdog = "the servos' own watchdog alone stops the motors"
+            self.node.say(f"no rescue: should this driver die, {watchdog}")
+
+    def _held_by_the_rescue(self) -> bool:
+        """Is an arm that the rescue lowers after our last life to stay where it is? A stop key says so, which it cannot hear."""
+        now, permit = self.node.clock.now(), self.permits.latest()
+        self.stop_key.hear(now)
+        if self.node.run.robot.stop_profile != STOW or self.node.over():
+            return False
+        if held := self.stop_key.holds(now) or (fresh(permit, now) and permit.hold):
+            self._lowers(HOLD)
+        return held
 
     def connect(self) -> tuple[SerialPort, ServoLoop]:
         """Open the port, lower an arm that holds, stop every servo, configure it, check it. PortError, ValueError: nothing but an
@@ -78,7 +99,7 @@ class Driver:
     def cycle(self, permit: Permit | None, action: Action | None) -> None:
         """One period: newest permit and newest action in; joints, what was applied, and the drive's health out."""
         loop = self.wire.device
-        self.stop_key.hear(self.node.clock.now(), taken_up=True)
+        held = self._held_without_a_guard(permit)
         if loop is None:
             self.wire.again()
             return self._without()
@@ -86,9 +107,9 @@ class Driver:
         if self.node.suspended():
             return self._lost(PortError(f"{self.node.run.robot.servos.port}: this machine was suspended; the servos begin anew"))
         loop.late_us, loop.overruns, loop.unrescued = late.late_us[-1], late.overruns, self._unrescued()
-        self.tape.call("cycle", permit, action)
+        self.tape.call("held" if held else "cycle", permit, action)
         try:
-            joints, applied, drive = loop.cycle(permit, action)
+            joints, applied, drive = loop.cycle(permit, action, held)
         except PortError as error:
             return self._lost(error)
         if self.tether is not None:
@@ -99,6 +120,14 @@ class Driver:
         self.drive.send(drive)
         self._name_the_silent(joints)  # a disk may be slow
         self.exchanges.send(self.tape.take(first))
+
+    def _held_without_a_guard(self, permit: Permit | None) -> bool:
+        """Was a stop key pressed that no guard has heard, because there is none? The next one takes it from what we say."""
+        now = self.node.clock.now()
+        led = fresh(permit, now)
+        self.stop_key.hear(now, taken_up=led)
+        pressed = self.stop_key.pressed if self.stop_key.holds(now) and not led and not self.node.stopping else None
+        return pressed is not None and (permit is None or pressed > permit.t)
 
     def _name_the_silent(self, joints: Joints) -> None:
         """Which servo a chain stalls on: the cause that the guard sees has no name."""
@@ -156,14 +185,8 @@ class Driver:
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "servos")
-    tether = Tether(node.bus.directory, node.clock)
-    if not tether.greet(RESCUE_S + node.run.robot.stop_damp_s):
-        watchdog = node.run.robot.servos.protocol != "feetech"
-        alone = (
-            "the servos' own watchdog alone stops the motors" if watchdog else "nothing stops the motors: they have no watchdog"
-        )
-        node.say(f"no rescue: should this driver die, {alone}")
     node.hurry(20)  # the handshake times its answers; what is refused, `pace` will say
+    tether = Tether(node.bus.directory, node.clock)
     try:
         driver = Driver(node, tether)
     except (PortError, ValueError) as error:

@@ -2,9 +2,11 @@
 
 Messages over a socket beside the bus's, one packet each. The driver's: PORT, with a copy of its open port and a handle on its own
 process; a beat a cycle, which says whether torque is on; DROP, before it closes the port; DONE, when the motors are read back as
-off. The rescue's: READY for a port, first and to each beat while it has none; HELD to each beat when it has one. A rescue that
-was stopped for some seconds takes no more: what PORT or DROP would have told it comes before the next beat that it takes. The
-copy shares the port's lock: the tty stays this robot's through the driver's death, and nobody opens it between driver and rescue.
+off; HOLD, again and again, while it waits for a rescue that still lowers an arm after its last life, and a stop key is to keep
+that where it is. The rescue's: READY for a port, first and to each beat while it has none; HELD to each beat when it has one. A
+rescue that was stopped for some seconds takes no more: what PORT or DROP would have told it comes before the next beat that it
+takes. The copy shares the port's lock: the tty stays this robot's through the driver's death, and nobody opens it between driver
+and rescue.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from robotrl.clock import Clock
 
-PORT, DROP, DONE = b"port", b"drop", b"done"
+PORT, DROP, DONE, HOLD = b"port", b"drop", b"done", b"hold"
 READY, HELD = b"ready", b"held"
 ON, OFF = b"on", b"off"  # a beat: torque, as the driver last left it
 CHECKED = b" checked"  # behind PORT: the adapter wants checksums
@@ -44,14 +47,20 @@ class Tether:
     def lost(self) -> bool:
         return not self._greeted or self._clock.now() - self._heard > ECHO_NS
 
-    def greet(self, seconds: float) -> bool:
-        """Wait for a rescue that is free: one that still stops the motors after our last life has the port. False: none came."""
+    def greet(self, seconds: float, holds: Callable[[], bool] = lambda: False) -> bool:
+        """Wait for a rescue that is free: one that still stops the motors after our last life has the port. False: none came.
+
+        `holds`: is an arm that it lowers to stay where it is? Asked while it is there and not free; then the wait begins anew.
+        """
         until = time.monotonic() + seconds
         while not self._greeted and time.monotonic() < until:
             self._retry = 0
             self._talk()
             if not self._greeted:
                 time.sleep(LOOK_S)
+            if self._socket is not None and not self._greeted and holds():
+                self._send(HOLD)
+                until = time.monotonic() + seconds
         return self._greeted
 
     def give(self, port: int, checked: bool) -> None:

@@ -138,6 +138,47 @@ def test_a_stop_key_holds_an_arm_on_its_way_down_whatever_lowers_it(arm, how):
     assert "stop_unconfirmed" not in arm.guard.causes
 
 
+def test_a_stop_key_that_no_guard_hears_holds_it_and_the_next_guard_goes_on(arm):
+    arm.running()
+    for _ in range(60):
+        arm.loop.cycle(None, None)
+        arm.twin.advance(0.02)
+    before = rested = arm.joints.position
+    for step in range(400):
+        joints, _, drive = arm.loop.cycle(None, None, True)
+        assert drive.stop == "hold" and drive.torque_on and not drive.gate_open
+        rested = joints.position if step == 15 else rested
+        arm.twin.advance(0.02)
+    assert max(abs(a - b) for a, b in zip(rested, before, strict=True)) > 0.1, "it was on its way"
+    assert max(abs(a - b) for a, b in zip(joints.position, rested, strict=True)) < 0.01
+    arm.sentry = Sentry(arm.run, arm._next_epoch, lambda: 7, restarted=True)
+    for message in (joints, drive):
+        arm.sentry.hear(message, arm.clock.now())
+    for _ in range(200):
+        arm.step()
+    assert arm.drive.stop == "hold" and arm.guard.state == "PSTOP"
+    arm.step("disable")
+    arm.until(lambda: arm.drive.powered_off_confirmed)
+    assert arm.joints.position == pytest.approx(arm.run.robot.stow, abs=0.2)
+
+
+def test_under_the_rescue_it_is_held_while_the_next_driver_says_so(arm):
+    arm.running()
+    clock, steps = TwinClock(arm), []
+
+    def held():
+        steps.append(tuple(arm.twin.joints.angle))
+        return 40 <= len(steps) < 500
+
+    outcome = stop_motors(arm.run.robot, arm.chain, clock, True, arm.said.append, held)
+    assert outcome.confirmed and not any(torques(arm))
+    moved = [
+        max(abs(a - b) for a, b in zip(steps[i], steps[j], strict=True)) for i, j in ((15, 39), (55, 510), (515, len(steps) - 1))
+    ]
+    assert moved[1] < 0.02 and min(moved[0], moved[2]) > 0.1, moved
+    assert steps[-1] == pytest.approx(arm.run.robot.stow, abs=0.15)
+
+
 def test_cut_power_is_said_whatever_the_driver_says_that_it_holds(arm):
     arm.running().reach("HOLD", "pause").reach("READY", "disable").until(lambda: arm.drive.stop == "stow")
     arm.step("stop")

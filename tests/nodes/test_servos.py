@@ -16,7 +16,7 @@ from robotrl.config import Run
 from robotrl.drivers.chain import Chain
 from robotrl.drivers.port import DeviceError, PortError
 from robotrl.lateness import Lateness
-from robotrl.messages import Action, Drive, Permit
+from robotrl.messages import Action, Drive, Operator, Permit
 from robotrl.node import Node
 from robotrl.nodes import servos
 from robotrl.nodes.lowering import Lowering
@@ -24,6 +24,7 @@ from robotrl.nodes.servoloop import ServoLoop
 from robotrl.nodes.servos import Driver
 from robotrl.sim.faults import Deaf, Fault, Mute
 from robotrl.sim.twin import Twin
+from tests.nodes.armrig import run_of
 
 PERIOD_S = 0.02
 MS = 1_000_000
@@ -395,6 +396,9 @@ class Line:
     def __init__(self, lost=False):
         self.lost, self.told = lost, []
 
+    def greet(self, seconds, holds):
+        return not self.lost
+
     def give(self, port, checked):
         self.told.append("port")
 
@@ -479,3 +483,86 @@ def test_a_driver_whose_port_comes_back_lowers_no_arm_that_the_guard_holds(ago_m
     Driver(node, Line())
     twin.close()
     assert seen == [held]
+
+
+class Keys:
+    """The operator's stream: (when, what), each heard once."""
+
+    def __init__(self, pressed, clock):
+        self.pressed, self.clock = list(pressed), clock
+
+    def drain(self):
+        due = [key for at, key in self.pressed if at <= self.clock.now()]
+        self.pressed = [(at, key) for at, key in self.pressed if at > self.clock.now()]
+        return [Operator(source="console", t=self.clock.now(), command=key, press=1) for key in due]
+
+
+class KeyedNode(VirtualNode):
+    def __init__(self, times, ends, pressed):
+        super().__init__(times, ends)
+        self.keys = Keys(pressed, self.clock)
+
+    def over(self):
+        self.stopping = self.stopping or super().over()
+        return self.stopping
+
+    def subscriber(self, topic):
+        return self.keys if topic == "operator" else self.guard
+
+
+@pytest.mark.parametrize(
+    ("pressed", "held"),
+    [
+        ([(300 * MS, "stop")], [(300, 600)]),
+        ([(300 * MS, "stop"), (400 * MS, "enable"), (500 * MS, "disable")], [(300, 500)]),
+        ([(120 * MS, "stop")], []),  # the guard heard it
+        ([], []),
+    ],
+)
+def test_a_stop_key_that_no_guard_has_heard_holds_an_arm_until_the_next_one_has(pressed, held, monkeypatch):
+    """The permits end at 160 ms and come again at 600 ms."""
+    node = KeyedNode([k * 20 * MS for k in range(9)] + [600 * MS + k * 20 * MS for k in range(6)], 700 * MS, pressed)
+    twin = Twin(node.run, 0, node.clock)
+    monkeypatch.setattr(servos, "SerialPort", lambda *_: Numbered(twin.ports()["servos"]))
+    seen, cycle = [], ServoLoop.cycle
+
+    def watched(loop, permit, action, held=False):
+        if held:
+            seen.append(node.clock.now() // MS)
+        return cycle(loop, permit, action, held)
+
+    monkeypatch.setattr(ServoLoop, "cycle", watched)
+    Driver(node).serve()
+    twin.close()
+    calls = [call.kind for exchange in node.told["wire"].messages for call in exchange.calls]
+    assert calls.count("held") == len(seen), "on the tape, as it was"
+    assert seen == [t for first, last in held for t in range(first, last, 20)]
+
+
+@pytest.mark.parametrize(
+    ("robot", "key", "word"), [("omx", True, True), ("omx", False, True), ("omx", False, False), ("", True, True)]
+)
+def test_a_driver_that_waits_for_the_rescue_passes_on_the_stop_key_and_the_guards_word(robot, key, word, tmp_path, monkeypatch):
+    node = KeyedNode([0], 100 * MS, [(0, "stop")] if key else [])
+    node.guard.permits = [msgspec.structs.replace(node.guard.permits[0], hold=word)]
+    node.run = run_of(robot, tmp_path) if robot else node.run
+    asked = []
+
+    class Busy(Line):
+        def greet(self, seconds, holds):
+            asked.extend((holds(), holds()))
+            node.clock.advance(61 * MS)
+            asked.append(holds())
+            node.clock.advance(MS * 600_000)
+            node.ends = node.clock.now() + 1
+            asked.append(holds())
+            node.stopping, node.ends = True, -1
+            asked.append(holds())
+            raise DeviceError("seen")
+
+    with pytest.raises(DeviceError, match="seen"):
+        Driver(node, Busy())
+    holds = bool(robot)
+    assert asked == [holds and (key or word)] * 2 + [holds and key, False, False]
+    drives = node.told["drive"].messages
+    assert [drive.stop for drive in drives] == ["hold"] * sum(asked) and all(drive.torque_on and drive.lowers for drive in drives)

@@ -594,6 +594,14 @@ def test_a_driver_that_has_lost_its_port_is_waited_for():
     assert desk.passes(200 * MS).hold and not desk.after(1).hold, "it is back, and lowers nothing"
 
 
+@pytest.mark.parametrize("age", [0.0601, math.inf, math.nan])
+def test_a_driver_that_died_is_waited_for_and_one_of_60_ms_ago_is_not(age):
+    desk = lowered()
+    desk.press("stop", lowering=True)
+    assert desk.passes(30 * S, drive_age_s=age).hold, "the rescue lowers it, and the next driver is told"
+    assert desk.passes(200 * MS, drive_age_s=0.06).hold and not desk.after(1, drive_age_s=0.06).hold
+
+
 def test_a_disable_forgets_the_stop_key_and_a_lockout_holds_nothing():
     desk = Desk(damp_s=5.0).to("PSTOP")
     assert not desk.press("disable", lowering=True).hold and not desk.after(MS, lowering=True).hold
