@@ -20,6 +20,7 @@ from robotrl.drivers.commands import HOSTS, Commands
 from robotrl.drivers.diagnostic import Diagnostic
 from robotrl.drivers.easing import Easing
 from robotrl.drivers.port import DeviceError, Lines, Port
+from robotrl.drivers.sudden import Sudden
 from robotrl.drivers.tables import Mode
 from robotrl.messages import Joints
 
@@ -35,7 +36,6 @@ ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
 # No servo turns so far, so fast or so hard: what says it does was corrupted where no sum tells (row 4). The last two are the
 # most that robot.servos.velocity_limit and max_torque can be; the first holds any offset that a calibration may have.
 TURNS_MAX, SPEED_MAX, TORQUE_MAX = 1000.0, 1000 / math.tau, 100.0  # rev, rev/s, Nm
-JUMP_C, SUDDEN = 10.0, 3  # farther than a temperature goes between two readings, and how many say so until it is believed; chosen
 TAU = math.tau
 
 _REPLY = struct.Struct("<HbHfffHbHbbb")  # the answer to commands.QUERY, heads included
@@ -69,7 +69,7 @@ class Chain:
         self._missed = [UNKNOWN_AFTER for _ in servos.ids]
         self._reach = 1.5 * servos.velocity_limit * JUMP_S
         self._easing = Easing(servos, stop_c)
-        self._jumps = [0 for _ in servos.ids]  # readings in a row in which a temperature is far from what it was
+        self._sudden = Sudden(len(servos.ids))
         self._lead_c = stop_c - servos.board_c  # so much sooner a board is too hot
         self._waiting: set[int] = set()
         self._doubted: dict[int, int] = {}  # who may be answering an older question, and how often it did so alone
@@ -305,7 +305,7 @@ class Chain:
 
     def _temperatures(self, i: int, winding: int, board: int, mode: int) -> tuple[float, float]:
         """deg C of winding and board; nan where it is not known. 0 is what a servo says that does not read its thermistor, less
-        where the wire is off. No metal jumps: what does is believed the SUDDEN-th time, for a bit may flip on the wire.
+        where the wire is off.
 
         One that is stopped and has said a number before was perhaps switched off and on: its winding does not get hotter, and it
         is to be set up anew.
@@ -313,9 +313,7 @@ class Chain:
         board_c = float(board) if board != -128 else math.nan
         temp_c = board_c if not self._servos.thermistors else float(winding) if winding > 0 else math.nan
         before = self._values[i][3], self._values[i][7]
-        jumps = any(was == was and not abs(now - was) <= JUMP_C for now, was in zip((temp_c, board_c), before, strict=True))
-        self._jumps[i] = self._jumps[i] + 1 if jumps else 0
-        if 0 < self._jumps[i] < SUDDEN:
+        if self._sudden.doubted(i, before, (temp_c, board_c)):
             return before
         if self._servos.thermistors and math.isnan(temp_c) and mode == Mode.STOPPED and not math.isnan(before[0]):
             if (servo := self._servos.ids[i]) not in self.rebooted:

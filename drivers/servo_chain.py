@@ -24,6 +24,7 @@ from robotrl.drivers.goalcheck import GoalCheck
 from robotrl.drivers.port import DeviceError, Port
 from robotrl.drivers.pressing import Shares
 from robotrl.drivers.servo_line import TURNS, Flags, Floats, Line, Reading
+from robotrl.drivers.sudden import Sudden
 from robotrl.drivers.sync import SyncRead
 from robotrl.drivers.tables import Item, Mode
 from robotrl.messages import Joints
@@ -73,13 +74,14 @@ class ServoChain:
         self._mode, self._fault = np.full(n, -1), np.zeros(n, int)
         self._missed = np.full(n, UNKNOWN_AFTER)
         self._doubts = np.zeros(n, int)  # answers still to come, none beside a late one, before a servo is believed
-        self._spoke = np.zeros(n, bool)  # in this cycle
+        self._spoke, self._lost = np.zeros(n, bool), np.zeros(n, bool)  # in this cycle; the last: that its registers are
         self._fastest = 1.5 * max(servos.velocity_limit, FALL_RAD_S) / self._gear
         self._sent, self._heard_at = 0, np.zeros(n)  # ns: of this cycle, and of the one in which each said anything last
+        self._looked_at = np.zeros(n)  # ns: when each was asked alone last, because it has lost its registers
         self._quiet_ns = round(servos.quiet_s * 1e9)
         self._turn = 0
         self._order = self._all = tuple(range(n))  # in which they are asked: the silent last
-        self._shares, self._goals = Shares(robot), GoalCheck(n, self.line.tick)
+        self._shares, self._goals, self._sudden = Shares(robot), GoalCheck(n, self.line.tick), Sudden(n)
         self._unwatched: tuple[int, ...] = ()  # numbers of those that said so in this cycle
         self._starts = starts
         self._starting: int | None = None  # since when; None: the last that was sent is a stop
@@ -96,13 +98,14 @@ class ServoChain:
         self._settle()
         self._turn = (self._turn + 1) % TURNS
         sent = self._sent = self._clock.now()
-        self._spoke[:], self._unwatched = False, ()
+        self._spoke[:] = self._lost[:] = False
+        self._unwatched = ()
         self._missed += 1
         left = self._order
         while left:
             left = self._ask(left, sent, patience_ns)
         if self.rebooted:
-            self._look_after_the_rebooted(sent)
+            self._look_after_the_rebooted(sent, patience_ns)
         self._doubt(alone=self.late_replies == late)
         self.round_trip_ns = self._clock.now() - sent
         silent = self._missed > 0
@@ -252,7 +255,7 @@ class ServoChain:
         """After a cycle: whom not to believe in the next. `alone`: nothing that came in it was late."""
         doubted = self._doubts > 0
         self._doubts = np.where(doubted & self._spoke, self._doubts - 1 if alone else ALONE, self._doubts)
-        self._doubts[(self._missed >= TURNS) & ~self._spoke] = ALONE
+        self._doubts[(self._missed >= TURNS) & ~self._spoke & ~self._lost] = ALONE
 
     def _ask(self, order: tuple[int, ...], sent: int, patience_ns: int) -> tuple[int, ...]:
         """One synchronous read of servos by place; those that were silenced by the first silent one, to be asked again."""
@@ -310,26 +313,40 @@ class ServoChain:
         good = heard & got.set_up & sane
         self._spoke[at] |= good
         good &= self._doubts[at] == 0
-        values = np.array((angle, ratio * got.speed, got.amps * self._nm_per_amp[at], got.temp_c, got.volts))
+        temp_c = self._believed(order, got.temp_c, good)
+        values = np.array((angle, ratio * got.speed, got.amps * self._nm_per_amp[at], temp_c, got.volts))
         mode = np.where(got.on, np.where(got.tripped, TIMEOUT, POSITION), STOPPED)
         if order is self._all and good.all():
             self._values, self._mode, self._fault = values, mode, got.fault
             self._missed[:] = 0
             return
         lost = heard & ~got.set_up
+        self._lost[np.asarray(order)[lost]] = True
         self.rebooted = tuple(sorted({*self.rebooted, *(self._servos.ids[order[k]] for k in np.flatnonzero(lost).tolist())}))
         self.frame_errors += int((heard & got.set_up & ~sane).sum())
         places = np.asarray(order)[good]
         self._values[:, places] = values[:, good]
         self._mode[places], self._fault[places], self._missed[places] = mode[good], got.fault[good], 0
 
-    def _look_after_the_rebooted(self, sent: int) -> None:
-        """Ask one that has lost its registers where they always are: what it says there, that its torque is off, is true."""
-        for servo in self.rebooted:
-            i = self._servos.ids.index(servo)
-            read = self.line.plain(servo)
-            if read is None or not self._missed[i] or self._clock.now() - sent > CYCLE_NS:
+    def _believed(self, order: Sequence[int], temp_c: Floats, good: Flags) -> Floats:
+        """deg C of those that are taken, by place; where one jumps, as it was."""
+        before, out = self._values[3].tolist(), temp_c.tolist()
+        for k, i in enumerate(order):
+            if good[k] and self._sudden.doubted(i, before[i : i + 1], out[k : k + 1]):
+                out[k] = before[i]
+        return np.array(out)
+
+    def _look_after_the_rebooted(self, sent: int, patience_ns: int) -> None:
+        """Ask one that has lost its registers where they always are: what it says there, that its torque is off, is true.
+
+        After its power was on anew that is all of them, one by one, and more than a cycle has time for: the next ones in the next.
+        """
+        places = [self._servos.ids.index(servo) for servo in self.rebooted]
+        for i in sorted(places, key=lambda i: self._looked_at[i]):
+            read = self.line.plain(self._servos.ids[i])
+            if read is None or not self._missed[i] or self._clock.now() - sent > max(CYCLE_NS, patience_ns):
                 continue
-            self._exchange(read, sent, 0)
+            self._looked_at[i] = now = self._clock.now()
+            self._exchange(read, now, patience_ns)  # to its end: an answer that is cut off is a late one in the next cycle
             got = self.line.reading(read)
             self._take((i,), got._replace(set_up=read.heard), read.heard)

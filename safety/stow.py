@@ -7,7 +7,7 @@ finite, in range, slewed and near the joints, whatever is read. Stdlib only; no 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from robotrl.safety.gate import Gate
 from robotrl.safety.limits import READING_MAX, GateLimits
@@ -16,6 +16,7 @@ HOLD_NS = 300_000_000  # first it comes to rest; chosen, as the guard's own ramp
 SPEED_SCALE = 0.5  # of the gate's slew, as a reset
 NEAR_RAD = 0.1  # from the pose: a joint that carries a weight hangs a little lower
 SETTLE_NS = 200_000_000  # for which it must be so near
+STUCK_NS = 200_000_000  # for which no target has changed: then the workspace binds no more; chosen
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,14 @@ class Stow:
 
     def __init__(self, limits: GateLimits, pose: Sequence[float], held: tuple[float, ...] | None = None) -> None:
         """`pose`: rad, (n,). `held`: the targets that the servos go by as it begins, as in Gate.decide."""
-        self._limits, self._pose, self._held = limits, tuple(pose), held
-        self._gate = Gate(limits)
+        self._pose, self._held = tuple(pose), held
+        self._opens = True  # the gate is a new one
+        self._open(limits)
         self._at, self._goal = list(pose), list(pose)  # of a joint that was never heard both are where it is to lie
         self.unheard = tuple(range(len(self._pose)))
         self._began: int | None = None
         self._near_since: int | None = None
+        self._went = 0  # when a target last changed, ns
         self._seq = 0
 
     def step(self, now: int, position: Sequence[float], missed: Sequence[int]) -> tuple[float, ...] | None:
@@ -82,9 +85,15 @@ class Stow:
         self._gate.permit(_Word(now), now)
         wish = None if holding else _Wish(self._seq, now, self._pose)
         # To a gate that opens all are read: where they are, were last, or are to lie.
-        unread = [int(not heard and (n > 0 or i not in believed)) for i, n in enumerate(missed)]
+        opens, self._opens = self._opens, False
+        unread = [int(not opens and (n > 0 or i not in believed)) for i, n in enumerate(missed)]
         target = self._gate.decide(now, wish, self._at, unread, tuple(self._goal)).target
         assert target is not None  # a permit of this moment, and a number for each joint: such a gate opens
+        if holding or self._seq == 1 or list(target) != self._goal:
+            self._went = now
+        elif now - self._went >= STUCK_NS and self._limits.outside is not None:
+            # A hand at its own base: no joint alone finds a way within the workspace. Better it slides over the table than falls.
+            self._open(replace(self._limits, outside=None))
         self._goal = list(target)
         return target
 
@@ -97,4 +106,8 @@ class Stow:
         self.unheard = tuple(i for i in self.unheard if i not in heard)
         for i in heard:
             self._goal[i] = self._at[i] if self._held is None else self._held[i]
-        self._gate = Gate(self._limits)
+        self._open(self._limits)
+
+    def _open(self, limits: GateLimits) -> None:
+        """Begin with another gate, where the joints are led."""
+        self._limits, self._gate, self._opens = limits, Gate(limits), True

@@ -208,7 +208,7 @@ class Sentry:
             drive_age_s=self._age("Drive", now),
             torque_on=drive is not None and (drive.gate_open or not speaks),
             lowering=drive is not None and speaks and drive.lowers,
-            holding=drive is not None and speaks and drive.stop == "hold",
+            holding=drive is not None and drive.stop == "hold",  # its last word, however late the next is
             let_go=drive is not None and speaks and not drive.gate_open,
             port_lost=drive is not None and not drive.present,
             stop_unconfirmed=self._obedience.lacking(now, speaks),

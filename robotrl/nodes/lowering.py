@@ -34,13 +34,11 @@ class StopKey:
     def hear(self, now: int, taken_up: bool = False) -> None:
         """`taken_up`: a guard leads, so that a console's `enable` takes the arm up where it is."""
         ends = ("disable", "enable") if taken_up else ("disable",)
-        for key in self._keys.drain():
-            if not isinstance(key, Operator):
-                continue
-            if key.command == "stop":
-                self.pressed = now
-            elif key.command in ends and "console" in (key.source, key.role if key.source == "gateway" else ""):
-                self.pressed = None
+        keys = [key for key in self._keys.drain() if isinstance(key, Operator)]
+        if any(key.command in ends and "console" in (key.source, key.role if key.source == "gateway" else "") for key in keys):
+            self.pressed = None
+        if any(key.command == "stop" for key in keys):  # of several at once it counts, as everywhere
+            self.pressed = now
 
     def holds(self, now: int) -> bool:
         """Does it hold an arm? For ten minutes at most."""

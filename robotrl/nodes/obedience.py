@@ -19,6 +19,7 @@ class Obedience:
         self._off_since: int | None = None  # for so long torque is off by us and not by the driver's word
         self._had_torque = False  # since the motors were last read back as off
         self._unheard = NEVER  # when the driver last was silent, or we were
+        self._lowered: int | None = None  # since when the driver says that it lowers an arm; a key that holds it begins that anew
 
     def hear(self, drive: Drive) -> None:
         self._drive = drive
@@ -36,7 +37,19 @@ class Obedience:
         """The motors have not obeyed. `speaks`: the driver does, and has its port."""
         if not speaks or self._alone:
             self._unheard, self._alone = now, False
+        if self._lowers(now, speaks) and self._off_since is not None:
+            self._off_since = now
         waited, damped = now - (self._off_since or now), now - self._unheard - self._stop_ns
         late = waited > max(PATIENCE_NS, self._stop_ns + CONFIRM_NS) or (speaks and min(waited, damped) > CONFIRM_NS)
         drive = self._drive
         return drive is not None and (drive.disobeyed or (self._had_torque and not drive.powered_off_confirmed and late))
+
+    def _lowers(self, now: int, speaks: bool) -> bool:
+        """An arm is on its way down, by the driver's own word, for no longer than a stop profile takes: it need not be off yet."""
+        drive = self._drive
+        if drive is None or not speaks or not drive.lowers:
+            self._lowered = None
+            return False
+        if self._lowered is None or drive.stop == "hold":
+            self._lowered = now
+        return now - self._lowered <= self._stop_ns

@@ -25,8 +25,10 @@ DAMP, STOW, HOLD, OFF = "damp", "stow", "hold", "off"  # hold: a stop key keeps 
 STEP_NS = 20_000_000
 FIRST_NS = 100_000_000  # for all to be heard: who missed the first is believed after three more; chosen
 LOOK_NS = 10_000_000
+CONFIRM_NS = 20_000_000  # for each to say that it is off: asked one by one they take longer than a cycle; chosen
 LED = 10  # mode of a servo that goes by its targets
-HELD = (LED, 11)  # of one that holds: led, or stopped by its watchdog
+BRAKED = 11  # of one that its watchdog has stopped
+HELD = (LED, BRAKED)  # of one that holds
 UNHEARD = -1  # of one that has not answered: it may hold
 POWERED = (DAMP, STOW, HOLD)  # stages with torque
 
@@ -56,9 +58,11 @@ class Profile:
         """`held`: the targets that the servos go by, where that is known."""
         self.held = held
         self._chain = chain
-        self._length_ns = int(robot.stop_damp_s * 1e9)
-        self._until = now + self._length_ns
-        self._stow = Stow(gate_limits(robot, period_s), robot.stow, held) if robot.stop_profile == STOW else None
+        self._length_ns, self._period_ns = int(robot.stop_damp_s * 1e9), int(period_s * 1e9)
+        self._until, self._before = now + self._length_ns, now
+        self._limits, self._pose = gate_limits(robot, period_s), robot.stow
+        self._stow = Stow(self._limits, self._pose, held) if robot.stop_profile == STOW else None
+        self._braked: set[int] = set()  # joints that their watchdog had stopped in the step before
 
     def hold(self, now: int) -> None:
         """Begin anew, from here; said in every cycle, an arm goes nowhere."""
@@ -72,12 +76,18 @@ class Profile:
         An arm none of whose joints has been heard is damped until its time is up, then too when it is heard at last: a Feetech
         servo that brakes goes by no target.
         """
+        self._until += max(0, now - self._before - 2 * self._period_ns)  # all stood still together: no time of the stop's
+        self._before = now
         if now >= self._until:
             return ""
         self.held = None
         if self._stow is None or joints is None:
             self._chain.damp()
             return DAMP
+        braked = {i for i, mode in enumerate(joints.mode) if mode == BRAKED and not joints.missed[i]}
+        if braked - self._braked:  # it has sunk since: the goal of before would fling it up again
+            self._stow = Stow(self._limits, self._pose)
+        self._braked = braked
         target = self._stow.step(now, joints.position, joints.missed)
         if target is None:
             self._until = now
@@ -104,18 +114,19 @@ def first_reading(chain: Chain, clock: Clock) -> Joints:
 
 def lower(
     robot: Robot, port: Port, clock: Clock, say: Callable[[str], None] = lambda _: None, watch: Callable[[], bool] = lambda: False
-) -> None:  # fmt: skip
-    """Stow an arm that a port just opened finds with torque on: the stop that follows would let it fall. Else nothing.
+) -> bool:  # fmt: skip
+    """Stow an arm that a port just opened finds with torque on: the stop that follows would let it fall. Else nothing. True where
+    it was lowered and then read back as off.
 
     Its driver was unplugged, or killed together with its rescue. Nobody is switched on for it. DeviceError, and not one byte
     written that moves it or lets it go, where it is not the robot's own: it holds as it did. `watch` is asked before each step;
     while it says so the arm is held where it is.
     """
     if robot.stop_profile != STOW:
-        return
+        return False
     chain = chain_of(port, robot, clock, starts=False)
     if not may_hold(first_reading(chain, clock)):
-        return
+        return False
     if complaints := chain.check(set_up=False):
         more = f" (and {len(complaints) - 1} more)" if complaints[1:] else ""
         raise DeviceError(
@@ -123,7 +134,7 @@ def lower(
         )
     joints = first_reading(chain, clock)  # all have answered meanwhile: who was only late is asked again
     if not may_hold(joints):
-        return
+        return False
     say("the arm holds, and nobody leads it: it is lowered")
     profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
     while True:
@@ -137,9 +148,11 @@ def lower(
     for _ in range(TRIES):
         watch()
         chain.stop()
-        if chain.confirmed_off():
-            return say("it is down, and read back as off")
+        if chain.confirmed_off(CONFIRM_NS):
+            say("it is down, and read back as off")
+            return True
     say("it is down, and not read back as off")
+    return False
 
 
 class PowerDown:

@@ -27,6 +27,7 @@ WATCHDOG_MODE, FAULT_MODE = LATCHED_MODES = (11, 1)  # moteus: watchdog time-out
 UNREAD_MAX = 3  # cycles (safety facts, row 1)
 NOBODYS = Action(seq=-1, epoch=-1, tick=-1, target=(), episode=-1, step=-1, policy_version=-1)
 HOLD_NS = 5_000_000_000  # for which a guard's last word holds an arm on its way down: it is started again meanwhile; chosen
+STEP_NS = 40_000_000  # that one cycle counts for at most: where all stood still together, the guard was not silent
 STARTING_NS = 200_000_000  # from the first target on, for every servo to have heard it and to leave mode 0
 
 
@@ -44,6 +45,7 @@ class ServoLoop:
         self._down = PowerDown(robot, chain, period_s)
         self._answered = 0  # cycles in a row in which no servo was missed: who does not answer has not heard us either
         self._heard = clock.now()  # when permits were last looked for
+        self._word, self._word_age = (0, 0), 0  # the guard's last, and for how long there was no other (ns, standstills left out)
         self._shown: tuple[str, int, int] | None = None
         self._last: tuple[Joints, Drive] | None = None
         self._on = False
@@ -73,7 +75,7 @@ class ServoLoop:
         if verdict.target is not None:
             sent, stage = self._write(joints, verdict.target, anew or not self._on), ""
         else:
-            hold = held or (permit is not None and permit.hold and abs(began - permit.t) <= HOLD_NS)
+            hold = held or (permit is not None and permit.hold and self._word_age <= HOLD_NS)
             sent, stage = joints.position, self._power_down(began, joints, hold)
         used = action if action is not None and not verdict.refused and verdict.target is not None else None
         drive = self._drive(joints, stage, began)
@@ -107,9 +109,11 @@ class ServoLoop:
         return permit is not None and until is not None and permit.t <= until and now - self._heard <= PERMIT_VALID_NS
 
     def _hear(self, permit: Permit | None, now: int) -> None:
-        self._heard = now
+        passed, self._heard = min(now - self._heard, STEP_NS), now
         if permit is None:
             return
+        new, self._word = (permit.boot, permit.t) != self._word, (permit.boot, permit.t)
+        self._word_age = 0 if new else self._word_age + passed
         if fresh(permit, now) and not permit.torque:
             self._armed_by = permit.boot
         if permit.boot == self._armed_by:
@@ -184,10 +188,11 @@ def prepare(chain: Chain, tick: int, say: Callable[[str], None]) -> None:
 
 def taken(
     robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], watch: Callable[[], bool] = lambda: False
-) -> None:  # fmt: skip
-    """Of a port that was just opened: are these the robot's servos? Then an arm that holds is lowered; `watch` as in `lower`."""
+) -> bool:  # fmt: skip
+    """Of a port that was just opened: are these the robot's servos? Then an arm that holds is lowered; `watch` and result as in
+    `lower`."""
     recognise(port, robot, clock)  # first of all: with another's zeros nothing may be written, not even to lower it
-    lower(robot, port, clock, say, watch)
+    return lower(robot, port, clock, say, watch)
 
 
 def set_up(robot: Robot, port: Port, clock: Clock, tick: int, say: Callable[[str], None]) -> Chain:

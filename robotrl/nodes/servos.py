@@ -69,7 +69,8 @@ class Driver:
         lowering = Lowering(self.node, self.stop_key, self.tether, port, hold, self._lowers)
         try:
             try:  # not on the tape: it takes seconds, and what a person's key does there the tape would not know
-                taken(robot, port, self.node.clock, self.node.say, lowering.watch)
+                if taken(robot, port, self.node.clock, self.node.say, lowering.watch):
+                    self._lowers("")
             finally:
                 lowering.over()
             self.tape.call("connect")
@@ -152,11 +153,11 @@ class Driver:
             self.drive.send(drive)
 
     def _lowers(self, stage: str) -> None:
-        """An arm that was found holding is at this stage of its way down."""
+        """An arm that was found holding is at this stage of its way down; "": it is down, and read back as off."""
         self.drive.send(
             Drive(
-                tick=self.tick, gate_open=False, torque_on=True, powered_off_confirmed=False, late_us=0.0, cycle_us=0.0,
-                overruns=self.node.lateness.overruns, frame_errors=0, stop=stage, unrescued=self._unrescued(),
+                tick=self.tick, gate_open=False, torque_on=bool(stage), powered_off_confirmed=not stage, late_us=0.0,
+                cycle_us=0.0, overruns=self.node.lateness.overruns, frame_errors=0, stop=stage, unrescued=self._unrescued(),
             )
         )  # fmt: skip
 

@@ -14,6 +14,7 @@ from robotrl.drivers.chains import chain_of
 from robotrl.drivers.port import DeviceError, MemoryPort
 from robotrl.drivers.servo_chain import CYCLE_NS, ServoChain
 from robotrl.drivers.servo_line import TURNS
+from robotrl.nodes.powerdown import CONFIRM_NS, first_reading
 from robotrl.sim.fleets import FLEETS
 from robotrl.sim.servotwin import ServoTwin
 from tests.nodes.armrig import run_of
@@ -235,6 +236,24 @@ def test_a_cycle_with_the_goals_read_back_leaves_time_to_spare(robot, tmp_path):
         clock.advance(20_000_000)
 
 
+@pytest.mark.parametrize("robot", ["so101", "omx"])
+def test_servos_whose_power_was_just_switched_on_are_all_heard_though_one_by_one_they_take_longer_than_a_cycle(robot, tmp_path):
+    """None of them has its registers set up: each is asked alone. No arm that lies limp is taken for one that may hold."""
+    clock = LockstepClock()
+    bus, described = FLEETS[robot].line(clock), run_of(robot, tmp_path).robot
+    bus.latency_ns = 2_000_000  # of the adapter
+    chain = ServoChain(TimedPort(bus, clock), described, clock, starts=False)
+    n = len(described.servos.ids)
+    joints = first_reading(chain, clock)
+    assert not any(math.isnan(at) for at in joints.position) and joints.mode == (0,) * n, joints
+    assert chain.frame_errors == chain.late_replies == 0
+    for _ in range(2 * n):
+        joints = chain.read(-1)
+        clock.advance(20_000_000)
+        assert joints.mode == (0,) * n and max(joints.missed) <= n // 3 + 1
+    assert chain.confirmed_off(CONFIRM_NS) and bool(chain.rebooted) is (described.servos.protocol == "dynamixel")
+
+
 def test_a_silent_line_ends_the_cycle(robot, tmp_path):
     clock = LockstepClock()
     bus = FLEETS[robot].line(clock)
@@ -293,6 +312,19 @@ def test_noise_on_the_line_never_becomes_a_reading(bench):
         missed += sum(m > 0 for m in joints.missed)
         assert joints.position == still.position, rng
     assert missed > 10 and bench.chain.frame_errors > 10
+
+
+def test_a_temperature_that_jumps_is_believed_the_third_time(bench):
+    bench.started()
+    was = bench.chain.read(0).temp_c
+    for celsius in (89, was[1] - 11):
+        bench.fault(fault="heat", servo=bench.servos.ids[1], celsius=celsius)
+        assert [bench.chain.read(n).temp_c for n in range(2)] == [was] * 2
+        assert bench.chain.read(2).temp_c == (was[0], celsius, *was[2:]) and bench.chain.frame_errors == 0
+        for step in (10, 5, 0, 0, 0):
+            bench.fault(fault="heat", servo=bench.servos.ids[1], celsius=was[1] + math.copysign(step, celsius - was[1]))
+            temp_c = bench.chain.read(3).temp_c
+        assert temp_c == was
 
 
 def test_a_position_that_no_joint_can_have_come_to_is_refused(bench):

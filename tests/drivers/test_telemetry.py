@@ -220,7 +220,7 @@ def test_of_a_wire_that_was_held_up_no_answer_but_to_the_newest_question_is_take
     three answers in cycles in which nothing came late.
     """
     wire, chain = rig
-    monkeypatch.setattr("robotrl.drivers.chain.JUMP_C", 1000.0)  # the board's temperature says here which cycle it is of
+    monkeypatch.setattr("robotrl.drivers.sudden.JUMP_C", 1000.0)  # the board's temperature says here which cycle it is of
     said, taken = [], []
     for k in range(held + 8):
 

@@ -179,6 +179,45 @@ def test_under_the_rescue_it_is_held_while_the_next_driver_says_so(arm):
     assert steps[-1] == pytest.approx(arm.run.robot.stow, abs=0.15)
 
 
+@pytest.mark.parametrize(("held", "first"), [(True, "driver"), (True, "guard"), (False, "guard")])
+def test_while_all_stand_still_the_time_of_a_stop_does_too(arm, held, first):
+    """A container that is paused: neither a held arm nor one on its way down is let go because it took long."""
+    arm.running().reach("HOLD", "pause").reach("READY", "disable").until(lambda: arm.drive.stop == "stow")
+    for _ in range(40):
+        arm.step()
+    if held:
+        arm.step("stop")
+        arm.until(lambda: arm.drive.stop == "hold", seconds=0.2)
+    arm.twin.advance(2 * arm.run.robot.stop_damp_s)
+    before = arm.joints.position
+    if first == "driver":
+        _, _, drive = arm.loop.cycle(arm.permit, None)
+        assert drive.stop == "hold" and drive.torque_on
+        arm.twin.advance(PERIOD_S)
+    arm.step()
+    sunk = arm.joints.position
+    for _ in range(20):
+        arm.step()
+        assert arm.drive.torque_on and arm.drive.stop == ("hold" if held else "stow")
+        if held or len(arm.sent) < 15:
+            assert max(abs(a - b) for a, b in zip(arm.joints.position, sunk, strict=True)) < 0.1, "nor does it leap"
+    assert before and all(torques(arm))
+    arm.until(lambda: arm.drive.powered_off_confirmed, "disable" if held else "")
+    assert arm.joints.position == pytest.approx(arm.run.robot.stow, abs=0.2)
+
+
+@pytest.mark.parametrize("late_ms", [0, 100])
+def test_a_restarted_guard_holds_what_the_driver_held_however_late_the_driver_is_just_then(arm, late_ms):
+    arm.running().reach("HOLD", "pause").reach("READY", "disable").until(lambda: arm.drive.stop == "stow")
+    arm.step("stop")
+    arm.until(lambda: arm.drive.stop == "hold", seconds=0.2)
+    arm.sentry, now = Sentry(arm.run, arm._next_epoch, lambda: 7, restarted=True), arm.clock.now()
+    for message in (arm.joints, arm.drive):
+        arm.sentry.hear(message, now)
+    permit, _ = arm.sentry.step(now + late_ms * 1_000_000)
+    assert permit.hold
+
+
 def test_cut_power_is_said_whatever_the_driver_says_that_it_holds(arm):
     arm.running().reach("HOLD", "pause").reach("READY", "disable").until(lambda: arm.drive.stop == "stow")
     arm.step("stop")

@@ -7,7 +7,9 @@ import pytest
 
 from robotrl.drivers.port import DeviceError
 from robotrl.messages import Operator
+from robotrl.nodes.guard import Sentry
 from robotrl.nodes.lowering import RECENT_NS, Lowering, StopKey
+from robotrl.nodes.obedience import Obedience
 from robotrl.nodes.servoloop import connected, fresh, taken
 from robotrl.safety.halt import HELD_NS
 from robotrl.sim.faults import Silence
@@ -274,4 +276,74 @@ def test_a_key_that_holds_it_over_a_port_that_was_away_is_no_stop_that_was_not_o
     taken(arm.run.robot, stage.port, clock, stage.say, watch)
     assert ("LOCKOUT" in seen) is not told
     assert not told or (arm.guard.state == "RELAX" and "stop_unconfirmed" not in arm.guard.causes)
+    assert stage.said[-1] == "it is down, and read back as off"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_arm_that_is_lowered_beside_a_guard_that_has_just_begun_is_no_stop_that_was_not_obeyed(told, tmp_path):
+    """Its computer had crashed: whoever cut the power now as he was told would drop it. It has the farthest way of all."""
+    omx = ArmRig("omx", tmp_path).ready()
+    for n in range(100):
+        omx.twin.command({"place": [1.01, -1.21, 0.64, 1.92, -0.11]})
+        omx.step("enable" if n == 80 else "")
+    assert omx.guard.state == "HOLD"
+    stage, clock = Stage(omx), Guarded(omx)
+    omx.sentry, stage.clock = Sentry(omx.run, lambda: 1, lambda: 7), clock
+    clock.sleep_until(clock.now() + 2_000_000_000)  # it is there first
+    lowering = Lowering(stage, stage.key, stage.line, stage.port, False, clock.tell)
+    seen = []
+
+    def watch():
+        seen.append((omx.guard.state, clock.now()))
+        return lowering.watch()
+
+    assert taken(omx.run.robot, stage.port, clock, stage.say, watch)
+    if told:
+        clock.drive = msgspec.structs.replace(omx.drive, gate_open=False, torque_on=False, powered_off_confirmed=True, stop="")
+    assert seen[-1][1] - seen[0][1] > 3_700_000_000 and {state for state, _ in seen} == {"CHECK"}
+    for _ in range(10):  # the set-up takes its time
+        clock.sleep_until(clock.now() + 1_000_000_000)
+    assert omx.guard.state == ("CHECK" if told else "LOCKOUT"), omx.guard
+    assert "stop_unconfirmed" in omx.guard.causes or told
+
+
+def test_who_says_for_longer_than_a_stop_takes_that_it_lowers_an_arm_is_not_believed(omx):
+    said = msgspec.structs.replace(omx.drive, gate_open=False, torque_on=True, powered_off_confirmed=False, stop="stow")
+    now, judge = 0, Obedience(5.0, False)
+    judge.asked(True, now)
+    for now in range(0, 20_000_000_000, 20_000_000):
+        judge.hear(said)
+        if judge.lacking(now, True):
+            break
+        judge.asked(True, now)
+    assert now == pytest.approx(5_500_000_000, abs=40_000_000)
+    judge = Obedience(5.0, False)
+    judge.asked(True, 0)
+    for now in range(0, 60_000_000_000, 20_000_000):
+        judge.hear(msgspec.structs.replace(said, stop="hold"))
+        assert not judge.lacking(now, True), "a key holds it"
+
+
+def test_a_stop_key_counts_among_several_keys_at_once_whoever_was_heard_first(omx):
+    stage = Stage(omx)
+    for order in (("stop", "disable"), ("disable", "stop")):
+        key = StopKey(stage)
+        for command in order:
+            stage.press(command)
+        key.hear(stage.clock.now())
+        assert key.pressed == stage.clock.now(), order
+
+
+def test_an_arm_that_sank_while_all_stood_still_goes_on_from_where_it_is(omx):
+    """It was on its way down, and its watchdog braked it meanwhile: the goal of before would fling it up again."""
+    seen = []
+
+    def still(stage):
+        omx.twin.advance(2.0)
+        seen.append(tuple(omx.twin.joints.angle))
+
+    stage = Stage(omx, {60: still}).play()
+    sunk, after = seen[0], stage.at[60:70]
+    assert max(abs(a - b) for a, b in zip(sunk, stage.at[58], strict=True)) > 0.2, "it sank"
+    assert max(abs(a - b) for at in after for a, b in zip(at, sunk, strict=True)) < 0.1
     assert stage.said[-1] == "it is down, and read back as off"
