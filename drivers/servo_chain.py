@@ -339,7 +339,7 @@ class ServoChain:
     def _look_after_the_rebooted(self, sent: int, patience_ns: int) -> None:
         """Ask one that has lost its registers where they always are: what it says there, that its torque is off, is true.
 
-        After its power was on anew that is all of them, one by one, and more than a cycle has time for: the next ones in the next.
+        After its power was on anew that is all of them, one by one, more than a cycle has time for: the next ones in the next.
         """
         places = [self._servos.ids.index(servo) for servo in self.rebooted]
         for i in sorted(places, key=lambda i: self._looked_at[i]):

@@ -45,7 +45,7 @@ class Obedience:
         return drive is not None and (drive.disobeyed or (self._had_torque and not drive.powered_off_confirmed and late))
 
     def _lowers(self, now: int, speaks: bool) -> bool:
-        """An arm is on its way down, by the driver's own word, for no longer than a stop profile takes: it need not be off yet."""
+        """An arm is on its way down, by the driver's word, for no longer than a stop profile takes: it need not be off yet."""
         drive = self._drive
         if drive is None or not speaks or not drive.lowers:
             self._lowered = None
