@@ -168,7 +168,7 @@ def operate(
     (directory / "logs").mkdir(exist_ok=True)
     sockets = Path(tempfile.mkdtemp(prefix="robotrl-"))  # 0700; short, since a socket's path holds 107 characters
     twin = manager = None
-    code = 0
+    code, spoke = 0, False
     try:
         if sim:
             twin = TwinProcess(directory, run.seed + begun)
@@ -198,16 +198,17 @@ def operate(
     finally:
         notify.ending()
         if manager is not None:
-            if not manager.power_down(run.robot) and code != 2:  # then a node has said what is wrong, and nothing was begun
+            confirmed, spoke = manager.power_down(run.robot, notify.longer), manager.drive.latest() is not None
+            if not confirmed and (code != 2 or spoke):  # a node may say late what is wrong: a learner, when the robot moves
                 aloud.say("robotrl run: the motors did not confirm that they are off: cut their power", sys.stderr)
-                code = 3
+                code = code or 3
             manager.stop()
             (directory / "bus.json").unlink(missing_ok=True)
         if twin is not None:
             twin.close()
         shutil.rmtree(sockets, ignore_errors=True)
         os.close(held)
-    if code == 2 and nothing_in(directory):  # refused before it began, for a reason that was said
+    if code == 2 and not spoke and nothing_in(directory):  # refused before it began, for a reason that was said
         shutil.rmtree(directory)
         return code
     aloud.finish(math.inf)  # nobody waits for us any more, and what is printed from here on comes behind it

@@ -124,9 +124,9 @@ def operate(
             if manager.power_down(run.robot):
                 if manager.drive.latest() is not None:
                     aloud.say(f"the motors are read back as off ({time.monotonic() - began:.1f} s)")
-            elif code != 2:
+            elif code != 2 or manager.drive.latest() is not None:
                 aloud.say("robotrl move: the motors did not confirm that they are off: cut their power", sys.stderr)
-                code = 3
+                code = code or 3
             manager.stop()
             (directory / "bus.json").unlink(missing_ok=True)
         if twin is not None:

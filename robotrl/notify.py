@@ -11,6 +11,7 @@ import time
 
 ALIVE_S = 0.2  # between two signs of life: a fifth of the unit's WatchdogSec
 ENDING_US = 720_000_000  # an end in order takes as long as TimeoutStopSec lets it, and no watchdog may end it before
+LONGER_US = 120_000_000  # more than an end takes from when an arm is no longer held: its way down, then node after node
 
 
 class Notify:
@@ -36,6 +37,10 @@ class Notify:
 
     def ending(self) -> None:
         self._send(f"STOPPING=1\nWATCHDOG_USEC={ENDING_US}\nWATCHDOG=1")
+
+    def longer(self) -> None:
+        """An arm is held: from now on so much time again, whatever TimeoutStopSec says. It never shortens what is left."""
+        self._send(f"EXTEND_TIMEOUT_USEC={LONGER_US}\nWATCHDOG=1")
 
     def _send(self, text: str) -> None:
         if self._socket is not None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -191,29 +191,33 @@ class Manager:
         """What nodes said to the person since the last call: lines of their logs that begin with their name."""
         lines = []
         for child in self.children.values():
-            with open(child.log, "rb") as log:
-                log.seek(child.read)
-                text = log.read()
+            try:
+                with open(child.log, "rb") as log:
+                    log.seek(child.read)
+                    text = log.read()
+            except OSError:  # a person made room
+                continue
             whole = text[: text.rfind(b"\n") + 1]
             child.read += len(whole)
             if child.spec is not OPERATOR:
                 lines += [line for line in whole.decode(errors="replace").splitlines() if line.startswith(f"{child.spec.name}: ")]
         return lines
 
-    def power_down(self, robot: config.Robot) -> bool:
+    def power_down(self, robot: config.Robot, held: Callable[[], None] = lambda: None) -> bool:
         """Have the guard take torque off by the robot's stop profile; true once the motors have read back as off.
 
         A driver that never spoke has moved nothing, but an arm: that it found holding, and may be lowering still. An arm that a
-        stop key holds on its way down is waited for.
+        stop key holds on its way down is waited for, and while it is `held` is called: each press begins its ten minutes anew.
         """
         self.say("manager", os.getpid(), "stopping")
         enough = OFF_S + robot.stop_damp_s
         until, told = time.monotonic() + enough, False
-        while time.monotonic() < until and {"guard", "servos"} <= self.children.keys():
+        while time.monotonic() < until and "servos" in self.children:
             aloud.again()
             drive, guard = self.drive.latest(), self.guard.latest()
             if drive is not None and drive.stop == "hold" and self.clock.now() - drive.t < FRESH_NS:
                 until = time.monotonic() + enough
+                held()
                 if not told:
                     aloud.say(
                         "a stop key holds the arm on its way down: d (disable) at a console lowers it on, or ten minutes do"
@@ -225,9 +229,9 @@ class Manager:
         return self.drive.latest() is None and robot.stop_profile != "stow"
 
     def _keeps_off(self, guard: Guard | None) -> bool:
-        """It permits no torque, or has said nothing for so long that nobody goes by its permit any more."""
+        """It permits no torque, or never spoke, or has said nothing for so long that nobody goes by its permit any more."""
         if not isinstance(guard, Guard):
-            return False
+            return True
         return guard.state in ("CHECK", "READY", "RELAX", "LOCKOUT") or self.clock.now() - guard.t > FRESH_NS
 
     def stop(self) -> None:
@@ -257,10 +261,13 @@ def off(drive: Drive | None, now: int) -> bool:
 
 
 def last_line(log: Path, start: int) -> str:
-    """The last line written to a log since `start`, without a traceback's indentation."""
-    with open(log, "rb") as file:
-        file.seek(start)
-        lines = file.read().decode(errors="replace").strip().splitlines()
+    """The last line written to a log since `start`, without a traceback's indentation; "" where the log is gone."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(start)
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
     return lines[-1].strip() if lines else ""
 
 

@@ -9,11 +9,14 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
-from robotrl import processes
+import robotrl.manager
+import robotrl.move
+from robotrl import processes, rundir
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.config import CameraPort, Run, Servos, load
@@ -22,8 +25,10 @@ from robotrl.messages import Beat, Drive, Episode, Guard
 from robotrl.nodes import rescue
 from robotrl.nodes.guard import GONE_NS
 from robotrl.nodes.servos import POWER_DOWN_NS
-from robotrl.processes import DOWN_S, FRESH_NS, OFF_S, GaveUp, Manager, Spec, last_line, nodes_of
+from robotrl.notify import Notify
+from robotrl.processes import DOWN_S, END_S, FRESH_NS, OFF_S, GaveUp, Manager, Spec, last_line, nodes_of
 from robotrl.robot import STOP_MAX_S
+from robotrl.safety.halt import HELD_NS, Halt
 from robotrl.watch import Watch, power, standing
 
 LAUNCH = Path(__file__).resolve().parent.parent / "launch"
@@ -207,10 +212,82 @@ def test_motors_that_read_back_as_off_are_off_when_their_guard_says_no_more(mana
     assert manager.power_down(replace(Run().robot, stop_damp_s=0.1)) is off
 
 
-def test_nothing_that_has_moved_is_taken_for_off(manager):
-    robot = Run().robot
+@pytest.mark.parametrize("children", [(), ("servos",), ("guard", "servos")])
+def test_nothing_that_has_moved_is_taken_for_off(manager, monkeypatch, children):
+    monkeypatch.setattr(processes, "OFF_S", 0.1)
+    for name in children:
+        manager.start(replace(spec("stays"), name=name))
+    robot = replace(Run().robot, stop_damp_s=0.1)
     assert manager.power_down(robot), "no driver ever spoke"
     assert not manager.power_down(replace(robot, stop_profile="stow")), "it may lower an arm, and not have spoken yet"
+    monkeypatch.setattr(manager.drive, "latest", lambda: msgspec.structs.replace(drives("damp", False), t=manager.clock.now()))
+    assert not manager.power_down(robot), "it has, and did not say that they are off"
+
+
+def test_an_arm_that_is_lowered_without_a_guard_is_waited_for(manager, monkeypatch):
+    """One that was given up: whoever cut the power at once would drop it."""
+    manager.start(replace(spec("stays"), name="servos"))
+    said = [drives("stow", False)] * 10 + [drives("", True)]
+    monkeypatch.setattr(
+        manager.drive, "latest", lambda: msgspec.structs.replace(said.pop(0) if said[1:] else said[0], t=manager.clock.now())
+    )
+    assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=5.0)) and said == [drives("", True)]
+
+
+class Children:
+    """A manager of nobody, for `operate`: did the driver speak, and did the motors read back as off?"""
+
+    spoke = confirmed = False
+
+    def __init__(self, *_):
+        self.drive = SimpleNamespace(latest=lambda: drives("damp", False) if self.spoke else None)
+
+    def start(self, spec): ...
+
+    def wait_for(self, name): ...
+
+    def stop(self): ...
+
+    def power_down(self, robot, held=None):
+        return self.confirmed
+
+
+@pytest.mark.parametrize("program", [robotrl.manager, robotrl.move])
+@pytest.mark.parametrize(
+    ("code", "spoke", "confirmed", "cut"),
+    [(2, False, False, False), (2, True, False, True), (2, True, True, False), (3, False, False, True), (3, True, True, False)],
+)
+def test_who_refuses_late_does_not_keep_silent_that_motors_may_be_on(
+    tmp_path, monkeypatch, capsys, program, code, spoke, confirmed, cut
+):
+    def refused(*_, **__):
+        raise GaveUp("learner: no such weights; name others", code)
+
+    monkeypatch.setattr(Children, "spoke", spoke)
+    monkeypatch.setattr(Children, "confirmed", confirmed)
+    monkeypatch.setattr(program, "Manager", Children)
+    monkeypatch.setattr(program, "Watch", refused)
+    monkeypatch.setattr(program, "of_robot", lambda *_: {})
+    monkeypatch.setattr(program, "Ending", SimpleNamespace)
+    run = Run()
+    directory = rundir.create(run, tmp_path, "wall", False)
+    how = {"as_json": False} if program is robotrl.manager else {"scripted": False}
+    assert program.operate(run, directory, 0.0, **how) == code
+    assert ("cut their power" in capsys.readouterr().err) is cut
+    gone = program is robotrl.manager and code == 2 and not spoke
+    assert directory.exists() is not gone, "where the driver spoke, the rescue's last words may be there"
+
+
+def test_a_log_that_is_removed_while_the_run_lives_ends_nothing(manager):
+    """By who makes room on a full disk, or by a rotation."""
+    manager.start(spec("stays"))
+    until(lambda: "stays: here" in manager.children["stays"].log.read_text())
+    (manager.directory / "logs" / "stays.log").unlink()
+    assert manager.heard() == []
+    manager.children["stays"].process.kill()
+    assert manager.watch(10.0) == ["stays died (SIGKILL) and was started again"]
+    until(lambda: "stays: here" in manager.children["stays"].log.read_text())
+    assert manager.heard() == ["stays: here"]
 
 
 def test_the_last_line_of_this_life(tmp_path):
@@ -331,6 +408,10 @@ def test_what_is_not_read_back_is_not_said_to_be_off(fields, says):
     assert power(Drive(**plain | fields), 10**9) == says and power(None, 0) == "the servo driver is silent"
 
 
+# s, from when an arm is no longer held: the manager waits for its way down, then for one node after the other.
+AFTER_S = OFF_S + STOP_MAX_S + END_S + sum(DOWN_S if name in processes.LOWER else END_S for name in processes.LAST)
+
+
 def longest_stop() -> float:
     """s, of any robot file that is accepted: the driver's profile; where that hangs, until it is killed, then the rescue's."""
     silence = Servos.__dataclass_fields__["watchdog_s"].metadata["within"].high
@@ -345,8 +426,41 @@ def test_the_service_gives_every_robot_the_time_that_its_stop_takes():
         for key in ("ExecStopPost=/bin/sleep ", "TimeoutStopSec=", "StartLimitIntervalSec=")
     )
     assert longest_stop() + 1.0 < given < stopping
-    assert stopping > OFF_S + STOP_MAX_S + DOWN_S, "and to a manager that is told to end"
+    assert stopping >= HELD_NS * 1e-9 + AFTER_S, "and to a manager that is told to end while a stop key holds an arm"
     assert 3 * (given + 10.0) < counting, "or a run that fails at once would be started for ever"
+
+
+def test_systemd_waits_for_an_arm_that_is_held_again_and_again(manager, monkeypatch):
+    """As it counts, by sd_notify(3), on a clock of the test's: the unit's time, and from each word on what that asks for."""
+    unit = (LAUNCH / "system" / "robotrl.service").read_text()
+    now, killed_at = 0.0, float(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.M)[1])
+    halt, presses, notify = Halt(), [0.0, 300.0, 590.0], Notify("")
+
+    def hear(text):
+        nonlocal killed_at
+        assert "WATCHDOG=1" in text.splitlines()
+        killed_at = max(killed_at, now + float(re.search(r"^EXTEND_TIMEOUT_USEC=(\d+)$", text, re.M)[1]) * 1e-6)
+
+    def passes(*_):
+        nonlocal now
+        now += 0.02
+        assert now < killed_at, "driver, rescue and guard are killed with the arm up"
+
+    def newest():
+        pressed = bool(presses) and now >= presses[0] and presses.pop(0) >= 0.0
+        stop = "hold" if halt.step(int(now * 1e9), pressed, True) else ""
+        return msgspec.structs.replace(drives(stop, not stop), t=int(now * 1e9))
+
+    monkeypatch.setattr(notify, "_send", hear)
+    monkeypatch.setattr(processes, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(manager, "clock", SimpleNamespace(now=lambda: int(now * 1e9)))
+    monkeypatch.setattr(manager.bus, "wait", passes)
+    monkeypatch.setattr(manager.drive, "latest", newest)
+    monkeypatch.setattr(manager, "say", lambda *_: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(manager, "children", {"servos": None})
+        assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=STOP_MAX_S), notify.longer)
+    assert now > 1190.0 and killed_at - now > AFTER_S, "and the rest of the end has its time"
 
 
 def test_a_manager_that_ends_gives_driver_and_rescue_the_time_that_the_longest_stow_takes(manager, monkeypatch):
