@@ -1,11 +1,11 @@
 """What is missing before the first motion, and the line that fixes it.
 
-    robotrl doctor [RUN.toml] [--sim] [--json]
+    robotrl doctor [RUN.toml] [--sim] [--out DIR] [--json]
 
-Each row is ok, warn (works, but less well) or fail (that launch refuses to start); the exit code is 2 when anything
-is missing. Runs with every import failing: this module needs the standard library and the
-project's core alone, and tries each package in a process of its own. `preflight` is the part that the
-hardware launch asks before it lets anything move.
+Each row is ok, warn (works, but less well) or fail: that launch refuses to start or, where memory or disk fail, which
+no launch asks after, does not get far. The exit code is 2 when anything fails. Runs with every import failing: this
+module needs the standard library and the project's core alone, and tries each package in a process of its own.
+`preflight` is the part that the hardware launch asks before it lets anything move.
 """
 
 from __future__ import annotations
@@ -213,9 +213,10 @@ def version_of(distribution: str) -> str:
         return "version unknown"
 
 
-def examine(run: config.Run | None, sim: bool, records: Path | None = None) -> list[Row]:
-    """All rows; those of the robot only where a run is known and it is not the twin."""
-    rows = [Row("robotrl", "ok", f"{version_of('robotrl')} in {ROOT}"), *machine.rows(Path.cwd()), *package_rows()]
+def examine(run: config.Run | None, sim: bool, records: Path | None = None, out: Path = Path("runs")) -> list[Row]:
+    """All rows; those of the robot only where a run is known and it is not the twin. `out`: where runs are made, or will be."""
+    where = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    rows = [Row("robotrl", "ok", f"{version_of('robotrl')} in {ROOT}"), *machine.rows(where), *package_rows()]
     if run is not None and not sim:
         rows += [_row("service", installed.service()), _row("adapter rules", installed.adapters())]
         rows += robot_rows(run.robot, records)
@@ -230,6 +231,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one machine-readable object last")
     parser.add_argument("--calibration", type=Path, metavar="DIR", help="folder of the calibration records")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="override a field of the run")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="where run directories are made (default: runs)")
     args = parser.parse_args(argv)
     run: config.Run | None = None
     try:
@@ -238,7 +240,7 @@ def main(argv: list[str]) -> int:
     except config.ConfigError as error:
         found, _, fix = str(error).rpartition("; ")
         rows = [Row("run file", "fail", found or str(error), fix if found else "correct the file")]
-    rows += examine(run, args.sim, args.calibration)
+    rows += examine(run, args.sim, args.calibration, args.out)
     for row in rows:
         print(f"{row.state:<5} {row.name:<21} {row.found}" + (f"\n{'':<6}fix: {row.fix}" if row.fix else ""))
     missing = sum(row.state == "fail" for row in rows)

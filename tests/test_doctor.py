@@ -296,6 +296,17 @@ def test_json_comes_last_and_the_exit_code_says_whether_anything_is_missing(monk
     assert all(row["fix"] for row in rows if row["state"] != "ok")
 
 
+@pytest.mark.parametrize(("out", "judged"), [("here", "here"), ("none/of/these", "."), ("here/none", "here")])
+def test_the_disk_is_judged_where_the_runs_are_made(monkeypatch, tmp_path, out, judged):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor, "PACKAGES", ())
+    asked: list[Path] = []
+    monkeypatch.setattr(machine, "rows", lambda where: asked.append(where) or [])
+    doctor.main(["--sim", "--out", out])
+    assert [where.resolve() for where in asked] == [(tmp_path / judged).resolve()]
+
+
 def test_a_wrong_run_file_is_a_row(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(doctor, "PACKAGES", ())
     assert doctor.main([str(tmp_path / "none.toml"), "--sim"]) == 2
