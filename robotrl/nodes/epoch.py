@@ -13,7 +13,7 @@ from robotrl.safety.causes import catalogue
 UNKNOWN = "stop_unconfirmed"  # the cause of a lockout whose file says none
 
 
-RESERVE = 10_000  # leases: more than a day of episodes
+RESERVE = 1_000_000  # leases: RUN and RESET take one each; with one a second, eleven days in which no press waits for a disk
 
 
 class EpochFile:
@@ -33,7 +33,9 @@ class EpochFile:
         except (OSError, ValueError):
             self.value = -1
         if not 0 <= self.value < 1 << 62:
-            raise Complaint(f"{path}: no lease counter; write one into it that is larger than any lease of this run, as 1000000")
+            raise Complaint(
+                f"{path}: no lease counter; write one into it that is larger than any lease of this run, as 1000000000000"
+            )
         self._kept = self.value
 
     def reserve(self) -> None:
