@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robotrl import rundir
+from robotrl import aloud, rundir
 
 KEPT = 90_000  # figures of one kind at most: half an hour at 50 Hz, 360 kB; chosen
 
@@ -40,7 +41,14 @@ class Lateness:
         self.worst_us = max(self.worst_us, late_us)
 
     def save(self, path: Path, cycles_us: Sequence[float]) -> None:
-        """Into an .npz, behind what the run's lives before this one have left there: of each life the newest figures."""
+        """Into an .npz, behind what the run's lives before this one have left there: of each life the newest figures. Where the
+        disk takes none they are lost, which is said: who saves them is at an end that must be one in order."""
+        try:
+            self._save(path, cycles_us)
+        except OSError as error:
+            aloud.say(f"{path}: this life's timing is lost: {error.strerror}; free some space", sys.stderr)
+
+    def _save(self, path: Path, cycles_us: Sequence[float]) -> None:
         import numpy as np
 
         late, cycles, overruns = np.asarray(self.late_us), np.asarray(cycles_us), self.overruns

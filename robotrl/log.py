@@ -25,13 +25,13 @@ from pathlib import Path
 
 from robotrl.logformat import ACKED, MAX_RECORD, Kind, Mark, make_header, make_record, make_seal
 from robotrl.logread import PART, TORN, LogError, recover, sync, write_at
+from robotrl.rundir import FULL
 
 SEGMENT = 16 << 20  # bytes
 GROUP_S = 0.02  # between two syncs (safety facts 3.5)
 RETRY_S = 1.0  # between two looks whether a full disk has room again
 SEAL_ROOM = 8192  # bytes, more than a seal needs
 MAX_WAITING = 8 << 20  # bytes that wait for the disk; beyond them nothing more is taken
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Took(Enum):

@@ -32,7 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl.frames import Frames, Images
-from robotrl.replayfiles import COPY, Cameras, ReplayError, Sizes, claim, make, mapped, order, read_header
+from robotrl.replayfiles import COPY, Cameras, NoRoom, ReplayError, Sizes, claim, make, mapped, order, read_header
+from robotrl.rundir import FULL
 
 __all__ = ["Batch", "Cameras", "Images", "Replay", "ReplayError"]
 RESERVE = 512  # rows whose disk space is claimed at a time: a full disk must be an error, not a SIGBUS
@@ -133,7 +134,7 @@ class Replay:
         """Append a transition; `step` counts from 0 in each `episode`. Returns its row number.
 
         With cameras: a frame each, all cameras' images one after the other; `images` may be left out where the transition
-        `goes_on`. ReplayError, and nothing added, for a wrong shape, a value that is not finite, a full replay or disk.
+        `goes_on`. ReplayError, and nothing added, for a wrong shape, a value that is not finite, a full replay or disk (NoRoom).
         """
         i, to = self.count, self._fields
         to["reward"][0], to["terminated"][0], to["truncated"][0] = reward, terminated, truncated
@@ -283,7 +284,8 @@ class Replay:
         try:
             claim({self._files[name]: column for name, column in columns.items()}, first, end)
         except OSError as error:
-            raise ReplayError(f"{self.path}: {error.strerror}; free some space, resume") from None
+            kind = NoRoom if error.errno in FULL else ReplayError
+            raise kind(f"{self.path}: {error.strerror}; free some space, resume") from None
         return end
 
     def _damaged(self, end: int, framed: int) -> list[int]:

@@ -36,6 +36,10 @@ class ReplayError(Complaint):
     """What is wrong, in which directory, and what to do; one line."""
 
 
+class NoRoom(ReplayError):
+    """The disk is full: nothing was added, and the same may be tried again when there is room."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """What a replay is made for."""
@@ -116,6 +120,8 @@ def make(path: Path, sizes: Sizes) -> None:
         for name, (kind, shape) in sizes.files().items():
             with (path / f"{name}.{kind}").open("wb") as file:
                 file.truncate(math.prod(shape) * np.dtype(DTYPES[kind]).itemsize)
+                if name in ("count", "durable"):  # no hole: on a full disk the first number into it would be a SIGBUS
+                    file.write(bytes(8))
         write_json(path / "header.json", sizes.header())  # it comes last: with it the directory is a replay
         directory = os.open(path, os.O_RDONLY)
         os.fsync(directory)  # of files whose names are lost no row is durable

@@ -6,6 +6,8 @@ runs/20261120-131500-walk/
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -23,6 +25,9 @@ from robotrl.config import Run, recorded, to_dict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk that has no room now, as against one that fails
 
 
 class RunError(Complaint):
@@ -135,18 +140,30 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 class Metrics:
-    """metrics.jsonl: one JSON object a line, appended as it happens; the source of every plot and figure."""
+    """metrics.jsonl: one JSON object a line, appended as it happens; the source of every plot and figure.
+
+    `lost`: lines that the disk did not take. No figure is worth the process that holds a robot.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115
+        self._file = open(path / "metrics.jsonl", "ab", buffering=0)  # noqa: SIM115
+        self.lost = 0
 
     def write(self, kind: str, **values: Any) -> None:
-        self._file.write(json.dumps({"kind": kind, **values}, allow_nan=False) + "\n")
+        line = (json.dumps({"kind": kind, **values}, allow_nan=False) + "\n").encode()
+        before, written = self.size, 0
+        with contextlib.suppress(OSError):
+            written = self._file.write(line)
+        if written == len(line):
+            return
+        self.lost += 1
+        with contextlib.suppress(OSError):
+            self._file.truncate(before)  # a line is there whole or not at all
 
     @property
     def size(self) -> int:
         """Bytes so far."""
-        return self._file.tell()
+        return os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
         self._file.close()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from robotrl import calibrate, config, homestops, move
 from robotrl.calibration import stops, store
 from robotrl.complaint import Complaint
+from robotrl.nodes import homer
 
 LAUNCH = Path(__file__).resolve().parents[1] / "launch"
 TICK = stops.TICK
@@ -96,3 +99,37 @@ def test_stops_outlive_the_runs_own_record():
     run = move.described(LAUNCH / "arm.toml", "omx", [])
     again = config.from_dict(json.loads(json.dumps(config.to_dict(run), allow_nan=False)), Path("run.json"))
     assert math.isnan(again.robot.limits.stop_min[0]) and again.robot.limits.stop_max[1:] == run.robot.limits.stop_max[1:]
+
+
+def test_a_disk_that_does_not_take_what_was_found_is_said_and_tried_again(tmp_path, monkeypatch):
+    """The arm stays where it is; nobody dies with it held."""
+    now, said, written, full = 0, [], [], [True]
+
+    def write(path, value):
+        if full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append((path.name, value))
+
+    class Node:
+        def __init__(self, directory, source):
+            self.directory, self.stopping, self.progress = directory, False, 0
+            self.run = SimpleNamespace(robot=None)
+            self.clock = SimpleNamespace(now=lambda: now)
+            stream = SimpleNamespace(drain=list, latest=lambda: None)
+            self.bus = SimpleNamespace(subscriber=lambda _: stream, publisher=lambda _: None, wait=self.wait)
+            self.hurry, self.orphaned, self.say, self.close = (lambda _: ""), (lambda: False), said.append, (lambda: None)
+
+        def wait(self, *_):
+            nonlocal now
+            now += homer.AGAIN_NS // 4
+
+        def beat(self):
+            self.progress += 1
+            full[0], self.stopping = self.progress < 10, self.progress == 20
+
+    monkeypatch.setattr(homer, "Node", Node)
+    monkeypatch.setattr(homer, "Homer", lambda _: SimpleNamespace(doing="", found=None, failed="a joint slipped"))
+    monkeypatch.setattr(homer, "write_json", write)
+    assert homer.main([str(tmp_path)]) == 0
+    assert written == [("homing.json", {"failed": "a joint slipped"})] and len(said) == 3
+    assert said[0] == f"{tmp_path}/homing.json: No space left on device; free some space, and it ends by itself"

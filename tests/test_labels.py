@@ -20,6 +20,7 @@ from robotrl.labels import Given, Rewards, derive, standing
 from robotrl.log import Log
 from robotrl.logformat import Kind
 from robotrl.messages import Label
+from robotrl.nodes import labelbook
 from robotrl.nodes.labelbook import BookFile
 from robotrl.replay import Replay, ReplayError
 
@@ -250,6 +251,22 @@ def test_a_label_of_a_step_to_come_waits_and_one_of_a_lost_step_is_refused(world
     world.act(False)
     assert world.book.book.counts == (0, 0, 1) and "+1 at 0/2 is refused: its step was never recorded" in world.book.book.refused
     world.check()
+
+
+def test_labels_that_wait_for_ever_are_bounded_and_are_asked_of_without_a_search(world, monkeypatch):
+    """A console that names steps to come, again and again, must not take the recorder's time."""
+    monkeypatch.setattr(labelbook, "WAITING", 3)
+    world.act(False)
+    for step in (900, 901, 902, 1, 2):
+        world.say(at(0, step))
+    assert world.book.book.counts == (0, 3, 2)
+    assert world.book.book.refused[-1] == "+1 at 0/901 is refused: its step has not come, and too many wait for theirs"
+    with monkeypatch.context() as patch:
+        patch.setattr(labelbook.np, "searchsorted", None)
+        assert world.book.book.settle() == []
+    world.act(False)
+    world.act(False)
+    assert world.book.book.counts == (2, 1, 2), "whoever waits for a moment is not refused"
 
 
 def test_a_label_of_an_episode_that_died_with_its_policy_is_refused_though_another_life_has_used_its_numbers(world):

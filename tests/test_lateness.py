@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tracemalloc
 
 import numpy as np
@@ -23,6 +24,16 @@ def test_a_day_of_periods_takes_no_more_memory_than_half_an_hour():
         sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert max(sizes) < 1e6 and len(late.late_us) <= KEPT and len(cycles) <= KEPT
+
+
+def test_a_disk_that_takes_no_timing_is_a_line_and_not_the_drivers_end(tmp_path, monkeypatch, capfd):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lateness.rundir, "write_bytes", full)
+    Lateness().save(tmp_path / "timing.npz", [1.0])
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == f"{tmp_path}/timing.npz: this life's timing is lost: No space left on device; free some space"
 
 
 def test_the_newest_stay_in_order_and_the_worst_and_the_count_are_of_all(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robotrl.replay import Batch, Replay, ReplayError
+from robotrl.replayfiles import NoRoom
 
 OBSERVATION, ACTION = 3, 2
 
@@ -205,10 +207,20 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("os.posix_fallocate", full)
     replay = Replay.create(tmp_path / "r", OBSERVATION, ACTION, 4)
-    with pytest.raises(ReplayError, match=r"No space left on device; free"):
+    with pytest.raises(NoRoom, match=r"No space left on device; free"):
         replay.add(**transition(0))
     assert replay.count == 0
+    monkeypatch.undo()
+    assert replay.add(**transition(0)) == 0, "when there is room it goes on"
     replay.close()
+
+
+def test_the_counts_have_their_room_from_the_beginning(tmp_path: Path) -> None:
+    """The first number into a hole of a file that is mapped is a SIGBUS on a full disk."""
+    Replay.create(tmp_path / "r", OBSERVATION, ACTION, 4).close()
+    for name in ("count", "durable"):
+        with open(tmp_path / "r" / f"{name}.i64", "rb") as file:
+            assert os.lseek(file.fileno(), 0, os.SEEK_DATA) == 0 and file.read() == bytes(8)
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -91,6 +93,26 @@ def test_metrics_are_a_line_each_at_once_and_are_gone_on_with(tmp_path):
     assert lines == [{"kind": "episode", "speed": 0.5, "number": k} for k in range(2)]
     with pytest.raises(ValueError):
         rundir.Metrics(tmp_path).write("episode", speed=math.nan)
+
+
+def test_lines_of_metrics_that_a_full_disk_does_not_take_are_counted_and_those_after_them_are_whole(tmp_path, monkeypatch):
+    metrics = rundir.Metrics(tmp_path)
+    metrics.write("episode", number=0)
+    raw = metrics._file
+
+    def full(data):
+        if len(data) < 60:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return raw.write(data[:20])  # what there was room for
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics, "_file", SimpleNamespace(write=full, truncate=raw.truncate, fileno=raw.fileno))
+        for number in range(1, 4):
+            metrics.write("episode", number=number, more="x" * 40 * (number % 2))
+    metrics.write("episode", number=4)
+    metrics.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["number"] for line in lines] == [0, 4] and metrics.lost == 3
 
 
 @pytest.mark.parametrize("text", ["[" * 5000, '{"config": {"steps": ' + "9" * 400 + "}}", "[]", '{"config": []}', "\ufeff{}"])

@@ -23,12 +23,14 @@ from robotrl.logread import read, survey
 from robotrl.node import Node
 from robotrl.nodes.labelbook import BookFile
 from robotrl.replay import Replay, ReplayError
+from robotrl.replayfiles import NoRoom
 from robotrl.tasks.task import cameras, sizes
 
 FLUSH_EVERY_S = 5.0  # so much of the replay must be added to it again after a power cut
 ACK_NS = 50_000_000  # between two acknowledgements when nothing has changed
 TIMING_NS = 1_000_000_000  # between two records of how the loop kept time
 ACKS = 16  # lives that are told of
+AGAIN_NS = 1_000_000_000  # between two looks whether a full disk has room again
 SIMPLE = {"cause": Kind.CAUSE, "episode_end": Kind.EPISODE, "process": Kind.SESSION}  # every message of these topics
 
 
@@ -79,26 +81,38 @@ class Keeper:
         self._acks = node.bus.publisher("ack")
         self._due = self._told = self._timing = self._notes = 0
         self._reset, self._version, self._said = ("", ""), 0, ""
+        self._full, self._again = "", 0  # why the learner does not get what is kept, and when that is tried again
         self._judged = False  # the guard has been heard in this life
         self.note("session", m.Process(source="recorder", name="run", pid=0, event="started"))
 
     @property
     def trouble(self) -> str:
-        """Why nothing more is kept; "" when all is well."""
-        return self.log.trouble
+        """Why nothing more is kept, or learned from; "" when all is well."""
+        return self.log.trouble or self._full
 
     def cycle(self) -> None:
-        """What has come into the log; what is durable into the replay, and told. ReplayError when that is full or fails."""
+        """What has come into the log; what is durable into the replay, and told. ReplayError when that has all the rows that it
+        may have, or fails."""
         for stream in self.streams:
             for message in stream.drain():
                 self._take(message)
-        durable = self.log.durable
-        while self._waiting and self._waiting[0][0] <= durable:
-            self._learn_from(*self._waiting.popleft())
-        self.book.settle()
-        now = self.node.clock.now()
+        durable, now = self.log.durable, self.node.clock.now()
+        if not self._full or now >= self._again:
+            self._pass_on(durable, now)
         if durable != self._told or self.trouble != self._said or now >= self._due:
             self._tell(durable, now)
+
+    def _pass_on(self, durable: int, now: int) -> None:
+        """All that is durable, for the learner; on a full disk as much as goes, and the rest waits: the log has it."""
+        try:
+            while self._waiting and self._waiting[0][0] <= durable:
+                self._learn_from(*self._waiting[0])
+                self._waiting.popleft()
+            self.book.settle()
+            self._full = ""
+        except NoRoom:
+            self._full = f"{self.node.directory}: disk full: what is kept is not learned from; free some space"
+            self._again = now + AGAIN_NS
 
     def _learn_from(self, order: int, made: m.Transition | m.Label) -> None:
         """What is durable, for the learner."""
@@ -169,6 +183,7 @@ class Keeper:
     def close(self) -> None:
         """Keep what has come; LogError for what could not be."""
         self.note("session", m.Process(source="recorder", name="run", pid=0, event="ended"))
+        self._again = 0
         try:
             self.cycle()
             self.log.sync()

@@ -21,10 +21,13 @@ from robotrl.labels import Given
 from robotrl.logformat import Kind, Record
 from robotrl.logread import read
 from robotrl.messages import Label
-from robotrl.replay import Replay
+from robotrl.replay import Replay, ReplayError
+from robotrl.replayfiles import NoRoom
 from robotrl.roles import LARGEST
+from robotrl.rundir import FULL
 
 LIVES = 10_000  # episodes whose policy's life is remembered
+WAITING = 1_000  # labels that wait for their steps: of a key that is held, half a minute's; chosen
 _DECODE = msgspec.msgpack.Decoder(Label).decode
 
 
@@ -80,16 +83,21 @@ class Book:
 
     def settle(self) -> list[Given]:
         """Those that are bound since the last call."""
-        bound, rest = [], []
+        bound: list[Given] = []
+        rest: deque[Given] = deque()
+        columns, count = self.replay.columns, self.replay.count
+        last = (int(columns["episode"][count - 1]), int(columns["step"][count - 1])) if count else (-1, -1)
         for given in self._waiting:
-            verdict = self._judged(given.label)
+            verdict = self._judged(given.label, count, last)
             if verdict is None:
                 rest.append(given)
             elif verdict:
                 self._refuse(given, verdict)
             else:
                 bound.append(given)
-        self._waiting = rest
+        while len(rest) > WAITING:  # who has waited longest waits for what does not come
+            self._refuse(rest.popleft(), "its step has not come, and too many wait for theirs")
+        self._waiting = list(rest)
         self.accepted += bound
         return bound
 
@@ -98,21 +106,22 @@ class Book:
         keep = lambda g: g.label.kind not in labels.BOUND or (g.label.episode, g.label.step) <= (episode, step)  # noqa: E731
         self.accepted, self._waiting = [g for g in self.accepted if keep(g)], [g for g in self._waiting if keep(g)]
 
-    def _judged(self, label: Label) -> str | None:
-        """ "" for a label that is bound, None for one whose step may still come, or why it is refused."""
+    def _judged(self, label: Label, count: int, last: tuple[int, int]) -> str | None:
+        """ "" for a label that is bound, None for one whose step may still come, or why it is refused. `last`: episode and step
+        of the last of `count` rows."""
         if label.kind not in labels.BOUND:
             return ""
-        columns, count = self.replay.columns, self.replay.count
+        columns = self.replay.columns
         life = self._lives.get(label.episode)
         if label.life and life is not None and label.life != life:
             return "it is about an episode that died with its policy"
+        if (label.episode, label.step) > last:  # asked of all that wait in every cycle: two numbers, and no search
+            return None
         first, end = np.searchsorted(columns["episode"][:count], (label.episode, label.episode + 1)).tolist()
         row = first + int(np.searchsorted(columns["step"][first:end], label.step))
         if row < end and columns["step"][row] == label.step:
             same = label.tick < 0 or columns["tick"][row] == label.tick
             return "" if same else "its step was another one"
-        if not count or (columns["episode"][count - 1], columns["step"][count - 1]) < (label.episode, label.step):
-            return None
         return "its step was never recorded"
 
     def _refuse(self, given: Given, why: str) -> None:
@@ -129,6 +138,7 @@ class BookFile:
         self._scan(directory / "log", also)
         write_all(self.path, self.book.accepted)
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        self._unwritten = b""
 
     def _scan(self, log: Path, also: Callable[[Record], None]) -> None:
         """All labels of the log; none waits for a step that the log has."""
@@ -152,10 +162,16 @@ class BookFile:
         self.book.hear(Given(order, label))
 
     def settle(self) -> list[Given]:
-        """As `Book.settle`, and into the file."""
+        """As `Book.settle`, and into the file. NoRoom on a full disk: what is bound stays so, and the next call goes on where the
+        file ends, in the middle of a line too. ReplayError where the disk fails."""
         bound = self.book.settle()
-        if bound:
-            self._file.write(b"".join(map(line, bound)))
+        self._unwritten += b"".join(map(line, bound))
+        try:
+            while self._unwritten:  # a raw write may take a part
+                self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
+        except OSError as error:
+            kind = NoRoom if error.errno in FULL else ReplayError
+            raise kind(f"{self.path}: {error.strerror}; free some space, resume") from None
         return bound
 
     def close(self) -> None:

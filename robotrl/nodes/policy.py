@@ -189,6 +189,8 @@ def serve(node: Node) -> None:
         metrics.write("policy", transitions=replay.count + outbox.unacked, dropped=pilot.dropped + outbox.lost)
         replay.close()
         metrics.close()
+        if metrics.lost:
+            node.say(f"{metrics.lost} lines of metrics.jsonl are lost: the disk did not take them; free space")
 
 
 def gazing(node: Node, pilot: Pilot) -> Callable[[], None]:

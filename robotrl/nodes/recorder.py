@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 from robotrl.bus import Subscriber
 from robotrl.complaint import Complaint
 from robotrl.config import to_dict
+from robotrl.log import SEGMENT, allocate
 from robotrl.node import Node
 from robotrl.nodes.keeper import Keeper
+from robotrl.rundir import FULL
 from robotrl.session import Sessions
 from robotrl.topics import CAMERAS, TOPICS
 
@@ -21,6 +24,8 @@ PERIOD_NS = 50_000_000  # of what nobody waits for
 POLL_S = 0.01
 TEND_NS = 1_000_000_000  # a chunk's length
 WEIGHTS_NS = 10_000_000_000  # between two versions of the policy's weights that are kept: each has 400 kB
+ROOM = 3 * SEGMENT  # bytes, to begin again: the log's last segment anew, the next one's room, rows of the replay
+LOOK_NS = 500_000_000  # between two looks whether there is so much
 LINGER_NS = 2_000_000_000  # after the manager's death: the others are still bringing the robot to rest
 
 
@@ -97,9 +102,11 @@ class Recorder:
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "recorder")
+    if "--restarted" in argv:
+        await_room(node)
     try:
         recorder = Recorder(node)
-    except Complaint as error:
+    except (Complaint, OSError) as error:
         return node.refuse(error)
     try:
         serve(node, recorder)
@@ -110,6 +117,30 @@ def main(argv: list[str]) -> int:
     finally:
         node.close()
     return 0
+
+
+def await_room(node: Node) -> None:
+    """Return once there is room to begin again in a run that lives, or when told to end: a recorder that is refused again and
+    again ends the run, one that says what it waits for holds the robot."""
+    said = ""
+    for _ in node.every(LOOK_NS):
+        if not (why := lacking(node.directory)):
+            return
+        if why != said:
+            node.say(why)
+        said = why
+        node.beat(why)
+
+
+def lacking(directory: Path) -> str:
+    """Why a recorder cannot begin on this disk now; "" when it can. Asked of the disk itself: a quota is no figure of it."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            allocate(file.fileno(), ROOM)
+    except OSError as error:
+        if error.errno in FULL:
+            return f"{directory}: disk full: nothing more is kept; free {ROOM >> 20} MB"
+    return ""
 
 
 def serve(node: Node, recorder: Recorder) -> None:

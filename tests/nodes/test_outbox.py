@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from robotrl import log as log_module
+from robotrl import replay as replay_module
 from robotrl import replaycheck, rundir, transitions
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
@@ -24,6 +25,7 @@ from robotrl.messages import Ack, Guard, Label, Operator
 from robotrl.nodes import keeper as keeper_module
 from robotrl.nodes import outbox as outbox_module
 from robotrl.nodes import policy as policy_module
+from robotrl.nodes import recorder as recorder_module
 from robotrl.nodes.estate import HEAD, Estate, left
 from robotrl.nodes.keeper import Keeper
 from robotrl.nodes.outbox import Outbox
@@ -349,6 +351,114 @@ def test_on_a_full_disk_nothing_is_acknowledged_and_it_is_said_until_there_is_ro
     full[0] = False
     world.kept()
     assert not world.keeper.trouble and "there is room again" in world.said[-1] and len(world.said) == 2
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_rows_that_a_full_disk_has_no_room_for_wait_in_the_log_and_come_once_and_in_order(world, monkeypatch, dies):
+    """The log has its room beforehand: it goes on keeping, and acknowledging, what the replay cannot take."""
+    full, real = [False], os.posix_fallocate
+
+    def fallocate(fd, at, size):
+        if full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(fd, at, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", fallocate)
+    monkeypatch.setattr(replay_module, "RESERVE", 16)
+    monkeypatch.setattr(keeper_module, "AGAIN_NS", 0)
+    for number in range(10):
+        world.act(number)
+    world.kept()
+    full[0] = True
+    for number in range(10, 100):
+        world.act(number)
+    world.until(lambda: "not learned from" in world.acks.latest().trouble and not world.box.unacked)
+    assert world.keeper.replay.count == 16 + 10 - 10 and world.keeper.trouble in world.said[-1]
+    if dies:
+        world.kill()
+    full[0] = False
+    if dies:
+        world.begin()
+    world.kept()
+    assert not world.keeper.trouble
+
+
+class Full:
+    """labels.jsonl on a disk that has so many bytes of room, unbuffered: a write takes a part, and the next one none."""
+
+    def __init__(self, file, room: int) -> None:
+        self.file, self.room, self.close = file, room, file.close
+
+    def write(self, data: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        part = data[: self.room]
+        self.room -= len(part)
+        return self.file.write(part)
+
+
+def test_labels_that_a_full_disk_has_no_room_for_are_written_where_the_file_broke_off(world, monkeypatch):
+    monkeypatch.setattr(keeper_module, "AGAIN_NS", 0)
+    for number in range(10):
+        world.act(number)
+    world.kept()
+    world.keeper.book._file = full = Full(world.keeper.book._file, 150)
+    for number in range(10):
+        world.labels.keep(Label(press=number, value=1.0, episode=0, step=number, tick=number, giver=99))
+    world.until(lambda: "disk full" in world.acks.latest().trouble and not world.labels.unacked)
+    assert len((world.directory / "labels.jsonl").read_bytes()) == 150, "in the middle of a line"
+    full.room = 10**6
+    world.until(lambda: not world.keeper.trouble)
+    lines = (world.directory / "labels.jsonl").read_text().splitlines()
+    assert [json.loads(line)["label"]["step"] for line in lines] == list(range(10))
+    assert open_labelled(world.directory).labels == 10
+    full.write = lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error"))
+    world.labels.keep(Label(press=10, value=1.0, episode=0, step=0, tick=0, giver=99))
+    with pytest.raises(ReplayError, match=r"labels.jsonl: Input/output error; free"):
+        world.until(lambda: False)
+
+
+def test_a_recorder_that_died_on_a_full_disk_begins_again_when_there_is_room_and_says_what_it_waits_for(tmp_path, monkeypatch):
+    """Refused again and again it would end the run; the guard holds the robot by its word."""
+    done: list[str] = []
+    lacks = ["disk full: free 48 MB", "disk full: free 48 MB", ""]
+
+    class Node:
+        def __init__(self, directory, source):
+            self.directory = directory
+            self.beat, self.say = (lambda note: done.append(f"beat {note}")), (lambda what: done.append(f"say {what}"))
+            self.every = lambda _: iter(range(3))
+
+        def refuse(self, why):
+            done.append(f"refused {why}")
+            return 2
+
+    def begins(node):
+        done.append("begins")
+        raise OSError(errno.ENOSPC, "No space left on device")  # also then: one line
+
+    monkeypatch.setattr(recorder_module, "Node", Node)
+    monkeypatch.setattr(recorder_module, "Recorder", begins)
+    monkeypatch.setattr(recorder_module, "lacking", lambda _: lacks.pop(0))
+    assert recorder_module.main([str(tmp_path), "--restarted"]) == 2 and not lacks
+    ends = ["begins", "refused [Errno 28] No space left on device"]
+    assert done == [f"say {(full := 'disk full: free 48 MB')}", f"beat {full}", f"beat {full}", *ends]
+    done.clear()
+    assert recorder_module.main([str(tmp_path)]) == 2 and done == ends, "a run that has not begun does not wait"
+
+
+@pytest.mark.parametrize(
+    ("number", "says"), [(errno.ENOSPC, "free 48 MB"), (errno.EDQUOT, "free 48 MB"), (errno.EIO, ""), (0, "")]
+)
+def test_only_a_disk_without_room_is_waited_for(tmp_path, monkeypatch, number, says):
+    def fallocate(fd, at, size):
+        if number:
+            raise OSError(number, os.strerror(number))
+        assert size == recorder_module.ROOM
+
+    monkeypatch.setattr(os, "posix_fallocate", fallocate)
+    assert says in recorder_module.lacking(tmp_path) and bool(says) == bool(recorder_module.lacking(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_on_a_disk_that_fails_nothing_is_acknowledged_any_more(world, monkeypatch):
