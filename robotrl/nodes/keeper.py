@@ -188,6 +188,9 @@ class Keeper:
             self.cycle()
             self.log.sync()
             self.cycle()
+            if self._full:
+                how = command(f"replay rebuild {self.node.directory}")
+                self.node.say(f"what the disk had no room for is in the log alone; free some space, then resume, or {how}")
         finally:
             self._flusher.close()
             self.book.close()

@@ -353,8 +353,8 @@ def test_on_a_full_disk_nothing_is_acknowledged_and_it_is_said_until_there_is_ro
     assert not world.keeper.trouble and "there is room again" in world.said[-1] and len(world.said) == 2
 
 
-@pytest.mark.parametrize("dies", [False, True])
-def test_rows_that_a_full_disk_has_no_room_for_wait_in_the_log_and_come_once_and_in_order(world, monkeypatch, dies):
+@pytest.mark.parametrize("how", ["lives", "dies", "ends"])
+def test_rows_that_a_full_disk_has_no_room_for_wait_in_the_log_and_come_once_and_in_order(world, monkeypatch, how):
     """The log has its room beforehand: it goes on keeping, and acknowledging, what the replay cannot take."""
     full, real = [False], os.posix_fallocate
 
@@ -374,10 +374,13 @@ def test_rows_that_a_full_disk_has_no_room_for_wait_in_the_log_and_come_once_and
         world.act(number)
     world.until(lambda: "not learned from" in world.acks.latest().trouble and not world.box.unacked)
     assert world.keeper.replay.count == 16 + 10 - 10 and world.keeper.trouble in world.said[-1]
-    if dies:
+    if how == "dies":
         world.kill()
+    elif how == "ends":
+        world.end()
+        assert "is in the log alone" in world.said[-1]
     full[0] = False
-    if dies:
+    if how != "lives":
         world.begin()
     world.kept()
     assert not world.keeper.trouble
