@@ -18,10 +18,11 @@ from robotrl import rundir
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # its tests hold the targets
 
-from tests.fuzz import codecs, configs, ends, files, sensors, servos, wires  # noqa: E402
+from tests.fuzz import codecs, configs, ends, files, network, sensors, servos, wires  # noqa: E402
 from tests.fuzz.engine import BLOCK, HELD_MAX, Outcome, campaign  # noqa: E402
 
-WIRES = {target.name: target for target in (*wires.TARGETS, *sensors.TARGETS, *ends.TARGETS, *servos.TARGETS, *codecs.TARGETS)}
+NETS = (*ends.TARGETS, *network.TARGETS)
+WIRES = {target.name: target for target in (*wires.TARGETS, *sensors.TARGETS, *NETS, *servos.TARGETS, *codecs.TARGETS)}
 FILES = {target.name: target for target in (*configs.TARGETS, *files.TARGETS)}
 INPUTS = 10_000_000  # of each wire
 FILE_INPUTS = 2_000_000  # of each file

@@ -203,7 +203,7 @@ class Door:
             return dear or "size"
         try:
             message = DECODE[topic](data)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):  # besides DecodeError: text that is no UTF-8; unknown values nested without end
             return dear or "malformed"
         if isinstance(message, Operator) and message.command == "stop" and peer.stops >= 1:
             peer.stops -= 1

@@ -21,7 +21,7 @@ from robotrl.clock import WallClock
 from robotrl.door import Door
 from robotrl.greeting import HELLO, WANT
 from robotrl.keyring import Keyring
-from robotrl.messages import Action, Label, Operator, Picture
+from robotrl.messages import Action, Guard, Label, Operator, Picture
 from robotrl.patience import OUT_NS, REJECTS, WITHIN_NS
 from robotrl.remote import Remote
 from robotrl.topics import TOPICS
@@ -259,6 +259,36 @@ def test_what_is_too_long_for_the_bus_only_as_we_write_it_is_refused_here(place,
     place.until(lambda: place.got if taken else place.door.refused["size"])
     assert len(place.got) == taken
     place.stop_gets_through()
+
+
+NO_TEXT = msgspec.msgpack.encode(Operator(command="XXXX", press=1)).replace(b"XXXX", b"\xff\xfe\xfd\xfc")
+NO_END = b"\x81\xa3zzz" + b"\x91" * 7000 + b"\xc0"  # of a value that nobody knows
+
+
+@pytest.mark.parametrize("frame", [b"operator\0" + NO_TEXT, b"joints\0" + NO_END], ids=["no text", "nested without end"])
+def test_what_is_no_message_is_counted_and_the_door_goes_on(place, frame):
+    """The holder of any key's could end the gateway by it, and every stop's way with it."""
+    peer = place.attacker(place.keys["viewer"])
+    hello(place, peer)
+    peer.send(frame)
+    place.until(lambda: place.door.refused["malformed"])
+    place.stop_gets_through()
+    assert not place.got
+
+
+@pytest.mark.parametrize("frame", [b"operator\0" + NO_TEXT, b"joints\0" + NO_END, b"welcome\0" + NO_END])
+def test_what_is_no_message_of_the_robots_is_nothing_to_a_console_elsewhere(place, frame):
+    friend = place.friend("viewer")
+    for topic in ("operator", "joints"):
+        friend.subscriber(topic)
+    guard = friend.subscriber("guard")
+    place.door._post(place.door.peers["viewer"], frame)
+    place.door.send("guard", msgspec.msgpack.encode(GUARD))
+    place.until(lambda: guard.waiting)
+    assert friend.welcome.session and not friend.subscriber("joints").waiting
+
+
+GUARD = Guard(state="RUN", causes=(), last_cause="", session=True, epoch=1, holder="policy", nonce=1)
 
 
 def test_an_endless_message_is_found_by_its_memory_and_cut_off(place):

@@ -204,9 +204,9 @@ class Messages:
             "boot": rng.randrange(1 << 48),
             "seq": rng.randrange(10**6),
         }
-        for name, kind in _fields(entry.type):
+        for name, kind in fields(entry.type):
             if name not in values:
-                values[name] = _value(rng, kind)
+                values[name] = value(rng, kind)
         return msgspec.msgpack.encode(entry.type(**values))
 
     def check(self, data: bytes) -> None:
@@ -217,20 +217,24 @@ class Messages:
             if (self._bad[i] - bad, end.count - count) != ((1, 0) if got is None else (0, 1)):
                 raise Broken(f"{end.topic}: neither taken nor counted as bad")
             if got is not None:
-                self._typed(end.topic, got)
-
-    def _typed(self, topic: str, got: messages.Message) -> None:
-        if type(got) is not TOPICS[topic].type or got.source not in TOPICS[topic].sources:
-            raise Broken(f"{topic}: took {got}")
-        for name, kind in _fields(type(got)):
-            if not _fits(getattr(got, name), kind):
-                raise Broken(f"{topic}: {name} is {getattr(got, name)!r}")
+                typed(end.topic, got)
+                if got.source not in TOPICS[end.topic].sources:
+                    raise Broken(f"{end.topic}: took {got}")
 
     def held(self) -> int:
         return sum(held(end._past, end._arrivals) for end in self._ends) // len(self._ends)
 
 
-def _value(rng: random.Random, kind: Any) -> Any:
+def typed(topic: str, got: messages.Message) -> None:
+    """Broken unless it is a message of its topic's type, and all in it of theirs."""
+    if type(got) is not TOPICS[topic].type:
+        raise Broken(f"{topic}: took {got}")
+    for name, kind in fields(type(got)):
+        if not fits(getattr(got, name), kind):
+            raise Broken(f"{topic}: {name} is {getattr(got, name)!r}")
+
+
+def value(rng: random.Random, kind: Any) -> Any:
     if kind is float:
         return rng.choice((0.0, 1.5, math.nan, math.inf, -1e308))
     if kind is int:
@@ -242,26 +246,26 @@ def _value(rng: random.Random, kind: Any) -> Any:
     if kind is bytes:
         return rng.randbytes(rng.choice((0, 1, 32, 33)))
     if not (items := typing.get_args(kind)):
-        return kind(**{name: _value(rng, part) for name, part in _fields(kind)})
-    return tuple(_value(rng, item) for item in (items if items[-1] is not ... else items[:1] * rng.choice((8, 8, 0, 3))))
+        return kind(**{name: value(rng, part) for name, part in fields(kind)})
+    return tuple(value(rng, item) for item in (items if items[-1] is not ... else items[:1] * rng.choice((8, 8, 0, 3))))
 
 
 @cache
-def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
+def fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
     return tuple((field.name, field.type) for field in msgspec.structs.fields(kind))
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def fits(value: Any, kind: Any) -> bool:
     """Whether `value` is of a message's declared type, what is in it too."""
     if items := typing.get_args(kind):
         if type(value) is not tuple:
             return False
         if items[-1] is ...:
             items = items[:1] * len(value)
-        return len(value) == len(items) and all(map(_fits, value, items))
+        return len(value) == len(items) and all(map(fits, value, items))
     if type(value) is not kind:
         return False
-    return not issubclass(kind, msgspec.Struct) or all(_fits(getattr(value, name), part) for name, part in _fields(kind))
+    return not issubclass(kind, msgspec.Struct) or all(fits(getattr(value, name), part) for name, part in fields(kind))
 
 
 TARGETS = (Bus, Commands, Messages)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import codecs, configs, ends, files, sensors, servos, wires
+from tests.fuzz import codecs, configs, ends, files, network, sensors, servos, wires
 from tests.fuzz.engine import BLOCK, Broken, Target, campaign, mutated, numbered, torn
 
 WIRE_COUNT = 40_000
@@ -36,7 +36,7 @@ FILE_COUNT = {
     "--set": 600,
     "run.json": 600,
 }
-EVERY = (*wires.TARGETS, *codecs.TARGETS, *sensors.TARGETS, *ends.TARGETS)
+EVERY = (*wires.TARGETS, *codecs.TARGETS, *sensors.TARGETS, *ends.TARGETS, *network.TARGETS)
 
 
 @pytest.mark.parametrize("target", EVERY, ids=lambda target: target.name)
