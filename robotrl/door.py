@@ -2,9 +2,9 @@
 
 It opens only with authorised keys, and the authenticator stands before it does. A peer says `hello` and is given a session; what
 it sends must carry that session and a rising number, so nothing recorded is taken, in or out of session. One frame a message:
-the topic's name, a zero byte, msgpack. Its role is its key's. Who is refused too often in too short a time (`patience.py`) is out
-for a while: of him a stop is taken, `STOPS` a second as ever, and nothing else. He alone loses his connection, when he goes on at
-full speed. A peer that the library cannot tell us of (an endless message, which it collects before it hands it over) is found by
+the topic's name, a zero byte, msgpack. Its role is its key's. What is over its rate is dropped; who is refused for anything else
+too often in too short a time (`patience.py`) is out for a while: of him a stop is taken, `STOPS` a second as ever, and nothing
+else. He alone loses his connection, when he goes on at full speed. A peer that the library cannot tell us of (an endless message, which it collects before it hands it over) is found by
 the memory it takes, and then all connections are cut: the others come back by themselves.
 """
 
@@ -34,6 +34,7 @@ from robotrl.topics import TOPICS
 HANDSHAKE_MS = 2000  # who has not proved his key by then is cut off
 TURN = 256  # frames taken in one go
 STOPS = 20  # stops a second that count even of a peer that sends too much
+BEATS = 20  # and a console's beats: by what else it says it must not fall silent
 STAMP = 64  # bytes by which our own stamp may be longer than the one that came: source, life, number, time, role
 SHUT_NS = 100_000_000  # how often a peer that is out loses its connection: what it has left behind is read by then
 MEMORY = 48 << 20  # bytes that the connections may take together; what comes before the next look is to stay below 64 MB
@@ -53,6 +54,7 @@ class Peer:
     shut: int = 0  # when it lost its connection last, ns
     tokens: float = 0.0
     stops: float = 0.0
+    beats: float = 0.0
     wants: dict[str, set[str]] = field(default_factory=dict)  # of `ASKED`: whose it has been sent since it asked last
     counted: int = 0  # when the tokens were counted last, ns
 
@@ -182,7 +184,7 @@ class Door:
             key = next((key for key in self.keys.authorised.values() if key.name == name), None)
             if key is None:
                 return None
-            self.peers[name] = Peer(name, key.role, tokens=self.rate_hz, stops=STOPS, counted=self.clock.now())
+            self.peers[name] = Peer(name, key.role, tokens=self.rate_hz, stops=STOPS, beats=BEATS, counted=self.clock.now())
         return self.peers[name]
 
     def _take(self, peer: Peer, frames: list[zmq.Frame], now: int) -> Received | str:
@@ -208,6 +210,9 @@ class Door:
         if isinstance(message, Operator) and message.command == "stop" and peer.stops >= 1:
             peer.stops -= 1
             return Received(peer, topic, message)
+        if isinstance(message, Operator) and message.command == "beat" and dear == "rate" and peer.beats >= 1:
+            peer.beats -= 1
+            dear = ""
         why = dear or refusal(peer.role, topic, message, self.motion) or _grown(topic, message)
         if why:
             return why
@@ -233,6 +238,7 @@ class Door:
         passed, peer.counted = (now - peer.counted) * 1e-9, now
         peer.tokens = min(self.rate_hz, peer.tokens + passed * self.rate_hz)
         peer.stops = min(STOPS, peer.stops + passed * STOPS)
+        peer.beats = min(BEATS, peer.beats + passed * BEATS)
         if peer.tokens < 1:
             return "rate"
         peer.tokens -= 1
@@ -254,8 +260,9 @@ class Door:
 
     def _refuse(self, peer: Peer | None, why: str, now: int) -> None:
         self.refused[why] += 1
-        # A session ends without the peer's fault; a beat of a viewer's, and a key that moves the robot, are only not heeded.
-        if peer is None or why in ("out", "session", "motion", "beat"):
+        # A session ends without the peer's fault; a beat of a viewer's, and a key that moves the robot, are only not heeded;
+        # and of what is over the rate it is enough that it is dropped.
+        if peer is None or why in ("out", "rate", "session", "motion", "beat"):
             return
         if self.patience.lost(peer.name, now):
             peer.address, peer.session = b"", 0

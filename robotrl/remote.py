@@ -25,6 +25,7 @@ from robotrl.roles import ASKED
 from robotrl.topics import TOPICS
 
 AGAIN_NS = 300_000_000  # without a word for so long: hello again
+WANT_NS = 250_000_000  # how often pictures are asked for: no screen shows more of them, and the door's rate is for the keys
 HWM = 1024
 STOP_NS = 1_000_000_000  # so long a stop is repeated at a welcome
 LARGEST = LIMIT + max(TOPICS[topic].limit for topic in ASKED)  # bytes of a frame from the robot
@@ -64,6 +65,10 @@ class RemoteSubscriber:
         self.drain()
         return self._newest
 
+    def close(self) -> None:
+        """Nobody here reads it any more: it is asked for no longer."""
+        self._bus.forget(self)
+
 
 class Remote:
     """One peer's connection. `key`: the file that `robotrl keys new` made. BusError when the address cannot be one."""
@@ -99,6 +104,10 @@ class Remote:
 
     def subscriber(self, topic: str) -> RemoteSubscriber:
         return self._readers.setdefault(topic, RemoteSubscriber(self, topic))
+
+    def forget(self, reader: RemoteSubscriber) -> None:
+        if self._readers.get(reader.topic) is reader:
+            del self._readers[reader.topic]
 
     def post(self, topic: str, message: Message) -> Message:
         """Send; without a session nothing but a stop."""
@@ -137,7 +146,7 @@ class Remote:
         if now - self._asked >= AGAIN_NS and (not self.welcome.session or now - self._heard >= AGAIN_NS):
             self._asked = now
             self._say(HELLO)
-        if self.welcome.session and now - self._wanted >= AGAIN_NS:  # one may have been lost
+        if self.welcome.session and now - self._wanted >= WANT_NS:
             self._want()
 
     def _want(self) -> None:
@@ -157,8 +166,6 @@ class Remote:
                 self._stop_again()
             elif topic in self._readers:
                 self._readers[topic].waiting.append(self._here(DECODE[topic](data)))
-                if topic in ASKED:
-                    self._want()
         except (ValueError, RecursionError):  # another version's, or no message (as in `door.py`): the stream is shown as silent
             return
 

@@ -17,11 +17,14 @@ from bench import attacks
 from robotrl import door as door_module
 from robotrl import keyring
 from robotrl.bus import BusError
-from robotrl.clock import WallClock
+from robotrl.clock import LockstepClock, WallClock
+from robotrl.config import Network
 from robotrl.door import Door
-from robotrl.greeting import HELLO, WANT
+from robotrl.greeting import HELLO, WANT, Welcome
 from robotrl.keyring import Keyring
 from robotrl.messages import Action, Guard, Label, Operator, Picture
+from robotrl.nodes.desk import Link
+from robotrl.nodes.outbox import STALL_NS
 from robotrl.patience import OUT_NS, REJECTS, WITHIN_NS
 from robotrl.remote import Remote
 from robotrl.topics import TOPICS
@@ -331,7 +334,7 @@ def test_who_is_refused_a_hundred_times_at_once_is_out_and_nobody_else_is_cut_of
     peer = place.attacker(place.keys["viewer"])
     hello(place, peer)
     put_out(place, peer)
-    assert not place.got and place.door.refused["role"] + place.door.refused["rate"] == REJECTS
+    assert not place.got and place.door.refused["role"] == REJECTS
     watch = peer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     over = threading.Event()
     thread = threading.Thread(target=attacks.flood, args=(peer, 100_000_000, over.is_set))
@@ -412,10 +415,51 @@ def test_who_says_too_much_is_not_heard_but_for_a_stop(place):
     friend = place.friend("console")
     press = friend.publisher("operator")
     for _ in range(40):
-        press.send(Operator(command="beat", press=0))
+        press.send(Operator(command="mark", press=1))
     press.send(Operator(command="stop", press=1))
     place.until(lambda: place.got and place.got[-1].message.command == "stop")
     assert place.door.refused["rate"] >= 30 and len(place.got) < 10
+
+
+def test_what_is_over_the_rate_puts_nobody_out_and_no_beat_is_over_it(place):
+    """A console's labels that nobody acknowledges come again and again: the operator beside it supervises all the same."""
+    place.door.rate_hz = 20
+    friend = place.friend("console")
+    label, press = friend.publisher("label"), friend.publisher("operator")
+    place.door.clock = still = LockstepClock()  # no rate comes back
+    still.advance(WallClock().now())
+    for _ in range(3 * REJECTS):
+        label.send(LABEL)
+    for _ in range(10):
+        press.send(Operator(command="beat", press=0))
+    press.send(Operator(command="stop", press=1))
+    place.until(lambda: place.got and getattr(place.got[-1].message, "command", "") == "stop")
+    assert place.door.refused["rate"] > 2 * REJECTS and not place.door.patience.out
+    assert [r.message.command for r in place.got if r.topic == "operator"] == ["beat"] * 10 + ["stop"]
+
+
+def test_a_console_elsewhere_sends_its_labels_again_within_the_rate(place):
+    """Beside a key that is held down (30 a second, each a word and a label), its beats, and the pictures it asks for."""
+    clock = LockstepClock()
+    link = Link(Remote("inproc://nobody", place.keys["console"], clock))
+    sent = []
+    link.labels._publisher = Said(sent.append)
+    for _ in range(500):  # and nobody acknowledges one
+        link.labels.keep(LABEL)
+    clock.advance(STALL_NS + 1)
+    sent.clear()
+    for _ in range(10):  # a second
+        clock.advance(100_000_000)
+        link.labels.tend(None, clock.now())
+    assert 0 < len(sent) <= Network().rate_hz - 30 - 10 - 4 and {label.number for label in sent} == set(range(1, len(sent) + 1))
+    link.close()
+
+
+class Said:
+    """A publisher that hands over what is sent."""
+
+    def __init__(self, send):
+        self.send = send
 
 
 def test_what_was_recorded_is_not_taken_again(place):
@@ -553,6 +597,28 @@ def test_pictures_go_to_who_asks_and_one_of_each_camera_at_a_time(place):
     place.door.show("picture", "camera1", picture("camera1", 99))
     place.until(lambda: seen.waiting)
     assert [p.count for p in seen.drain()] == [99] and not unseen.drain() and not place.got
+
+
+def test_pictures_are_asked_for_four_times_a_second_while_somebody_looks(place):
+    """However many come: each word costs of the rate that a console's keys need."""
+    clock, said = LockstepClock(), []
+    remote = Remote("inproc://nobody", place.keys["console"], clock)
+    remote.welcome, remote._say = Welcome(77, "console", "console"), said.append
+    eye = remote.subscriber("picture")
+    for count in range(1, 501):  # ten seconds of four cameras at 50 Hz
+        clock.advance(20_000_000)
+        for camera in ("camera1", "camera2", "camera3", "camera4"):
+            remote._sort(b"picture\0" + picture(camera, count))
+        eye.drain()
+    assert 35 <= said.count(WANT + b"picture") <= 40
+    eye.close()
+    said.clear()
+    for _ in range(100):
+        clock.advance(20_000_000)
+        remote.listen()
+    assert WANT + b"picture" not in said
+    assert remote.subscriber("picture") is not eye
+    remote.close()
 
 
 def test_a_picture_that_is_lost_is_asked_for_again(place):

@@ -11,7 +11,7 @@ from robotrl.logformat import Kind
 from robotrl.messages import Ack, Label, Operator, Teleop
 from robotrl.nodes.keys import BACKSPACE, ENTER, STOP_KEYS
 from robotrl.nodes.labelling import label, remember
-from robotrl.nodes.outbox import Outbox
+from robotrl.nodes.outbox import AFAR, BURST, Outbox
 from robotrl.nodes.view import SECOND, Said, View
 from robotrl.remote import Remote, RemoteSubscriber
 from robotrl.roles import HANDS
@@ -150,7 +150,8 @@ class Link:
         labels = mouth.publisher("label")
         self._mouth, self.operator = mouth, operator
         self.giver = int.from_bytes(os.urandom(6), "big") | 1
-        self.labels: Outbox[Label] = Outbox(labels, self.clock, Kind.LABEL, "console", self.giver)
+        burst = AFAR if isinstance(mouth, Remote) else BURST
+        self.labels: Outbox[Label] = Outbox(labels, self.clock, Kind.LABEL, "console", self.giver, burst=burst)
 
     def _watch(self, bus: Bus) -> None:
         """As one beside it, whose word counts only to stop."""

@@ -29,7 +29,7 @@ class Gallery:
     """Of one terminal. `looking`: which camera's picture is shown, -1: none."""
 
     def __init__(self, terminal: Terminal, subscribe: Callable[[], Subscriber | RemoteSubscriber]) -> None:
-        """`subscribe` is called when somebody first looks."""
+        """`subscribe` is called when somebody looks, and what it gives is closed when he no longer does."""
         self.looking = -1
         self.way: Way | None = None
         self._terminal, self._subscribe = terminal, subscribe
@@ -48,11 +48,16 @@ class Gallery:
             late = "does not answer" if view.answered is None else f"answers in {span(view.answered)}"
             return f"no pictures over a slow line: the terminal {late}; robotrl view shows them"
         if self._stream is None:
-            self._stream, self._asked = self._subscribe(), now
-            self._terminal.say(QUERY)
+            self._stream = self._subscribe()
+            if self.way is None:
+                self._asked = now
+                self._terminal.say(QUERY)
         self.looking = self.looking + 1 if self.looking + 1 < max(1, len(self._pictures)) else -1
-        if self.looking < 0 and self.way == "kitty":
-            self._write(GONE)
+        if self.looking < 0:
+            self._stream.close()  # a robot elsewhere is asked for no more of them
+            self._stream, self._pictures = None, {}
+            if self.way == "kitty":
+                self._write(GONE)
         view.middle = self.draw if self.looking >= 0 else None
         self._shown = ()
         return "the picture of the next camera" if self.looking >= 0 else "no picture"

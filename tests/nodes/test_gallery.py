@@ -158,6 +158,10 @@ class Pictures:
 
     def __init__(self):
         self.new: list[m.Picture] = []
+        self.closed = 0
+
+    def close(self):
+        self.closed += 1
 
     def drain(self):
         new, self.new = self.new, []
@@ -185,7 +189,11 @@ def test_it_is_off_until_its_key_and_over_a_slow_line_stays_off():
     assert not screen.written
     gallery.key(v, NOW)
     assert "wrist" in shown(v)
+    assert not stream.closed
     assert gallery.key(v, NOW) == "no picture" and v.middle is None and "stream" in shown(v)
+    assert stream.closed == 1, "who does not look asks for none"
+    gallery.key(v, NOW)
+    assert "no picture of a camera has come" in shown(v) and screen.said == QUERY, "an old picture is not shown as one"
 
 
 @pytest.mark.parametrize(("answer", "read"), [(b"\x1b_Gi=31;OK\x1b\\\x1b[?62c", from_kitty), (b"\x1b[?62;4c", from_sixel)])
