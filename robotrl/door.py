@@ -4,8 +4,9 @@ It opens only with authorised keys, and the authenticator stands before it does.
 it sends must carry that session and a rising number, so nothing recorded is taken, in or out of session. One frame a message:
 the topic's name, a zero byte, msgpack. Its role is its key's. What is over its rate is dropped; who is refused for anything else
 too often in too short a time (`patience.py`) is out for a while: of him a stop is taken, `STOPS` a second as ever, and nothing
-else. He alone loses his connection, when he goes on at full speed. A peer that the library cannot tell us of (an endless message, which it collects before it hands it over) is found by
-the memory it takes, and then all connections are cut: the others come back by themselves.
+else. He alone loses his connection, when he goes on at full speed. A peer that the library cannot tell us of (an endless message,
+which it collects before it hands it over) is found by the memory it takes, and then all connections are cut: the others come back
+by themselves.
 """
 
 from __future__ import annotations

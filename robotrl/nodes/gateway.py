@@ -35,27 +35,38 @@ LOOK_NS = 1_000_000_000  # how often it looks who may still come in
 SAY_NS = 10_000_000_000  # how often the log tells of what was refused
 
 
+Stamp = list[tuple[str, int, int, int, int, int]]
+
+
 class Authorised:
-    """Who may come in, read again when their files have changed: a key is taken away from a run that goes on."""
+    """Who may come in, read again when their files have changed: a key is taken away from a run that goes on.
+
+    `complaint`: why nobody may now; empty while their files are believed.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._stamp = self._look()
+        self._stamp: Stamp | None = self._look()
+        self.complaint = ""
 
     def changed(self) -> list[keyring.Key] | None:
         """All who may, if that is not as it was. Nobody, when a file among them cannot be believed: that is said by Complaint."""
         stamp = self._look()
         if stamp == self._stamp:
             return None
+        self._stamp = None  # until they are believed it looks again each time: whatever was mended, it is heard of
+        known = keyring.listed(self._directory)
         self._stamp = stamp
-        return keyring.listed(self._directory)
+        return known
 
-    def _look(self) -> list[tuple[str, int, int]]:
+    def _look(self) -> Stamp:
+        """Of the folder and each file what a change of it changes; whose it is and who may read it, too."""
+        folder = self._directory / "authorised"
         try:
-            found = [(path.name, path.stat()) for path in (self._directory / "authorised").glob("*.json")]
+            found = [(path.name, path.lstat()) for path in (folder, *folder.glob("*.json"))]
         except OSError:  # removed under our eyes: another look will say
             return []
-        return sorted((name, stat.st_mtime_ns, stat.st_ino) for name, stat in found)
+        return sorted((name, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_mode, s.st_uid) for name, s in found)
 
 
 class Gateway:
@@ -154,12 +165,17 @@ def renew(own: node.Node, door: Door, authorised: Authorised) -> None:
     try:
         known = authorised.changed()
     except Complaint as error:
+        if str(error) == authorised.complaint:
+            return
         own.say(f"{error}; until then nobody may come in")
-        known = []
-    if known is not None:
-        door.authorise(keyring.authorised(known))
-        who = ", ".join(f"{key.name} ({key.role})" for key in known)
-        aloud.say(f"{own.clock.now()} may come in: {who or 'nobody'}")
+        authorised.complaint, known = str(error), []
+    else:
+        if known is None:
+            return
+        authorised.complaint = ""
+    door.authorise(keyring.authorised(known))
+    who = ", ".join(f"{key.name} ({key.role})" for key in known)
+    aloud.say(f"{own.clock.now()} may come in: {who or 'nobody'}")
 
 
 def serve(own: node.Node, gateway: Gateway, authorised: Authorised) -> None:

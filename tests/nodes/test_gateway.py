@@ -216,6 +216,41 @@ def test_keys_are_read_again_when_their_files_have_changed(tmp_path):
     assert door.known[-1] == [] and "tablet.json" in str(own.said) and "nobody may come in" in str(own.said)
 
 
+def test_who_mends_a_key_file_as_he_is_told_lets_them_in_again(tmp_path):
+    """Of `chmod` a file has neither another time nor another number. And the complaint is said once."""
+    keyring.new(tmp_path, "screen", "viewer")
+    keyring.new(tmp_path, "laptop", "console")
+    file, folder = tmp_path / "authorised" / "laptop.json", tmp_path / "authorised"
+    authorised, own, door = Authorised(tmp_path), Own(), FakeDoor()
+    door.known = []
+    door.authorise = lambda known: door.known.append(sorted(key.name for key in known.values()))
+    for path, right in ((file, 0o600), (folder, 0o700)):
+        path.chmod(right | 0o044)  # opened to others while the run goes on
+        for _ in range(3):
+            renew(own, door, authorised)
+        assert door.known == [[]] and len(own.said) == 1 and f"{path}: others can read" in own.said[0]
+        path.chmod(right)
+        for _ in range(3):
+            renew(own, door, authorised)
+        assert door.known == [[], ["laptop", "screen"]] and len(own.said) == 1
+        door.known.clear()
+        own.said.clear()
+
+
+def test_after_a_complaint_it_looks_again_whatever_the_files_show(tmp_path, monkeypatch):
+    keyring.new(tmp_path, "laptop", "console")
+    authorised, own, door = Authorised(tmp_path), Own(), FakeDoor()
+    door.known = []
+    door.authorise = lambda known: door.known.append(len(known))
+    (tmp_path / "authorised" / "laptop.json").chmod(0o644)
+    looked = authorised._look()
+    monkeypatch.setattr(authorised, "_look", lambda: looked)  # and from now on all looks the same
+    renew(own, door, authorised)
+    (tmp_path / "authorised" / "laptop.json").chmod(0o600)
+    renew(own, door, authorised)
+    assert door.known == [0, 1]
+
+
 class FullDisk(io.StringIO):
     """A log that takes no line."""
 
