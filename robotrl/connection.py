@@ -9,7 +9,7 @@ import zmq
 
 
 def user(frames: list[zmq.Frame]) -> str:
-    """The name under which the authenticator let the sender in; empty when none did."""
+    """The public key with which the authenticator let the sender in, as text; empty when none did."""
     try:
         return str(frames[1].get("User-Id"))
     except zmq.ZMQError:

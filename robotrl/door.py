@@ -37,7 +37,7 @@ TURN = 256  # frames taken in one go
 STOPS = 20  # stops a second that count even of a peer that sends too much
 BEATS = 20  # and a console's beats: by what else it says it must not fall silent
 STAMP = 64  # bytes by which our own stamp may be longer than the one that came: source, life, number, time, role
-SHUT_NS = 100_000_000  # how often a peer that is out loses its connection: what it has left behind is read by then
+SHUT_NS = 100_000_000  # how often one loses his connection: what he has left behind is read by then
 MEMORY = 48 << 20  # bytes that the connections may take together; what comes before the next look is to stay below 64 MB
 BACKLOG = 64
 HWM = 256  # messages waiting for, or from, one peer
@@ -52,7 +52,6 @@ class Peer:
     address: bytes = b""  # of the connection that said hello last
     session: int = 0
     seq: int = 0
-    shut: int = 0  # when it lost its connection last, ns
     tokens: float = 0.0
     stops: float = 0.0
     beats: float = 0.0
@@ -90,6 +89,7 @@ class Door:
         self.zap.setsockopt(zmq.LINGER, 0)
         self.zap.bind("inproc://zeromq.zap.01")
         self.patience = Patience()
+        self._shut: dict[str, int] = {}  # whose connection was ended last when, ns: by the name, of strangers by the public key
         self._more = False  # in the midst of a message that is being thrown away
         self.address = self.listen
         self._open()
@@ -128,9 +128,11 @@ class Door:
         now, out = self.clock.now(), []
         self.patience.forgive(now)
         for frames in self._messages():
-            name = user(frames)
-            peer = self._known(name) if name else None
+            public = user(frames)
+            peer = self._known(public) if public else None
             taken = self._take(peer, frames, now) if peer is not None else "user"
+            if public and peer is None:  # his key was taken away while he was connected
+                self._end(public, frames[1], now)
             if isinstance(taken, Received):
                 out.append(taken)
             elif taken:
@@ -141,12 +143,12 @@ class Door:
         return out
 
     def authorise(self, known: dict[bytes, Key]) -> None:
-        """From now on these may come in, by public key. Who no longer may, or as something else, is cut off, with all others."""
+        """From now on these may come in, by public key. Who no longer may is shown nothing from now on, nothing that he says is
+        taken, and his next word ends his connection; as what else somebody may he hears at his next hello.
+        """
         gone = {key.name for public, key in self.keys.authorised.items() if known.get(public) != key}
         self.keys = Keyring(self.keys.server, known)
-        if gone:
-            self.peers = {name: peer for name, peer in self.peers.items() if name not in gone}
-            self._cut()
+        self.peers = {name: peer for name, peer in self.peers.items() if name not in gone}
 
     def _admit(self) -> None:
         """The authenticator (ZAP, rfc.zeromq.org 27): only a key that is authorised."""
@@ -161,7 +163,7 @@ class Door:
                 self.refused["key"] += 1
                 self.zap.send_multipart([version, number, b"400", b"refused", b"", b""])
             else:
-                self.zap.send_multipart([version, number, b"200", b"", key.name.encode(), b""])
+                self.zap.send_multipart([version, number, b"200", b"", key.public.encode(), b""])
 
     def _messages(self) -> Iterator[list[zmq.Frame]]:
         """Sender and content; of a message in several frames the rest is thrown away, however long it is."""
@@ -179,14 +181,15 @@ class Door:
             if not frame.more:
                 frames, self._more = [], False
 
-    def _known(self, name: str) -> Peer | None:
-        """The peer of an authorised name."""
-        if name not in self.peers:
-            key = next((key for key in self.keys.authorised.values() if key.name == name), None)
-            if key is None:
-                return None
-            self.peers[name] = Peer(name, key.role, tokens=self.rate_hz, stops=STOPS, beats=BEATS, counted=self.clock.now())
-        return self.peers[name]
+    def _known(self, public: str) -> Peer | None:
+        """The peer of an authorised key. Not of a name: another key may have it by now."""
+        key = next((key for key in self.keys.authorised.values() if key.public == public), None)
+        if key is None:
+            return None
+        if key.name not in self.peers:
+            now = self.clock.now()
+            self.peers[key.name] = Peer(key.name, key.role, tokens=self.rate_hz, stops=STOPS, beats=BEATS, counted=now)
+        return self.peers[key.name]
 
     def _take(self, peer: Peer, frames: list[zmq.Frame], now: int) -> Received | str:
         """The message, "" for a hello, or why it is refused."""
@@ -229,10 +232,15 @@ class Door:
         spent = self._spend(peer, now)
         if peer.name not in self.patience.out:
             return spent
-        if spent and now - peer.shut >= SHUT_NS:
-            peer.shut = now
-            shut(frame)
+        if spent:
+            self._end(peer.name, frame, now)
         return "out"
+
+    def _end(self, who: str, frame: zmq.Frame, now: int) -> None:
+        """His connection, and no other."""
+        if now - self._shut.get(who, -SHUT_NS) >= SHUT_NS:
+            self._shut[who] = now
+            shut(frame)
 
     def _spend(self, peer: Peer, now: int) -> str:
         """One message of what the peer may send; "rate" when there is nothing left."""

@@ -93,11 +93,16 @@ def listed(directory: Path) -> list[Key]:
     if not folder.is_dir():
         return []
     guarded(folder, 0o077)
-    keys = [read(path) for path in sorted(folder.glob("*.json"))]
-    for key in keys:
+    keys: dict[str, Key] = {}  # by the public key
+    for path in sorted(folder.glob("*.json")):
+        key = read(path)
         if key.role not in ROLES:
-            raise KeyringError(f"{folder / key.name}.json: no role {key.role!r}; known: {', '.join(ROLES)}")
-    return keys
+            raise KeyringError(f"{path}: no role {key.role!r}; known: {', '.join(ROLES)}")
+        if key.name != path.stem:  # a copy: two of one name would be one peer, and by whose role?
+            raise KeyringError(f"{path}: is the key of {key.name!r}; write its file's name in it, or remove it and make the key anew")
+        if (other := keys.setdefault(key.public, key)) is not key:
+            raise KeyringError(f"{path}: is the key of {other.name!r} once more; remove one of the two")
+    return list(keys.values())
 
 
 def new(directory: Path, name: str, role: str) -> Path:

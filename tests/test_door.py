@@ -543,6 +543,57 @@ def test_a_peer_is_back_by_itself_after_a_cut(place):
     place.until(lambda: place.got)
 
 
+class Still(WallClock):
+    """One that can be stopped."""
+
+    at = 0
+
+    def now(self):
+        return self.at or super().now()
+
+
+def test_hello_is_said_as_soon_as_there_is_a_connection_again(place):
+    """Not when a time has passed: the guard misses a console's beats after half a second."""
+    place.door.clock = clock = Still()
+    friend = place.friend("console")
+    first = friend.welcome.session
+    clock.at = clock.now()
+    place.door._cut()
+    place.until(lambda: friend.welcome.session != first)
+
+
+def test_who_waits_for_a_word_says_hello_too(place):
+    place.door.clock = clock = Still()
+    friend = place.friend("console")
+    clock.at, first = clock.now(), friend.welcome.session
+    place.door._cut()
+    place.friends.clear()
+    for _ in range(1000):
+        place.turn()
+        friend.wait([], 0.0)
+        if place.door.peers["console"].session not in (0, first):
+            break
+    assert place.door.peers["console"].session
+    friend.close()
+
+
+@pytest.mark.parametrize("ppm", [-500, -50, 0, 50, 500])
+def test_ages_from_another_machine_stay_true_though_the_clocks_run_apart(place, ppm):
+    """For a day, of words that take 2 ms and at times more; one that is late is seen to be."""
+    clock = LockstepClock()
+    remote = Remote("inproc://nobody", place.keys["console"], clock)
+    for second in range(86_400):
+        took = 2_000_000 + (second % 7) * 1_000_000
+        here = 10**15 + second * 1_000_000_000 + second * 1000 * ppm + took
+        clock.sleep_until(here)
+        age = here - remote._here(msgspec.structs.replace(GUARD, t=second * 1_000_000_000)).t
+        assert 0 <= age <= 20_000_000
+    late = 400_000_000
+    clock.advance(late)
+    assert abs(clock.now() - remote._here(msgspec.structs.replace(GUARD, t=second * 1_000_000_000)).t - late) <= 20_000_000
+    remote.close()
+
+
 def test_a_stop_pressed_while_the_door_is_shut_is_said_at_the_next_welcome(place):
     friend = place.friend("viewer")
     place.door._cut()
@@ -551,23 +602,43 @@ def test_a_stop_pressed_while_the_door_is_shut_is_said_at_the_next_welcome(place
     assert place.got[0].message.command == "stop"
 
 
-def test_who_is_no_longer_authorised_is_cut_off_and_the_others_come_back(place):
+def test_who_is_no_longer_authorised_is_cut_off_and_nobody_else(place):
     """A key taken away, and a role changed, while their holders are connected."""
-    console, viewer, learner = (place.friend(role) for role in ("console", "viewer", "learner"))
+    place.door.clock = still = Still()
+    console = place.friend("console")
+    still.at = still.now()  # it says hello by a new connection alone
+    place.door.clock = WallClock()
+    viewer, learner = place.friend("viewer"), place.friend("learner")
     sessions = {friend: friend.welcome.session for friend in place.friends}
     known = keyring.authorised([key for key in place.door.keys.authorised.values() if key.name != "viewer"])
     changed = {
         public: (msgspec.structs.replace(key, role="viewer") if key.name == "learner" else key) for public, key in known.items()
     }
     place.door.authorise(changed)
-    assert place.door.cut == 1
-    place.until(lambda: console.welcome.session != sessions[console] and learner.welcome.session != sessions[learner])
-    assert learner.welcome.role == "viewer" and viewer.welcome.session == sessions[viewer]
-    place.until(lambda: place.door.refused["key"])
     viewer.publisher("operator").send(Operator(command="stop", press=1))
-    for _ in range(20):
-        place.turn()
+    console.publisher("operator").send(Operator(command="clear", press=1))
+    place.until(lambda: place.got and place.door.refused["user"])
+    place.until(lambda: learner.welcome.session != sessions[learner])
+    assert learner.welcome.role == "viewer" and viewer.welcome.session == sessions[viewer]
+    place.until(lambda: place.door.refused["key"])  # its connection is ended, and it knocks again
     assert not [r for r in place.got if r.peer.name == "viewer"] and "viewer" not in place.door.peers
+    assert console.welcome.session == sessions[console] == place.door.peers["console"].session and place.door.cut == 0
+
+
+def test_a_new_key_of_the_same_name_is_not_the_old_ones(place, tmp_path):
+    old = place.friend("viewer")
+    keyring.revoke(tmp_path / "keys", "viewer")
+    (tmp_path / "keys" / "viewer.secret.json").unlink()
+    place.keys["viewer"] = keyring.read(keyring.new(tmp_path / "keys", "viewer", "console"))
+    place.door.authorise(keyring.load(tmp_path / "keys").authorised)
+    for _ in range(5):
+        old.publisher("operator").send(Operator(command="stop", press=1))
+    place.until(lambda: place.door.refused["user"])
+    new = place.friend("viewer")
+    assert new.welcome.role == "console" and not place.got
+    new.publisher("operator").send(Operator(command="clear", press=2))
+    place.until(lambda: place.got)
+    assert [r.message.press for r in place.got] == [2]
 
 
 def test_nothing_is_cut_where_nobody_went(place):

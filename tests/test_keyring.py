@@ -148,6 +148,18 @@ def rewrite(folder, **fields):
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
+@pytest.mark.parametrize("name", ["laptop", "guest"])
+def test_a_copied_key_file_is_one_line(folder, name):
+    """With the name that was in it, or the key: whose role would it be?"""
+    there = folder / "authorised"
+    public = keyring.pair()[0] if name == "laptop" else keyring.read(there / "laptop.json").public
+    keyring.write(there / "guest.json", keyring.Key(name, "viewer", public))
+    for look in (keyring.listed, keyring.load):
+        with pytest.raises(KeyringError, match=r"(guest|laptop)\.json: is the key of '(guest|laptop)'.*remove") as found:
+            look(folder)
+        assert "\n" not in str(found.value)
+
+
 def test_an_old_library_may_not_listen(folder, monkeypatch):
     monkeypatch.setattr(zmq, "zmq_version_info", lambda: (4, 3, 2))
     with pytest.raises(KeyringError, match=r"libzmq 4\.3\.2: a network needs 4\.3\.3"):
