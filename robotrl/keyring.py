@@ -99,7 +99,7 @@ def listed(directory: Path) -> list[Key]:
         if key.role not in ROLES:
             raise KeyringError(f"{path}: no role {key.role!r}; known: {', '.join(ROLES)}")
         if key.name != path.stem:  # a copy: two of one name would be one peer, and by whose role?
-            raise KeyringError(f"{path}: is the key of {key.name!r}; write its file's name in it, or remove it and make the key anew")
+            raise KeyringError(f"{path}: is the key of {key.name!r}; remove it and make the key anew")
         if (other := keys.setdefault(key.public, key)) is not key:
             raise KeyringError(f"{path}: is the key of {other.name!r} once more; remove one of the two")
     return list(keys.values())

@@ -3,8 +3,8 @@
     bus = Remote("tcp://192.168.1.5:5555", keyring.read(Path("laptop.secret.json")), clock)
 
 It says hello at once when a connection is made, and again when nothing comes any more: a robot whose door was shut for a moment
-is back by itself, before the guard misses a console's beats. What is published without a welcome is lost, as on every bus; a stop alone is sent all the same, and once more at a
-welcome that comes soon after it: a door that was shut under it has not heard it.
+is back by itself, before the guard misses a console's beats. What is published without a welcome is lost, as on every bus; a stop
+alone is sent all the same, and once more at a welcome that comes soon after it: a door that was shut under it has not heard it.
 """
 
 from __future__ import annotations
