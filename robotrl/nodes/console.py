@@ -1,8 +1,9 @@
 """The operator's console: what the robot does, ten times a second, and one key for all that the operator may say.
 
-The heartbeat and the screen share one thread on purpose: a terminal that no longer takes output (a dead SSH
-line) stops the heartbeat, and the guard stops the robot 0.5 s later. An operator who cannot see does not
-supervise. When this process ends the guard knows it at once, by its pid in the beat. A key is sent when it is
+The heartbeat and the screen share one thread on purpose: a terminal that no longer takes output stops the
+heartbeat, and the guard stops the robot 0.5 s later. So does one that has answered and answers no more for three
+seconds: a line that dies without a word (no FIN, no RST) takes output for a minute or more. An operator who
+cannot see does not supervise. When this process ends the guard knows it at once, by its pid in the beat. A key is sent when it is
 read, not at the next redraw.
 """
 
@@ -24,11 +25,11 @@ from rich.live import Live
 from robotrl import node, rundir
 from robotrl.bus import Bus, BusError
 from robotrl.clock import WallClock
-from robotrl.complaint import Complaint
+from robotrl.complaint import Complaint, command
 from robotrl.keyring import read
 from robotrl.nodes.desk import Link, beat
 from robotrl.nodes.gallery import Gallery
-from robotrl.nodes.keys import ASK, KeyParser, Terminal
+from robotrl.nodes.keys import KeyParser, Line, Terminal
 from robotrl.nodes.screen import draw
 from robotrl.nodes.view import SECOND, STOPPED, View, absent
 from robotrl.remote import Remote
@@ -80,8 +81,8 @@ class Signals:
 def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal, live: Live, signals: Signals) -> str:
     """The loop: keys as they come, a beat and a frame ten times a second. Returns why it ended."""
     clock, parser, gallery = link.clock, KeyParser(), Gallery(terminal, lambda: link.bus.subscriber("picture"))
-    due = looked = asked = clock.now()
-    terminal.say(ASK)
+    due = looked = clock.now()
+    line = Line(terminal, parser, due)
     state = ""
     while not view.leaving:
         wait = min(due - clock.now(), LISTEN_NS) / SECOND
@@ -90,8 +91,8 @@ def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal
                 view.keys.append((clock.now(), key, gallery.key(view, clock.now())))
             else:
                 link.obey(key, view)
-        if parser.answered and view.answered is None:
-            view.answered = clock.now() - asked
+        line.tend(clock.now())
+        view.answered = line.took
         link.listen(view)
         if signals.suspend or signals.resumed:
             change_hands(terminal, live, signals)
@@ -101,7 +102,8 @@ def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal
         link.read(view)
         gallery.listen(parser, now)
         if not link.watching:
-            link.operator.send(beat(view, now))
+            if not line.dead(now):
+                link.operator.send(beat(view, now))
         elif link.promote():
             view.keys.append((now, "now", "YOU SUPERVISE: the other console has left"))
             live.console.bell()
@@ -118,7 +120,15 @@ def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal
             state = guard.state
     if link.watching:
         return "left; the run goes on"
-    return f"left; the robot stops and the run goes on; attach again: bash launch/supervise.sh {directory or ''}"
+    return left(view, directory)
+
+
+def left(view: View, directory: Path | None) -> str:
+    """What follows from leaving as the one who supervises, and how to come back."""
+    if directory is not None:
+        return f"left; the robot stops and the run goes on; attach again: bash launch/supervise.sh {directory}"
+    again = command(f"console {view.run} KEY")
+    return f"left; the robot stops, if nobody else supervises, and the run goes on; attach again: {again}"
 
 
 def show(live: Live, view: View, now: int, parser: KeyParser) -> None:

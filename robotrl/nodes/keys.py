@@ -24,6 +24,8 @@ STRINGS = {ord(c): "string" for c in "_P]^X"}  # after ESC: what follows is a te
 ESCAPE_NS = 50_000_000  # a sequence's bytes come together; an ESC older than this was the ESC key
 
 
+ASK_NS = 1_000_000_000  # how often a terminal that has once answered is asked whether it is well
+DEAD_NS = 3_000_000_000  # without an answer for so long nobody sees its screen; chosen: a line that only stutters is back by then
 SAID, BELL = 64, 0x07  # letters of a sequence that are looked at
 STRING_NS = 500_000_000  # a text comes only in answer to us, and over a slow line in pieces, none of which may be a key
 
@@ -101,13 +103,15 @@ class KeyParser:
         self._escape_at = 0
         self._said = ""  # of the sequence so far
         self.refused = 0
-        self.answered = False  # the terminal, to `ASK`
+        self.answered = False  # the terminal, to `ASK`, since whoever reads this has set it back
+        self.awaited = False  # that it does: what begins as its answer may come in pieces
         self.kitty = False  # it knows kitty's graphics
         self.attributes = ""  # its device attributes, as `?62;4c`
 
     def feed(self, data: bytes, now: int, typing: bool = False) -> list[str]:
         """Keys in `data`, read at `now` (ns). Stop keys always count; different others at once never do, but in `typing`."""
-        if self._escape and now - self._escape_at > (STRING_NS if self._escape == "string" else ESCAPE_NS):
+        slow = self._escape in ("string", "csi") or self.awaited
+        if self._escape and now - self._escape_at > (STRING_NS if slow else ESCAPE_NS):
             self._escape = ""
         keys = [key for byte in data if (key := self._step(byte, now))]
         stops = [key for key in keys if key in STOP_KEYS]
@@ -142,3 +146,35 @@ class KeyParser:
         elif byte in (0x0A, 0x0D, 0x08, 0x7F):
             return ENTER if byte in (0x0A, 0x0D) else BACKSPACE
         return ""
+
+
+class Line:
+    """Whether a terminal still answers: one whose line died without a word takes what is drawn for a minute or more.
+
+    `took`: how long its first answer was under way, ns. One that never answers, as some cannot, is not asked again, and not dead.
+    """
+
+    def __init__(self, terminal: Terminal, parser: KeyParser, now: int) -> None:
+        self.took: int | None = None
+        self._terminal, self._parser = terminal, parser
+        self._asked = self._heard = now
+        self._ask(now)
+
+    def tend(self, now: int) -> None:
+        """Take its answer, and ask again."""
+        if self._parser.answered:
+            self._parser.answered = self._parser.awaited = False
+            self._heard = now
+            if self.took is None:
+                self.took = now - self._asked
+        if now - self._asked >= ASK_NS:
+            self._parser.awaited = False
+            if self.took is not None:
+                self._ask(now)
+
+    def dead(self, now: int) -> bool:
+        return self.took is not None and now - self._heard > DEAD_NS
+
+    def _ask(self, now: int) -> None:
+        self._asked, self._parser.awaited = now, True
+        self._terminal.say(ASK)

@@ -46,7 +46,7 @@ R      reset: by script, or by your hands     N    no success in the last one
 d      disable: torque off                    u U  take back the last, seconds
 o b    take over from the policy; hand back   m n  a mark; a note, to ENTER
 82469371  lead it: docs/takeover.md           t ?  try the keyboard; this page
-q      leave: asks again, the robot stops     v    a camera's picture, the next
+q      leave: asks again, says what stops     v    a camera's picture, the next
 
 A quick stop is no emergency stop: keep a switch for the motor supply in reach.
 POWER says CONFIRMED only when every servo was read back with its torque off.
@@ -232,8 +232,8 @@ def events(view: View, now: int, rows: int) -> list[Text]:
 def pressed(view: View, now: int) -> Text:
     """The last keys, newest first; or the question that the first q asks."""
     if view.leave_asked is not None and now - view.leave_asked < 2 * SECOND:
-        question = " Leaving stops the robot. q again to leave. "
-        return line((question, "bold black on yellow"))
+        what = "You watch: the robot goes on without you." if view.watching else "Leaving stops the robot."
+        return line((f" {what} q again to leave. ", "bold black on yellow"))
     if view.typed is not None:
         return line((f" note: {view.typed}_ ", "bold black on yellow"), " ENTER ends it; SPACE stops the robot")
     if view.watching and not view.keys:

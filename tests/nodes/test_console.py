@@ -22,7 +22,7 @@ import pytest
 from robotrl import config, keyring
 from robotrl import messages as m
 from robotrl.bus import Bus
-from robotrl.clock import WallClock
+from robotrl.clock import LockstepClock, WallClock
 from robotrl.config import Run, to_dict
 from robotrl.door import Door
 from robotrl.nodes import console, desk, keys, screen
@@ -98,7 +98,10 @@ def test_unknown_key_and_help_say_nothing():
 def test_leaving_needs_two_presses_within_two_seconds():
     v = view()
     desk.press("q", v, NOW)
-    assert not v.leaving and "q again to leave" in shown(v, NOW + SECOND)
+    assert not v.leaving and "Leaving stops the robot. q again to leave" in shown(v, NOW + SECOND)
+    v.watching = True
+    assert "the robot goes on without you. q again to leave" in shown(v, NOW + SECOND)
+    v.watching = False
     desk.press("q", v, NOW + 3 * SECOND)
     assert not v.leaving
     desk.press("e", v, NOW + 3 * SECOND)
@@ -140,6 +143,87 @@ def test_an_escape_pressed_long_ago_does_not_eat_a_key():
 @pytest.mark.parametrize("data", [b" ", b"\x1b ", b"\x1b[ ", b"err x", b"\x03", b"ee   ", b"\x1bO "])
 def test_the_stop_key_always_counts_and_comes_first(data):
     assert keys.KeyParser().feed(data, NOW)[0] in " \x03"
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_an_answer_in_pieces_is_no_key(cut):
+    """Over a slow line, while one is waited for; in a note as well."""
+    parser = keys.KeyParser()
+    parser.awaited = True
+    for n, piece in enumerate((b"\x1b[0n"[:cut], b"\x1b[0n"[cut:])):
+        assert parser.feed(piece, NOW + n * 300 * MS, typing=True) == []
+    assert parser.answered and parser.feed(b"r", NOW + 310 * MS) == ["r"]
+
+
+class Desk:
+    """A console's surroundings for some virtual time: link, terminal, screen and signals in one.
+
+    `answers`: from when to when (s) the terminal does; `sleeps`: Ctrl-Z at this time, for a minute.
+    """
+
+    watching, bus, suspend, resumed, size = False, None, False, False, (80, 24)
+
+    def __init__(self, until, *answers, sleeps=0.0):
+        self.clock, self.beats, self.keys, self._typed = LockstepClock(), [], [], b""
+        self.until, self.answers, self.sleeps = until, answers, sleeps
+        self.console = self.operator = self
+        self.view = view()
+        console.supervise(self, self.view, None, self, self, self)
+
+    @property
+    def time(self):
+        return self.clock.now() / SECOND
+
+    def say(self, text):
+        if text == keys.ASK and any(begin <= self.time < end for begin, end in self.answers):
+            self._typed += b"\x1b[0n"
+
+    def read(self, *args):
+        """Of the terminal, so many seconds; of the link."""
+        if not isinstance(args[0], float):
+            return b""
+        self.clock.advance(max(MS, int(args[0] * SECOND)))
+        self.suspend = self.sleeps and self.time >= self.sleeps
+        self.view.leaving = self.time >= self.until
+        typed, self._typed = self._typed, b""
+        return typed
+
+    def sleep(self):
+        self.clock.advance(60 * SECOND)
+        self.sleeps = 0.0
+
+    def send(self, message):
+        self.beats.append(self.time)
+
+    def obey(self, key, view):
+        self.keys.append(key)
+
+    def nothing(self, *args, **kw):
+        """What else is asked of them."""
+
+    listen = update = bell = stop = start = take = give_back = nothing
+
+
+def silences(beats, until):
+    """When no beat came for half a second: from when to when."""
+    return [(a, b) for a, b in zip([0.0, *beats], [*beats, until], strict=True) if b - a > 0.5]
+
+
+def test_a_terminal_that_answers_no_more_ends_the_heartbeat_until_it_does():
+    """Its line died without a word: what is drawn still goes somewhere, and nobody sees it."""
+    desk = Desk(40, (0, 10.5), (30, 99))
+    ((begin, end),) = silences(desk.beats, 40)
+    assert 12.5 <= begin <= 14 and 30 <= end <= 31.5 and not desk.keys and desk.view.answered is not None
+
+
+def test_a_terminal_that_never_answers_and_one_that_always_does_are_left_alone():
+    for answers in ((), ((0, 999),)):
+        assert not silences(Desk(40, *answers).beats, 40)
+
+
+def test_after_a_sleep_the_heartbeat_goes_on_when_the_terminal_has_answered():
+    ((begin, end),) = silences(Desk(90, (0, 999), sleeps=10).beats, 90)
+    assert 9.5 <= begin <= 10.5 and 70 <= end <= 70.5
 
 
 def test_a_held_key_repeats():
@@ -645,6 +729,12 @@ def test_a_reward_is_shown_as_kept_only_when_the_recorder_has_it(tmp_path):
     finally:
         link.close()
         recorder.close()
+
+
+def test_who_has_left_is_told_how_to_come_back():
+    afar = console.left(View(run="tcp://10.0.0.1:5555", afar=True), None)
+    assert "robotrl console tcp://10.0.0.1:5555 KEY" in afar and "supervise.sh" not in afar
+    assert console.left(View(run="r1"), Path("runs/r1")).endswith("bash launch/supervise.sh runs/r1")
 
 
 def test_a_console_afar_without_its_key_is_one_line(capsys, monkeypatch, tmp_path):
