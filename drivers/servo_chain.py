@@ -193,6 +193,7 @@ class ServoChain:
                     what = f"register {address} reads {got.hex() or 'nothing'} after writing {data.hex()}"
                     raise DeviceError(f"{self._port.name}: {wanted}: {what}; check cable and firmware")
         self.rebooted = ()
+        self._doubts[:] = 0  # each has just answered, one question after another: nothing is late
 
     def check(self, set_up: bool = True) -> list[str]:
         """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing, changes nothing.
