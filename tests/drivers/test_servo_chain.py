@@ -252,8 +252,16 @@ def test_servos_whose_power_was_just_switched_on_are_all_heard_though_one_by_one
         clock.advance(20_000_000)
         assert joints.mode == (0,) * n and max(joints.missed) <= n // 3 + 1
     assert chain.confirmed_off(CONFIRM_NS) and bool(chain.rebooted) is (described.servos.protocol == "dynamixel")
-    chain.configure()
-    assert chain.read(0).missed == (0,) * n, "nobody is said to be silent who has just answered"
+
+
+def test_who_was_silent_for_long_and_has_then_been_set_up_is_believed_at_once(bench):
+    bench.fault(fault="mute", servo=bench.servos.ids[1])
+    for _ in range(TURNS):
+        bench.chain.read(-1)
+    bench.fault(fault="mute", servo=bench.servos.ids[1], for_s=0.0)
+    bench.twin.advance(0.02)
+    bench.started()
+    assert not any(bench.chain.read(0).missed)
 
 
 def test_a_silent_line_ends_the_cycle(robot, tmp_path):
