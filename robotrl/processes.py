@@ -214,6 +214,7 @@ class Manager:
         until, told = time.monotonic() + enough, False
         while time.monotonic() < until and "servos" in self.children:
             aloud.again()
+            self._pass_on()
             drive, guard = self.drive.latest(), self.guard.latest()
             if drive is not None and drive.stop == "hold" and self.clock.now() - drive.t < FRESH_NS:
                 until = time.monotonic() + enough
@@ -226,7 +227,26 @@ class Manager:
             if off(drive, self.clock.now()) and self._keeps_off(guard):
                 return True
             self.bus.wait([self.drive], 0.05)
-        return self.drive.latest() is None and robot.stop_profile != "stow"
+        if (drive := self.drive.latest()) is None:
+            return robot.stop_profile != "stow"
+        return "servos" not in self.children and not drive.powered_off_confirmed and self._rescued(until)
+
+    def _rescued(self, until: float) -> bool:
+        """The driver has died for good, and the rescue may be lowering an arm still: has it read the motors back as off?"""
+        from robotrl.nodes.tether import BURIED, RESCUED
+
+        while time.monotonic() < until and "rescue" in self.children:
+            for line in self._pass_on():
+                if line.startswith("rescue: ") and BURIED in line:
+                    return RESCUED in line
+            time.sleep(0.05)
+        return False
+
+    def _pass_on(self) -> list[str]:
+        """What nodes say to the person while the run ends, a rescue's call to cut the power too."""
+        for line in (lines := self.heard()):
+            aloud.say(line)
+        return lines
 
     def _keeps_off(self, guard: Guard | None) -> bool:
         """It permits no torque, or never spoke, or has said nothing for so long that nobody goes by its permit any more."""

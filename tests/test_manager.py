@@ -234,6 +234,29 @@ def test_an_arm_that_is_lowered_without_a_guard_is_waited_for(manager, monkeypat
     assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=5.0)) and said == [drives("", True)]
 
 
+@pytest.mark.parametrize(
+    ("ends", "off"),
+    [("the motors are read back as off (3.10 s)", True), ("the motors are not confirmed to be off: x", False), ("", False)],
+)
+def test_an_arm_that_the_rescue_lowers_after_a_driver_that_died_for_good_is_waited_for(manager, monkeypatch, capsys, ends, off):
+    monkeypatch.setattr(processes, "OFF_S", 0.3)
+    manager.start(replace(spec("stays"), name="rescue"))
+    log, looks = manager.children["rescue"].log, []
+    monkeypatch.setattr(manager.drive, "latest", lambda: msgspec.structs.replace(drives("", False), t=manager.clock.now()))
+    heard = manager.heard
+
+    def hears():
+        looks.append(0)
+        if ends and len(looks) == 5:
+            with log.open("a") as file:
+                file.write(f"rescue: CUT POWER\nrescue: the servo driver died with torque on; {ends}\n")
+        return heard()
+
+    monkeypatch.setattr(manager, "heard", hears)
+    assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=30.0 if ends else 0.1)) is off
+    assert ("rescue: CUT POWER" in capsys.readouterr().out) is bool(ends), "nobody else reads its log by then"
+
+
 class Children:
     """A manager of nobody, for `operate`: did the driver speak, and did the motors read back as off?"""
 
@@ -457,6 +480,7 @@ def test_systemd_waits_for_an_arm_that_is_held_again_and_again(manager, monkeypa
     monkeypatch.setattr(manager.bus, "wait", passes)
     monkeypatch.setattr(manager.drive, "latest", newest)
     monkeypatch.setattr(manager, "say", lambda *_: None)
+    monkeypatch.setattr(manager, "heard", list)
     with monkeypatch.context() as patch:
         patch.setattr(manager, "children", {"servos": None})
         assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=STOP_MAX_S), notify.longer)

@@ -28,7 +28,7 @@ from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.port import OpenPort, PortError
 from robotrl.nodes.powerdown import STOW, Profile, first_reading
-from robotrl.nodes.tether import CHECKED, DONE, DROP, HELD, HOLD, NAME, OFF, ON, PORT, READY
+from robotrl.nodes.tether import BURIED, CHECKED, DONE, DROP, HELD, HOLD, NAME, OFF, ON, PORT, READY, RESCUED
 from robotrl.realtime import real_time
 
 PRIORITY = 20  # the driver's, whose place it takes
@@ -271,9 +271,9 @@ class Rescue:
         else:
             self._clock.sleep_until(self._clock.now() + CUT_OFF_NS)
         outcome = stop_motors(self._robot, ward.chain, self._clock, ward.torque_on, say, self._held)
-        how = "read back as off" if outcome.confirmed else f"not confirmed to be off: {outcome.why}"
+        how = RESCUED if outcome.confirmed else f"the motors are not confirmed to be off: {outcome.why}"
         was = "on" if ward.torque_on else "off"
-        say(f"the servo driver died with torque {was}; the motors are {how} ({(time.monotonic_ns() - began) * 1e-9:.2f} s)")
+        say(f"{BURIED} with torque {was}; {how} ({(time.monotonic_ns() - began) * 1e-9:.2f} s)")
         ward.release()
 
 

@@ -24,6 +24,7 @@ READY, HELD = b"ready", b"held"
 ON, OFF = b"on", b"off"  # a beat: torque, as the driver last left it
 CHECKED = b" checked"  # behind PORT: the adapter wants checksums
 NAME = "rescue"  # of the socket
+BURIED, RESCUED = "the servo driver died", "the motors are read back as off"  # what the rescue says of its end, in its log
 ECHO_NS = 200_000_000  # a rescue that has not echoed for so long would not help either
 RETRY_NS = 500_000_000
 LOOK_S = 0.02
