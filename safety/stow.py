@@ -16,7 +16,7 @@ HOLD_NS = 300_000_000  # first it comes to rest; chosen, as the guard's own ramp
 SPEED_SCALE = 0.5  # of the gate's slew, as a reset
 NEAR_RAD = 0.1  # from the pose: a joint that carries a weight hangs a little lower
 SETTLE_NS = 200_000_000  # for which it must be so near
-STUCK_NS = 200_000_000  # for which no target has changed: then the workspace binds no more; chosen
+STUCK_NS = 200_000_000  # for which no target has changed, and all joints are there: then the workspace binds no more; chosen
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,10 @@ class Stow:
         unread = [int(not opens and (n > 0 or i not in believed)) for i, n in enumerate(missed)]
         target = self._gate.decide(now, wish, self._at, unread, tuple(self._goal)).target
         assert target is not None  # a permit of this moment, and a number for each joint: such a gate opens
-        if holding or self._seq == 1 or list(target) != self._goal:
+        led = not any(missed) and all(abs(at - goal) < NEAR_RAD for at, goal in zip(self._at, target, strict=True))
+        if (
+            holding or not led or list(target) != self._goal
+        ):  # a hand that is in the way, or a joint that nobody hears, is no edge
             self._went = now
         elif now - self._went >= STUCK_NS and self._limits.outside is not None:
             # A hand at its own base: no joint alone finds a way within the workspace. Better it slides over the table than falls.
@@ -100,6 +103,12 @@ class Stow:
     def hold(self, now: int) -> None:
         """Begin anew from here: it holds, and goes on when HOLD_NS have passed since the last such word."""
         self._began, self._near_since = now, None
+
+    def sunk(self, joints: Collection[int], position: Sequence[float]) -> None:
+        """These joints (places) have been without torque: they are led on from where they are, the others as they were."""
+        for i in joints:
+            self._goal[i] = position[i]
+        self._open(self._limits)
 
     def _take_in(self, heard: Collection[int]) -> None:
         """These joints are known from now on. A gate takes goals as it opens: another one opens, where the joints are led."""

@@ -42,7 +42,7 @@ DONE = "for the stow to be done when torque goes off"
 def test_an_arm_that_would_be_let_go_on_its_way_is_refused_with_what_would_do(robot, settings, said, tmp_path):
     with pytest.raises(ConfigError) as refused:
         run_of(robot, tmp_path, settings)
-    assert str(refused.value) == f"--set {settings[0]}: {said}"
+    assert str(refused.value) == f"--set {settings[-1]}: {said}"
     key, least = said.split(" must be ")[0], said.split(" must be ")[1].split(" ")[0]
     longest = ["robot.stop_damp_s=10"] if "stop_damp_s 10" in said else []
     run_of(robot, tmp_path, [*settings, *longest, f"{key}={least}"])

@@ -6,6 +6,7 @@ from robotrl.messages import Drive
 from robotrl.nodes.vigil import NEVER
 
 CONFIRM_NS = 500_000_000  # for the motors to read back as off once they should be
+STEP_NS = 40_000_000  # that one step of the guard counts for at most: where all stood still together, a stop did not take long
 PATIENCE_NS = 5_000_000_000  # the same while the driver is silent or without its port: who starts it again needs time
 
 
@@ -19,6 +20,7 @@ class Obedience:
         self._off_since: int | None = None  # for so long torque is off by us and not by the driver's word
         self._had_torque = False  # since the motors were last read back as off
         self._unheard = NEVER  # when the driver last was silent, or we were
+        self._before = NEVER
         self._lowered: int | None = None  # since when the driver says that it lowers an arm; a key that holds it begins that anew
 
     def hear(self, drive: Drive) -> None:
@@ -35,6 +37,9 @@ class Obedience:
 
     def lacking(self, now: int, speaks: bool) -> bool:
         """The motors have not obeyed. `speaks`: the driver does, and has its port."""
+        stood, self._before = max(0, now - self._before - STEP_NS) if self._before != NEVER else 0, now
+        self._off_since = None if self._off_since is None else self._off_since + stood
+        self._lowered = None if self._lowered is None else self._lowered + stood
         if not speaks or self._alone:
             self._unheard, self._alone = now, False
         if self._lowers(now, speaks) and self._off_since is not None:

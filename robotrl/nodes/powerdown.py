@@ -13,7 +13,7 @@ from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.port import DeviceError, Port
 from robotrl.messages import Joints
-from robotrl.safety.limits import INWARD_RAD_S, GateLimits, jointed_limits, legged_limits
+from robotrl.safety.limits import INWARD_RAD_S, READING_MAX, GateLimits, jointed_limits, legged_limits
 from robotrl.safety.stow import Stow
 from robotrl.serialarm import ARMS, Box
 from robotrl.stowtime import margin
@@ -60,8 +60,7 @@ class Profile:
         self._chain = chain
         self._length_ns, self._period_ns = int(robot.stop_damp_s * 1e9), int(period_s * 1e9)
         self._until, self._before = now + self._length_ns, now
-        self._limits, self._pose = gate_limits(robot, period_s), robot.stow
-        self._stow = Stow(self._limits, self._pose, held) if robot.stop_profile == STOW else None
+        self._stow = Stow(gate_limits(robot, period_s), robot.stow, held) if robot.stop_profile == STOW else None
         self._braked: set[int] = set()  # joints that their watchdog had stopped in the step before
 
     def hold(self, now: int) -> None:
@@ -85,8 +84,8 @@ class Profile:
             self._chain.damp()
             return DAMP
         braked = {i for i, mode in enumerate(joints.mode) if mode == BRAKED and not joints.missed[i]}
-        if braked - self._braked:  # it has sunk since: the goal of before would fling it up again
-            self._stow = Stow(self._limits, self._pose)
+        if sunk := {i for i in braked - self._braked if abs(joints.position[i]) <= READING_MAX}:
+            self._stow.sunk(sunk, joints.position)  # the goal of before would fling them up again
         self._braked = braked
         target = self._stow.step(now, joints.position, joints.missed)
         if target is None:

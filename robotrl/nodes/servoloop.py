@@ -19,7 +19,7 @@ from robotrl.drivers.identity import recognise
 from robotrl.drivers.port import DeviceError, Port
 from robotrl.lateness import keep
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
-from robotrl.nodes.powerdown import POWERED, TRIES, PowerDown, gate_limits, lower, off
+from robotrl.nodes.powerdown import OFF, POWERED, TRIES, PowerDown, gate_limits, lower, off
 from robotrl.safety.gate import PERMIT_VALID_NS, Gate, Verdict
 
 STOPPED = 0
@@ -141,7 +141,9 @@ class ServoLoop:
         off since the start: it is to be set up anew, which nothing hinders now."""
         self._on = False
         stage = self._down.step(now, self.tick, joints, hold)
-        if not stage and self.chain.rebooted:
+        # A bus whose power was gone is asked one by one, for more than a cycle: there is none in which all are heard.
+        limp = not stage or (stage == OFF and not any(joints.mode))
+        if limp and self.chain.rebooted:
             who = ", ".join(map(str, self.chain.rebooted))
             raise DeviceError(f"servo {who}: was off and on again, or its power was; all are set up anew")
         return stage

@@ -13,7 +13,7 @@ from robotrl.messages import Action, Drive, Joints, Permit
 from robotrl.node import Node
 from robotrl.nodes.lowering import Lowering, StopKey
 from robotrl.nodes.powerdown import HOLD, STOW
-from robotrl.nodes.servoloop import UNREAD_MAX, ServoLoop, fresh, set_up, taken
+from robotrl.nodes.servoloop import HOLD_NS, UNREAD_MAX, ServoLoop, fresh, set_up, taken
 from robotrl.nodes.tether import Tether
 from robotrl.nodes.wire import Wire
 
@@ -55,7 +55,7 @@ class Driver:
         self.stop_key.hear(now)
         if self.node.run.robot.stop_profile != STOW or self.node.over():
             return False
-        if held := self.stop_key.holds(now) or (fresh(permit, now) and permit.hold):
+        if held := self.stop_key.holds(now) or (permit is not None and permit.hold and now - permit.t <= HOLD_NS):
             self._lowers(HOLD)
         return held
 

@@ -15,6 +15,7 @@ from robotrl.drivers.port import DeviceError, MemoryPort
 from robotrl.drivers.servo_chain import CYCLE_NS, ServoChain
 from robotrl.drivers.servo_line import TURNS
 from robotrl.nodes.powerdown import CONFIRM_NS, first_reading
+from robotrl.nodes.servoloop import ServoLoop, set_up
 from robotrl.sim.fleets import FLEETS
 from robotrl.sim.servotwin import ServoTwin
 from tests.nodes.armrig import run_of
@@ -252,6 +253,26 @@ def test_servos_whose_power_was_just_switched_on_are_all_heard_though_one_by_one
         clock.advance(20_000_000)
         assert joints.mode == (0,) * n and max(joints.missed) <= n // 3 + 1
     assert chain.confirmed_off(CONFIRM_NS) and bool(chain.rebooted) is (described.servos.protocol == "dynamixel")
+
+
+@pytest.mark.parametrize("robot", ["omx", "dkitty"])
+@pytest.mark.parametrize("latency_ns", [0, 2_000_000])
+def test_a_bus_whose_power_was_away_is_set_up_anew_though_no_cycle_hears_all_of_it(robot, latency_ns, tmp_path):
+    clock = LockstepClock()
+    bus, described = FLEETS[robot].line(clock), run_of(robot, tmp_path).robot
+    port = TimedPort(bus, clock)
+    loop = ServoLoop(described, set_up(described, port, clock, -1, print), clock, 0.02)
+    bus.latency_ns = latency_ns
+    for _ in range(10):
+        assert loop.cycle(None, None)[2].powered_off_confirmed
+        clock.advance(20_000_000)
+    for servo in bus.servos:
+        servo.boot()
+        servo.wakes_s = servo.now
+    with pytest.raises(DeviceError, match="all are set up anew"):
+        for _ in range(100):
+            loop.cycle(None, None)
+            clock.advance(20_000_000)
 
 
 def test_who_was_silent_for_long_and_has_then_been_set_up_is_believed_at_once(bench):

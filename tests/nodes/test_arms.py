@@ -179,7 +179,7 @@ def test_under_the_rescue_it_is_held_while_the_next_driver_says_so(arm):
     assert steps[-1] == pytest.approx(arm.run.robot.stow, abs=0.15)
 
 
-@pytest.mark.parametrize(("held", "first"), [(True, "driver"), (True, "guard"), (False, "guard")])
+@pytest.mark.parametrize(("held", "first"), [(True, "driver"), (True, "guard"), (False, "driver"), (False, "guard")])
 def test_while_all_stand_still_the_time_of_a_stop_does_too(arm, held, first):
     """A container that is paused: neither a held arm nor one on its way down is let go because it took long."""
     arm.running().reach("HOLD", "pause").reach("READY", "disable").until(lambda: arm.drive.stop == "stow")
@@ -192,7 +192,8 @@ def test_while_all_stand_still_the_time_of_a_stop_does_too(arm, held, first):
     before = arm.joints.position
     if first == "driver":
         _, _, drive = arm.loop.cycle(arm.permit, None)
-        assert drive.stop == "hold" and drive.torque_on
+        assert drive.stop == ("hold" if held else "stow") and drive.torque_on
+        arm.sentry.hear(drive, arm.clock.now())
         arm.twin.advance(PERIOD_S)
     arm.step()
     sunk = arm.joints.position
@@ -204,6 +205,24 @@ def test_while_all_stand_still_the_time_of_a_stop_does_too(arm, held, first):
     assert before and all(torques(arm))
     arm.until(lambda: arm.drive.powered_off_confirmed, "disable" if held else "")
     assert arm.joints.position == pytest.approx(arm.run.robot.stow, abs=0.2)
+    assert "LOCKOUT" not in arm.states
+
+
+def test_an_arm_whose_cable_flaps_on_its_way_down_gets_there(tmp_path):
+    """Its watchdog brakes it again and again: each time the joint sinks a little, and is led on from there."""
+    arm = ArmRig("omx", tmp_path).running()
+    arm.wish = (0.0, 0.5, -0.5, 0.5, 0.0)
+    for _ in range(110):
+        arm.step()
+    for n in range(400):
+        if n % 20 == 0:
+            for fault in ("mute", "deaf"):
+                arm.twin.command({"fault": fault, "servo": 12, "for_s": 0.16})
+        joints, _, drive = arm.loop.cycle(None, None)
+        arm.twin.advance(PERIOD_S)
+        if not drive.torque_on:
+            break
+    assert joints.position == pytest.approx(arm.run.robot.stow, abs=0.15), n
 
 
 @pytest.mark.parametrize("late_ms", [0, 100])

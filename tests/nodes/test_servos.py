@@ -543,7 +543,7 @@ def test_a_stop_key_that_no_guard_has_heard_holds_an_arm_until_the_next_one_has(
     ("robot", "key", "word"), [("omx", True, True), ("omx", False, True), ("omx", False, False), ("", True, True)]
 )
 def test_a_driver_that_waits_for_the_rescue_passes_on_the_stop_key_and_the_guards_word(robot, key, word, tmp_path, monkeypatch):
-    node = KeyedNode([0], 100 * MS, [(0, "stop")] if key else [])
+    node = KeyedNode([0], 10_000 * MS, [(0, "stop")] if key else [])
     node.guard.permits = [msgspec.structs.replace(node.guard.permits[0], hold=word)]
     node.run = run_of(robot, tmp_path) if robot else node.run
     asked = []
@@ -552,6 +552,10 @@ def test_a_driver_that_waits_for_the_rescue_passes_on_the_stop_key_and_the_guard
         def greet(self, seconds, holds):
             asked.extend((holds(), holds()))
             node.clock.advance(61 * MS)
+            asked.append(holds())
+            node.clock.advance(4939 * MS)
+            asked.append(holds())
+            node.clock.advance(1)
             asked.append(holds())
             node.clock.advance(MS * 600_000)
             node.ends = node.clock.now() + 1
@@ -563,6 +567,6 @@ def test_a_driver_that_waits_for_the_rescue_passes_on_the_stop_key_and_the_guard
     with pytest.raises(DeviceError, match="seen"):
         Driver(node, Busy())
     holds = bool(robot)
-    assert asked == [holds and (key or word)] * 2 + [holds and key, False, False]
+    assert asked == [holds and (key or word)] * 4 + [holds and key, False, False]
     drives = node.told["drive"].messages
     assert [drive.stop for drive in drives] == ["hold"] * sum(asked) and all(drive.torque_on and drive.lowers for drive in drives)

@@ -176,6 +176,25 @@ def test_a_stow_arrives_in_time_from_everywhere_and_leaves_the_workspace_only_wh
     assert len(AT_ITS_BASE[robot]) <= slid < 20
 
 
+@pytest.mark.parametrize("robot", ["so101", "omx"])
+@pytest.mark.parametrize("how", ["mute", "held"])
+def test_a_stow_whose_shoulder_does_not_follow_keeps_to_the_workspace(robot, how):
+    """Its cable is off, or somebody's arm is in its way: what stands still then is at no edge."""
+    made = described(LAUNCH / "arm.toml", robot, []).robot
+    limits, rng, slid = gate_limits(made, 0.02), random.Random(3), 0
+    starts = [tuple(rng.uniform(a, b) for a, b in zip(made.lowest, made.highest, strict=True)) for _ in range(60)]
+    for start in [at for at in starts if not limits.outside(at)][:20]:
+        stow, at, out = Stow(limits, made.stow), start, 0.0
+        for n in range(round(made.stop_damp_s / 0.02)):
+            missed = tuple(max(0, n - 20) if how == "mute" and i == 1 else 0 for i in range(len(at)))
+            if (goal := stow.step(n * T, at, missed)) is None:
+                break
+            at = tuple(a if i == 1 and n > 20 else g for i, (a, g) in enumerate(zip(at, goal, strict=True)))
+            out = max(out, limits.outside(goal))
+        slid += out > 1e-9
+    assert slid <= (0 if how == "mute" else 2), "whom somebody holds where its targets end anyway"
+
+
 @pytest.mark.parametrize("space", ["joint", "cartesian"])
 @pytest.mark.parametrize("name", ["reach", "reach_omx", "stack"])
 def test_no_action_leads_an_arm_through_its_table(name, space):
