@@ -8,6 +8,7 @@ pytest=("$robotrl_python" -m pytest)
 if (($#)); then
   exec "${pytest[@]}" "$@"
 fi
+pytest+=(--durations=20 --durations-min=5)
 computing=(tests/agents tests/calibration tests/fuzz tests/rewards tests/safety tests/tasks)
 said=$(mktemp)
 nice -n 19 "${pytest[@]}" -p no:cacheprovider "${computing[@]}" >"$said" 2>&1 </dev/null &

@@ -129,9 +129,9 @@ INSIDE = (
     Row(22, "suspended, and no guard any more", line.beyond_recall, (), "NONE", 4500, (), ("HOLD", "RUN"), check=checks.lowered,
         disarm=line.drops),
     Row(63, "a servo that does not obey the stop", both(line.inside("deaf"), line.heated(2)), ("stop_unconfirmed",), "LOCKOUT",
-        5500, POWERED, POWERED, check=checks.told_all, heals=False),
+        9000, POWERED, POWERED, check=checks.told_all, heals=False),
     Row(63, "a servo that does not obey, and all are told", both(line.inside("deaf"), line.heated(2)), ("stop_unconfirmed",),
-        "LOCKOUT", 5500, ("RUN",), ("RUN",), check=checks.told_all, disarm=line.whispers, heals=False),
+        "LOCKOUT", 9000, ("RUN",), ("RUN",), check=checks.told_all, disarm=line.whispers, heals=False),
 )
 PROGRAM = (
     Row(23, "actions 80 ms late", instead(late), ("action_stale",), "HOLD", 120, ("RUN",), ("RUN",), "AUTO", executed),
