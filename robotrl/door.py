@@ -151,7 +151,11 @@ class Door:
         self.peers = {name: peer for name, peer in self.peers.items() if name not in gone}
 
     def _admit(self) -> None:
-        """The authenticator (ZAP, rfc.zeromq.org 27): only a key that is authorised."""
+        """The authenticator (ZAP, rfc.zeromq.org 27): only a key that is authorised.
+
+        300, and never 400: of an error said to it the library's client gives up for good, and whoever is refused now may come in
+        once a key file is mended. Left without an answer it tries again every two seconds; who floods heeds neither.
+        """
         while True:
             try:
                 version, number, _, _, _, mechanism, *credentials = self.zap.recv_multipart(zmq.NOBLOCK)
@@ -161,7 +165,7 @@ class Door:
             key = self.keys.authorised.get(credentials[0]) if curve else None
             if key is None:
                 self.refused["key"] += 1
-                self.zap.send_multipart([version, number, b"400", b"refused", b"", b""])
+                self.zap.send_multipart([version, number, b"300", b"refused", b"", b""])
             else:
                 self.zap.send_multipart([version, number, b"200", b"", key.public.encode(), b""])
 

@@ -31,6 +31,10 @@ class KeyringError(Complaint):
     """What is wrong with a key, which file, and what to do; one line."""
 
 
+class NoKey(KeyringError):
+    """There is no such file: none was made, or it was taken away."""
+
+
 class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A key as its file holds it. `public`, `secret`, `server`: Z85, 40 characters, or empty where the file has no need of it."""
 
@@ -61,9 +65,10 @@ def load(directory: Path) -> Keyring:
     """What the door needs; KeyringError when anything is missing, broken, or open to others."""
     library()
     make = f"make one: {command('keys new NAME --role console')} --keys {directory}"
-    if not directory.is_dir():
-        raise KeyringError(f"{directory}: no keys, so nothing may listen on a network; {make}")
-    guarded(directory, 0o077)
+    try:
+        guarded(directory, 0o077)
+    except NoKey:
+        raise KeyringError(f"{directory}: no keys, so nothing may listen on a network; {make}") from None
     server = read(directory / "server.json")
     if not server.secret:
         raise KeyringError(f"{directory / 'server.json'}: holds no secret; remove it and {make}")
@@ -90,12 +95,19 @@ def revoke(directory: Path, name: str) -> None:
 def listed(directory: Path) -> list[Key]:
     """Who may come in, by name."""
     folder = directory / "authorised"
-    if not folder.is_dir():
+    try:
+        guarded(folder, 0o077)
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+    except NoKey:
         return []
-    guarded(folder, 0o077)
+    except OSError as error:
+        raise KeyringError(f"{folder}: {error.strerror}; it must be a folder of mode 0700") from None
     keys: dict[str, Key] = {}  # by the public key
-    for path in sorted(folder.glob("*.json")):
-        key = read(path)
+    for path in (folder / name for name in names):
+        try:
+            key = read(path)
+        except NoKey:  # taken away since the folder was read: of the others' files that says nothing
+            continue
         if key.role not in ROLES:
             raise KeyringError(f"{path}: no role {key.role!r}; known: {', '.join(ROLES)}")
         if key.name != path.stem:  # a copy: two of one name would be one peer, and by whose role?
@@ -167,17 +179,25 @@ def read(path: Path) -> Key:
                 raise ValueError("a key has 40 characters")
         if not key.public:
             raise ValueError("no public key")
+    except FileNotFoundError:
+        raise _missing(path) from None
     except (OSError, ValueError, KeyError, struct.error) as error:  # the last: five of its characters are too great a number
         raise KeyringError(f"{path}: no key file ({error}); remove it and make the key anew") from None
     return key
 
 
 def guarded(path: Path, closed: int) -> None:
-    """KeyringError unless `path` is this user's, no link, and none of the `closed` permission bits is set."""
+    """KeyringError unless `path` is this user's, no link, and none of the `closed` permission bits is set; NoKey: it is not there."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
-        raise KeyringError(f"{path}: no such key; make one: {command('keys new NAME --role console')}") from None
+        raise _missing(path) from None
+    except OSError as error:
+        raise KeyringError(f"{path}: {error.strerror}; the folders above it must be yours to enter (chmod 0700)") from None
     if stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & closed:
         mode = "0700" if stat.S_ISDIR(found.st_mode) else "0600"
         raise KeyringError(f"{path}: others can read or change it (mode {stat.S_IMODE(found.st_mode):04o}); chmod {mode} it")
+
+
+def _missing(path: Path) -> NoKey:
+    return NoKey(f"{path}: no such key; make one: {command('keys new NAME --role console')}")

@@ -621,6 +621,20 @@ def test_who_is_no_longer_authorised_is_cut_off_and_nobody_else(place):
     assert console.welcome.session == sessions[console] == place.door.peers["console"].session and place.door.cut == 0
 
 
+def test_who_was_refused_is_back_by_himself_once_he_may_come_in(place):
+    """A key file is open to others for a moment, and nobody may come in: his connection is ended, he knocks and is refused."""
+    friend, known = place.friend("console"), place.door.keys.authorised
+    place.door.authorise({})
+    friend.publisher("operator").send(Operator(command="clear", press=1))
+    place.until(lambda: place.door.refused["key"])
+    place.door.authorise(known)
+    first = friend.welcome.session
+    place.until(lambda: friend.welcome.session != first)
+    friend.publisher("operator").send(Operator(command="clear", press=2))
+    place.until(lambda: place.got)
+    assert [r.message.press for r in place.got] == [2]
+
+
 def test_a_new_key_of_the_same_name_is_not_the_old_ones(place, tmp_path):
     old = place.friend("viewer")
     keyring.revoke(tmp_path / "keys", "viewer")

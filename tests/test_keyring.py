@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 import zmq
@@ -210,3 +212,34 @@ def test_a_key_is_taken_away_by_its_name_alone(folder, tmp_path, capfd):
     (known,) = keyring.listed(folder)
     assert cli.main(["keys", "revoke", known.name, "--keys", str(folder)]) == 0
     assert keyring.listed(folder) == [] and server.exists()
+
+
+def test_a_key_that_is_taken_away_while_the_folder_is_read_keeps_nobody_else_out(folder, monkeypatch):
+    keyring.new(folder, "other", "viewer")
+    names = os.listdir
+
+    def revoked(path):
+        found = names(path)
+        keyring.revoke(folder, "other")
+        return found
+
+    before = [key.name for key in keyring.listed(folder)]
+    monkeypatch.setattr(os, "listdir", revoked)
+    assert [key.name for key in keyring.listed(folder)] == [name for name in before if name != "other"] != before
+
+
+@pytest.mark.parametrize("call", ["lstat", "listdir"])
+@pytest.mark.parametrize("use", [keyring.load, keyring.listed])
+def test_a_folder_that_is_shut_is_one_line(folder, monkeypatch, call, use):
+    """As it is to who is not root: `chmod 000` on the keys' folder, or on the one in it."""
+    real = getattr(os, call)
+
+    def shut(path):
+        if Path(path).name == "authorised":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path)
+
+    monkeypatch.setattr(os, call, shut)
+    with pytest.raises(KeyringError, match="authorised: Permission denied; .*0700") as error:
+        use(folder)
+    assert "\n" not in str(error.value)
