@@ -443,7 +443,7 @@ def test_a_console_elsewhere_sends_its_labels_again_within_the_rate(place):
     clock = LockstepClock()
     link = Link(Remote("inproc://nobody", place.keys["console"], clock))
     sent = []
-    link.labels._publisher = Said(sent.append)
+    link.labels.publisher = Said(sent.append)
     for _ in range(500):  # and nobody acknowledges one
         link.labels.keep(LABEL)
     clock.advance(STALL_NS + 1)

@@ -240,6 +240,6 @@ def test_a_folder_that_is_shut_is_one_line(folder, monkeypatch, call, use):
         return real(path)
 
     monkeypatch.setattr(os, call, shut)
-    with pytest.raises(KeyringError, match="authorised: Permission denied; .*0700") as error:
+    with pytest.raises(KeyringError, match=r"authorised: Permission denied; .*0700") as error:
         use(folder)
     assert "\n" not in str(error.value)

@@ -1,10 +1,10 @@
 """The operator's console: what the robot does, ten times a second, and one key for all that the operator may say.
 
 The heartbeat and the screen share one thread on purpose: a terminal that no longer takes output stops the
-heartbeat, and the guard stops the robot 0.5 s later. So does one that has answered and answers no more for three
-seconds: a line that dies without a word (no FIN, no RST) takes output for a minute or more. An operator who
-cannot see does not supervise. When this process ends the guard knows it at once, by its pid in the beat. A key is sent when it is
-read, not at the next redraw.
+heartbeat, and the guard stops the robot 0.5 s later. So does one that has answered and takes longer than three
+seconds for it: a line that dies without a word (no FIN, no RST) takes output for a minute or more. An operator who
+cannot see does not supervise, and makes room for one who does. When this process ends the guard knows it at once,
+by its pid in the beat. A key is sent when it is read, not at the next redraw.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from robotrl.complaint import Complaint, command
 from robotrl.keyring import read
 from robotrl.nodes.desk import Link, beat
 from robotrl.nodes.gallery import Gallery
-from robotrl.nodes.keys import KeyParser, Line, Terminal
+from robotrl.nodes.keys import STOP_KEYS, KeyParser, Line, Terminal
 from robotrl.nodes.screen import draw
 from robotrl.nodes.view import SECOND, STOPPED, View, absent
 from robotrl.remote import Remote
@@ -95,22 +95,18 @@ def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal
         view.answered = line.took
         link.listen(view)
         if signals.suspend or signals.resumed:
-            change_hands(terminal, live, signals)
+            change_hands(link, view, line, terminal, live, signals)
         if (now := clock.now()) < due:
             continue
         due = max(due + PERIOD, now)
         link.read(view)
         gallery.listen(parser, now)
-        if not link.watching:
-            if not line.dead(now):
-                link.operator.send(beat(view, now))
-        elif link.promote():
-            view.keys.append((now, "now", "YOU SUPERVISE: the other console has left"))
-            live.console.bell()
+        attend(link, view, line, live, now)
         if directory is not None and now >= looked:
             looked = now + SECOND
             view.disk_free = shutil.disk_usage(directory).free
             if not node.bus_directory(directory).is_dir():
+                await_answer(link, view, line)
                 return f"{directory}: the run has ended"
         show(live, view, now, parser)
         gallery.over()
@@ -118,9 +114,28 @@ def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal
             if state and guard.state in STOPPED:
                 live.console.bell()
             state = guard.state
+    await_answer(link, view, line)
     if link.watching:
         return "left; the run goes on"
     return left(view, directory)
+
+
+def attend(link: Link, view: View, line: Line, live: Live, now: int) -> None:
+    """Beat, as long as the person sees. Who does not makes room for another console; he is back when he does, and it is free."""
+    if line.dead(now):
+        link.retire()
+    elif not link.watching:
+        link.operator.send(beat(view, now))
+    elif link.promote():
+        view.keys.append((now, "now", "YOU SUPERVISE: no other console does"))
+        live.console.bell()
+
+
+def await_answer(link: Link, view: View, line: Line) -> None:
+    """The terminal is about to be given back; a stop that is pressed while its answer is waited for counts."""
+    for key in line.last(link.clock):
+        if key in STOP_KEYS:
+            link.obey(key, view)
 
 
 def left(view: View, directory: Path | None) -> str:
@@ -140,9 +155,10 @@ def show(live: Live, view: View, now: int, parser: KeyParser) -> None:
     view.drawn(now)
 
 
-def change_hands(terminal: Terminal, live: Live, signals: Signals) -> None:
+def change_hands(link: Link, view: View, line: Line, terminal: Terminal, live: Live, signals: Signals) -> None:
     """Ctrl-Z gives the terminal back and sleeps, and the robot stops; after `fg` it is taken again."""
     if signals.suspend:
+        await_answer(link, view, line)
         live.stop()
         terminal.give_back()
         signals.sleep()
@@ -150,6 +166,7 @@ def change_hands(terminal: Terminal, live: Live, signals: Signals) -> None:
     terminal.take()
     live.stop()
     live.start()
+    line.again(link.clock.now())
 
 
 def newest_live(root: Path, within_ns: int) -> Path:

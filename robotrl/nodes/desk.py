@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import msgspec
@@ -124,14 +125,13 @@ class Link:
     def __init__(self, bus: Bus | Remote) -> None:
         """BusError where there are too many consoles. Where one supervises already, this is a viewer until it leaves."""
         self.bus, self.clock = bus, bus.clock
-        self._beside = False
+        self._beside, self.giver = False, 0
         try:
-            self._speak(bus)
+            if not self._speak():
+                self._watch()
         except BusError:
-            if isinstance(bus, Remote):
-                bus.close()
-                raise
-            self._watch(bus)
+            bus.close()
+            raise
         try:
             self.subscribers: list[Subscriber | RemoteSubscriber] = [bus.subscriber(topic) for topic in TOPICS_SHOWN]
             self.guard = next(s for s in self.subscribers if s.topic == "guard")
@@ -144,19 +144,28 @@ class Link:
         """Its word counts only to stop: another console supervises, or its key is no console's. It sends no beats."""
         return self.bus.welcome.role != "console" if isinstance(self.bus, Remote) else self._beside
 
-    def _speak(self, mouth: Bus | Remote) -> None:
-        """As the console that supervises."""
-        operator = mouth.publisher("operator")
-        labels = mouth.publisher("label")
+    def _speak(self) -> bool:
+        """As the console that supervises, if nobody on this machine does."""
+        mouth = self.bus if isinstance(self.bus, Remote) else Bus(self.bus.directory, "console", self.clock)
+        try:
+            operator, labels = mouth.publisher("operator"), mouth.publisher("label")
+        except BusError:
+            mouth.close()
+            return False
         self._mouth, self.operator = mouth, operator
+        if self.giver:  # it has supervised before: what is not acknowledged is sent on
+            self.labels.publisher = labels
+            return True
         self.giver = int.from_bytes(os.urandom(6), "big") | 1
         burst = AFAR if isinstance(mouth, Remote) else BURST
         self.labels: Outbox[Label] = Outbox(labels, self.clock, Kind.LABEL, "console", self.giver, burst=burst)
+        return True
 
-    def _watch(self, bus: Bus) -> None:
-        """As one beside it, whose word counts only to stop."""
+    def _watch(self) -> None:
+        """As one beside it, whose word counts only to stop. BusError where there are too many."""
+        assert isinstance(self.bus, Bus)
         for name in VIEWERS:
-            mouth = Bus(bus.directory, name, self.clock)
+            mouth = Bus(self.bus.directory, name, self.clock)
             try:
                 self.operator = mouth.publisher("operator")
             except BusError as error:
@@ -165,22 +174,28 @@ class Link:
             else:
                 self._mouth, self._beside = mouth, True
                 return
-        bus.close()
         raise taken
 
     def promote(self) -> bool:
         """Supervise, if nobody does any more."""
-        if not self.watching or not isinstance(self.bus, Bus):
+        if not self._beside:
             return False
-        mouth, before = Bus(self.bus.directory, "console", self.clock), self._mouth
-        try:
-            self._speak(mouth)
-        except BusError:
-            mouth.close()
+        before = self._mouth
+        if not self._speak():
             return False
         self._beside = False
         before.close()
         return True
+
+    def retire(self) -> None:
+        """Supervise no more: whoever else is at a console may. Not where there are too many to watch, and not afar: by the door
+        several may supervise."""
+        if self._beside or isinstance(self.bus, Remote):
+            return
+        before = self._mouth
+        with contextlib.suppress(BusError):
+            self._watch()
+            before.close()
 
     def read(self, view: View) -> None:
         """Bring `view` up to date; never waits."""

@@ -13,6 +13,7 @@ import select
 import termios
 from typing import Any
 
+from robotrl.clock import Clock
 from robotrl.nodes.tidy import Tidy
 
 STOP_KEYS = " \x03\x1c"  # SPACE, Ctrl-C, Ctrl-backslash
@@ -25,7 +26,9 @@ ESCAPE_NS = 50_000_000  # a sequence's bytes come together; an ESC older than th
 
 
 ASK_NS = 1_000_000_000  # how often a terminal that has once answered is asked whether it is well
-DEAD_NS = 3_000_000_000  # without an answer for so long nobody sees its screen; chosen: a line that only stutters is back by then
+DEAD_NS = 3_000_000_000  # an answer that takes longer: nobody sees its screen; chosen: a line that only stutters is back by then
+LOST_NS = 20_000_000_000  # one that takes so long does not come any more; chosen: no line that is only slow is so slow
+LAST_NS = 500_000_000  # the longest that is waited for one when the terminal is given back
 SAID, BELL = 64, 0x07  # letters of a sequence that are looked at
 STRING_NS = 500_000_000  # a text comes only in answer to us, and over a slow line in pieces, none of which may be a key
 
@@ -149,32 +152,54 @@ class KeyParser:
 
 
 class Line:
-    """Whether a terminal still answers: one whose line died without a word takes what is drawn for a minute or more.
+    """Whether a terminal still answers, and soon: one whose line died without a word takes what is drawn for a minute or more.
 
-    `took`: how long its first answer was under way, ns. One that never answers, as some cannot, is not asked again, and not dead.
+    One question at a time is open: were there more, the answer to an old one would make a screen that comes late a seen one.
+    `took`: how long the newest answer was under way, ns. One that never answers, as some cannot, is not asked again, nor dead.
     """
 
     def __init__(self, terminal: Terminal, parser: KeyParser, now: int) -> None:
         self.took: int | None = None
         self._terminal, self._parser = terminal, parser
-        self._asked = self._heard = now
+        self._asked, self._open = now, True  # when it was asked last, and is that not answered
         self._ask(now)
 
     def tend(self, now: int) -> None:
         """Take its answer, and ask again."""
-        if self._parser.answered:
-            self._parser.answered = self._parser.awaited = False
-            self._heard = now
-            if self.took is None:
-                self.took = now - self._asked
-        if now - self._asked >= ASK_NS:
-            self._parser.awaited = False
-            if self.took is not None:
-                self._ask(now)
+        self._hear(now)
+        past = now - self._asked
+        if self.took is None:
+            self._parser.awaited = self._parser.awaited and past < DEAD_NS
+        elif past >= (LOST_NS if self._open else ASK_NS):
+            self.again(now) if self._open else self._ask(now)
+
+    def again(self, now: int) -> None:
+        """An answer under way is lost, as where the terminal was somebody else's for a while."""
+        if self.took is not None and self._open:
+            self.took = now - self._asked
+        self._ask(now)
+
+    def last(self, clock: Clock) -> list[str]:
+        """Before the terminal is given back: wait a little for the answer under way, which a shell would take for typing. The
+        keys that come meanwhile."""
+        until = clock.now() + (LAST_NS if self.took is None else min(2 * self.took, LAST_NS))
+        keys: list[str] = []
+        while self._parser.awaited and (left := until - clock.now()) > 0:
+            keys += self._parser.feed(self._terminal.read(left * 1e-9), clock.now())
+            self._hear(clock.now())
+        return keys
 
     def dead(self, now: int) -> bool:
-        return self.took is not None and now - self._heard > DEAD_NS
+        """Nobody sees what is drawn now, or only long after."""
+        return self.took is not None and max(self.took, now - self._asked if self._open else 0) > DEAD_NS
+
+    def _hear(self, now: int) -> None:
+        if self._parser.answered and self._open:
+            self.took, self._open = now - self._asked, False
+            self._parser.awaited = False
+        self._parser.answered = False
 
     def _ask(self, now: int) -> None:
-        self._asked, self._parser.awaited = now, True
+        self._asked, self._open = now, True
+        self._parser.answered, self._parser.awaited = False, True
         self._terminal.say(ASK)

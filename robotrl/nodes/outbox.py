@@ -44,7 +44,7 @@ class Outbox(Generic[T]):
         copy: Copy[T] | None = None, burst: int = BURST,
     ) -> None:  # fmt: skip
         """Acknowledged as records of this `kind`, source and life. `burst`: sent again in one call of `tend`."""
-        self._publisher, self._clock, self._mark = publisher, clock, (int(kind), source, life)
+        self.publisher, self._clock, self._mark = publisher, clock, (int(kind), source, life)
         self._copy: Copy[T] | None = copy
         self._burst = burst
         self._waiting: deque[T] = deque()
@@ -117,4 +117,4 @@ class Outbox(Generic[T]):
 
     def _send(self, message: T) -> None:
         self._next = message.number + 1
-        self._publisher.send(msgspec.structs.replace(message, oldest=self._waiting[0].number))
+        self.publisher.send(msgspec.structs.replace(message, oldest=self._waiting[0].number))

@@ -96,7 +96,7 @@ class View:
     hand_at: int = 0  # when what a person's hand says of itself last changed, ns
     afar: bool = False  # on another machine than the robot
     watching: bool = False  # another console supervises, or the key to the door is a viewer's: here nothing acts but a stop
-    answered: int | None = None  # how long the terminal took to answer at the start, ns
+    answered: int | None = None  # how long the terminal's newest answer was under way, ns
     tested: bool = False  # a person has tried the keyboard
     disk_free: int | None = None  # bytes
     last_human: int = 0

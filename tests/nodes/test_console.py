@@ -165,6 +165,7 @@ class Desk:
 
     def __init__(self, until, *answers, sleeps=0.0):
         self.clock, self.beats, self.keys, self._typed = LockstepClock(), [], [], b""
+        self.promoted = []
         self.until, self.answers, self.sleeps = until, answers, sleeps
         self.console = self.operator = self
         self.view = view()
@@ -198,6 +199,14 @@ class Desk:
     def obey(self, key, view):
         self.keys.append(key)
 
+    def retire(self):
+        self.watching = True
+
+    def promote(self):
+        self.watching = False
+        self.promoted.append(self.time)
+        return True
+
     def nothing(self, *args, **kw):
         """What else is asked of them."""
 
@@ -224,6 +233,101 @@ def test_a_terminal_that_never_answers_and_one_that_always_does_are_left_alone()
 def test_after_a_sleep_the_heartbeat_goes_on_when_the_terminal_has_answered():
     ((begin, end),) = silences(Desk(90, (0, 999), sleeps=10).beats, 90)
     assert 9.5 <= begin <= 10.5 and 70 <= end <= 70.5
+
+
+def test_who_sees_nothing_makes_room_for_another_console_and_is_back_when_he_does():
+    desk = Desk(20, (0, 5.5))
+    assert desk.watching and not desk.promoted
+    desk = Desk(40, (0, 5.5), (20, 99))
+    assert not desk.watching and len(desk.promoted) == 1 and 20 <= desk.promoted[0] <= 31
+
+
+def test_the_answer_under_way_is_waited_for_on_leaving_and_on_ctrl_z(monkeypatch):
+    asked = []
+    monkeypatch.setattr(keys.Line, "last", lambda self, clock: asked.append(clock.now() / SECOND) or [" "])
+    desk = Desk(90, (0, 999), sleeps=10)
+    assert asked == [pytest.approx(10, abs=0.1), pytest.approx(90, abs=0.1)] and desk.keys == [" ", " "]
+
+
+class Far:
+    """A terminal behind a line: what it is asked comes to it, and its answer back, `late(now)` s later; over what is on its way
+    nothing goes. It answers byte by byte if `pieces`."""
+
+    def __init__(self, late, pieces=0.0):
+        self.clock, self.parser, self.keys, self.late, self.pieces = LockstepClock(), keys.KeyParser(), [], late, pieces
+        self.way, self.given = [], 0
+        self.line = keys.Line(self, self.parser, 0)
+
+    def say(self, text):
+        now = self.clock.now() / SECOND
+        at = max(now + self.late(now), self.way[-1][0] if self.way else 0.0)
+        self.way += [(at + n * self.pieces, byte.encode()) for n, byte in enumerate("\x1b[0n")]
+
+    def read(self, timeout_s):
+        """At once when something comes."""
+        come, until = b"", self.clock.now() + round(timeout_s * SECOND)
+        while not come and self.clock.now() < until:
+            self.clock.advance(MS)
+            come = self.come()
+        return come
+
+    def come(self):
+        come = b"".join(byte for at, byte in self.way if at <= self.clock.now() / SECOND)
+        self.way = self.way[len(come) :]
+        return come
+
+    def dead(self, until):
+        """At which hundredths of a second, up to `until` s, nobody was seeing anything."""
+        found = []
+        while (now := self.clock.now()) < until * SECOND:
+            self.clock.advance(10 * MS)
+            self.keys += self.parser.feed(self.come(), self.clock.now())
+            self.line.tend(self.clock.now())
+            if self.line.dead(self.clock.now()):
+                found.append(now // (10 * MS))
+        return found
+
+
+def test_a_screen_that_comes_late_is_not_seen_however_many_answers_come():
+    """The line is full of what is drawn, and stays so for a while."""
+    late = Far(lambda now: 0.05 if now < 10 or now > 60 else 6.0)
+    dead = late.dead(90)
+    assert set(range(1450, 6000)) <= set(dead) and not set(range(7000, 9000)) & set(dead) and not late.keys
+    growing = Far(lambda now: max(0.0, now - 5))  # half as much comes out of it as goes in
+    assert set(range(1500, 18000)) <= set(growing.dead(180))
+
+
+def test_a_line_that_only_is_slow_is_well_and_the_newest_answers_time_is_shown():
+    slow = Far(lambda now: 0.1 if now < 10 else 2.0)
+    assert not slow.dead(60) and slow.line.took == pytest.approx(2.0 * SECOND, abs=0.1 * SECOND)
+
+
+@pytest.mark.parametrize("took", [0.2, 1.5])
+def test_the_first_answer_may_come_late_and_in_pieces(took):
+    far = Far(lambda now: took, pieces=0.1)
+    assert not far.dead(8) and not far.keys and far.line.took is not None
+
+
+@pytest.mark.parametrize("at", [0.1, 2.1, 2.5])
+def test_the_last_answer_is_taken_before_the_terminal_is_given_back(at):
+    """A shell would take it for typing."""
+    far = Far(lambda now: 0.25)
+    far.dead(at)
+    before = far.clock.now()
+    far.line.last(far.clock)
+    assert not far.way and far.clock.now() - before < 300 * MS
+
+
+def test_an_answer_that_does_not_come_is_waited_for_half_a_second_and_a_stop_meanwhile_counts():
+    far = Far(lambda now: 0.4 if now < 2 else 99.0)
+    far.dead(5)
+    before = far.clock.now()
+    far.way.insert(0, (5.1, b" "))
+    assert far.line.last(far.clock) == [" "] and far.clock.now() - before == keys.LAST_NS
+    mute = Far(lambda now: 999.0)
+    mute.dead(10)
+    before = mute.clock.now()
+    assert mute.line.last(mute.clock) == [] and mute.clock.now() == before, "one that never answers keeps nobody waiting"
 
 
 def test_a_held_key_repeats():

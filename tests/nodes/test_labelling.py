@@ -210,6 +210,44 @@ def test_a_second_console_watches_stops_and_supervises_when_the_first_one_has_le
         node.close()
 
 
+def test_who_retires_makes_room_and_is_back_when_the_other_has_left(tmp_path):
+    (tmp_path / "ipc").mkdir(mode=0o700)
+    clock = WallClock()
+    gone, here = (desk.Link(Bus(tmp_path / "ipc", "console", clock)) for _ in range(2))
+    recorder = Bus(tmp_path / "ipc", "recorder", clock)
+    ears = recorder.subscriber("label")
+    try:
+        gone.labels.keep(m.Label(press=1, value=1.0, tick=1, giver=gone.giver))  # nobody has acknowledged it yet
+        gone.retire()
+        gone.retire()
+        assert gone.watching and gone.operator.source == "viewer2" and here.promote() and not gone.promote()
+        late = desk.Link(Bus(tmp_path / "ipc", "console", clock))
+        assert late.watching
+        here.retire()
+        assert gone.promote() and not here.promote() and gone.labels.given == 1
+        heard, end = [], time.monotonic() + 60
+        while not heard:  # sent again, for want of an answer
+            assert time.monotonic() < end
+            gone.labels.tend(None, clock.now())
+            time.sleep(0.02)
+            heard = ears.drain()
+        assert heard[0].number == 1 and heard[0].giver == gone.giver
+        late.close()
+    finally:
+        for link in (gone, here):
+            link.close()
+        recorder.close()
+
+
+def test_where_there_are_too_many_to_watch_nobody_retires(tmp_path):
+    (tmp_path / "ipc").mkdir(mode=0o700)
+    links = [desk.Link(Bus(tmp_path / "ipc", "console", WallClock())) for _ in range(4)]
+    links[0].retire()
+    assert not links[0].watching and links[0].operator.source == "console"
+    for link in links:
+        link.close()
+
+
 def test_a_fifth_console_is_one_line(tmp_path):
     (tmp_path / "ipc").mkdir(mode=0o700)
     links = [desk.Link(Bus(tmp_path / "ipc", "console", WallClock())) for _ in range(4)]
