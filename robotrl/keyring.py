@@ -187,7 +187,7 @@ def read(path: Path) -> Key:
 
 
 def guarded(path: Path, closed: int) -> None:
-    """KeyringError unless `path` is this user's, no link, and none of the `closed` permission bits is set; NoKey where it is not."""
+    """KeyringError unless `path` is this user's, no link, and no `closed` permission bit is set; NoKey: it is missing."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:

@@ -116,6 +116,7 @@ class Manager:
         if deaths:
             words.append("--restarted")
         path = self.directory / "logs" / f"{spec.name}.log"
+        path.parent.mkdir(exist_ok=True)  # a person made room
         # A group of its own: Ctrl-C is for us, who then end all in order.
         with open(path, "ab") as log:
             read = log.tell()

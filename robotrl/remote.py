@@ -27,7 +27,7 @@ from robotrl.topics import TOPICS
 AGAIN_NS = 300_000_000  # without a word for so long: hello again
 WANT_NS = 250_000_000  # how often pictures are asked for: no screen shows more of them, and the door's rate is for the keys
 RETRY_NS = 10_000_000  # a connection has been made, and took no hello yet
-DRIFT = 1000  # of so many parts two clocks part by less than one, while both are set right as fast as Linux does it
+DRIFT = 5000  # of so many parts two clocks part by less than one: each crystal is off by less than 100 ppm
 HWM = 1024
 STOP_NS = 1_000_000_000  # so long a stop is repeated at a welcome
 LARGEST = LIMIT + max(TOPICS[topic].limit for topic in ASKED)  # bytes of a frame from the robot
@@ -184,7 +184,8 @@ class Remote:
     def _here(self, message: Message) -> Message:
         """With `t` on this machine's clock: the message that was under way for the shortest time tells how the two differ.
 
-        For ever it does not: by a few parts in a million they run apart, in hours by more than a message may be old.
+        For ever it does not: by some parts in a million they run apart, in hours by more than a message may be old. Were more
+        allowed, as clocks part for minutes while one is set right, a line that is late and stays so would soon be forgotten.
         """
         now = self.clock.now()
         lead = now - message.t

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import tempfile
 import time
@@ -301,11 +302,15 @@ def test_who_refuses_late_does_not_keep_silent_that_motors_may_be_on(
     assert directory.exists() is not gone, "where the driver spoke, the rescue's last words may be there"
 
 
-def test_a_log_that_is_removed_while_the_run_lives_ends_nothing(manager):
-    """By who makes room on a full disk, or by a rotation."""
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_log_that_is_removed_while_the_run_lives_ends_nothing(manager, folder):
+    """By who makes room on a full disk, or by a rotation; or all of them with their folder."""
     manager.start(spec("stays"))
     until(lambda: "stays: here" in manager.children["stays"].log.read_text())
-    (manager.directory / "logs" / "stays.log").unlink()
+    if folder:
+        shutil.rmtree(manager.directory / "logs")
+    else:
+        (manager.directory / "logs" / "stays.log").unlink()
     assert manager.heard() == []
     manager.children["stays"].process.kill()
     assert manager.watch(10.0) == ["stays died (SIGKILL) and was started again"]
