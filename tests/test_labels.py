@@ -269,6 +269,21 @@ def test_labels_that_wait_for_ever_are_bounded_and_are_asked_of_without_a_search
     assert world.book.book.counts == (2, 1, 2), "whoever waits for a moment is not refused"
 
 
+def test_who_was_refused_because_too_many_waited_stays_so_when_the_book_is_made_anew(world, monkeypatch):
+    """From the log, whose rows are all there by then."""
+    monkeypatch.setattr(labelbook, "WAITING", 3)
+    world.act(False)
+    for step in (1, 2, 3, 0, 4, 5):
+        world.say(at(0, step))
+    for _ in range(5):
+        world.act(False)
+    bound = [(g.label.episode, g.label.step) for g in world.book.book.accepted]
+    assert world.book.book.counts == (4, 0, 2) and (0, 1) not in bound and (0, 2) not in bound
+    world.crash()
+    assert world.book.book.counts == (4, 0, 2)
+    assert [(g.label.episode, g.label.step) for g in world.book.book.accepted] == bound
+
+
 def test_a_label_of_an_episode_that_died_with_its_policy_is_refused_though_another_life_has_used_its_numbers(world):
     """Also after the recorder has begun again, which reads in the log whose episode it was."""
     world.act(False)

@@ -61,6 +61,7 @@ class Book:
         self.refused: deque[str] = deque(maxlen=20)
         self.refusals = 0
         self._waiting: list[Given] = []
+        self._bound: list[Given] = []  # since `settle` was called last
         self._lives: dict[int, int] = {}  # of the policy, by episode
 
     @property
@@ -74,19 +75,31 @@ class Book:
         if len(self._lives) > LIVES:
             del self._lives[next(iter(self._lives))]
 
-    def hear(self, given: Given) -> None:
-        """A label that is in the log; `settle` says what becomes of it."""
+    def hear(self, given: Given, last: tuple[int, int] | None = None) -> None:
+        """A label that is in the log; `settle` says what becomes of it. `last`: episode and step of the last row before it in the
+        log, where that is not the replay's last.
+        """
         if why := malformed(given.label):
             self._refuse(given, why)
-        else:
-            self._waiting.append(given)
+            return
+        self._waiting.append(given)
+        if len(self._waiting) > WAITING:  # by the log's order alone: a book made anew from it is to refuse the same
+            self._judge(last)
+            while len(self._waiting) > WAITING:  # who has waited longest waits for what does not come
+                self._refuse(self._waiting.pop(0), "its step has not come, and too many wait for theirs")
 
     def settle(self) -> list[Given]:
         """Those that are bound since the last call."""
-        bound: list[Given] = []
-        rest: deque[Given] = deque()
+        self._judge()
+        bound, self._bound = self._bound, []
+        return bound
+
+    def _judge(self, last: tuple[int, int] | None = None) -> None:
+        """Bind or refuse those whose step has come."""
+        rest: list[Given] = []
         columns, count = self.replay.columns, self.replay.count
-        last = (int(columns["episode"][count - 1]), int(columns["step"][count - 1])) if count else (-1, -1)
+        if last is None:
+            last = (int(columns["episode"][count - 1]), int(columns["step"][count - 1])) if count else (-1, -1)
         for given in self._waiting:
             verdict = self._judged(given.label, count, last)
             if verdict is None:
@@ -94,12 +107,9 @@ class Book:
             elif verdict:
                 self._refuse(given, verdict)
             else:
-                bound.append(given)
-        while len(rest) > WAITING:  # who has waited longest waits for what does not come
-            self._refuse(rest.popleft(), "its step has not come, and too many wait for theirs")
-        self._waiting = list(rest)
-        self.accepted += bound
-        return bound
+                self._bound.append(given)
+                self.accepted.append(given)
+        self._waiting = rest
 
     def cut(self, episode: int, step: int) -> None:
         """The run went back to this row, the last that counts: what was said of later ones goes with them."""
@@ -153,7 +163,7 @@ class BookFile:
                 del episodes[kept:], steps[kept:]
                 self.book.cut(*((episodes[-1], steps[-1]) if kept else (-1, -1)))
             elif record.kind is Kind.LABEL and (label := decoded(record.payload)) is not None:
-                self.book.hear(Given(record.sequence, label))
+                self.book.hear(Given(record.sequence, label), (episodes[-1], steps[-1]) if episodes else (-1, -1))
             else:
                 also(record)
         self.book.settle()
