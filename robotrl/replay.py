@@ -94,8 +94,9 @@ class Replay:
     def open(cls, path: Path, write: bool = False, sizes: tuple[int, int] | None = None) -> Replay:
         """An existing replay, to read or to go on writing; `sizes` (observation, action) if known.
 
-        Writing again first verifies every row, and the frames of those that no `flush` had promised: torn ones are dropped, with
-        all after the first of them. ReplayError for anything missing, misfitting, damaged, or held by a writer.
+        Writing again first claims the room of the counts (NoRoom on a full disk). Then it verifies every row, and the frames of
+        those that no `flush` had promised: torn ones are dropped, with all after the first of them. ReplayError for anything
+        missing, misfitting, damaged, or held by a writer.
         """
         found = read_header(path)
         have = (found.observation_size, found.action_size)
@@ -259,6 +260,11 @@ class Replay:
         except BlockingIOError:
             self._release()
             raise ReplayError(f"{self.path}: another process is writing it; stop that one first") from None
+        try:  # of a replay that an older robotrl has made they may be holes: on a full disk a number into one would be a SIGBUS
+            self._claimed({"count": self._count, "durable": self._durable}, 0, 1)
+        except ReplayError:
+            self._release()
+            raise
         damaged = self._damaged(self.count, self.durable)
         if damaged and damaged[0] < self.durable:
             self._release()

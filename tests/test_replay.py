@@ -205,8 +205,8 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("os.posix_fallocate", full)
     replay = Replay.create(tmp_path / "r", OBSERVATION, ACTION, 4)
+    monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(NoRoom, match=r"No space left on device; free"):
         replay.add(**transition(0))
     assert replay.count == 0
@@ -221,6 +221,27 @@ def test_the_counts_have_their_room_from_the_beginning(tmp_path: Path) -> None:
     for name in ("count", "durable"):
         with open(tmp_path / "r" / f"{name}.i64", "rb") as file:
             assert os.lseek(file.fileno(), 0, os.SEEK_DATA) == 0 and file.read() == bytes(8)
+
+
+def test_the_counts_of_an_older_replay_get_their_room_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Replay.create(tmp_path / "r", OBSERVATION, ACTION, 4).close()
+    for name in ("count", "durable"):
+        with open(tmp_path / "r" / f"{name}.i64", "wb") as file:
+            file.truncate(8)  # a hole
+    Replay.open(tmp_path / "r", write=True).close()
+    for name in ("count", "durable"):
+        assert (tmp_path / "r" / f"{name}.i64").stat().st_blocks > 0
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.posix_fallocate", full)
+        with pytest.raises(NoRoom):
+            Replay.open(tmp_path / "r", write=True)
+    Replay.open(tmp_path / "r", write=True).close()  # and nobody holds it
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -61,20 +62,20 @@ class Keeper:
     """Log and replay of a run, and the acknowledgements. One `cycle` whenever something has come, and often besides."""
 
     def __init__(self, node: Node) -> None:
-        """LogError or ReplayError where the run cannot be kept."""
+        """LogError or ReplayError where the run cannot be kept; NoRoom where the replay lacks room for what the log has."""
         self.node = node
         self.log = Log.open(node.directory / "log")
         for line in self.log.said:
             node.say(line)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.log.close)
             self.replay = open_replay(node.directory, node.run)
+            undo.callback(self.replay.close)
             if added := top_up(node.directory / "log", self.replay, self.log.counts().get(Kind.TRANSITION, 0)):
                 node.say(f"{added} transitions of the log were not in the replay yet")
             self.account = Account()
             self.book = BookFile(node.directory, self.replay, self._recall)
-        except BaseException:
-            self.log.close()
-            raise
+            undo.pop_all()
         self._flusher = Flusher(self.replay, node.say)
         self._waiting: deque[tuple[int, m.Transition | m.Label]] = deque()  # taken, and not durable yet
         self.streams = [node.bus.subscriber("transition"), node.bus.subscriber("label")]
@@ -204,6 +205,8 @@ def open_replay(directory: Path, run: Run) -> Replay:
     if path.exists():
         try:
             return Replay.open(path, write=True)
+        except NoRoom:
+            raise
         except ReplayError as error:
             if not (directory / "log").is_dir():
                 raise

@@ -16,6 +16,7 @@ from robotrl.config import to_dict
 from robotrl.log import SEGMENT, allocate
 from robotrl.node import Node
 from robotrl.nodes.keeper import Keeper
+from robotrl.replayfiles import NoRoom
 from robotrl.rundir import FULL
 from robotrl.session import Sessions
 from robotrl.topics import CAMERAS, TOPICS
@@ -40,7 +41,12 @@ class Recorder:
             for t, e in TOPICS.items()
             if e.recorded
         ]
-        self.keeper = Keeper(node)
+        try:
+            self.keeper = Keeper(node)
+        except Complaint:
+            for subscriber in self.heard:
+                subscriber.close()
+            raise
         about = {"run": node.directory.resolve().name, "config": json.dumps(to_dict(node.run))}
         self.sessions = Sessions(node.directory / "sessions", about)
         self.sessions.tend()  # a file for what has been heard already
@@ -102,15 +108,14 @@ class Recorder:
 
 def main(argv: list[str]) -> int:
     node = Node(Path(argv[0]), "recorder")
-    if "--restarted" in argv:
-        await_room(node)
     try:
-        recorder = Recorder(node)
+        recorder = await_room(node) if "--restarted" in argv else Recorder(node)
     except (Complaint, OSError) as error:
         return node.refuse(error)
     try:
-        serve(node, recorder)
-        recorder.close()
+        if recorder is not None:
+            serve(node, recorder)
+            recorder.close()
     except Complaint as error:
         node.say(error)
         return 3
@@ -119,17 +124,23 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def await_room(node: Node) -> None:
-    """Return once there is room to begin again in a run that lives, or when told to end: a recorder that is refused again and
-    again ends the run, one that says what it waits for holds the robot."""
+def await_room(node: Node) -> Recorder | None:
+    """The recorder of a run that lives, once there is room for it to begin again; None when told to end before.
+
+    One that is refused again and again ends the run, one that says what it waits for holds the robot.
+    """
     said = ""
     for _ in node.every(LOOK_NS):
         if not (why := lacking(node.directory)):
-            return
+            try:
+                return Recorder(node)
+            except NoRoom as error:  # frames are large: more of them wait in the log than there was room for
+                why = str(error)
         if why != said:
             node.say(why)
         said = why
         node.beat(why)
+    return None
 
 
 def lacking(directory: Path) -> str:

@@ -22,6 +22,7 @@ from robotrl.labelled import open_labelled
 from robotrl.log import Took
 from robotrl.logformat import Kind
 from robotrl.messages import Ack, Guard, Label, Operator
+from robotrl.node import Node
 from robotrl.nodes import keeper as keeper_module
 from robotrl.nodes import outbox as outbox_module
 from robotrl.nodes import policy as policy_module
@@ -32,6 +33,7 @@ from robotrl.nodes.outbox import Outbox
 from robotrl.nodes.policy import hand_over, inherit
 from robotrl.replay import Replay, ReplayError
 from robotrl.replaycheck import compared, rebuild
+from robotrl.replayfiles import NoRoom
 from tests import logwitness
 
 SIZE, ACTIONS = 112, 8
@@ -438,16 +440,61 @@ def test_a_recorder_that_died_on_a_full_disk_begins_again_when_there_is_room_and
 
     def begins(node):
         done.append("begins")
-        raise OSError(errno.ENOSPC, "No space left on device")  # also then: one line
+        raise OSError(errno.EIO, "Input/output error")  # also then: one line
 
     monkeypatch.setattr(recorder_module, "Node", Node)
     monkeypatch.setattr(recorder_module, "Recorder", begins)
     monkeypatch.setattr(recorder_module, "lacking", lambda _: lacks.pop(0))
     assert recorder_module.main([str(tmp_path), "--restarted"]) == 2 and not lacks
-    ends = ["begins", "refused [Errno 28] No space left on device"]
+    ends = ["begins", "refused [Errno 5] Input/output error"]
     assert done == [f"say {(full := 'disk full: free 48 MB')}", f"beat {full}", f"beat {full}", *ends]
     done.clear()
     assert recorder_module.main([str(tmp_path)]) == 2 and done == ends, "a run that has not begun does not wait"
+
+
+def test_a_recorder_that_has_no_room_for_what_its_log_holds_waits_too_and_leaves_nothing_open(world, tmp_path, monkeypatch):
+    """Frames may take more than what was looked for: it begins, and is refused."""
+    for number in range(5):
+        world.act(number)
+    world.kept()
+    world.end()
+    real, tries, said = keeper_module.top_up, [], []
+
+    def topped(*args):
+        tries.append(args)
+        if len(tries) < 3:
+            raise NoRoom("replay: No space left on device; free some space, resume")
+        return real(*args)
+
+    class Here(Node):
+        def say(self, what):
+            said.append(str(what))
+
+        def every(self, *_):
+            return iter(range(9))
+
+        def over(self):
+            return True
+
+    (world.directory / "bus.json").write_text(json.dumps({"directory": str(world.sockets)}))
+    monkeypatch.setattr(keeper_module, "top_up", topped)
+    monkeypatch.setattr(recorder_module, "Node", Here)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert recorder_module.main([str(world.directory), "--restarted"]) == 0
+    assert len(tries) == 3 and said == ["replay: No space left on device; free some space, resume"]
+    world.begin()
+    assert world.keeper.replay.count == 5
+    world.end()
+
+
+def test_a_recorder_that_waits_for_room_ends_when_it_is_told_to(tmp_path, monkeypatch):
+    (tmp_path / "ipc").mkdir(mode=0o700)
+    (tmp_path / "run.json").write_text(json.dumps({"config": to_dict(Run())}))
+    (tmp_path / "bus.json").write_text(json.dumps({"directory": str(tmp_path / "ipc")}))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(Node, "every", lambda *_: iter(range(2)))
+    monkeypatch.setattr(recorder_module, "lacking", lambda _: "disk full: free 48 MB")
+    assert recorder_module.main([str(tmp_path), "--restarted"]) == 0 and not (tmp_path / "log").exists()
 
 
 @pytest.mark.parametrize(
