@@ -261,6 +261,9 @@ class Training:
         if self.schooling is not None:
             self.schooling.close()
         self.metrics.close()
+        if self.metrics.lost:
+            lost = f"{self.metrics.lost} lines of metrics.jsonl are lost: the disk did not take them; free space"
+            self.console.print(lost, markup=False, soft_wrap=True)
         self.supervision.close()
         self.replay.close()
         self._log.close()
