@@ -109,6 +109,7 @@ class Manager:
         self.children: dict[str, Child] = {}
         self.gone: dict[str, str] = {}  # who was given up, and why, while the run goes on
         self._gone_said = 0.0
+        self._buried: tuple[int, bool] | None = None  # when the rescue last said how a dead driver's motors are; off?
 
     def start(self, spec: Spec, deaths: list[float] | None = None) -> None:
         """Start one node; its standard input is a pipe whose closing tells it that we are gone."""
@@ -200,9 +201,17 @@ class Manager:
                 continue
             whole = text[: text.rfind(b"\n") + 1]
             child.read += len(whole)
+            self._listen_to_the_rescue(child, whole)
             if child.spec is not OPERATOR:
                 lines += [line for line in whole.decode(errors="replace").splitlines() if line.startswith(f"{child.spec.name}: ")]
         return lines
+
+    def _listen_to_the_rescue(self, child: Child, said: bytes) -> None:
+        from robotrl.nodes.tether import BURIED, RESCUED
+
+        for line in said.decode(errors="replace").splitlines() if child.spec.name == "rescue" else ():
+            if BURIED in line:
+                self._buried = self.clock.now(), RESCUED in line
 
     def power_down(self, robot: config.Robot, held: Callable[[], None] = lambda: None) -> bool:
         """Have the guard take torque off by the robot's stop profile; true once the motors have read back as off.
@@ -230,16 +239,14 @@ class Manager:
             self.bus.wait([self.drive], 0.05)
         if (drive := self.drive.latest()) is None:
             return robot.stop_profile != "stow"
-        return "servos" not in self.children and not drive.powered_off_confirmed and self._rescued(until)
+        return "servos" not in self.children and self._rescued(drive.t, until)
 
-    def _rescued(self, until: float) -> bool:
-        """The driver has died for good, and the rescue may be lowering an arm still: has it read the motors back as off?"""
-        from robotrl.nodes.tether import BURIED, RESCUED
-
+    def _rescued(self, since: int, until: float) -> bool:
+        """The driver has died for good, and the rescue may be lowering an arm still: has it said since then that it is off?"""
         while time.monotonic() < until and "rescue" in self.children:
-            for line in self._pass_on():
-                if line.startswith("rescue: ") and BURIED in line:
-                    return RESCUED in line
+            self._pass_on()
+            if self._buried is not None and self._buried[0] > since:
+                return self._buried[1]
             time.sleep(0.05)
         return False
 

@@ -84,6 +84,7 @@ class Remote:
         self._offset: int | None = None  # this machine's clock less the robot's, ns, and the shortest way between them
         self._compared = 0  # when that was
         self._new = False  # a connection, by which no hello has gone yet
+        self._first, self._early = True, False  # the first hello may go before its connection is told of
         self._stop: tuple[str, Message, int] | None = None  # the last one, and when
         self._heard = self._asked = clock.now() - AGAIN_NS
         self._readers: dict[str, RemoteSubscriber] = {}
@@ -153,11 +154,12 @@ class Remote:
         now = self.clock.now()
         while self._made.poll(0):
             self._made.recv_multipart()
-            self._new = True
+            self._new, self._early = self._new or not self._early, False
         if self._new or (now - self._asked >= AGAIN_NS and (not self.welcome.session or now - self._heard >= AGAIN_NS)):
             self._asked = now
             if self._say(HELLO):
-                self._new = False
+                self._new, self._early = False, self._first and not self._new
+                self._first = False
         if self.welcome.session and now - self._wanted >= WANT_NS:
             self._want()
 

@@ -15,6 +15,7 @@ from robotrl.safety.limits import READING_MAX, GateLimits
 HOLD_NS = 300_000_000  # first it comes to rest; chosen, as the guard's own ramp to rest
 SPEED_SCALE = 0.5  # of the gate's slew, as a reset
 NEAR_RAD = 0.1  # from the pose: a joint that carries a weight hangs a little lower
+FOLLOWS_RAD = 0.15  # from its target, at most, of a joint that nothing is in the way of; chosen
 SETTLE_NS = 200_000_000  # for which it must be so near
 STUCK_NS = 200_000_000  # for which no target has changed, and all joints are there: then the workspace binds no more; chosen
 
@@ -89,10 +90,9 @@ class Stow:
         unread = [int(not opens and (n > 0 or i not in believed)) for i, n in enumerate(missed)]
         target = self._gate.decide(now, wish, self._at, unread, tuple(self._goal)).target
         assert target is not None  # a permit of this moment, and a number for each joint: such a gate opens
-        led = not any(missed) and all(abs(at - goal) < NEAR_RAD for at, goal in zip(self._at, target, strict=True))
-        if (
-            holding or not led or list(target) != self._goal
-        ):  # a hand that is in the way, or a joint that nobody hears, is no edge
+        # A hand that is in the way, or a joint that nobody hears, is no edge. What the last joint holds may keep it open.
+        follow = [abs(at - goal) < FOLLOWS_RAD for at, goal in zip(self._at[:-1], target[:-1], strict=True)]
+        if holding or max(missed) > self._limits.stale_cycles or not all(follow) or list(target) != self._goal:
             self._went = now
         elif now - self._went >= STUCK_NS and self._limits.outside is not None:
             # A hand at its own base: no joint alone finds a way within the workspace. Better it slides over the table than falls.

@@ -258,6 +258,20 @@ def test_an_arm_that_the_rescue_lowers_after_a_driver_that_died_for_good_is_wait
     assert ("rescue: CUT POWER" in capsys.readouterr().out) is bool(ends), "nobody else reads its log by then"
 
 
+def test_what_the_rescue_said_before_is_true_of_a_driver_that_has_not_spoken_since(manager, monkeypatch):
+    """Its next lives died before they had the port: the rescue has nothing to say of them."""
+    monkeypatch.setattr(processes, "OFF_S", 0.2)
+    manager.start(replace(spec("stays"), name="rescue"))
+    before = manager.clock.now()
+    with manager.children["rescue"].log.open("a") as file:
+        file.write("rescue: the servo driver died with torque on; the motors are read back as off (3.10 s)\n")
+    until(lambda: any("servo driver died" in line for line in manager.heard()))
+    robot = replace(Run().robot, stop_profile="stow", stop_damp_s=0.1)
+    for spoke, off in ((before, True), (manager.clock.now(), False)):
+        monkeypatch.setattr(manager.drive, "latest", lambda t=spoke: msgspec.structs.replace(drives("", True), t=t))
+        assert manager.power_down(robot) is off
+
+
 class Children:
     """A manager of nobody, for `operate`: did the driver speak, and did the motors read back as off?"""
 

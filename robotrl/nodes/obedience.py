@@ -21,7 +21,7 @@ class Obedience:
         self._had_torque = False  # since the motors were last read back as off
         self._unheard = NEVER  # when the driver last was silent, or we were
         self._before = NEVER
-        self._lowered: int | None = None  # since when the driver says that it lowers an arm; a key that holds it begins that anew
+        self._stopping: int | None = None  # since when the driver says that it damps or lowers; a key that holds begins that anew
 
     def hear(self, drive: Drive) -> None:
         self._drive = drive
@@ -39,22 +39,23 @@ class Obedience:
         """The motors have not obeyed. `speaks`: the driver does, and has its port."""
         stood, self._before = max(0, now - self._before - STEP_NS) if self._before != NEVER else 0, now
         self._off_since = None if self._off_since is None else self._off_since + stood
-        self._lowered = None if self._lowered is None else self._lowered + stood
+        self._stopping = None if self._stopping is None else self._stopping + stood
+        self._unheard = NEVER if self._unheard == NEVER else self._unheard + stood
         if not speaks or self._alone:
             self._unheard, self._alone = now, False
-        if self._lowers(now, speaks) and self._off_since is not None:
+        if self._on_its_way(now, speaks) and self._off_since is not None:
             self._off_since = now
         waited, damped = now - (self._off_since or now), now - self._unheard - self._stop_ns
         late = waited > max(PATIENCE_NS, self._stop_ns + CONFIRM_NS) or (speaks and min(waited, damped) > CONFIRM_NS)
         drive = self._drive
         return drive is not None and (drive.disobeyed or (self._had_torque and not drive.powered_off_confirmed and late))
 
-    def _lowers(self, now: int, speaks: bool) -> bool:
-        """An arm is on its way down, by the driver's word, for no longer than a stop profile takes: it need not be off yet."""
+    def _on_its_way(self, now: int, speaks: bool) -> bool:
+        """The driver's stop is, by its word, for no longer than a stop profile takes: torque need not be off yet."""
         drive = self._drive
-        if drive is None or not speaks or not drive.lowers:
-            self._lowered = None
+        if drive is None or not speaks or not (drive.lowers or drive.stop == "damp"):
+            self._stopping = None
             return False
-        if self._lowered is None or drive.stop == "hold":
-            self._lowered = now
-        return now - self._lowered <= self._stop_ns
+        if self._stopping is None or drive.stop == "hold":
+            self._stopping = now
+        return now - self._stopping <= self._stop_ns

@@ -25,6 +25,7 @@ DAMP, STOW, HOLD, OFF = "damp", "stow", "hold", "off"  # hold: a stop key keeps 
 STEP_NS = 20_000_000
 FIRST_NS = 100_000_000  # for all to be heard: who missed the first is believed after three more; chosen
 LOOK_NS = 10_000_000
+PATIENT_READS, PATIENCE_NS = 6, 50_000_000  # of whom the first readings missed, for an adapter that holds bytes back; chosen
 CONFIRM_NS = 20_000_000  # for each to say that it is off: asked one by one they take longer than a cycle; chosen
 LED = 10  # mode of a servo that goes by its targets
 BRAKED = 11  # of one that its watchdog has stopped
@@ -126,12 +127,17 @@ def lower(
     chain = chain_of(port, robot, clock, starts=False)
     if not may_hold(first_reading(chain, clock)):
         return False
-    if complaints := chain.check(set_up=False):
+    if not (complaints := chain.check(set_up=False)):
+        for _ in range(PATIENT_READS):  # all have answered meanwhile: who was only late has time now
+            if UNHEARD not in (joints := chain.read(-1, PATIENCE_NS)).mode:
+                break
+        late = [servo for servo, mode in zip(robot.servos.ids, joints.mode, strict=True) if mode == UNHEARD]
+        complaints = [f"{port.name}: servo {servo} answers too late; set the adapter's latency_timer to 1 ms" for servo in late]
+    if complaints:
         more = f" (and {len(complaints) - 1} more)" if complaints[1:] else ""
         raise DeviceError(
             f"{complaints[0]}{more}. Nothing was written: what holds goes on holding; support the arm, cut its power"
         )
-    joints = first_reading(chain, clock)  # all have answered meanwhile: who was only late is asked again
     if not may_hold(joints):
         return False
     say("the arm holds, and nobody leads it: it is lowered")

@@ -141,8 +141,9 @@ class ServoLoop:
         off since the start: it is to be set up anew, which nothing hinders now."""
         self._on = False
         stage = self._down.step(now, self.tick, joints, hold)
-        # A bus whose power was gone is asked one by one, for more than a cycle: there is none in which all are heard.
-        limp = not stage or (stage == OFF and not any(joints.mode))
+        # A bus whose power was gone is asked one by one, for more than a cycle: in none are all heard, in a round they are.
+        round_heard = max(joints.missed) <= len(joints.missed)
+        limp = not stage or (stage == OFF and round_heard and not any(joints.mode))
         if limp and self.chain.rebooted:
             who = ", ".join(map(str, self.chain.rebooted))
             raise DeviceError(f"servo {who}: was off and on again, or its power was; all are set up anew")

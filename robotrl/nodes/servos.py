@@ -51,22 +51,25 @@ class Driver:
 
     def _held_by_the_rescue(self) -> bool:
         """Is an arm that the rescue lowers after our last life to stay where it is? A stop key says so, which it cannot hear."""
-        now, permit = self.node.clock.now(), self.permits.latest()
+        now = self.node.clock.now()
         self.stop_key.hear(now)
         if self.node.run.robot.stop_profile != STOW or self.node.over():
             return False
-        if held := self.stop_key.holds(now) or (permit is not None and permit.hold and now - permit.t <= HOLD_NS):
+        if held := self.stop_key.holds(now) or self._guard_holds():
             self._lowers(HOLD)
         return held
+
+    def _guard_holds(self) -> bool:
+        """Does a stop key hold an arm by the guard's last word? It may be started again meanwhile."""
+        permit = self.permits.latest()
+        return permit is not None and permit.hold and self.node.clock.now() - permit.t <= HOLD_NS
 
     def connect(self) -> tuple[SerialPort, ServoLoop]:
         """Open the port, lower an arm that holds, stop every servo, configure it, check it. PortError, ValueError: nothing but an
         arm that was lowered has moved, nothing will."""
         robot = self.node.run.robot
         port = SerialPort(robot.servos.port, baud_of(robot.servos), self.node.clock)
-        permit = self.permits.latest()
-        hold = fresh(permit, self.node.clock.now()) and permit.hold
-        lowering = Lowering(self.node, self.stop_key, self.tether, port, hold, self._lowers)
+        lowering = Lowering(self.node, self.stop_key, self.tether, port, self._guard_holds(), self._lowers)
         try:
             try:  # not on the tape: it takes seconds, and what a person's key does there the tape would not know
                 if taken(robot, port, self.node.clock, self.node.say, lowering.watch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from robotrl.clock import LockstepClock
 from robotrl.drivers.port import DeviceError
 from robotrl.messages import Operator
 from robotrl.nodes.guard import Sentry
@@ -13,7 +14,9 @@ from robotrl.nodes.obedience import Obedience
 from robotrl.nodes.servoloop import connected, fresh, taken
 from robotrl.safety.halt import HELD_NS
 from robotrl.sim.faults import Silence
-from tests.nodes.armrig import ArmRig, TwinClock
+from robotrl.sim.fleets import FLEETS
+from tests.drivers.test_servo_chain import TimedPort
+from tests.nodes.armrig import ArmRig, TwinClock, run_of
 
 HOLDS = ("torque", "goal_position")
 STEP_S = 0.02
@@ -343,7 +346,36 @@ def test_an_arm_that_sank_while_all_stood_still_goes_on_from_where_it_is(omx):
         seen.append(tuple(omx.twin.joints.angle))
 
     stage = Stage(omx, {60: still}).play()
-    sunk, after = seen[0], stage.at[60:70]
+    sunk, after = seen[0], stage.at[60:64]
     assert max(abs(a - b) for a, b in zip(sunk, stage.at[58], strict=True)) > 0.2, "it sank"
     assert max(abs(a - b) for at in after for a, b in zip(at, sunk, strict=True)) < 0.1
     assert stage.said[-1] == "it is down, and read back as off"
+
+
+@pytest.mark.parametrize("stop", ["stow", "damp"])
+def test_neither_a_standstill_nor_a_driver_that_was_silent_makes_a_stop_one_that_was_not_obeyed(omx, stop):
+    said = msgspec.structs.replace(omx.drive, gate_open=False, torque_on=True, powered_off_confirmed=False, stop=stop)
+    for quiet_ns in (0, 1_000_000_000):
+        judge, now = Obedience(1.0, False), 20_000_000
+        judge.hear(said)
+        judge.lacking(now, True)
+        judge.asked(True, now)
+        for _ in range(quiet_ns // 20_000_000):
+            now += 20_000_000
+            assert not judge.lacking(now, False)
+        for step in range(45):  # of a stop of one second
+            now += 5_000_000_000 if step == 20 else 20_000_000
+            judge.hear(said)
+            assert not judge.lacking(now, True), (quiet_ns, step)
+            judge.asked(True, now)
+
+
+def test_an_adapter_that_holds_bytes_back_is_said_and_nobody_is_let_go_for_it(tmp_path):
+    """Nobody is heard in time, so nobody could be lowered: the stop that follows would let it fall."""
+    run, clock = run_of("omx", tmp_path), LockstepClock()
+    bus = FLEETS["omx"].line(clock)
+    bus.latency_ns = 16_000_000
+    with pytest.raises(DeviceError, match=r"too late; set the adapter's latency_timer to 1 ms \(and 4 more\). Nothing was"):
+        taken(run.robot, TimedPort(bus, clock), clock, print)
+    bus.latency_ns = 4_000_000
+    assert not taken(run.robot, TimedPort(bus, clock), clock, print), "none of them holds"

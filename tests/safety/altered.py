@@ -55,7 +55,8 @@ ALTERED = {
                 "a checkpoint that is run"),
     37: Altered("robotrl.nodes.guard", 'recorder_gone=now - self._heard.get("recorder", now) > GONE_NS', "recorder_gone=False",
                 "a guard that misses no recorder"),
-    44: Altered("robotrl.rundir", "FULL = (errno.ENOSPC, errno.EDQUOT)", "FULL = ()", "a log to which a full disk is a broken one"),
+    44: Altered("robotrl.rundir", "FULL = (errno.ENOSPC, errno.EDQUOT)", "FULL = ()",
+                "a log to which a full disk is a broken one"),
     45: Altered("robotrl.log", "        self._put(data)\n        os.fdatasync(self._fd)\n        return True",
                 "        self._put(data)\n        return True", "a log that acknowledges what is not synced"),
     46: Altered("robotrl.checkpoint", "    aside.mkdir()\n", "    aside.mkdir()\n    for path in _all(parent):\n"

@@ -177,6 +177,22 @@ def test_a_stow_arrives_in_time_from_everywhere_and_leaves_the_workspace_only_wh
 
 
 @pytest.mark.parametrize("robot", ["so101", "omx"])
+@pytest.mark.parametrize("how", ["full hand", "misses", "hangs"])
+def test_a_stow_arrives_from_its_own_base_with_a_full_hand_on_a_bad_line_and_with_a_weight(robot, how):
+    made = described(LAUNCH / "arm.toml", robot, []).robot
+    limits = gate_limits(made, 0.02)
+    for start in AT_ITS_BASE[robot]:
+        stow, at, n = Stow(limits, made.stow), list(start), 0
+        while (goal := stow.step(n * T, at, [int(how == "misses" and n % 8 == i) for i in range(len(at))])) is not None:
+            at, n = list(goal), n + 1
+            at[-1] = start[-1] if how == "full hand" and stow is not None else at[-1]
+            at[1] += 0.09 if how == "hangs" else 0.0
+            if n * 0.02 > made.stop_damp_s:
+                break
+        assert at[:-1] == pytest.approx(made.stow[:-1], abs=0.1 + 1e-9), start
+
+
+@pytest.mark.parametrize("robot", ["so101", "omx"])
 @pytest.mark.parametrize("how", ["mute", "held"])
 def test_a_stow_whose_shoulder_does_not_follow_keeps_to_the_workspace(robot, how):
     """Its cable is off, or somebody's arm is in its way: what stands still then is at no edge."""
