@@ -8,14 +8,14 @@ pytest=("$robotrl_python" -m pytest)
 if (($#)); then
   exec "${pytest[@]}" "$@"
 fi
-pytest+=(--durations=20 --durations-min=5)
+slowest=(--durations=20 --durations-min=5)
 computing=(tests/agents tests/calibration tests/fuzz tests/rewards tests/safety tests/tasks)
 said=$(mktemp)
-nice -n 19 "${pytest[@]}" -p no:cacheprovider "${computing[@]}" >"$said" 2>&1 </dev/null &
+nice -n 19 "${pytest[@]}" -p no:cacheprovider "${computing[@]}" "${slowest[@]}" >"$said" 2>&1 </dev/null &
 beside=$!
 trap 'kill "$beside" 2>/dev/null || true; rm -f "$said"' EXIT
 code=0
-"${pytest[@]}" tests "${computing[@]/#/--ignore=}" || code=$?
+"${pytest[@]}" tests "${computing[@]/#/--ignore=}" "${slowest[@]}" || code=$?
 wait "$beside" || code=$?
 cat "$said"
 exit "$code"
