@@ -250,11 +250,10 @@ class Manager:
             time.sleep(0.05)
         return False
 
-    def _pass_on(self) -> list[str]:
+    def _pass_on(self) -> None:
         """What nodes say to the person while the run ends, a rescue's call to cut the power too."""
-        for line in (lines := self.heard()):
+        for line in self.heard():
             aloud.say(line)
-        return lines
 
     def _keeps_off(self, guard: Guard | None) -> bool:
         """It permits no torque, or never spoke, or has said nothing for so long that nobody goes by its permit any more."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from robotrl.messages import Drive
 from robotrl.nodes.vigil import NEVER
+from robotrl.safety.halt import STEP_NS
 
 CONFIRM_NS = 500_000_000  # for the motors to read back as off once they should be
-STEP_NS = 40_000_000  # that one step of the guard counts for at most: where all stood still together, a stop did not take long
 PATIENCE_NS = 5_000_000_000  # the same while the driver is silent or without its port: who starts it again needs time
 
 

@@ -21,13 +21,13 @@ from robotrl.lateness import keep
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
 from robotrl.nodes.powerdown import OFF, POWERED, TRIES, PowerDown, gate_limits, lower, off
 from robotrl.safety.gate import PERMIT_VALID_NS, Gate, Verdict
+from robotrl.safety.halt import STEP_NS
 
 STOPPED = 0
 WATCHDOG_MODE, FAULT_MODE = LATCHED_MODES = (11, 1)  # moteus: watchdog time-out and fault leave only by a stop
 UNREAD_MAX = 3  # cycles (safety facts, row 1)
 NOBODYS = Action(seq=-1, epoch=-1, tick=-1, target=(), episode=-1, step=-1, policy_version=-1)
 HOLD_NS = 5_000_000_000  # for which a guard's last word holds an arm on its way down: it is started again meanwhile; chosen
-STEP_NS = 40_000_000  # that one cycle counts for at most: where all stood still together, the guard was not silent
 STARTING_NS = 200_000_000  # from the first target on, for every servo to have heard it and to leave mode 0
 
 
