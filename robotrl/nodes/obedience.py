@@ -40,7 +40,6 @@ class Obedience:
         stood, self._before = max(0, now - self._before - STEP_NS) if self._before != NEVER else 0, now
         self._off_since = None if self._off_since is None else self._off_since + stood
         self._stopping = None if self._stopping is None else self._stopping + stood
-        self._unheard = NEVER if self._unheard == NEVER else self._unheard + stood
         if not speaks or self._alone:
             self._unheard, self._alone = now, False
         if self._on_its_way(now, speaks) and self._off_since is not None:
