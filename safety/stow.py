@@ -61,9 +61,9 @@ class Stow:
         self._went = 0  # when a target last changed, ns
         self._seq = 0
 
-    def step(self, now: int, position: Sequence[float], missed: Sequence[int]) -> tuple[float, ...] | None:
-        """The targets (n,) rad to write at `now` (ns), none while no joint has been heard; None: torque may go off. `position`
-        and `missed` as in Joints.
+    def step(self, now: int, position: Sequence[float], missed: Sequence[int], hold: bool = False) -> tuple[float, ...] | None:
+        """The targets (n,) rad to write at `now` (ns, awake), none while no joint has been heard; None: torque may go off.
+        `position` and `missed` as in Joints. `hold`: it stays, and goes on when HOLD_NS have passed since the last such word.
 
         A joint that does not answer when it begins counts as where it was last, and one that was never heard as lying where it
         is to lie: the others are lowered all the same, and for as long as it stays unheard torque may not go off.
@@ -75,7 +75,8 @@ class Stow:
             self._take_in(heard)
         if len(self.unheard) == len(self._pose):
             return ()
-        self._began = now if self._began is None else self._began
+        if self._began is None or hold:
+            self._began, self._near_since = now, None
         holding = now - self._began < HOLD_NS
         down = not self.unheard and all(abs(at - goal) < NEAR_RAD for at, goal in zip(self._at, self._pose, strict=True))
         near = down and not holding
@@ -99,10 +100,6 @@ class Stow:
             self._open(replace(self._limits, outside=None))
         self._goal = list(target)
         return target
-
-    def hold(self, now: int) -> None:
-        """Begin anew from here: it holds, and goes on when HOLD_NS have passed since the last such word."""
-        self._began, self._near_since = now, None
 
     def sunk(self, joints: Collection[int], position: Sequence[float]) -> None:
         """These joints (places) have been without torque: they are led on from where they are, the others as they were."""

@@ -131,7 +131,7 @@ class Sentry:
             with contextlib.suppress(OSError):  # no disk, no lease: nobody moves the robot until its number can be kept
                 self._epoch = self._next_epoch()
         self._commands, self._ended = [], ""
-        self._obedience.asked(out.stop == "off", now)
+        self._obedience.asked(out.stop == "off")
         self.outputs = out
         self._powered = now if out.torque else NEVER
         permit = m.Permit(

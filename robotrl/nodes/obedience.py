@@ -1,10 +1,11 @@
-"""Whether motors that should be off have said so in time: what the guard calls a stop that is not confirmed. Times in ns."""
+"""Whether motors that should be off have said so in time: what the guard calls a stop not confirmed. Times in ns, awake."""
 
 from __future__ import annotations
 
+import math
+
 from robotrl.messages import Drive
-from robotrl.nodes.vigil import NEVER
-from robotrl.safety.halt import STEP_NS
+from robotrl.safety.awake import Awake
 
 CONFIRM_NS = 500_000_000  # for the motors to read back as off once they should be
 PATIENCE_NS = 5_000_000_000  # the same while the driver is silent or without its port: who starts it again needs time
@@ -19,8 +20,8 @@ class Obedience:
         self._drive: Drive | None = None
         self._off_since: int | None = None  # for so long torque is off by us and not by the driver's word
         self._had_torque = False  # since the motors were last read back as off
-        self._unheard = NEVER  # when the driver last was silent, or we were
-        self._before = NEVER
+        self._unheard = -math.inf  # when the driver last was silent
+        self._awake = Awake()
         self._stopping: int | None = None  # since when the driver says that it damps or lowers; a key that holds begins that anew
 
     def hear(self, drive: Drive) -> None:
@@ -28,33 +29,32 @@ class Obedience:
         # What was read back as off has obeyed: who cuts the power after that has not made it doubtful.
         self._had_torque = drive.torque_on or (self._had_torque and not drive.powered_off_confirmed)
 
-    def asked(self, off: bool, now: int) -> None:
-        """The guard's word of this period: is torque to be off?"""
+    def asked(self, off: bool) -> None:
+        """The guard's word of this period, after `lacking`: is torque to be off?"""
         if not off:
             self._off_since = None
         elif self._off_since is None or (self._drive is not None and self._drive.powered_off_confirmed):
-            self._off_since = now
+            self._off_since = self._awake.now
 
     def lacking(self, now: int, speaks: bool) -> bool:
         """The motors have not obeyed. `speaks`: the driver does, and has its port."""
-        stood, self._before = max(0, now - self._before - STEP_NS) if self._before != NEVER else 0, now
-        self._off_since = None if self._off_since is None else self._off_since + stood
-        self._stopping = None if self._stopping is None else self._stopping + stood
+        awake = self._awake.step(now)
         if not speaks or self._alone:
-            self._unheard, self._alone = now, False
-        if self._on_its_way(now, speaks) and self._off_since is not None:
-            self._off_since = now
-        waited, damped = now - (self._off_since or now), now - self._unheard - self._stop_ns
+            self._unheard, self._alone = awake, False
+        if self._on_its_way(awake, speaks) and self._off_since is not None:
+            self._off_since = awake
+        waited = 0 if self._off_since is None else awake - self._off_since
+        damped = awake - self._unheard - self._stop_ns
         late = waited > max(PATIENCE_NS, self._stop_ns + CONFIRM_NS) or (speaks and min(waited, damped) > CONFIRM_NS)
         drive = self._drive
         return drive is not None and (drive.disobeyed or (self._had_torque and not drive.powered_off_confirmed and late))
 
-    def _on_its_way(self, now: int, speaks: bool) -> bool:
+    def _on_its_way(self, awake: int, speaks: bool) -> bool:
         """The driver's stop is, by its word, for no longer than a stop profile takes: torque need not be off yet."""
         drive = self._drive
         if drive is None or not speaks or not (drive.lowers or drive.stop == "damp"):
             self._stopping = None
             return False
         if self._stopping is None or drive.stop == "hold":
-            self._stopping = now
-        return now - self._stopping <= self._stop_ns
+            self._stopping = awake
+        return awake - self._stopping <= self._stop_ns

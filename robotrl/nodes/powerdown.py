@@ -13,6 +13,7 @@ from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.port import DeviceError, Port
 from robotrl.messages import Joints
+from robotrl.safety.awake import LONGEST_STEP_NS, Awake
 from robotrl.safety.limits import INWARD_RAD_S, READING_MAX, GateLimits, jointed_limits, legged_limits
 from robotrl.safety.stow import Stow
 from robotrl.serialarm import ARMS, Box
@@ -59,26 +60,24 @@ class Profile:
         """`held`: the targets that the servos go by, where that is known."""
         self.held = held
         self._chain = chain
-        self._length_ns, self._period_ns = int(robot.stop_damp_s * 1e9), int(period_s * 1e9)
-        self._until, self._before = now + self._length_ns, now
-        self._stow = Stow(gate_limits(robot, period_s), robot.stow, held) if robot.stop_profile == STOW else None
+        self._lowers = robot.stop_profile == STOW
+        self._awake = Awake(max(LONGEST_STEP_NS, int(2e9 * period_s)))
+        self._length_ns = int(robot.stop_damp_s * 1e9)
+        self._until = self._awake.step(now) + self._length_ns
+        self._stow = Stow(gate_limits(robot, period_s), robot.stow, held) if self._lowers else None
         self._braked: set[int] = set()  # joints that their watchdog had stopped in the step before
 
-    def hold(self, now: int) -> None:
-        """Begin anew, from here; said in every cycle, an arm goes nowhere."""
-        self._until = now + self._length_ns
-        if self._stow is not None:
-            self._stow.hold(now)
-
-    def step(self, now: int, joints: Joints | None) -> str:
-        """Write what this cycle needs; the stage, empty once torque may go off. Damping asks for no reading.
+    def step(self, now: int, joints: Joints | None, hold: bool = False) -> str:
+        """Write what this cycle needs; the stage, empty once torque may go off. Damping asks for no reading. `hold`: an arm stays
+        where it is, and has all its time again from here.
 
         An arm none of whose joints has been heard is damped until its time is up, then too when it is heard at last: a Feetech
         servo that brakes goes by no target.
         """
-        self._until += max(0, now - self._before - 2 * self._period_ns)  # all stood still together: no time of the stop's
-        self._before = now
-        if now >= self._until:
+        awake = self._awake.step(now)
+        if hold := hold and self._lowers:
+            self._until = awake + self._length_ns
+        if awake >= self._until:
             return ""
         self.held = None
         if self._stow is None or joints is None:
@@ -88,9 +87,9 @@ class Profile:
         if sunk := {i for i in braked - self._braked if abs(joints.position[i]) <= READING_MAX}:
             self._stow.sunk(sunk, joints.position)  # the goal of before would fling them up again
         self._braked = braked
-        target = self._stow.step(now, joints.position, joints.missed)
+        target = self._stow.step(awake, joints.position, joints.missed, hold)
         if target is None:
-            self._until = now
+            self._until = awake
             return ""
         if not target:
             self._stow = None
@@ -98,7 +97,7 @@ class Profile:
         self._chain.forgive()  # whom a watchdog has stopped takes no targets, and would be let go where it is
         sent = self._chain.write(target, self._stow.unheard)
         self.held = sent if not self._stow.unheard else None
-        return STOW
+        return HOLD if hold else STOW
 
 
 def first_reading(chain: Chain, clock: Clock) -> Joints:
@@ -142,11 +141,7 @@ def lower(
         return False
     say("the arm holds, and nobody leads it: it is lowered")
     profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
-    while True:
-        if watch():
-            profile.hold(clock.now())
-        if not profile.step(clock.now(), joints):
-            break
+    while profile.step(clock.now(), joints, watch()):
         due = max(due + STEP_NS, clock.now())
         clock.sleep_until(due)
         joints = chain.read(-1)
@@ -186,11 +181,9 @@ class PowerDown:
             self._on = False
             self._profile = Profile(self._robot, self._chain, self._period_s, now, self.held(joints))
         if self._profile is not None:
-            if hold := hold and self._robot.stop_profile == STOW:
-                self._profile.hold(now)
-            if not off(joints) and (stage := self._profile.step(now, joints)):
+            if not off(joints) and (stage := self._profile.step(now, joints, hold)):
                 self._sent = self._profile.held
-                return HOLD if hold and stage == STOW else stage
+                return stage
             self._profile = self._sent = None  # it is done, or all of them are off already: their power was gone
         if off(joints):
             self.unconfirmed = 0

@@ -81,11 +81,7 @@ def stop_motors(
         profile = Profile(robot, chain, STEP_S, began)
         joints = first_reading(chain, clock) if torque_on and robot.stop_profile == STOW else None  # damping waits for no answer
         due = clock.now()
-        while torque_on:
-            if robot.stop_profile == STOW and held():
-                profile.hold(clock.now())
-            if not profile.step(clock.now(), joints):
-                break
+        while torque_on and profile.step(clock.now(), joints, held()):
             joints = chain.read(-1)  # it takes the adapter's answers off the line
             step()
         off, tries = clock.now(), 0

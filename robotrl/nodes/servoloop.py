@@ -20,8 +20,8 @@ from robotrl.drivers.port import DeviceError, Port
 from robotrl.lateness import keep
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
 from robotrl.nodes.powerdown import OFF, POWERED, TRIES, PowerDown, gate_limits, lower, off
+from robotrl.safety.awake import LONGEST_STEP_NS, Awake
 from robotrl.safety.gate import PERMIT_VALID_NS, Gate, Verdict
-from robotrl.safety.halt import STEP_NS
 
 STOPPED = 0
 WATCHDOG_MODE, FAULT_MODE = LATCHED_MODES = (11, 1)  # moteus: watchdog time-out and fault leave only by a stop
@@ -45,7 +45,8 @@ class ServoLoop:
         self._down = PowerDown(robot, chain, period_s)
         self._answered = 0  # cycles in a row in which no servo was missed: who does not answer has not heard us either
         self._heard = clock.now()  # when permits were last looked for
-        self._word, self._word_age = (0, 0), 0  # the guard's last, and for how long there was no other (ns, standstills left out)
+        self._awake = Awake(max(LONGEST_STEP_NS, int(2e9 * period_s)))
+        self._word, self._word_at = (0, 0), 0  # the guard's last, and when it came (ns, awake)
         self._shown: tuple[str, int, int] | None = None
         self._last: tuple[Joints, Drive] | None = None
         self._on = False
@@ -75,7 +76,7 @@ class ServoLoop:
         if verdict.target is not None:
             sent, stage = self._write(joints, verdict.target, anew or not self._on), ""
         else:
-            hold = held or (permit is not None and permit.hold and self._word_age <= HOLD_NS)
+            hold = held or (permit is not None and permit.hold and self._awake.now - self._word_at <= HOLD_NS)
             sent, stage = joints.position, self._power_down(began, joints, hold)
         used = action if action is not None and not verdict.refused and verdict.target is not None else None
         drive = self._drive(joints, stage, began)
@@ -109,11 +110,11 @@ class ServoLoop:
         return permit is not None and until is not None and permit.t <= until and now - self._heard <= PERMIT_VALID_NS
 
     def _hear(self, permit: Permit | None, now: int) -> None:
-        passed, self._heard = min(now - self._heard, STEP_NS), now
+        self._heard, awake = now, self._awake.step(now)
         if permit is None:
             return
-        new, self._word = (permit.boot, permit.t) != self._word, (permit.boot, permit.t)
-        self._word_age = 0 if new else self._word_age + passed
+        if (permit.boot, permit.t) != self._word:
+            self._word, self._word_at = (permit.boot, permit.t), awake
         if fresh(permit, now) and not permit.torque:
             self._armed_by = permit.boot
         if permit.boot == self._armed_by:

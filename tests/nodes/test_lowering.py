@@ -313,15 +313,15 @@ def test_an_arm_that_is_lowered_beside_a_guard_that_has_just_begun_is_no_stop_th
 def test_who_says_for_longer_than_a_stop_takes_that_it_lowers_an_arm_is_not_believed(omx):
     said = msgspec.structs.replace(omx.drive, gate_open=False, torque_on=True, powered_off_confirmed=False, stop="stow")
     now, judge = 0, Obedience(5.0, False)
-    judge.asked(True, now)
+    judge.asked(True)
     for now in range(0, 20_000_000_000, 20_000_000):
         judge.hear(said)
         if judge.lacking(now, True):
             break
-        judge.asked(True, now)
+        judge.asked(True)
     assert now == pytest.approx(5_500_000_000, abs=40_000_000)
     judge = Obedience(5.0, False)
-    judge.asked(True, 0)
+    judge.asked(True)
     for now in range(0, 60_000_000_000, 20_000_000):
         judge.hear(msgspec.structs.replace(said, stop="hold"))
         assert not judge.lacking(now, True), "a key holds it"
@@ -359,7 +359,7 @@ def test_neither_a_standstill_nor_a_driver_that_was_silent_makes_a_stop_one_that
         judge, now = Obedience(1.0, False), 20_000_000
         judge.hear(said)
         judge.lacking(now, True)
-        judge.asked(True, now)
+        judge.asked(True)
         for _ in range(quiet_ns // 20_000_000):
             now += 20_000_000
             assert not judge.lacking(now, False)
@@ -367,7 +367,7 @@ def test_neither_a_standstill_nor_a_driver_that_was_silent_makes_a_stop_one_that
             now += 5_000_000_000 if step == 20 else 20_000_000
             judge.hear(said)
             assert not judge.lacking(now, True), (quiet_ns, step)
-            judge.asked(True, now)
+            judge.asked(True)
 
 
 def test_an_adapter_that_holds_bytes_back_is_said_and_nobody_is_let_go_for_it(tmp_path):

@@ -63,6 +63,13 @@ def test_a_step_that_comes_late_counts_for_40_ms_of_silence():
 def test_ten_minutes_and_another_key_begins_them_anew():
     halt = Halt()
     halt.step(NOW, True, True)
-    assert halt.step(NOW + 600 * S, False, True)
-    assert halt.step(NOW + 600 * S, True, True) and halt.step(NOW + 1200 * S, False, True)
+    assert passes(halt, NOW, 600 * S, True)
+    assert halt.step(NOW + 600 * S, True, True) and passes(halt, NOW + 600 * S, 600 * S, True)
     assert halt.step(NOW + 1200 * S + 1, False, True) is False
+
+
+def test_a_standstill_takes_nothing_of_the_ten_minutes():
+    halt = Halt()
+    halt.step(NOW, True, True)
+    assert halt.step(NOW + 900 * S, False, True) and passes(halt, NOW + 900 * S, 600 * S - 40 * MS, True)
+    assert halt.step(NOW + 1500 * S - 40 * MS + 1, False, True) is False

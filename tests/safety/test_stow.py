@@ -43,8 +43,7 @@ def test_told_to_hold_it_stays_where_it_has_led_the_joints_and_goes_on_300_ms_af
     stow.step(0, at, HERE)
     there = stow.step(300 * MS, at, HERE)
     for now in (310 * MS, 400 * MS, 690 * MS):
-        stow.hold(now)
-        assert stow.step(now, at, HERE) == there
+        assert stow.step(now, at, HERE, hold=True) == there
     assert stow.step(990 * MS - 1, at, HERE) == there
     assert stow.step(990 * MS, at, HERE) == pytest.approx((there[0] + 0.048, there[1] - 0.048))
 
@@ -52,7 +51,7 @@ def test_told_to_hold_it_stays_where_it_has_led_the_joints_and_goes_on_300_ms_af
 def test_what_was_near_before_it_was_told_to_hold_is_looked_at_anew():
     stow = Stow(LIMITS, POSE)
     assert stow.step(0, POSE, HERE) and stow.step(300 * MS, POSE, HERE)
-    stow.hold(310 * MS)
+    assert stow.step(310 * MS, POSE, HERE, hold=True)
     assert stow.step(610 * MS, POSE, HERE) and stow.step(810 * MS - 1, POSE, HERE)
     assert stow.step(810 * MS, POSE, HERE) is None
 
