@@ -11,6 +11,7 @@ from robotrl import config
 from robotrl.clock import Clock
 from robotrl.drivers.asking import Asking
 from robotrl.drivers.dynamixel_line import DynamixelLine
+from robotrl.drivers.dynamixel_x import X
 from robotrl.drivers.feetech_line import FeetechLine
 from robotrl.drivers.feetech_sts import STS3215
 from robotrl.drivers.port import DeviceError, Port
@@ -51,20 +52,23 @@ class Mending:
         return out
 
     def write(self, mends: list[Mend]) -> None:
-        """Torque of all goes off first, and stays off. A Feetech is locked again, also one that did not do as it was told."""
+        """Torque of all goes off first, read back, and stays off. A Feetech is locked again, also one that did not do as told."""
         self._asking.tell(self._line.stopping)
+        torque = STS3215.TORQUE_ENABLE if self._feetech else X.TORQUE_ENABLE
+        for wanted in self._line.wanted():  # a Feetech whose stop was lost would take another direction under torque, and jump
+            self._set(wanted.id, wanted.joint, torque, 0)
         for mend in mends:
             if self._feetech:
-                self._set(mend, STS3215.LOCK, 0)
+                self._set(mend.servo, mend.joint, STS3215.LOCK, 0)
             try:
-                self._set(mend, mend.item, mend.to)
+                self._set(mend.servo, mend.joint, mend.item, mend.to)
             finally:
                 if self._feetech:
-                    self._set(mend, STS3215.LOCK, 1)
+                    self._set(mend.servo, mend.joint, STS3215.LOCK, 1)
 
-    def _set(self, mend: Mend, item: Item, steps: int) -> None:
-        if not self._asking.set(mend.servo, item, steps):
+    def _set(self, servo: int, joint: str, item: Item, steps: int) -> None:
+        if not self._asking.set(servo, item, steps):
             raise DeviceError(
-                f"{self._name}: servo {mend.servo} ({mend.joint}), {item.section}: does not read {steps} after writing it;"
+                f"{self._name}: servo {servo} ({joint}), {item.section}: does not read {steps} after writing it;"
                 " check cable and power"
             )

@@ -191,3 +191,36 @@ def test_a_robots_silent_servo_is_named_before_anything_is_written(mended):
     bus.faults.begin("mute", bus.servos[2].id, 1e9)
     with pytest.raises(DeviceError, match=rf"servo {bus.servos[2].id} .*does not answer"):
         mending.needed()
+
+
+class Lossy(MemoryPort):
+    """Loses one packet, the first of these bytes."""
+
+    lost = b""
+
+    def write(self, data):
+        if data == self.lost:
+            self.lost = b""
+        else:
+            super().write(data)
+
+
+@pytest.mark.parametrize("deaf", [False, True], ids=["lost", "deaf"])
+@pytest.mark.parametrize("name", ["omx", "so101"])
+def test_nothing_is_written_into_a_robot_one_of_whose_servos_still_has_torque(name, deaf, tmp_path):
+    bus, robot = FLEETS[name].line(None), run_of(name, tmp_path).robot
+    port, clock = Lossy(bus, "arm"), LockstepClock()
+    mending, chain = Mending(robot, port, clock), ServoChain(port, robot, clock)
+    first, last = bus.servos[0], bus.servos[-1]
+    first.registers.put("return_delay", 250)
+    needed = mending.needed()
+    last.registers.put("torque", 1)
+    port.lost = chain.line.stopping
+    if deaf:
+        bus.faults.begin("deaf", last.id, 1e9)
+        with pytest.raises(DeviceError, match=rf"servo {last.id} .*: does not read 0 after writing it"):
+            mending.write(needed)
+        assert first.registers.get("return_delay") == 250, "a register in EEPROM under torque"
+    else:
+        mending.write(needed)
+        assert first.registers.get("return_delay") == 0 and last.registers.get("torque") == 0
