@@ -73,6 +73,7 @@ class ServoChain:
         self._values = np.full((5, n), math.nan)  # position, velocity, torque, temperature, voltage
         self._mode, self._fault = np.full(n, -1), np.zeros(n, int)
         self._missed = np.full(n, UNKNOWN_AFTER)
+        self._silent = np.zeros(n, int)  # cycles in which each was asked and said nothing: at first it was not asked
         self._doubts = np.zeros(n, int)  # answers still to come, none beside a late one, before a servo is believed
         self._spoke, self._lost = np.zeros(n, bool), np.zeros(n, bool)  # in this cycle; the last: that its registers are
         self._fastest = 1.5 * max(servos.velocity_limit, FALL_RAD_S) / self._gear
@@ -193,7 +194,7 @@ class ServoChain:
                     what = f"register {address} reads {got.hex() or 'nothing'} after writing {data.hex()}"
                     raise DeviceError(f"{self._port.name}: {wanted}: {what}; check cable and firmware")
         self.rebooted = ()
-        self._doubts[:] = 0  # each has just answered, one question after another: nothing is late
+        self._doubts[:] = self._silent[:] = 0  # each has just answered, one question after another: nothing is late
 
     def check(self, set_up: bool = True) -> list[str]:
         """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing, changes nothing.
@@ -254,9 +255,10 @@ class ServoChain:
 
     def _doubt(self, alone: bool) -> None:
         """After a cycle: whom not to believe in the next. `alone`: nothing that came in it was late."""
-        doubted = self._doubts > 0
+        doubted, heard = self._doubts > 0, self._spoke | self._lost
+        self._silent = np.where(heard, 0, self._silent + 1)
         self._doubts = np.where(doubted & self._spoke, self._doubts - 1 if alone else ALONE, self._doubts)
-        self._doubts[(self._missed >= TURNS) & ~self._spoke & ~self._lost] = ALONE
+        self._doubts[~heard & (doubted | (self._silent >= TURNS))] = ALONE
 
     def _ask(self, order: tuple[int, ...], sent: int, patience_ns: int) -> tuple[int, ...]:
         """One synchronous read of servos by place; those that were silenced by the first silent one, to be asked again."""

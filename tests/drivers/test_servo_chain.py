@@ -15,6 +15,7 @@ from robotrl.drivers.port import DeviceError, MemoryPort
 from robotrl.drivers.servo_chain import CYCLE_NS, ServoChain
 from robotrl.drivers.servo_line import TURNS
 from robotrl.nodes.powerdown import CONFIRM_NS, first_reading
+from robotrl.nodes.rescue import stop_motors
 from robotrl.nodes.servoloop import ServoLoop, set_up
 from robotrl.sim.fleets import FLEETS
 from robotrl.sim.servotwin import ServoTwin
@@ -283,6 +284,24 @@ def test_who_was_silent_for_long_and_has_then_been_set_up_is_believed_at_once(be
     bench.twin.advance(0.02)
     bench.started()
     assert not any(bench.chain.read(0).missed)
+
+
+@pytest.mark.parametrize("on", [True, False], ids=["on", "off"])
+def test_one_answer_that_is_lost_at_first_is_no_reason_to_cut_the_power(robot, on, tmp_path):
+    """A rescue's chain is made for the stop: who misses its first question owes it no older answer."""
+    clock = LockstepClock()
+    bus, described, told = FLEETS[robot].line(clock), run_of(robot, tmp_path).robot, []
+    chain, answer, lost = ServoChain(TimedPort(bus, clock), described, clock, starts=False), bus._answer, []
+
+    def loses(servos, *rest):
+        if servos and servos[0].id == described.servos.ids[2] and not lost:
+            lost.append(servos)
+            return answer([], *rest)
+        return answer(servos, *rest)
+
+    bus._answer = loses
+    outcome = stop_motors(described, chain, clock, on, told.append)
+    assert lost and outcome.confirmed and told == []
 
 
 def test_a_silent_line_ends_the_cycle(robot, tmp_path):
