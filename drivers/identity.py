@@ -26,6 +26,7 @@ FIRMWARE, SERIAL = 0x101, 0x120
 HOST = 0x10  # our number on the bus here: a late reply to the servo loop's queries carries another
 ANSWER_NS = 20_000_000
 TRIES = 3
+HOLDS = ". Nothing was written: what holds goes on holding; support the arm, cut its power"  # as `lower` says of its own refusals
 DIGITS = 24  # of a digest: as many as a board's serial number has
 DYNAMIXEL: tuple[Item, ...] = (
     X.MODEL_NUMBER, X.FIRMWARE_VERSION, X.DRIVE_MODE, X.OPERATING_MODE, X.SECONDARY_ID, X.HOMING_OFFSET, X.MOVING_THRESHOLD,
@@ -51,13 +52,17 @@ def recognise(port: Port, robot: config.Robot, clock: Clock) -> None:
     servos = robot.servos
     if not servos.identity:
         return  # nobody knows: the twin's, or one that is being calibrated
-    names = servos.joints or ("",) * len(servos.ids)
-    for servo, joint, was, now in zip(servos.ids, names, servos.identity, asked(port, servos, clock), strict=True):
+    names, holds = servos.joints or ("",) * len(servos.ids), HOLDS if robot.stop_profile == "stow" else ""
+    try:
+        found = asked(port, servos, clock)
+    except DeviceError as error:
+        raise DeviceError(f"{error}{holds}") from None
+    for servo, joint, was, now in zip(servos.ids, names, servos.identity, found, strict=True):
         if now != was:
             who = f"servo {servo}" + (f" ({joint})" if joint else "")
             raise DeviceError(
                 f"{port.name}: {who} is {now}, {robot.name} {robot.serial} was calibrated with {was}: another robot's, or it was"
-                f" changed; plug in {robot.name} {robot.serial}, or calibrate anew: {command('calibrate homing')}"
+                f" changed; plug in {robot.name} {robot.serial}, or calibrate anew: {command('calibrate homing')}{holds}"
             )
 
 

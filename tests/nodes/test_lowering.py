@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
 from robotrl.clock import LockstepClock
+from robotrl.drivers.identity import asked
 from robotrl.drivers.port import DeviceError
 from robotrl.messages import Operator
 from robotrl.nodes.guard import Sentry
@@ -53,6 +56,21 @@ def test_what_is_not_the_robots_own_arm_is_neither_led_nor_let_go(arm, harm, say
         connected(arm.run.robot, arm.twin.ports()["servos"], TwinClock(arm), -1, arm.said.append)
     assert "Nothing was written: what holds goes on holding" in str(refused.value) and "\n" not in str(refused.value)
     assert registers(arm) == before and all(on for on, _ in before)
+
+
+@pytest.mark.parametrize("stranger", [False, True], ids=["mute", "stranger"])
+def test_of_a_calibrated_arm_too_it_is_said_that_what_holds_goes_on_holding(arm, stranger):
+    servos = arm.run.robot.servos
+    who = asked(arm.twin.ports()["servos"], servos, arm.clock)
+    if stranger:
+        who = ("0" * 24, *who[1:])
+    else:
+        arm.twin.command({"fault": "mute", "servo": servos.ids[2]})
+    robot = replace(arm.run.robot, servos=replace(servos, identity=who))
+    with pytest.raises(DeviceError, match="was calibrated with" if stranger else "does not say who it is") as refused:
+        connected(robot, arm.twin.ports()["servos"], TwinClock(arm), -1, arm.said.append)
+    assert str(refused.value).endswith("what holds goes on holding; support the arm, cut its power")
+    assert all(on for on, _ in registers(arm))
 
 
 def turned(arm):
