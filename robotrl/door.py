@@ -91,6 +91,7 @@ class Door:
         self.patience = Patience()
         self._shut: dict[str, int] = {}  # whose connection was ended last when, ns: by the name, of strangers by the public key
         self._more = False  # in the midst of a message that is being thrown away
+        self._frames: list[zmq.Frame] = []  # of the next one, whose sender may be the last that a turn took
         self.address = self.listen
         self._open()
 
@@ -171,19 +172,18 @@ class Door:
 
     def _messages(self) -> Iterator[list[zmq.Frame]]:
         """Sender and content; of a message in several frames the rest is thrown away, however long it is."""
-        frames: list[zmq.Frame] = []
         for _ in range(TURN):
             try:
                 frame = self.socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
             if not self._more:
-                frames.append(frame)
-            if len(frames) == 2:
-                yield frames
-                frames, self._more = [], True
+                self._frames.append(frame)
+            if len(self._frames) == 2:
+                whole, self._frames, self._more = self._frames, [], True
+                yield whole
             if not frame.more:
-                frames, self._more = [], False
+                self._frames, self._more = [], False
 
     def _known(self, public: str) -> Peer | None:
         """The peer of an authorised key. Not of a name: another key may have it by now."""
@@ -286,7 +286,7 @@ class Door:
         self.socket.close(0)
         for peer in self.peers.values():
             peer.address, peer.session = b"", 0
-        self._more = False
+        self._frames, self._more = [], False
         self._open()
 
     def send(self, topic: str, data: bytes) -> None:

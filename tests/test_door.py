@@ -311,6 +311,19 @@ def test_a_message_in_many_frames_is_refused_whole(place):
     assert [r.message.command for r in place.got] == ["pause"] and place.door.refused["frames"] == 1
 
 
+def test_a_turn_that_ends_between_a_stop_and_its_sender_loses_neither(place):
+    """What comes in several frames is three of a turn's, so a turn may take the sender alone: the stop is the next one's."""
+    peer = place.attacker(place.keys["viewer"])
+    hello(place, peer)
+    assert door_module.TURN % 3 == 1
+    for _ in range(door_module.TURN // 3):
+        peer.send_multipart([b"x", b"y"])
+    peer.send(attacks.packed("stop"))
+    time.sleep(0.3)  # all of it is there before the door looks
+    place.until(lambda: place.got or place.door.refused["topic"], 5)
+    assert [r.message.command for r in place.got] == ["stop"] and place.door.refused["frames"] == door_module.TURN // 3
+
+
 class Later(WallClock):
     """One that can be set forwards."""
 
