@@ -23,8 +23,10 @@ def shut(frame: zmq.Frame) -> None:
     which comes back by itself.
     """
     try:
-        with socket.fromfd(int(frame.get(zmq.SRCFD)), socket.AF_INET, socket.SOCK_STREAM) as line:
-            if line.getpeername()[0] == frame.get("Peer-Address"):
+        address = str(frame.get("Peer-Address"))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET  # by the wrong one the address reads as another
+        with socket.fromfd(int(frame.get(zmq.SRCFD)), family, socket.SOCK_STREAM) as line:
+            if line.getpeername()[0] == address:
                 line.shutdown(socket.SHUT_RDWR)
     except (OSError, IndexError, zmq.ZMQError):  # it has gone, or is no connection any more
         pass

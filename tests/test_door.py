@@ -36,9 +36,9 @@ ROLES = ("console", "agent", "learner", "viewer")
 class Place:
     """A door with one authorised key a role, and all that it let in."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, listen="tcp://127.0.0.1:0"):
         self.keys = {role: keyring.read(keyring.new(folder, role, role)) for role in ROLES}
-        self.door = Door("tcp://127.0.0.1:0", keyring.load(folder), WallClock())
+        self.door = Door(listen, keyring.load(folder), WallClock())
         self.got, self.friends, self.context = [], [], zmq.Context()
 
     def turn(self):
@@ -643,6 +643,21 @@ def test_who_is_no_longer_authorised_is_cut_off_and_nobody_else(place):
     place.until(lambda: place.door.refused["key"])  # its connection is ended, and it knocks again
     assert not [r for r in place.got if r.peer.name == "viewer"] and "viewer" not in place.door.peers
     assert console.welcome.session == sessions[console] == place.door.peers["console"].session and place.door.cut == 0
+
+
+@pytest.mark.parametrize("listen", ["tcp://[::1]:0", "tcp://[::ffff:127.0.0.1]:0"])
+def test_a_connection_by_ipv6_is_ended_too(tmp_path, listen):
+    try:
+        place = Place(tmp_path / "six", listen)
+    except BusError:
+        pytest.skip("no IPv6 on this machine")
+    try:
+        friend = place.friend("console")
+        place.door.authorise({})
+        friend.publisher("operator").send(Operator(command="clear", press=1))
+        place.until(lambda: place.door.refused["key"])  # it knocks again
+    finally:
+        place.close()
 
 
 def test_who_was_refused_is_back_by_himself_once_he_may_come_in(place):
