@@ -30,6 +30,7 @@ DEAD_NS = 3_000_000_000  # an answer that takes longer: nobody sees its screen; 
 LOST_NS = 20_000_000_000  # one that takes so long does not come any more; chosen: no line that is only slow is so slow
 LAST_NS = 500_000_000  # the longest that is waited for one when the terminal is given back
 SAID, BELL = 64, 0x07  # letters of a sequence that are looked at
+PASTE_NS = 200_000_000  # what comes so soon after a burst is the rest of it: a paste is read in pieces; chosen
 STRING_NS = 500_000_000  # a text comes only in answer to us, and over a slow line in pieces, none of which may be a key
 
 
@@ -105,6 +106,7 @@ class KeyParser:
         self._escape = ""  # "", "escape", "csi" or "ss3": inside which sequence
         self._escape_at = 0
         self._said = ""  # of the sequence so far
+        self._burst_at = -PASTE_NS
         self.refused = 0
         self.answered = False  # the terminal, to `ASK`, since whoever reads this has set it back
         self.awaited = False  # that it does: what begins as its answer may come in pieces
@@ -119,7 +121,9 @@ class KeyParser:
         keys = [key for byte in data if (key := self._step(byte, now))]
         stops = [key for key in keys if key in STOP_KEYS]
         others = [key for key in keys if key not in STOP_KEYS]
-        if len(set(others)) > 1 and not typing:
+        burst = len(set(others)) > 1
+        if others and not typing and (burst or now - self._burst_at < PASTE_NS):
+            self._burst_at = now if burst else self._burst_at  # a key that is held down does not prolong it
             self.refused += 1
             others = []
         return stops[:1] + others

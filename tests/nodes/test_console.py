@@ -128,6 +128,24 @@ def test_sequences_and_bursts_are_no_keys(burst):
     assert keys.KeyParser().feed(burst, NOW) == []
 
 
+def test_the_rest_of_a_paste_is_no_key_and_a_stop_in_it_counts():
+    """A terminal is read by 1,024 bytes: of a paste one longer the last letter came alone, as if it had been pressed."""
+    master, slave = pty.openpty()
+    try:
+        with keys.Terminal(slave) as terminal:
+            parser, got = keys.KeyParser(), []
+            os.write(master, b"xy" * 512 + b"e")
+            while data := terminal.read(0.1):
+                got.append((len(data), parser.feed(data, NOW + len(got) * 10 * MS)))
+        assert got == [(1024, []), (1, [])] and parser.refused == 2
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert parser.feed(b" ", NOW + 20 * MS) == [" "]
+    assert parser.feed(b"e", NOW + 20 * MS, typing=True) == ["e"]
+    assert parser.feed(b"e", NOW + keys.PASTE_NS) == ["e"], "a key that is pressed then is one"
+
+
 def test_a_split_sequence_is_still_one():
     parser = keys.KeyParser()
     assert [parser.feed(bytes([b]), NOW + i * MS) for i, b in enumerate(b"\x1bOR")] == [[], [], []]
