@@ -20,6 +20,7 @@ ANSWER = SECOND // 4  # a stop not answered by then is said to be unanswered; 40
 FRESH = SECOND // 10  # five of the driver's: an older read-back confirms nothing
 GIVES_TORQUE = frozenset(("HOLD", "RUN", "RESET"))  # in the others that have it, what is off stays off
 STOPPED = frozenset(("STOPPING", "PSTOP", "RELAX", "LOCKOUT"))
+UNMOVED = frozenset(("BOOT", "CHECK"))  # a stop leads out of neither, and yet holds an arm that is being lowered
 FRAMES = 100  # shown ones that are remembered: 10 s
 M = TypeVar("M", bound=Message)
 
@@ -147,10 +148,16 @@ class View:
             self.events.append((now, f"{message.name} {message.event} (pid {message.pid}{again}) {message.detail}"))
 
     def _answer(self, guard: Guard) -> None:
-        """Note when a stop that was asked for first shows in the guard's state."""
+        """Note when a stop that was asked for first shows in the guard's state, or where it changes none, at the driver."""
         waiting = self.stop_pressed is not None and self.stop_answered is None
-        if waiting and guard.state in STOPPED and guard.t >= (self.stop_pressed or 0):
+        shows = guard.state in STOPPED or (guard.state in UNMOVED and self._rests())
+        if waiting and shows and guard.t >= (self.stop_pressed or 0):
             self.stop_answered = guard.t
+
+    def _rests(self) -> bool:
+        """The driver has said since the stop was asked for that torque is off, or that an arm is held on its way down."""
+        drive = self.get("drive", Drive)
+        return drive is not None and drive.t >= (self.stop_pressed or 0) and (drive.stop == "hold" or not drive.torque_on)
 
     def drawn(self, now: int) -> None:
         """A frame of what is known now is on the screen."""
@@ -211,8 +218,8 @@ def stop_status(view: View, now: int) -> tuple[str, str, str]:
     if view.stop_pressed is not None and view.stop_answered is not None:
         answer = f"; guard answered in {span(view.stop_answered - view.stop_pressed)}"
     elif view.stop_pressed is not None and now - view.stop_pressed > ANSWER:
-        waited = span(now - view.stop_pressed)
-        return "STOP UNCONFIRMED", f"guard silent {waited} after SPACE: CUT THE MOTOR POWER", "alarm"
+        waited = f"{span(now - view.stop_pressed)} after SPACE: CUT THE MOTOR POWER"
+        return "STOP UNCONFIRMED", f"{'no stop' if view.guard_heard(now) else 'guard silent'} {waited}", "alarm"
     stopping = guard is None or guard.state in STOPPED or not view.guard_heard(now)
     age = view.age("drive", now)
     if drive is None or age is None or age > GUARD_SILENT:
@@ -242,7 +249,8 @@ def stop_status(view: View, now: int) -> tuple[str, str, str]:
         detail = f"read back as off {span(age)} ago; it may come on" if read_back else f"not read back from every servo{stage}"
         return "OFF, UNCONFIRMED", detail, "warn"
     writer = applied.writer if applied is not None and driven else ""
-    return "ON", f"{writer}'s targets go to the wire" if writer else "the driver holds its own goal", "plain"
+    own = f"the driver's own way to off{stage}" if drive.stop else "the driver holds its own goal"
+    return "ON", f"{writer}'s targets go to the wire" if writer else own, "plain"
 
 
 def clean(text: str) -> str:

@@ -539,6 +539,26 @@ def test_a_stop_state_older_than_the_key_is_no_answer():
     assert v.stop_answered is None
 
 
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        (dict(gate_open=False, stop="hold"), "HELD, NOT OFF"),  # an arm that was found holding: who cut its power would drop it
+        (dict(gate_open=False, torque_on=False, powered_off_confirmed=True), "OFF, CONFIRMED"),
+        (dict(gate_open=False, stop="stow"), "STOP UNCONFIRMED"),
+    ],
+)
+@pytest.mark.parametrize("later", ["CHECK", "READY"])
+def test_a_stop_in_check_is_answered_by_what_the_driver_does(said, word, later):
+    v = view(guard("CHECK"), drive(gate_open=False, stop="stow"))
+    assert stop_status(v, NOW)[:2] == ("ON", "the driver's own way to off, stage stow")
+    desk.press(" ", v, NOW)
+    for ms in (20, 40, 300):
+        v.receive("drive", drive(NOW + ms * MS, **said), NOW + ms * MS)
+        v.receive("guard", guard("CHECK" if ms < 300 else later, t=NOW + ms * MS), NOW + ms * MS)
+    found = stop_status(v, NOW + 300 * MS)
+    assert found[0] == word and ("CUT" in found[1]) is (word == "STOP UNCONFIRMED") and "silent" not in found[1]
+
+
 # the program itself
 
 
