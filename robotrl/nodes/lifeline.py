@@ -23,7 +23,7 @@ class Lifeline:
         self._boot = key.boot
         try:
             self._pidfd = os.pidfd_open(key.pid)
-        except OSError:
+        except (OSError, OverflowError):  # a number that no process can have is out of reach too, and no end of the guard's
             pass
 
     def ended(self) -> bool:

@@ -56,3 +56,10 @@ def test_the_next_console_is_watched_instead(console):
     console.wait()
     assert line.ended()
     line.close()
+
+
+def test_a_number_that_no_process_can_have_is_out_of_reach():
+    """It was the guard's end."""
+    line = Lifeline()
+    line.hear(beat(7, 1 << 40))
+    assert not line.ended()
