@@ -133,7 +133,11 @@ def new(directory: Path, name: str, role: str) -> Path:
     public, secret = pair()
     path = directory / f"{name}.secret.json"
     write(path, Key(name, role, public, secret, server.public))
-    write(folder / f"{name}.json", Key(name, role, public))
+    try:
+        write(folder / f"{name}.json", Key(name, role, public))
+    except BaseException:  # that name is authorised already, or the disk is full: half a pair lets nobody in
+        path.unlink()
+        raise
     return path
 
 

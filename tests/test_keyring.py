@@ -175,6 +175,29 @@ def test_a_name_is_not_given_twice_and_leads_nowhere_else(folder):
     assert [key.role for key in keyring.listed(folder)] == ["console"]
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_a_key_whose_public_half_cannot_be_written_leaves_no_secret_one(folder, monkeypatch, full):
+    """A file that lets nobody in would be taken to the other machine, and its name be taken here."""
+    keyring.new(folder, "tablet", "console").unlink()
+    link = os.link
+
+    def refusing(aside, path):
+        if path.parent.name == "authorised":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        link(aside, path)
+
+    with monkeypatch.context() as patch:
+        if full:
+            keyring.revoke(folder, "tablet")
+            patch.setattr(os, "link", refusing)
+        with pytest.raises(OSError if full else KeyringError):
+            keyring.new(folder, "tablet", "viewer")
+    assert not (folder / "tablet.secret.json").exists()
+    if not full:
+        keyring.revoke(folder, "tablet")
+    assert keyring.read(keyring.new(folder, "tablet", "viewer")).role == "viewer"
+
+
 def test_the_command_makes_and_lists(tmp_path, capfd):
     keys = str(tmp_path / "keys")
     assert cli.main(["keys", "new", "laptop", "--role", "console", "--keys", keys, "--json"]) == 0
