@@ -26,6 +26,7 @@ POLL_S = 0.01
 TEND_NS = 1_000_000_000  # a chunk's length
 WEIGHTS_NS = 10_000_000_000  # between two versions of the policy's weights that are kept: each has 400 kB
 ROOM = 3 * SEGMENT  # bytes, to begin again: the log's last segment anew, the next one's room, rows of the replay
+MOST_ROOM = 512 << 20  # bytes: the largest frames claim half of it at a time
 LOOK_NS = 500_000_000  # between two looks whether there is so much
 LINGER_NS = 2_000_000_000  # after the manager's death: the others are still bringing the robot to rest
 
@@ -129,13 +130,13 @@ def await_room(node: Node) -> Recorder | None:
 
     One that is refused again and again ends the run, one that says what it waits for holds the robot.
     """
-    said = ""
+    said, room = "", ROOM
     for _ in node.every(LOOK_NS):
-        if not (why := lacking(node.directory)):
+        if not (why := lacking(node.directory, room)):
             try:
                 return Recorder(node)
             except NoRoom as error:  # frames are large: more of them wait in the log than there was room for
-                why = str(error)
+                why, room = str(error), min(2 * room, MOST_ROOM)  # each try in vain is a segment of the log, and memory
         if why != said:
             node.say(why)
         said = why
@@ -143,14 +144,14 @@ def await_room(node: Node) -> Recorder | None:
     return None
 
 
-def lacking(directory: Path) -> str:
-    """Why a recorder cannot begin on this disk now; "" when it can. Asked of the disk itself: a quota is no figure of it."""
+def lacking(directory: Path, room: int = ROOM) -> str:
+    """Why a recorder cannot begin on this disk now; "" when it has the room. Asked of it itself: a quota is no figure of it."""
     try:
         with tempfile.TemporaryFile(dir=directory) as file:
-            allocate(file.fileno(), ROOM)
+            allocate(file.fileno(), room)
     except OSError as error:
         if error.errno in FULL:
-            return f"{directory}: disk full: nothing more is kept; free {ROOM >> 20} MB"
+            return f"{directory}: disk full: nothing more is kept; free {room >> 20} MB"
     return ""
 
 

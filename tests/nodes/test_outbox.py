@@ -444,7 +444,7 @@ def test_a_recorder_that_died_on_a_full_disk_begins_again_when_there_is_room_and
 
     monkeypatch.setattr(recorder_module, "Node", Node)
     monkeypatch.setattr(recorder_module, "Recorder", begins)
-    monkeypatch.setattr(recorder_module, "lacking", lambda _: lacks.pop(0))
+    monkeypatch.setattr(recorder_module, "lacking", lambda *_: lacks.pop(0))
     assert recorder_module.main([str(tmp_path), "--restarted"]) == 2 and not lacks
     ends = ["begins", "refused [Errno 5] Input/output error"]
     assert done == [f"say {(full := 'disk full: free 48 MB')}", f"beat {full}", f"beat {full}", *ends]
@@ -487,13 +487,46 @@ def test_a_recorder_that_has_no_room_for_what_its_log_holds_waits_too_and_leaves
     world.end()
 
 
+def test_a_recorder_that_was_refused_room_looks_for_twice_as_much_before_it_tries_again(world, monkeypatch):
+    """It tried twice a second: each time a segment of the log, and memory, for as long as nobody had seen to the disk."""
+    world.end()
+    tries, said = [], []
+
+    def topped(*_):
+        tries.append(0)
+        raise NoRoom("replay: No space left on device; free some space, resume")
+
+    class Here(Node):
+        say = staticmethod(lambda what: said.append(str(what)))
+
+        def every(self, *_):
+            return iter(range(50))
+
+    def allocate(fd, size):
+        if size > 100 << 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    (world.directory / "bus.json").write_text(json.dumps({"directory": str(world.sockets)}))
+    monkeypatch.setattr(keeper_module, "top_up", topped)
+    monkeypatch.setattr(recorder_module, "allocate", allocate)
+    monkeypatch.setattr(recorder_module, "Node", Here)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    before = len(list((world.directory / "log").iterdir()))
+    assert recorder_module.main([str(world.directory), "--restarted"]) == 0
+    assert len(tries) == 2 and "free 192 MB" in said[-1]
+    assert len(list((world.directory / "log").iterdir())) <= before + 2
+    monkeypatch.setattr(recorder_module, "allocate", lambda *_: None)
+    monkeypatch.setattr(Here, "every", lambda *_: iter(range(9)))
+    assert recorder_module.main([str(world.directory), "--restarted"]) == 0 and len(tries) == 11, "it is asked for no end"
+
+
 def test_a_recorder_that_waits_for_room_ends_when_it_is_told_to(tmp_path, monkeypatch):
     (tmp_path / "ipc").mkdir(mode=0o700)
     (tmp_path / "run.json").write_text(json.dumps({"config": to_dict(Run())}))
     (tmp_path / "bus.json").write_text(json.dumps({"directory": str(tmp_path / "ipc")}))
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(Node, "every", lambda *_: iter(range(2)))
-    monkeypatch.setattr(recorder_module, "lacking", lambda _: "disk full: free 48 MB")
+    monkeypatch.setattr(recorder_module, "lacking", lambda *_: "disk full: free 48 MB")
     assert recorder_module.main([str(tmp_path), "--restarted"]) == 0 and not (tmp_path / "log").exists()
 
 
