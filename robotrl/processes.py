@@ -109,6 +109,7 @@ class Manager:
         self.children: dict[str, Child] = {}
         self.gone: dict[str, str] = {}  # who was given up, and why, while the run goes on
         self._gone_said = 0.0
+        self._last_words: list[str] = []  # of nodes that have died since `heard` was called last
         self._buried: tuple[int, bool] | None = None  # when the rescue last said how a dead driver's motors are; off?
 
     def start(self, spec: Spec, deaths: list[float] | None = None) -> None:
@@ -161,6 +162,7 @@ class Manager:
 
     def _bury(self, child: Child) -> str:
         name, pid = child.spec.name, child.process.pid
+        self._last_words += self._words(child)
         del self.children[name]
         code, said = self._reap(child), last_line(child.log, child.begin)
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -191,20 +193,24 @@ class Manager:
 
     def heard(self) -> list[str]:
         """What nodes said to the person since the last call: lines of their logs that begin with their name."""
-        lines = []
+        lines, self._last_words = self._last_words, []
         for child in self.children.values():
-            try:
-                with open(child.log, "rb") as log:
-                    log.seek(child.read)
-                    text = log.read()
-            except OSError:  # a person made room
-                continue
-            whole = text[: text.rfind(b"\n") + 1]
-            child.read += len(whole)
-            self._listen_to_the_rescue(child, whole)
-            if child.spec is not OPERATOR:
-                lines += [line for line in whole.decode(errors="replace").splitlines() if line.startswith(f"{child.spec.name}: ")]
+            lines += self._words(child)
         return lines
+
+    def _words(self, child: Child) -> list[str]:
+        try:
+            with open(child.log, "rb") as log:
+                log.seek(child.read)
+                text = log.read()
+        except OSError:  # a person made room
+            return []
+        whole = text[: text.rfind(b"\n") + 1]
+        child.read += len(whole)
+        self._listen_to_the_rescue(child, whole)
+        if child.spec is OPERATOR:
+            return []
+        return [line for line in whole.decode(errors="replace").splitlines() if line.startswith(f"{child.spec.name}: ")]
 
     def _listen_to_the_rescue(self, child: Child, said: bytes) -> None:
         from robotrl.nodes.tether import BURIED, RESCUED

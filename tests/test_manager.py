@@ -36,6 +36,7 @@ LAUNCH = Path(__file__).resolve().parent.parent / "launch"
 BODIES = {
     "stays": "import sys\nprint('stays: here', file=sys.stderr, flush=True)\nsys.stdin.read()",
     "dies": "raise SystemExit(1)",
+    "falls": "import sys\nprint('falls: slept for too long', file=sys.stderr)\nraise SystemExit('--restarted' in sys.argv or 3)",
     "complains": "import sys\nprint('complains: sign has 1 entry, not 8; correct it', file=sys.stderr)\nraise SystemExit(2)",
     "clings": "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('on', flush=True)\ntime.sleep(60)",
 }
@@ -156,6 +157,13 @@ def test_a_node_has_a_group_of_its_own_so_that_ctrl_c_is_the_managers(manager):
     manager.start(spec("stays"))
     pid = manager.children["stays"].process.pid
     assert os.getpgid(pid) == pid != os.getpgid(0)
+
+
+def test_the_last_words_of_who_dies_are_passed_on(manager):
+    """A guard says that it begins anew, and ends: nobody had looked into its log in between."""
+    manager.start(spec("falls"))
+    said = manager.watch(5.0)
+    assert said == ["falls died (exit code 3) and was started again"] and "falls: slept for too long" in manager.heard()
 
 
 def test_it_beats_while_it_watches(manager):
