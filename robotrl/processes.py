@@ -228,7 +228,7 @@ class Manager:
         self.say("manager", os.getpid(), "stopping")
         enough = OFF_S + robot.stop_damp_s
         until, told = time.monotonic() + enough, False
-        while time.monotonic() < until and "servos" in self.children:
+        while time.monotonic() < until and self._lives("servos"):
             aloud.again()
             self._pass_on()
             drive, guard = self.drive.latest(), self.guard.latest()
@@ -245,7 +245,13 @@ class Manager:
             self.bus.wait([self.drive], 0.05)
         if (drive := self.drive.latest()) is None:
             return robot.stop_profile != "stow"
-        return "servos" not in self.children and self._rescued(drive.t, until)
+        if self._lives("servos"):
+            return False
+        return self._rescued(drive.t, time.monotonic() + enough)  # one that died just now is followed by the rescue's whole stop
+
+    def _lives(self, name: str) -> bool:
+        """While the run ends nobody watches for deaths, or starts anybody again."""
+        return name in self.children and self.children[name].process.poll() is None
 
     def _rescued(self, since: int, until: float) -> bool:
         """The driver has died for good, and the rescue may be lowering an arm still: has it said since then that it is off?"""

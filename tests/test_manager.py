@@ -266,6 +266,32 @@ def test_an_arm_that_the_rescue_lowers_after_a_driver_that_died_for_good_is_wait
     assert ("rescue: CUT POWER" in capsys.readouterr().out) is bool(ends), "nobody else reads its log by then"
 
 
+def test_an_arm_whose_driver_dies_while_the_run_ends_is_waited_for(manager, monkeypatch):
+    """Half way down, when most of the time for it is over: the rescue lowers it, and whoever cut the power would drop it."""
+    monkeypatch.setattr(processes, "OFF_S", 0.3)
+    for name in ("rescue", "servos"):
+        manager.start(replace(spec("stays"), name=name))
+    log, died, saved, heard = manager.children["rescue"].log, [], [], manager.heard
+    begun = time.monotonic()
+
+    def newest():
+        if not died and time.monotonic() - begun > 0.7:
+            manager.children["servos"].process.kill()
+            died.append(manager.clock.now())
+        return msgspec.structs.replace(drives("stow", False), t=died[0] if died else manager.clock.now())
+
+    def hears():
+        if died and not saved and manager.clock.now() - died[0] > 600_000_000:
+            with log.open("a") as file:
+                file.write("rescue: the servo driver died with torque on; the motors are read back as off (0.60 s)\n")
+            saved.append(True)
+        return heard()
+
+    monkeypatch.setattr(manager.drive, "latest", newest)
+    monkeypatch.setattr(manager, "heard", hears)
+    assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=0.6))
+
+
 def test_what_the_rescue_said_before_is_true_of_a_driver_that_has_not_spoken_since(manager, monkeypatch):
     """Its next lives died before they had the port: the rescue has nothing to say of them."""
     monkeypatch.setattr(processes, "OFF_S", 0.2)
@@ -509,7 +535,7 @@ def test_systemd_waits_for_an_arm_that_is_held_again_and_again(manager, monkeypa
     monkeypatch.setattr(manager, "say", lambda *_: None)
     monkeypatch.setattr(manager, "heard", list)
     with monkeypatch.context() as patch:
-        patch.setattr(manager, "children", {"servos": None})
+        patch.setattr(manager, "children", {"servos": SimpleNamespace(process=SimpleNamespace(poll=lambda: None))})
         assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=STOP_MAX_S), notify.longer)
     assert now > 1190.0 and killed_at - now > AFTER_S, "and the rest of the end has its time"
 
