@@ -198,7 +198,11 @@ def guarded(path: Path, closed: int) -> None:
         raise _missing(path) from None
     except OSError as error:
         raise KeyringError(f"{path}: {error.strerror}; the folders above it must be yours to enter (chmod 0700)") from None
-    if stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & closed:
+    if stat.S_ISLNK(found.st_mode):
+        raise KeyringError(f"{path}: is a link, and may lead elsewhere tomorrow; put what it leads to in its place")
+    if found.st_uid != os.geteuid():
+        raise KeyringError(f"{path}: belongs to user {found.st_uid}, and this is user {os.geteuid()}; chown it")
+    if found.st_mode & closed:
         mode = "0700" if stat.S_ISDIR(found.st_mode) else "0600"
         raise KeyringError(f"{path}: others can read or change it (mode {stat.S_IMODE(found.st_mode):04o}); chmod {mode} it")
 
