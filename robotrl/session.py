@@ -48,6 +48,15 @@ class Session:
         """`about`: what the file says of itself, text by name."""
         self.path = path
         self._file: BinaryIO = open(path, "xb")  # noqa: SIM115
+        self.size = 0
+        try:
+            self._begin(about)
+        except OSError:  # it is tried again each second: none of the files that were not begun may stay
+            self.abandon()
+            path.unlink(missing_ok=True)
+            raise
+
+    def _begin(self, about: Mapping[str, str]) -> None:
         self._writer = Writer(self._file, chunk_size=CHUNK)
         self._writer.start("", "robotrl")
         self._day = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.monotonic_ns()

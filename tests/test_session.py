@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -411,6 +412,23 @@ def test_a_disk_that_takes_no_more_stops_the_record_and_nothing_else(stage):
     kept = stage.kept()
     assert stage.sent[-1] == kept[-1] and len(kept) == len(set(kept))
     assert [k for k in kept if k not in set(stage.sent)] == []
+
+
+def test_a_file_that_cannot_be_begun_does_not_stay(tmp_path, monkeypatch):
+    """Of a quota no figure of the disk's tells: it took a name each second, and no word."""
+
+    def full(_):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.Writer, "flush", full)
+        sessions = Sessions(tmp_path / "sessions", {}, floor=0)
+        for _ in range(3):
+            sessions.tend()
+        assert "Disk quota exceeded" in sessions.trouble and not list((tmp_path / "sessions").iterdir())
+    sessions.tend()
+    sessions.close()
+    assert not sessions.trouble and [path.name for path in (tmp_path / "sessions").iterdir()] == ["0001.mcap"]
 
 
 def test_a_recorder_that_hangs_holds_nobody_up(stage):
