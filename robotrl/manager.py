@@ -9,6 +9,7 @@ Exit code 0: done; 2: something is missing or wrong, said in a line; 3: the run 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import math
 import os
@@ -134,36 +135,42 @@ def resume(directory: Path, steps: int | None, seconds: float, calibration: Path
 
     run = rundir.load(directory)
     config.from_dict(config.to_dict(run), directory / "run.json")  # may it still be driven?
-    os.close(rundir.hold(directory))
-    replay = Replay.open(directory / "replay")
-    done, acted = replay.count, int(replay.columns["policy_version"][: replay.count].max(initial=-1))
-    replay.close()
-    wanted = steps or run.steps
-    if done >= wanted:
-        raise rundir.RunError(f"{directory}: all {wanted} steps are done; ask for more: --steps {2 * done}")
-    if (kept := newest(directory)) is None and (directory / "weights" / "policy.safetensors").is_file():
-        print(f"{directory}: no checkpoint yet; the learner begins anew, on all {done} transitions", flush=True)
-    if wanted > run.agent.capacity:
-        raise rundir.RunError(f"{directory}: its replay holds {run.agent.capacity} transitions; ask for fewer --steps")
-    run = dataclasses.replace(run, steps=wanted)
-    if line := put_back(run, directory, kept, acted):
-        print(line, flush=True)
-    if not rundir.kind(directory)[1]:
-        ready = looked_over(run, calibration)
-        if ready is None:
-            return 2
-        run = ready
-        keep_viewpoint(run, directory, calibration)
-    rundir.amend(directory, run)
+    with contextlib.ExitStack() as undo:
+        held = rundir.hold(directory)  # to the end: what is written below, another who goes on with it meanwhile would live by
+        undo.callback(os.close, held)
+        replay = Replay.open(directory / "replay")
+        done, acted = replay.count, int(replay.columns["policy_version"][: replay.count].max(initial=-1))
+        replay.close()
+        wanted = steps or run.steps
+        if done >= wanted:
+            raise rundir.RunError(f"{directory}: all {wanted} steps are done; ask for more: --steps {2 * done}")
+        if (kept := newest(directory)) is None and (directory / "weights" / "policy.safetensors").is_file():
+            print(f"{directory}: no checkpoint yet; the learner begins anew, on all {done} transitions", flush=True)
+        if wanted > run.agent.capacity:
+            raise rundir.RunError(f"{directory}: its replay holds {run.agent.capacity} transitions; ask for fewer --steps")
+        run = dataclasses.replace(run, steps=wanted)
+        if line := put_back(run, directory, kept, acted):
+            print(line, flush=True)
+        if not rundir.kind(directory)[1]:
+            ready = looked_over(run, calibration)
+            if ready is None:
+                return 2
+            run = ready
+            keep_viewpoint(run, directory, calibration)
+        rundir.amend(directory, run)
+        undo.pop_all()
     print(f"goes on after {done} transitions", flush=True)
-    return operate(run, directory, seconds, as_json=as_json, begun=done, records=calibration)
+    return operate(run, directory, seconds, as_json=as_json, begun=done, records=calibration, held=held)
 
 
 def operate(
-    run: config.Run, directory: Path, seconds: float, *, as_json: bool, begun: int = 0, records: Path | None = None
-) -> int:
-    """Bring the processes up, watch them until the run ends, bring them down. `begun`: transitions there are already."""
-    end, notify, held = Ending(), Notify(), rundir.hold(directory)
+    run: config.Run, directory: Path, seconds: float, *, as_json: bool, begun: int = 0, records: Path | None = None,
+    held: int | None = None,
+) -> int:  # fmt: skip
+    """Bring the processes up, watch them until the run ends, bring them down. `begun`: transitions there are already; `held`:
+    the run is, by this descriptor."""
+    end, notify = Ending(), Notify()
+    held = rundir.hold(directory) if held is None else held
     sim = rundir.kind(directory)[1]
     (directory / "logs").mkdir(exist_ok=True)
     sockets = Path(tempfile.mkdtemp(prefix="robotrl-"))  # 0700; short, since a socket's path holds 107 characters

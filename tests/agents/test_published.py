@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -56,7 +57,15 @@ def acts_like(path, seed):
 def resumed(run_dir, monkeypatch):
     """What `robotrl resume` says before it starts anything; what it would start."""
     begun: list[dict] = []
-    monkeypatch.setattr(manager, "operate", lambda run, directory, seconds, **more: begun.append(more) or 0)
+
+    def operate(run, directory, seconds, held, **more):
+        with pytest.raises(rundir.RunError, match="is alive"):
+            rundir.hold(directory)
+        os.close(held)
+        begun.append(more)
+        return 0
+
+    monkeypatch.setattr(manager, "operate", operate)
     manager.resume(run_dir, None, 0.0, None, as_json=False)
     return begun
 
@@ -68,6 +77,23 @@ def test_whole_weights_are_acted_with_as_they_are(run_dir, monkeypatch, capsys):
         k: v for k, v in before.items() if k.name != "run.json"
     }
     assert capsys.readouterr().out == "goes on after 20 transitions\n"
+
+
+def test_nobody_else_goes_on_with_a_run_while_it_is_seen_to(run_dir, monkeypatch):
+    """From its first look on: what is put back, and the configuration, would be changed under another's robot."""
+    real, tried = manager.rundir.amend, []
+
+    def amend(directory, run):
+        with pytest.raises(rundir.RunError, match="is alive"):
+            manager.resume(directory, None, 0.0, None, as_json=False)
+        tried.append(run)
+        real(directory, run)
+
+    monkeypatch.setattr(rundir, "amend", amend)
+    assert len(resumed(run_dir, monkeypatch)) == len(tried) == 1
+    with pytest.raises(rundir.RunError, match="fewer --steps"):
+        manager.resume(run_dir, 101, 0.0, None, as_json=False)
+    os.close(rundir.hold(run_dir))  # who was refused holds it no more
 
 
 def gone(path):
