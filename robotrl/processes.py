@@ -172,16 +172,23 @@ class Manager:
         now = time.monotonic()
         deaths = [t for t in child.deaths if now - t < WITHIN_S] + [now]
         if len(deaths) > RESTARTS:
-            why = f"{name} died {len(deaths)} times in {WITHIN_S:.0f} s, last by {how}"
-            if child.spec.expendable:
-                self.gone[name], self._gone_said = why, now
-                self.say(name, pid, "gone", why)
-                return f"{why}: {said or 'it said nothing'}; it stays down, and the run goes on without it; see {child.log}"
-            self.say(name, pid, "gave up", why)
-            raise GaveUp(f"{why}: {said or 'it said nothing'}; see {child.log}")
-        self.start(child.spec, deaths)
+            return self._give_up(child, f"{name} died {len(deaths)} times in {WITHIN_S:.0f} s, last by {how}", said)
+        try:
+            self.start(child.spec, deaths)
+        except OSError as error:  # by what it died of, as a rule: there is no memory
+            return self._give_up(child, f"{name} died ({how}) and cannot be started again ({error.strerror})", said)
         how += f": {said}" if code == 2 and said else ""  # who is refused again after a death must say why
         return f"{name} died ({how}) and was started again"
+
+    def _give_up(self, child: Child, why: str, said: str) -> str:
+        """GaveUp where the run cannot do without it."""
+        name, pid = child.spec.name, child.process.pid
+        if child.spec.expendable:
+            self.gone[name], self._gone_said = why, time.monotonic()
+            self.say(name, pid, "gone", why)
+            return f"{why}: {said or 'it said nothing'}; it stays down, and the run goes on without it; see {child.log}"
+        self.say(name, pid, "gave up", why)
+        raise GaveUp(f"{why}: {said or 'it said nothing'}; see {child.log}")
 
     @staticmethod
     def _reap(child: Child) -> int:

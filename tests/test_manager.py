@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -164,6 +165,24 @@ def test_the_last_words_of_who_dies_are_passed_on(manager):
     manager.start(spec("falls"))
     said = manager.watch(5.0)
     assert said == ["falls died (exit code 3) and was started again"] and "falls: slept for too long" in manager.heard()
+
+
+@pytest.mark.parametrize("expendable", [True, False])
+def test_who_cannot_be_started_again_is_given_up_in_a_line(manager, monkeypatch, expendable):
+    """Out of memory: it ended the manager, and so the run, by a traceback, were it a learner alone."""
+    manager.start(replace(spec("dies"), expendable=expendable))
+
+    def none(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(processes.subprocess, "Popen", none)
+    why = r"dies died \(exit code 1\) and cannot be started again \(Cannot allocate memory\)"
+    if expendable:
+        (said,) = manager.watch(20.0)
+        assert re.match(why, said) and "the run goes on without it" in said and "dies" in manager.gone
+    else:
+        with pytest.raises(GaveUp, match=why):
+            manager.watch(20.0)
 
 
 def test_it_beats_while_it_watches(manager):
