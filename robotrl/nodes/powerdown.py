@@ -77,7 +77,8 @@ class Profile:
         awake = self._awake.step(now)
         if hold := hold and self._lowers:
             self._until = awake + self._length_ns
-        if awake >= self._until:
+        if awake >= self._until or (joints is not None and off(joints)):  # or all are off already: their power was gone
+            self._until = awake
             return ""
         self.held = None
         if self._stow is None or joints is None:
@@ -181,10 +182,10 @@ class PowerDown:
             self._on = False
             self._profile = Profile(self._robot, self._chain, self._period_s, now, self.held(joints))
         if self._profile is not None:
-            if not off(joints) and (stage := self._profile.step(now, joints, hold)):
+            if stage := self._profile.step(now, joints, hold):
                 self._sent = self._profile.held
                 return stage
-            self._profile = self._sent = None  # it is done, or all of them are off already: their power was gone
+            self._profile = self._sent = None
         if off(joints):
             self.unconfirmed = 0
             if tick % OFF_EVERY == 0:

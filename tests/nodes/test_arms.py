@@ -542,6 +542,17 @@ def test_the_rescue_of_an_arm_lowers_it_and_that_of_legs_damps_them(rig):
         assert chain.read(-1).position == pytest.approx(robot.stow, abs=0.15)
 
 
+def test_the_rescue_of_motors_whose_power_was_gone_says_at_once_that_they_are_off(rig):
+    rig.running()
+    for servo in rig.twin.bus.servos:
+        servo.boot()
+    rig.twin.advance(1.0)
+    clock = TwinClock(rig)
+    chain = chain_of(rig.twin.ports()["servos"], rig.run.robot, clock, starts=False)
+    outcome = stop_motors(rig.run.robot, chain, clock, True, rig.said.append)
+    assert outcome.confirmed and outcome.seconds < 0.5, outcome
+
+
 def test_an_arm_that_its_own_watchdogs_have_stopped_is_held_by_who_wakes_and_lowered_by_the_rescue(tmp_path):
     """A servo that has stopped itself takes no goals: switched off or only talked to, the arm would fall."""
     arm = ArmRig("omx", tmp_path).running()
