@@ -66,6 +66,7 @@ class Twin:
     view_hz: float = within(30.0, 1, 240)  # on the wall clock, their frames a second; in lockstep one for each decision
     optics: Optics = field(default_factory=Optics)
     wire_time: bool = True  # on the wall clock, bytes take the time they take on the wire
+    adapter_s: float = within(0.001, 0, 0.1)  # and a bus servo's adapter keeps them so long: its latency timer (docs/hardware.md)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class FreeTwin:
         except ValueError as error:
             raise config.ConfigError(f"twin: {error}") from None
         self.bus = fleet.line(None if isinstance(self.clock, LockstepClock) else self.clock)
+        self.bus.latency_ns = round(run.twin.adapter_s * 1e9)
         self.chain = Chain(self.bus.servos, self.world, run.twin.physics_dt)
         self.imu = ImuSensor(self.world, run.twin, streams[0])
         self.tracker = TrackerSensor(self.world, run.twin, streams[1])

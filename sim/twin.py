@@ -199,6 +199,7 @@ def twin_of(args: argparse.Namespace) -> tuple[Twin | FreeTwin | ServoTwin, bool
         return FreeTwin(run, run.seed, WallClock()), run.real_time, ""
     if robot in FLEETS:
         servos = ServoTwin(robot, run.seed, WallClock(), run.twin.physics_dt)
+        servos.bus.latency_ns = round(run.twin.adapter_s * 1e9)
         servos.table = laid(run, servos, run.seed) if args.run_dir is not None else None
         if args.run_dir is not None and run.task.pixels.cameras:
             from robotrl.sim.studio import Studio  # late: few need what it needs

@@ -17,6 +17,7 @@ except ImportError:
 import pybullet
 
 from robotrl.config import ConfigError, load
+from robotrl.drivers.dynamixel import make_ping
 from robotrl.sim import trials
 from robotrl.sim.armrig import rig_of
 from robotrl.sim.fleets import FLEETS
@@ -164,3 +165,12 @@ def test_its_twin_on_the_wall_clock_is_the_one_that_stands_on_the_ground():
         kinds.append((type(made).__name__, sorted(made.wires)))
         made.close()
     assert kinds == [("FreeTwin", ["imu", "servos", "tracker"]), ("ServoTwin", ["servos"]), ("ServoTwin", ["servos"])]
+
+
+@pytest.mark.parametrize("robot", ["dkitty_floor", "omx"])
+def test_on_the_wall_clock_an_answer_waits_for_its_bytes_and_the_adapters_timer(robot):
+    made, _, _ = twin_of(parse(["--run", str(LAUNCH / "dkitty_walk.toml"), "--robot", robot]))
+    begun = made.clock.now()
+    made.bus.receive(make_ping(made.bus.servos[0].id))
+    assert made.bus.due() - begun >= (10 + 14) * 10_000 + 1_000_000, "both ways at 1 Mbit/s, and 1 ms"
+    made.close()
