@@ -82,9 +82,10 @@ class Live:
         stdin: int = subprocess.DEVNULL,
         words: Sequence[str] = (),
         run: str = WALK,
+        command: str = "run",
     ) -> None:
-        """`stdin`: a terminal's, for a run that waits for a person instead of being scripted."""
-        words = [sys.executable, "-m", "robotrl", "run", run, "--sim", "--out", str(out), *words]
+        """`stdin`: a terminal's, for a run that waits for a person instead of being scripted. `command`: `run` or `move`."""
+        words = [sys.executable, "-m", "robotrl", command, run, "--sim", "--out", str(out), *words]
         words += ["--seconds", str(seconds), *(word for item in sets for word in ("--set", item))]
         self.output = out / "output.txt"
         with open(self.output, "wb") as file:

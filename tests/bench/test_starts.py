@@ -1,0 +1,62 @@
+"""`robotrl bench starts`: what it calls well, by logs that are not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+GUARD = """\
+1000000000 CHECK <- started [temp_high driver_silent] waiting for the servo driver
+3000000000 READY <- checks passed [] 
+4500000000 RUN <- key run (console) [] 
+5000000000 RUN [clamped] the policy asks for too much
+6000000000 PSTOP <- servo_lost [servo_lost] a servo does not answer: see its cable
+9000000000 RELAX <- run_over [run_over] the run is over
+"""
+
+
+@pytest.fixture
+def starts(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    before = set(sys.modules)
+    yield __import__("starts")
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCH)):
+            del sys.modules[name]
+
+
+def test_what_the_checks_wait_for_and_what_the_end_brings_are_no_causes(starts):
+    assert starts.judged(GUARD, 1_000_000_000, 9_000_000_000) == ({"READY": 2.0, "RUN": 3.5}, ("clamped", "servo_lost"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "words"),
+    [
+        ("policy", "Traceback (most recent call last):\n  File\nValueError: no\n", "an exception in policy.log: ValueError: no"),
+        ("guard", "7 LOCKOUT <- stop_unconfirmed [stop_unconfirmed] cut the power\n", "LOCKOUT"),
+        ("manager", '{"t": 1, "name": "reset", "pid": 2, "event": "died", "detail": "exit code 1"}\n', "reset died: exit code 1"),
+    ],
+)
+def test_a_death_a_traceback_and_a_lockout_are_found(starts, tmp_path, name, said, words):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "guard.log").write_text(GUARD)
+    (tmp_path / "logs" / "manager.log").write_text('{"t": 1, "name": "reset", "pid": 2, "event": "started", "detail": ""}\n')
+    assert not list(starts.complaints(tmp_path))
+    (tmp_path / "logs" / f"{name}.log").write_text(said)
+    (line,) = starts.complaints(tmp_path)
+    assert words in line
+
+
+@pytest.mark.parametrize(("name", "well"), [("reach_classified", True), ("walk", False)])
+def test_a_refusal_is_well_only_where_it_is_meant(starts, monkeypatch, tmp_path, name, well):
+    class Refused:
+        def __init__(self, out, **_):
+            (out / "output.txt").write_text("robotrl run: no\n")
+            raise AssertionError
+
+    monkeypatch.setattr(starts, "Live", Refused)
+    row = starts.start(Path(f"{name}.toml"), tmp_path)
+    assert row.reached == "refused" and (row.why == "") is well
