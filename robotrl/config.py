@@ -54,7 +54,7 @@ class Twin:
     period_jitter: float = within(0.1, 0, 0.9)  # in lockstep a control period varies by up to this fraction, same; chosen
     randomise: bool = True  # domain randomisation at every reset; ranges in sim/domain.py with their source
     falls: int = within(400, 0, MANY)  # in the place of robot.limits.falls: it learns to walk, and nothing breaks; chosen
-    quiet_s: float = within(0.008, 0.0005, 0.1)  # in the place of robot.servos.quiet_s: its servos share our processor; chosen
+    quiet_s: float = within(0.009, 0.0005, 0.1)  # in the place of robot.servos.quiet_s: its servos share our processor; chosen
     carried_back: bool = False  # in lockstep, to its start at every reset, as on a course and before a tracker's camera always
     terrain: str = "flat"  # flat, slope:+5, blocks, stairs-down[:cm], stairs-up[:cm]
     push_n: float = within(0.0, 0, 10_000)  # N, horizontal; one push an episode has half to all of it, 0 for none
