@@ -167,8 +167,8 @@ def _reach(row: Start, live: Live) -> None:
     except AssertionError:
         guard = live.guard.latest()
         told = f"{guard.state}: {guard.note or guard.trigger}" if guard is not None else "no guard"
-        ended = f"ended: {live.said().strip().splitlines()[-1]}" if live.process.poll() is not None else told
-        row.why = f"no RUN in {REACH_S:g} s: {ended}"
+        ended = live.process.poll() is not None
+        row.why = f"it ended: {live.said().strip().splitlines()[-1]}" if ended else f"no RUN in {REACH_S:g} s: {told}"
 
 
 def _end(row: Start, live: Live, asked: int) -> None:
@@ -206,7 +206,7 @@ def main() -> int:
     if not files:
         files = [p for p in sorted((ROOT / "launch").glob("*.toml")) if (os.cpu_count() or 1) >= HEAVY.get(p.stem, 1)]
     print("launch file       reached   ready    RUN    off    end   late  try; in seconds", flush=True)
-    rows = []
+    rows, provenance = [], rundir.provenance()
     with tempfile.TemporaryDirectory() as folder:
         for path in files:
             for tries in range(1, TRIES + 1):
@@ -214,13 +214,13 @@ def main() -> int:
                 row = start(path, Path(folder))
                 print(told(row, tries), flush=True)
                 rows.append({"try": tries, **asdict(row)})
+                if args.out is not None:  # anew: a bench that is cut short keeps what it has
+                    built = {**provenance, "load": os.getloadavg(), "reach_s": REACH_S, "hold_s": HOLD_S}
+                    rundir.write_json(args.out, {**built, "rows": rows})
                 if not row.why or row.late < BUSY:
                     break
     bad = sum(bool(row["why"]) for row in {row["name"]: row for row in rows}.values())  # the last try of each
     print(f"{len(files) - bad} of {len(files)} launch files are well")
-    if args.out is not None:
-        result = {**rundir.provenance(), "load": os.getloadavg(), "reach_s": REACH_S, "hold_s": HOLD_S, "rows": rows}
-        rundir.write_json(args.out, result)
     return int(bad > 0)
 
 
