@@ -37,9 +37,9 @@ BUSY, LOOK_S = 0.005, 5.0  # share of the probe's bytes that are so late; how lo
 MOVED = ("arm",)  # it has no task: `robotrl move` is its program
 REHEARSED = ("reach_classified",)  # its cameras are the rehearsal's alone: `run` must refuse it in a line
 HEAVY = {"walk_seen": 4}  # cores to draw its camera's pictures in time; on fewer only where it is named
-# What does not speak against a start: the robot falls, a person is to set something up, a policy that has learned nothing asks
-# for too much.
-FORESEEN = FORGIVEN | {"set_up", "clamped"}
+SET_UP = {"set_up"}  # before RUN nothing speaks for a stop, but that a person is to put something in its place
+# Then a robot that has learned nothing asks for too much, falls, and may have to be set on its feet.
+FORESEEN = SET_UP | FORGIVEN | {"clamped", "free_fall", "reset_failed"}
 REACHED = ("READY", "HOLD", "RUN")  # in this order
 # A line of the guard's log: time (ns), state, what led to it, causes.
 JUDGED = re.compile(r"^(?P<t>\d+) (?P<state>[A-Z]+)(?: <- (?P<trigger>.*?))? \[(?P<causes>[\w ]*)\]", re.MULTILINE)
@@ -105,18 +105,21 @@ def wait(patience_s: float) -> None:
             return
 
 
-def judged(log: str, begun: int, until: int) -> tuple[dict[str, float], tuple[str, ...]]:
-    """When each of REACHED came first, s after `begun`, and all causes between the first READY and `until` (ns)."""
+def judged(log: str, begun: int, until: int) -> tuple[dict[str, float], tuple[str, ...], tuple[str, ...]]:
+    """When each of REACHED came first, s after `begun`; causes between READY and `until` (ns): all, and those not foreseen."""
     first: dict[str, float] = {}
     causes: dict[str, None] = {}
+    strange: dict[str, None] = {}
     for line in JUDGED.finditer(log):
         if int(line["t"]) >= until:
             break
         if line["state"] in REACHED:
             first.setdefault(line["state"], (int(line["t"]) - begun) * 1e-9)
         if first:
-            causes |= dict.fromkeys(line["causes"].split())
-    return first, tuple(causes)
+            came = line["causes"].split()
+            causes |= dict.fromkeys(came)
+            strange |= dict.fromkeys(c for c in came if c not in (FORESEEN if "RUN" in first else SET_UP))
+    return first, tuple(causes), tuple(strange)
 
 
 def complaints(directory: Path) -> Iterator[str]:
@@ -149,10 +152,10 @@ def start(path: Path, out: Path) -> Start:
         asked = time.monotonic_ns()
         _end(row, live, asked)
         guard = live.directory / "logs" / "guard.log"
-        first, row.causes = judged(guard.read_text() if guard.is_file() else "", begun, asked)
+        first, row.causes, strange = judged(guard.read_text() if guard.is_file() else "", begun, asked)
         row.reached = next((state for state in reversed(REACHED) if state in first), "")
         row.ready_s, row.run_s = round(first.get("READY", 0.0), 1), round(first.get("RUN", 0.0), 1)
-        wrong = [row.why, *complaints(live.directory), *(c for c in row.causes if c not in FORESEEN)]
+        wrong = [row.why, *complaints(live.directory), *strange]
         row.why = "; ".join(what for what in wrong if what)
     finally:
         live.close()

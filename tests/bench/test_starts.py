@@ -29,7 +29,17 @@ def starts(monkeypatch):
 
 
 def test_what_the_checks_wait_for_and_what_the_end_brings_are_no_causes(starts):
-    assert starts.judged(GUARD, 1_000_000_000, 9_000_000_000) == ({"READY": 2.0, "RUN": 3.5}, ("clamped", "servo_lost"))
+    assert starts.judged(GUARD, 1_000_000_000, 9_000_000_000) == (
+        {"READY": 2.0, "RUN": 3.5},
+        ("clamped", "servo_lost"),
+        ("servo_lost",),
+    )
+
+
+def test_a_reset_that_fails_is_foreseen_where_the_robot_may_have_fallen_and_not_before(starts):
+    log = "1 READY <- checks passed [] \n2 HOLD <- reset_failed [reset_failed] put it on its feet\n"
+    assert starts.judged(log, 0, 9)[2] == ("reset_failed",)
+    assert starts.judged(log.replace("2 HOLD", "2 RUN [] \n3 HOLD"), 0, 9)[1:] == (("reset_failed",), ())
 
 
 @pytest.mark.parametrize(
