@@ -136,7 +136,8 @@ class DynamixelWrite(Rows):
 
     def packet(self, but: Sequence[int] = ()) -> bytes:
         layout = self.block.layout
-        return dynamixel.make_sync_write(layout.address, layout.length, self.tobytes(but))
+        rows = self.tobytes(but)
+        return dynamixel.make_sync_write(layout.address, layout.length, rows) if rows else b""
 
 
 class FeetechWrite(Rows):
@@ -144,4 +145,5 @@ class FeetechWrite(Rows):
 
     def packet(self, but: Sequence[int] = ()) -> bytes:
         layout = self.block.layout
-        return feetech.make_sync_write(layout.address, layout.length, self.tobytes(but))
+        rows = self.tobytes(but)
+        return feetech.make_sync_write(layout.address, layout.length, rows) if rows else b""
