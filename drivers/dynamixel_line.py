@@ -38,7 +38,6 @@ class DynamixelLine:
     """X series with room for all of it: 28 indirect registers. The 330s have 20."""
 
     fault = X.HARDWARE_ERROR_STATUS
-    goal_starts = False  # bit 3 of its drive mode, which the handshake refuses
 
     def __init__(self, robot: config.Robot) -> None:
         servos = robot.servos

@@ -31,7 +31,6 @@ class FeetechLine:
     """STS3215. No watchdog: each goal leads by a little and carries its speed; where the host falls silent that is the end."""
 
     fault = _S.STATUS
-    goal_starts = True  # so some say, and no manual denies it; to be tried with one servo on a table
 
     def __init__(self, robot: config.Robot) -> None:
         servos = robot.servos

@@ -133,8 +133,6 @@ class ServoChain:
         wanted = np.asarray(targets, float)
         if wanted.shape != self._sign.shape:
             raise ValueError(f"{len(targets)} targets for {len(self._sign)} servos; nothing was sent")
-        if self.line.goal_starts:  # who is silent may have lost its power, and would come back with torque, unseen
-            but = (*but, *np.flatnonzero(self._missed > UNKNOWN_AFTER).tolist())
         power = np.array(self._shares.of_supply())
         packet, held = self.line.goals(self._sign * wanted * self._gear + self._offset, power, but)
         now = self._clock.now()

@@ -55,7 +55,6 @@ class Line(Protocol):
     stopping: bytes  # torque off, what a watchdog left is cleared
     stopping_all: bytes  # whatever their numbers
     tick: float  # rad, of a goal
-    goal_starts: bool  # a goal may switch torque on
 
     def asked(self, ids: tuple[int, ...], turn: int) -> SyncRead:
         """The read of a cycle, kept; `turn` in range(TURNS)."""

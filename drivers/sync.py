@@ -136,8 +136,7 @@ class DynamixelWrite(Rows):
 
     def packet(self, but: Sequence[int] = ()) -> bytes:
         layout = self.block.layout
-        rows = self.tobytes(but)
-        return dynamixel.make_sync_write(layout.address, layout.length, rows) if rows else b""
+        return dynamixel.make_sync_write(layout.address, layout.length, self.tobytes(but))
 
 
 class FeetechWrite(Rows):
@@ -145,5 +144,4 @@ class FeetechWrite(Rows):
 
     def packet(self, but: Sequence[int] = ()) -> bytes:
         layout = self.block.layout
-        rows = self.tobytes(but)
-        return feetech.make_sync_write(layout.address, layout.length, rows) if rows else b""
+        return feetech.make_sync_write(layout.address, layout.length, self.tobytes(but))

@@ -416,12 +416,3 @@ def test_a_magnitude_above_its_sign_leaves_the_next_register_as_it_is():
     rows.fill(STS3215.OPERATING_MODE, [3, 1])
     rows.fill(STS3215.HOMING_OFFSET, [-50, 7])
     assert rows.tobytes() == bytes.fromhex("03 3208 03 04 0700 01")
-
-
-@pytest.mark.parametrize(("write", "goal"), [(DynamixelWrite, XM430.GOAL_POSITION), (FeetechWrite, STS3215.GOAL_POSITION)])
-def test_who_is_left_out_is_told_nothing_and_where_all_are_nothing_is_said(write, goal):
-    rows = write((1, 2, 3), (goal,))
-    rows.fill_values(goal, np.array([0.1, 0.2, 0.3]))
-    alone = write((2,), (goal,))
-    alone.fill_values(goal, np.array([0.2]))
-    assert rows.packet((0, 2, 2)) == alone.packet() and rows.packet((0, 1, 2)) == b""

@@ -24,7 +24,6 @@ from robotrl.nodes.servoloop import ServoLoop, connected
 from robotrl.safety.gate import RANGE
 from robotrl.sim import rehearsal
 from robotrl.sim.faults import Fault, Silence
-from robotrl.sim.feetechservo import FeetechServo
 from robotrl.tasks.task import task_of
 from tests.nodes.armrig import LAUNCH, PERIOD_S, ArmRig, TwinClock, run_of
 
@@ -447,28 +446,6 @@ def test_a_servo_that_reboots_is_noticed_gets_no_torque_and_is_set_up_anew(arm):
     arm.loop = arm.connect()
     arm.step()
     assert not any(arm.joints.missed) and arm.chain.rebooted == () and not any(torques(arm))
-
-
-def test_a_servo_that_a_goal_would_switch_on_gets_none_before_it_is_heard_again(tmp_path, monkeypatch):
-    """Some say it of Feetech's. It blinks while its arm is held: nobody is to see its torque come back, or its joint leap."""
-    plain, arm = FeetechServo.write, ArmRig("so101", tmp_path).running()
-    arm.wish = (0.0, 0.6, 0.3, 0.0, 0.0, 0.0)
-    for _ in range(110):
-        arm.step()
-
-    def write(servo, address, data):
-        plain(servo, address, data)
-        at = servo.registers.table.named["goal_position"].address
-        if address <= at < address + len(data) and servo.hears and not servo.registers.get("torque"):
-            plain(servo, servo.registers.table.named["torque"].address, b"\1")
-
-    monkeypatch.setattr(FeetechServo, "write", write)
-    arm.twin.command({"fault": "reboot", "servo": 2})
-    for _ in range(350):
-        arm.step()
-        assert not torques(arm)[1] or arm.drive.stop in ("stow", "off", ""), "nobody has said so"
-        assert arm.drive.stop != "stow" or abs(wires_goals(arm)[1] - arm.joints.position[1]) < 0.1, "it goes on from where it is"
-    assert "PSTOP" in arm.states and arm.drive.powered_off_confirmed
 
 
 class _nothing:
