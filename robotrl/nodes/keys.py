@@ -114,14 +114,14 @@ class KeyParser:
         self.attributes = ""  # its device attributes, as `?62;4c`
 
     def feed(self, data: bytes, now: int, typing: bool = False) -> list[str]:
-        """Keys in `data`, read at `now` (ns). Stop keys always count; different others at once never do, but in `typing`."""
+        """Keys in `data`, read at `now` (ns). Stop keys always count; of different keys no other does, but in `typing`."""
         slow = self._escape in ("string", "csi") or self.awaited
         if self._escape and now - self._escape_at > (STRING_NS if slow else ESCAPE_NS):
             self._escape = ""
         keys = [key for byte in data if (key := self._step(byte, now))]
         stops = [key for key in keys if key in STOP_KEYS]
         others = [key for key in keys if key not in STOP_KEYS]
-        burst = len(set(others)) > 1
+        burst = len(set(others)) > 1 or bool(stops and others)  # which of them was last is lost: it would act behind the stop
         if others and not typing and (burst or now - self._burst_at < PASTE_NS):
             self._burst_at = now if burst else self._burst_at  # a key that is held down does not prolong it
             self.refused += 1

@@ -146,6 +146,14 @@ def test_the_rest_of_a_paste_is_no_key_and_a_stop_in_it_counts():
     assert parser.feed(b"e", NOW + keys.PASTE_NS) == ["e"], "a key that is pressed then is one"
 
 
+@pytest.mark.parametrize("data", [b"d ", b" d", b"c\x03", b"hhh "])
+def test_a_key_that_comes_with_a_stop_does_not_act_behind_it(data):
+    """Of a line that stalled: an arm that SPACE was to hold went on down by the d before it."""
+    parser = keys.KeyParser()
+    assert parser.feed(data, NOW)[1:] == [] and parser.refused == 1
+    assert parser.feed(b"a b", NOW + SECOND, typing=True) == [" ", "a", "b"], "letters of a note are no keys"
+
+
 def test_a_split_sequence_is_still_one():
     parser = keys.KeyParser()
     assert [parser.feed(bytes([b]), NOW + i * MS) for i, b in enumerate(b"\x1bOR")] == [[], [], []]
