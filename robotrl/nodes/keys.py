@@ -121,12 +121,16 @@ class KeyParser:
         keys = [key for byte in data if (key := self._step(byte, now))]
         stops = [key for key in keys if key in STOP_KEYS]
         others = [key for key in keys if key not in STOP_KEYS]
-        burst = len(set(others)) > 1 or bool(stops and others)  # which of them was last is lost: it would act behind the stop
-        if others and not typing and (burst or now - self._burst_at < PASTE_NS):
-            self._burst_at = now if burst else self._burst_at  # a key that is held down does not prolong it
+        burst = len(set(others)) > 1
+        note = others[: others.index(ENTER) + 1 if ENTER in others else None] if typing else []
+        others = others[len(note) :]  # a text of several lines: no letter of the next one is a key
+        burst = burst or bool(stops and others)  # which of them was last is lost: it would act behind the stop
+        if others and (burst or now - self._burst_at < PASTE_NS):
             self.refused += 1
             others = []
-        return stops[:1] + others
+        if burst:  # a key that is held down does not prolong it
+            self._burst_at = now
+        return stops[:1] + note + others
 
     def _step(self, byte: int, now: int) -> str:
         if chr(byte) in STOP_KEYS:

@@ -154,6 +154,15 @@ def test_a_key_that_comes_with_a_stop_does_not_act_behind_it(data):
     assert parser.feed(b"a b", NOW + SECOND, typing=True) == [" ", "a", "b"], "letters of a note are no keys"
 
 
+@pytest.mark.parametrize("rest", [b"e", b"ere"])
+def test_what_is_pasted_behind_a_notes_end_is_no_key(rest):
+    """A text of two lines into a note: by the second torque came on."""
+    parser = keys.KeyParser()
+    assert parser.feed(b"ok\n" + rest, NOW, typing=True) == ["o", "k", "\n"] and parser.refused == 1
+    assert parser.feed(b"e", NOW + 10 * MS) == [], "nor is the rest of it"
+    assert parser.feed(b"e", NOW + keys.PASTE_NS) == ["e"]
+
+
 def test_a_split_sequence_is_still_one():
     parser = keys.KeyParser()
     assert [parser.feed(bytes([b]), NOW + i * MS) for i, b in enumerate(b"\x1bOR")] == [[], [], []]
