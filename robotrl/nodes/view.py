@@ -157,7 +157,9 @@ class View:
     def _rests(self) -> bool:
         """The driver has said since the stop was asked for that torque is off, or that an arm is held on its way down."""
         drive = self.get("drive", Drive)
-        return drive is not None and drive.t >= (self.stop_pressed or 0) and (drive.stop == "hold" or not drive.torque_on)
+        if drive is None or not drive.present or drive.t < (self.stop_pressed or 0):  # without its port it only knows no better
+            return False
+        return drive.stop == "hold" or not drive.torque_on
 
     def drawn(self, now: int) -> None:
         """A frame of what is known now is on the screen."""

@@ -562,6 +562,7 @@ def test_a_stop_state_older_than_the_key_is_no_answer():
         (dict(gate_open=False, stop="hold"), "HELD, NOT OFF"),  # an arm that was found holding: who cut its power would drop it
         (dict(gate_open=False, torque_on=False, powered_off_confirmed=True), "OFF, CONFIRMED"),
         (dict(gate_open=False, stop="stow"), "STOP UNCONFIRMED"),
+        (dict(gate_open=False, torque_on=False, present=False), "STOP UNCONFIRMED"),  # its port is lost: it can tell of nothing
     ],
 )
 @pytest.mark.parametrize("later", ["CHECK", "READY"])
