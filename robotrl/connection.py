@@ -23,7 +23,7 @@ def shut(frame: zmq.Frame) -> None:
     which comes back by itself.
     """
     try:
-        address = str(frame.get("Peer-Address"))
+        address = str(frame.get("Peer-Address")).partition("%")[0]  # of one on our own link without the interface, as below
         family = socket.AF_INET6 if ":" in address else socket.AF_INET  # by the wrong one the address reads as another
         with socket.fromfd(int(frame.get(zmq.SRCFD)), family, socket.SOCK_STREAM) as line:
             if line.getpeername()[0] == address:
