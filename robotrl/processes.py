@@ -262,7 +262,9 @@ class Manager:
 
     def _rescued(self, since: int, until: float) -> bool:
         """The driver has died for good, and the rescue may be lowering an arm still: has it said since then that it is off?"""
-        while time.monotonic() < until and "rescue" in self.children:
+        lives = True
+        while lives and time.monotonic() < until:
+            lives = self._lives("rescue")  # one that has died too will say no more than stands in its log now
             self._pass_on()
             if self._buried is not None and self._buried[0] > since:
                 return self._buried[1]

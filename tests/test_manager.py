@@ -285,6 +285,23 @@ def test_an_arm_that_the_rescue_lowers_after_a_driver_that_died_for_good_is_wait
     assert ("rescue: CUT POWER" in capsys.readouterr().out) is bool(ends), "nobody else reads its log by then"
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_rescue_that_has_died_too_is_not_waited_for(manager, monkeypatch, late):
+    """Nobody lowers the arm any more: to cut its power is said at once, and of what the rescue did before it died it is true."""
+    for name in ("rescue", "servos"):
+        manager.start(replace(spec("stays"), name=name))
+        until((manager.directory / "logs" / f"{name}.log").read_text)
+        manager.children[name].process.kill()
+        manager.children[name].process.wait()
+    monkeypatch.setattr(manager.drive, "latest", lambda: drives("stow", False))
+    if late:
+        with manager.children["rescue"].log.open("a") as file:
+            file.write("rescue: the servo driver died with torque on; the motors are read back as off (0.60 s)\n")
+    began = time.monotonic()
+    assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=5.0)) is late
+    assert time.monotonic() - began < 4.0
+
+
 def test_an_arm_whose_driver_dies_while_the_run_ends_is_waited_for(manager, monkeypatch):
     """Half way down, when most of the time for it is over: the rescue lowers it, and whoever cut the power would drop it."""
     monkeypatch.setattr(processes, "OFF_S", 0.3)
