@@ -301,6 +301,7 @@ class Manager:
             except subprocess.TimeoutExpired:
                 child.process.kill()
             self.say(child.spec.name, child.process.pid, "stopped", f"exit code {self._reap(child)}")
+        self._pass_on()  # what is lost, or not written, they say now
 
 
 def off(drive: Drive | None, now: int) -> bool:

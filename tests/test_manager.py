@@ -38,6 +38,7 @@ BODIES = {
     "stays": "import sys\nprint('stays: here', file=sys.stderr, flush=True)\nsys.stdin.read()",
     "dies": "raise SystemExit(1)",
     "falls": "import sys\nprint('falls: slept for too long', file=sys.stderr)\nraise SystemExit('--restarted' in sys.argv or 3)",
+    "parts": "import signal\nsignal.signal(15, lambda *_: exit('parts: 3 are lost'))\nprint('on', flush=True)\nsignal.pause()",
     "complains": "import sys\nprint('complains: sign has 1 entry, not 8; correct it', file=sys.stderr)\nraise SystemExit(2)",
     "clings": "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('on', flush=True)\ntime.sleep(60)",
 }
@@ -183,6 +184,20 @@ def test_who_cannot_be_started_again_is_given_up_in_a_line(manager, monkeypatch,
     else:
         with pytest.raises(GaveUp, match=why):
             manager.watch(20.0)
+
+
+def test_what_a_node_says_while_it_is_brought_down_is_passed_on(manager, monkeypatch, capsys):
+    """A policy whose last transitions nobody took, a learner whose weights the disk did not: nobody reads their logs any more."""
+    manager.start(spec("stays"))
+    until(lambda: "here\n" in (manager.directory / "logs" / "stays.log").read_text())
+    os.kill(manager.children["stays"].process.pid, signal.SIGKILL)
+    manager.watch(5.0)  # its last words nobody asks for any more
+    manager.start(spec("parts"))
+    until(lambda: "on\n" in (manager.directory / "logs" / "parts.log").read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(manager.bus, "close", lambda: None)  # its own end closes it
+        manager.stop()
+    assert set(capsys.readouterr().out.splitlines()) == {"parts: 3 are lost", "stays: here"}
 
 
 def test_it_beats_while_it_watches(manager):
