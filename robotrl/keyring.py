@@ -9,11 +9,13 @@ All are files of mode 0600 in directories of mode 0700, of the user who runs the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
 import struct
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,10 +88,11 @@ def authorised(known: list[Key]) -> dict[bytes, Key]:
 def revoke(directory: Path, name: str) -> None:
     """Who has this key may no longer come in; a run that listens hears of it within seconds. KeyringError when there is none."""
     named(name)
-    try:
-        (directory / "authorised" / f"{name}.json").unlink()
-    except FileNotFoundError:
-        raise KeyringError(f"{directory / 'authorised'}: no key {name!r}; see {command('keys list')}") from None
+    with _changing(directory):
+        try:
+            (directory / "authorised" / f"{name}.json").unlink()
+        except FileNotFoundError:
+            raise KeyringError(f"{directory / 'authorised'}: no key {name!r}; see {command('keys list')}") from None
 
 
 def listed(directory: Path) -> list[Key]:
@@ -122,23 +125,33 @@ def new(directory: Path, name: str, role: str) -> Path:
     if role not in ROLES:
         raise KeyringError(f"no role {role!r}; known: {', '.join(ROLES)}")
     named(name)
-    folder = directory / "authorised"
-    for path in (directory, folder):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        guarded(path, 0o077)
-    if not (directory / "server.json").exists():
+    folder, file = directory / "authorised", directory / f"{name}.secret.json"
+    with _changing(directory):
+        for path in (directory, folder):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            guarded(path, 0o077)
+        if not (directory / "server.json").exists():
+            public, secret = pair()
+            write(directory / "server.json", Key("server", "server", public, secret))
+        server = read(directory / "server.json")
         public, secret = pair()
-        write(directory / "server.json", Key("server", "server", public, secret))
-    server = read(directory / "server.json")
-    public, secret = pair()
-    path = directory / f"{name}.secret.json"
-    write(path, Key(name, role, public, secret, server.public))
+        write(file, Key(name, role, public, secret, server.public))
+        try:
+            write(folder / f"{name}.json", Key(name, role, public))
+        except BaseException:  # that name is authorised already, or the disk is full: half a pair lets nobody in
+            file.unlink()
+            raise
+    return file
+
+
+@contextlib.contextmanager
+def _changing(directory: Path) -> Iterator[None]:
+    """Around what changes files there: KeyringError for what the system refuses."""
     try:
-        write(folder / f"{name}.json", Key(name, role, public))
-    except BaseException:  # that name is authorised already, or the disk is full: half a pair lets nobody in
-        path.unlink()
-        raise
-    return path
+        yield
+    except OSError as error:
+        fix = "it and authorised in it must be folders of yours (chmod 0700), on a disk with room"
+        raise KeyringError(f"{directory}: {error.strerror}; {fix}") from None
 
 
 def named(name: str) -> None:

@@ -111,7 +111,7 @@ def test_a_disk_that_is_full_leaves_no_half_a_key(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(KeyringError, match="No space"):
         keyring.new(folder, "screen", "viewer")
     assert sorted(folder.rglob("*")) == before
 
@@ -191,7 +191,7 @@ def test_a_key_whose_public_half_cannot_be_written_leaves_no_secret_one(folder, 
         if full:
             keyring.revoke(folder, "tablet")
             patch.setattr(os, "link", refusing)
-        with pytest.raises(OSError if full else KeyringError):
+        with pytest.raises(KeyringError, match="No space left" if full else "there is such a key"):
             keyring.new(folder, "tablet", "viewer")
     assert not (folder / "tablet.secret.json").exists()
     if not full:
@@ -267,3 +267,25 @@ def test_a_folder_that_is_shut_is_one_line(folder, monkeypatch, call, use):
     with pytest.raises(KeyringError, match=r"authorised: Permission denied; .*0700") as error:
         use(folder)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("call", "words"), [("open", "new tablet --role viewer"), ("unlink", "revoke laptop")])
+def test_a_folder_in_which_nothing_can_be_changed_is_one_line(folder, monkeypatch, capsys, call, words):
+    """As it is to who is not root: they ended in a traceback."""
+
+    def shut(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, shut)
+        assert cli.main(["keys", *words.split(), "--keys", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{folder}: Permission denied; " in said and "0700" in said
+    assert [key.name for key in keyring.listed(folder)] == ["laptop"]
+
+
+@pytest.mark.parametrize("below", [".", "keys"])
+def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path, capsys, below):
+    (tmp_path / "file").write_text("")
+    assert cli.main(["keys", "new", "tablet", "--role", "viewer", "--keys", str(tmp_path / "file" / below)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
