@@ -143,7 +143,8 @@ def start(path: Path, out: Path) -> Start:
         live = Live(out, run=str(path), command="move" if path.stem in MOVED else "run")
     except AssertionError:  # it has ended before it began
         said = (out / "output.txt").read_text().strip()
-        row.reached, row.why = "refused", "" if path.stem in REHEARSED and said.count("\n") == 0 else said
+        meant = path.stem in REHEARSED and said and "\n" not in said
+        row.reached, row.why = "refused", "" if meant else said or "it said nothing"
         return row
     try:
         with Probe() as probe:
@@ -155,7 +156,7 @@ def start(path: Path, out: Path) -> Start:
         first, row.causes, strange = judged(guard.read_text() if guard.is_file() else "", begun, asked)
         row.reached = next((state for state in reversed(REACHED) if state in first), "")
         row.ready_s, row.run_s = round(first.get("READY", 0.0), 1), round(first.get("RUN", 0.0), 1)
-        wrong = [row.why, *complaints(live.directory), *strange]
+        wrong = ["it was not refused" if path.stem in REHEARSED else "", row.why, *complaints(live.directory), *strange]
         row.why = "; ".join(what for what in wrong if what)
     finally:
         live.close()

@@ -70,3 +70,30 @@ def test_a_refusal_is_well_only_where_it_is_meant(starts, monkeypatch, tmp_path,
     monkeypatch.setattr(starts, "Live", Refused)
     row = starts.start(Path(f"{name}.toml"), tmp_path)
     assert row.reached == "refused" and (row.why == "") is well
+
+
+def test_a_program_that_ends_without_a_word_is_not_well(starts, monkeypatch, tmp_path):
+    class Killed:
+        def __init__(self, out, **_):
+            (out / "output.txt").write_text("")
+            raise AssertionError
+
+    monkeypatch.setattr(starts, "Live", Killed)
+    assert [bool(starts.start(Path(f"{name}.toml"), tmp_path).why) for name in ("walk", "reach_classified")] == [True, True]
+
+
+def test_who_is_to_be_refused_and_starts_is_not_well(starts, monkeypatch, tmp_path):
+    class Begun:
+        directory = tmp_path
+
+        def __init__(self, *_, **__):
+            pass
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(starts, "Live", Begun)
+    monkeypatch.setattr(starts, "_reach", lambda *_: None)
+    monkeypatch.setattr(starts, "_end", lambda *_: None)
+    assert starts.start(Path("reach_classified.toml"), tmp_path).why == "it was not refused"
+    assert not starts.start(Path("walk.toml"), tmp_path).why
