@@ -168,7 +168,7 @@ class Manager:
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         self.say(name, pid, "died", how, len(child.deaths))
         if code == 2 and said and not child.deaths:
-            raise GaveUp(said, 2)
+            raise GaveUp(self._once(said), 2)
         now = time.monotonic()
         deaths = [t for t in child.deaths if now - t < WITHIN_S] + [now]
         if len(deaths) > RESTARTS:
@@ -177,18 +177,23 @@ class Manager:
             self.start(child.spec, deaths)
         except OSError as error:  # by what it died of, as a rule: there is no memory
             return self._give_up(child, f"{name} died ({how}) and cannot be started again ({error.strerror})", said)
-        how += f": {said}" if code == 2 and said else ""  # who is refused again after a death must say why
+        how += f": {self._once(said)}" if code == 2 and said else ""  # who is refused again after a death must say why
         return f"{name} died ({how}) and was started again"
 
     def _give_up(self, child: Child, why: str, said: str) -> str:
         """GaveUp where the run cannot do without it."""
-        name, pid = child.spec.name, child.process.pid
+        name, pid, said = child.spec.name, child.process.pid, self._once(said)
         if child.spec.expendable:
             self.gone[name], self._gone_said = why, time.monotonic()
             self.say(name, pid, "gone", why)
             return f"{why}: {said or 'it said nothing'}; it stays down, and the run goes on without it; see {child.log}"
         self.say(name, pid, "gave up", why)
         raise GaveUp(f"{why}: {said or 'it said nothing'}; see {child.log}")
+
+    def _once(self, said: str) -> str:
+        """What is told with a node's death, and so not among its last words."""
+        self._last_words = [line for line in self._last_words if line != said]
+        return said
 
     @staticmethod
     def _reap(child: Child) -> int:

@@ -186,6 +186,25 @@ def test_who_cannot_be_started_again_is_given_up_in_a_line(manager, monkeypatch,
             manager.watch(20.0)
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_what_is_said_with_a_nodes_death_is_not_said_once_more(manager, again):
+    manager.start(spec("complains"), [time.monotonic()] if again else None)
+    if again:
+        (said,) = manager.watch(10.0)
+        assert "complains: sign has 1 entry" in said
+    else:
+        with pytest.raises(GaveUp, match="complains: sign has 1 entry"):
+            manager.watch(10.0)
+    assert manager.heard() == []
+
+
+def test_why_a_node_is_given_up_is_said_once(manager):
+    manager.start(spec("falls"), [time.monotonic()] * 3)
+    with pytest.raises(GaveUp, match="falls: slept for too long"):
+        manager.watch(10.0)
+    assert manager.heard() == []
+
+
 def test_what_a_node_says_while_it_is_brought_down_is_passed_on(manager, monkeypatch, capsys):
     """A policy whose last transitions nobody took, a learner whose weights the disk did not: nobody reads their logs any more."""
     manager.start(spec("stays"))
