@@ -126,7 +126,13 @@ class Manager:
                 words, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=self.keep, process_group=0,
                 env=os.environ | ONE_THREAD,
             )  # fmt: skip
-        self.children[spec.name] = Child(spec, process, os.pidfd_open(process.pid), path, deaths or [], read, read)
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except OSError:
+            with process:  # nobody would watch it, or end it
+                process.kill()
+            raise
+        self.children[spec.name] = Child(spec, process, pidfd, path, deaths or [], read, read)
         self.say(spec.name, process.pid, "started", restarts=len(deaths or []))
 
     def wait_for(self, name: str) -> None:

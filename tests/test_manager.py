@@ -219,6 +219,24 @@ def test_what_a_node_says_while_it_is_brought_down_is_passed_on(manager, monkeyp
     assert set(capsys.readouterr().out.splitlines()) == {"parts: 3 are lost", "stays: here"}
 
 
+def test_a_node_that_cannot_be_watched_does_not_live_on(manager, monkeypatch):
+    """It was said to stay down, and nobody would have ended it."""
+    begun, popen = [], processes.subprocess.Popen
+
+    def begin(*args, **more):
+        begun.append(popen(*args, **more))
+        return begun[-1]
+
+    def none(_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(processes.subprocess, "Popen", begin)
+    monkeypatch.setattr(processes.os, "pidfd_open", none)
+    with pytest.raises(OSError, match="Too many"):
+        manager.start(spec("clings"))
+    assert [process.poll() for process in begun] == [-signal.SIGKILL] and not manager.children
+
+
 def test_it_beats_while_it_watches(manager):
     beats, heard = manager.bus.subscriber("beat"), set()
     until = time.monotonic() + 30
