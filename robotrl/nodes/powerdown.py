@@ -28,7 +28,8 @@ FIRST_NS = 100_000_000  # for all to be heard: who missed the first is believed 
 LOOK_NS = 10_000_000
 PATIENT_READS, PATIENCE_NS = 6, 50_000_000  # of whom the first readings missed, for an adapter that holds bytes back; chosen
 CONFIRM_NS = 20_000_000  # for each to say that it is off: asked one by one they take longer than a cycle; chosen
-LED = 10  # mode of a servo that goes by its targets
+STOPPED = 0  # mode of a servo without torque
+LED = 10  # of one that goes by its targets
 BRAKED = 11  # of one that its watchdog has stopped
 HELD = (LED, BRAKED)  # of one that holds
 UNHEARD = -1  # of one that has not answered: it may hold
@@ -65,7 +66,7 @@ class Profile:
         self._length_ns = int(robot.stop_damp_s * 1e9)
         self._until = self._awake.step(now) + self._length_ns
         self._stow = Stow(gate_limits(robot, period_s), robot.stow, held) if self._lowers else None
-        self._braked: set[int] = set()  # joints that their watchdog had stopped in the step before
+        self._sunk: set[int] = set()  # joints that went by no target in the step before: without power, or their watchdog's
 
     def step(self, now: int, joints: Joints | None, hold: bool = False) -> str:
         """Write what this cycle needs; the stage, empty once torque may go off. Damping asks for no reading. `hold`: an arm stays
@@ -84,10 +85,10 @@ class Profile:
         if self._stow is None or joints is None:
             self._chain.damp()
             return DAMP
-        braked = {i for i, mode in enumerate(joints.mode) if mode == BRAKED and not joints.missed[i]}
-        if sunk := {i for i in braked - self._braked if abs(joints.position[i]) <= READING_MAX}:
-            self._stow.sunk(sunk, joints.position)  # the goal of before would fling them up again
-        self._braked = braked
+        sunk = {i for i, mode in enumerate(joints.mode) if mode in (STOPPED, BRAKED) and not joints.missed[i]}
+        if new := {i for i in sunk - self._sunk if abs(joints.position[i]) <= READING_MAX}:
+            self._stow.sunk(new, joints.position)  # the goal of before would fling them up again, and may switch torque on
+        self._sunk = sunk
         target = self._stow.step(awake, joints.position, joints.missed, hold)
         if target is None:
             self._until = awake

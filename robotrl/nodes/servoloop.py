@@ -19,11 +19,10 @@ from robotrl.drivers.identity import recognise
 from robotrl.drivers.port import DeviceError, Port
 from robotrl.lateness import keep
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
-from robotrl.nodes.powerdown import OFF, POWERED, TRIES, PowerDown, gate_limits, lower, off
+from robotrl.nodes.powerdown import OFF, POWERED, STOPPED, TRIES, PowerDown, gate_limits, lower, off
 from robotrl.safety.awake import LONGEST_STEP_NS, Awake
 from robotrl.safety.gate import PERMIT_VALID_NS, Gate, Verdict
 
-STOPPED = 0
 WATCHDOG_MODE, FAULT_MODE = LATCHED_MODES = (11, 1)  # moteus: watchdog time-out and fault leave only by a stop
 UNREAD_MAX = 3  # cycles (safety facts, row 1)
 NOBODYS = Action(seq=-1, epoch=-1, tick=-1, target=(), episode=-1, step=-1, policy_version=-1)
