@@ -74,7 +74,7 @@ def stop_motors(
 
     def step() -> None:
         nonlocal due
-        due += int(STEP_S * 1e9)
+        due = max(due + int(STEP_S * 1e9), clock.now())  # what was missed is not made up for: targets are slewed by steps
         clock.sleep_until(due)
 
     try:

@@ -605,6 +605,28 @@ def test_a_single_answer_lost_does_not_drop_an_arm(arm, fault, for_s):
     assert after < 5e9, "it was down before its time was up"
 
 
+class Paused(TwinClock):
+    """All stands still for two seconds, half a second on."""
+
+    def sleep_until(self, deadline):
+        before = self.now()
+        super().sleep_until(deadline)
+        if before < self.at <= self.now():
+            self._rig.twin.advance(2.0)
+
+
+def test_a_rescue_that_stood_still_does_not_hurry_afterwards(arm):
+    """Its targets are slewed by steps: a hundred at once, and they were as far ahead as the gate lets them."""
+    arm.running()
+    clock, sent = Paused(arm), []
+    clock.at = clock.now() + 500_000_000
+    chain = chain_of(arm.twin.ports()["servos"], arm.run.robot, clock, starts=False)
+    write = chain.write
+    chain.write = lambda *given: (sent.append(clock.now()), write(*given))[1]
+    assert stop_motors(arm.run.robot, chain, clock, True, print).confirmed
+    assert sent[-1] > clock.at + 2_000_000_000 and min(b - a for a, b in zip(sent, sent[2:], strict=False)) >= 20_000_000
+
+
 def test_a_rescue_that_never_hears_one_servo_lowers_the_others_and_lets_go_when_its_time_is_up(arm):
     robot = arm.running().run.robot
     arm.wish = (*arm.joints.position[:-1], 0.4)
