@@ -138,8 +138,9 @@ def board_row(robot: config.Robot, records: Path | None = None) -> Row:
         finally:
             port.close()
     except Complaint as error:
-        found, _, fix = str(error).rpartition("; ")
-        return Row("servo boards", "fail", found or str(error), fix if found else "check the bus")
+        told, holds, _ = str(error).partition(identity.HOLDS)
+        found, _, fix = told.rpartition("; ")
+        return Row("servo boards", "fail", found or told, (fix if found else "check the bus") + holds)
     return Row("servo boards", "ok", "those of the records")
 
 

@@ -22,7 +22,9 @@ import pytest
 from robotrl import cameracheck, config, doctor, findport, machine
 from robotrl.calibration import store
 from robotrl.drivers import moteus
+from robotrl.drivers.identity import HOLDS, asked
 from robotrl.drivers.tables import Width
+from tests.nodes.armrig import ArmRig
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -133,6 +135,19 @@ def test_servos_that_are_silent_are_named_before_anything_starts(tmp_path, three
     records(tmp_path)
     (line,) = doctor.preflight(run_on(*three_lines), sim=False, records=tmp_path)
     assert line.startswith("servo boards: ") and "servo 1 does not say who it is; check its id, cable and power" in line
+
+
+def test_what_is_to_be_done_about_a_board_is_said_before_what_else_holds(tmp_path, monkeypatch):
+    rig = ArmRig("so101", tmp_path)
+    robot, port = rig.run.robot, rig.twin.ports()["servos"]
+    who = asked(port, robot.servos, rig.clock)
+    robot = replace(robot, servos=replace(robot.servos, identity=who))
+    monkeypatch.setattr("robotrl.calibration.store.calibrated", lambda *_: robot)
+    monkeypatch.setattr("robotrl.drivers.port.SerialPort", lambda *_: port)
+    assert doctor.board_row(robot).state == "ok"
+    rig.twin.command({"fault": "mute", "servo": 3})
+    row = doctor.board_row(robot)
+    assert row.found == "servos: servo 3 does not say who it is" and row.fix == f"check its id, cable and power{HOLDS}"
 
 
 def test_a_record_that_nobody_saw_does_not_let_a_robot_start(tmp_path, three_lines):
