@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from robotrl.clock import LockstepClock
+from robotrl.config import Twin
 from robotrl.drivers import dynamixel
 from robotrl.drivers.chains import chain_of
 from robotrl.drivers.port import DeviceError, MemoryPort
@@ -302,6 +304,23 @@ def test_one_answer_that_is_lost_at_first_is_no_reason_to_cut_the_power(robot, o
     bus._answer = loses
     outcome = stop_motors(described, chain, clock, on, told.append)
     assert lost and outcome.confirmed and told == []
+
+
+def test_who_is_silenced_is_heard_in_the_next_cycle_where_no_time_is_left_to_ask_again(robot, tmp_path):
+    """The twin's are waited for for most of a cycle: asked in the order of before, those behind the mute one stayed silent."""
+    clock = LockstepClock()
+    bus, described = FLEETS[robot].line(clock), run_of(robot, tmp_path).robot
+    bus.latency_ns = round(Twin().adapter_s * 1e9)
+    described = replace(described, servos=replace(described.servos, quiet_s=Twin().quiet_s))
+    chain, due = ServoChain(TimedPort(bus, clock), described, clock), clock.now()
+    chain.configure()
+    for n in range(12):
+        due = max(due + 20_000_000, clock.now())
+        clock.sleep_until(due)
+        if n == 2:
+            bus.faults.begin("mute", bus.servos[1].id, 1e9)
+        missed = chain.read(n).missed
+        assert n == 2 or missed == tuple((i == 1) * max(0, n - 1) for i in range(len(missed)))
 
 
 def test_a_silent_line_ends_the_cycle(robot, tmp_path):
