@@ -27,6 +27,7 @@ GONE_EVERY_S = 10.0  # who is gone for good is told anew to consoles that came l
 END_S = 10.0  # for a node that was told to end; then it is killed
 DOWN_S = 20.0  # the same for who may have an arm to lower first, for robot.STOP_MAX_S: killed half way they would drop it
 FRESH_NS = 200_000_000  # an older word of the driver's says nothing of now
+STEP_S = 0.2  # that one look counts for at most: where all stood still together, an arm is no lower (safety/awake.py)
 OFF_S = 4.0  # for the motors to be damped, switched off, and read back as off, when the run ends
 
 
@@ -245,13 +246,13 @@ class Manager:
         """
         self.say("manager", os.getpid(), "stopping")
         enough = OFF_S + robot.stop_damp_s
-        until, told = time.monotonic() + enough, False
-        while time.monotonic() < until and self._lives("servos"):
+        left, before, told = enough, time.monotonic(), False
+        while left > 0 and self._lives("servos"):
             aloud.again()
             self._pass_on()
             drive, guard = self.drive.latest(), self.guard.latest()
             if drive is not None and drive.stop == "hold" and self.clock.now() - drive.t < FRESH_NS:
-                until = time.monotonic() + enough
+                left = enough
                 held()
                 if not told:
                     aloud.say(
@@ -261,6 +262,8 @@ class Manager:
             if off(drive, self.clock.now()) and self._keeps_off(guard):
                 return True
             self.bus.wait([self.drive], 0.05)
+            now = time.monotonic()
+            left, before = left - min(now - before, STEP_S), now
         if (drive := self.drive.latest()) is None:
             return robot.stop_profile != "stow"
         if self._lives("servos"):

@@ -314,6 +314,23 @@ def test_an_arm_that_is_lowered_without_a_guard_is_waited_for(manager, monkeypat
     assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=5.0)) and said == [drives("", True)]
 
 
+def test_a_standstill_takes_nothing_of_the_time_in_which_an_arm_is_waited_for(manager, monkeypatch):
+    """Its stop has all its time too: whoever cut the power at once would drop it."""
+    manager.start(replace(spec("stays"), name="servos"))
+    said, stood = [drives("stow", False)] * 10 + [drives("", True)], 0
+
+    def newest():
+        nonlocal stood
+        stood = 20 if len(said) <= 6 else 0
+        return msgspec.structs.replace(said.pop(0) if said[1:] else said[0], t=manager.clock.now())
+
+    monkeypatch.setattr(manager.drive, "latest", newest)
+    seconds, nanoseconds = time.monotonic, time.monotonic_ns
+    monkeypatch.setattr(time, "monotonic", lambda: seconds() + stood)
+    monkeypatch.setattr(time, "monotonic_ns", lambda: nanoseconds() + stood * 1_000_000_000)
+    assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=5.0)) and said == [drives("", True)]
+
+
 @pytest.mark.parametrize(
     ("ends", "off"),
     [("the motors are read back as off (3.10 s)", True), ("the motors are not confirmed to be off: x", False), ("", False)],
