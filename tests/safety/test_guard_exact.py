@@ -538,11 +538,9 @@ def test_disable_lowers_it_on_in_every_state_without_torque():
 def test_nobody_holds_it_for_longer_than_ten_minutes_and_another_key_begins_them_anew():
     desk = lowered()
     desk.press("stop", lowering=True)
-    desk.after(599 * S, lowering=True)
+    desk.passes(599 * S, lowering=True)
     desk.press("stop", ns=0, lowering=True)
-    pressed = desk.now
-    desk.at(pressed + 300 * S, lowering=True)
-    assert desk.at(pressed + 600 * S, lowering=True).hold
+    assert desk.passes(600 * S, lowering=True).hold
     assert not desk.after(1, lowering=True).hold and desk.out.stop == "damp"
     assert not desk.after(S, lowering=True).hold
 
