@@ -33,7 +33,7 @@ class Driver:
         self.exchanges = node.bus.publisher("wire")
         self.stop_key = StopKey(node.bus.subscriber("operator"))
         self.tape = Tape(node.clock)
-        self.off = False
+        self.off = self._ending = False
         self.tick = -1
         self.cycles_us = array("f")  # of the newest cycles
         self._lost_servos: tuple[int, ...] = ()
@@ -94,6 +94,7 @@ class Driver:
             permit = self.permits.latest()
             self.cycle(permit, self.actions.latest(permit.holder) if permit is not None and permit.holder else None)
             self.watch()
+        self._ending = True
         until = self.node.clock.now() + POWER_DOWN_NS + int(self.node.run.robot.stop_damp_s * 1e9)
         for _ in self.node.every(period, lambda: self.off or self.node.clock.now() > until):
             self.cycle(None, None)
@@ -108,7 +109,7 @@ class Driver:
             self.wire.again()
             return self._without()
         late = self.node.lateness
-        if self.node.suspended():
+        if self.node.suspended() and not self._ending:  # at its end nobody leads, and it is to come down
             return self._lost(PortError(f"{self.node.run.robot.servos.port}: this machine was suspended; the servos begin anew"))
         loop.late_us, loop.overruns, loop.unrescued = late.late_us[-1], late.overruns, self._unrescued()
         self.tape.call("held" if held else "cycle", permit, action)

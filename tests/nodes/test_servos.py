@@ -321,6 +321,23 @@ def test_a_machine_that_was_suspended_leads_nobody_though_its_permits_look_young
     assert not all(d.present for d in drives) and drives[-1].present
 
 
+def test_a_machine_that_was_suspended_on_the_way_down_goes_on_with_it(monkeypatch, wire_reader):
+    """At the end of a run: nobody is led any more, and without its port nobody would switch torque off."""
+    clocks, times = [], [k * 20 * MS for k in range(20)]
+
+    class Nap(Mortal):
+        def latest(self, source=""):
+            clocks.append(self.clock)
+            return super().latest(source)
+
+    down = times[-1] + 300 * MS
+    monkeypatch.setattr(node_module, "suspended_ns", lambda: 3_600_000 * MS * (bool(clocks) and clocks[0].now() > down))
+    monkeypatch.setattr(sys.modules[__name__], "Mortal", Nap)
+    _, damped, drives = drive_on(times, times[-1], monkeypatch, wire_reader)
+    assert all(d.present for d in drives) and drives[-1].powered_off_confirmed
+    assert damped[0] < down < damped[-1]
+
+
 def test_a_permit_that_comes_late_but_in_time_keeps_the_gate_open(monkeypatch, wire_reader):
     times = [k * 20 * MS + 3 * MS for k in range(6)]
     times += [times[-1] + 59 * MS + k * 20 * MS for k in range(6)]
