@@ -82,7 +82,7 @@ class ServoChain:
         self._quiet_ns = round(servos.quiet_s * 1e9)
         self._turn = 0
         self._order = self._all = tuple(range(n))  # in which they are asked: the silent late, who silences others last
-        self._stalls = np.zeros(n, bool)  # a cycle's first question has ended there, and it has not been heard since
+        self._stalls = np.zeros(n, int)  # a cycle's first question has ended there, the greatest number last; 0: heard since
         self._shares, self._goals, self._sudden = Shares(robot), GoalCheck(n, self.line.tick), Sudden(n)
         self._unwatched: tuple[int, ...] = ()  # numbers of those that said so in this cycle
         self._starts = starts
@@ -111,8 +111,8 @@ class ServoChain:
         self._doubt(alone=self.late_replies == late)
         self.round_trip_ns = self._clock.now() - sent
         silent = self._missed > 0
-        self._stalls &= silent
-        self._order = tuple(np.argsort(silent + 1 * self._stalls, kind="stable").tolist()) if silent.any() else self._all
+        self._stalls *= silent
+        self._order = tuple(np.argsort(silent + self._stalls, kind="stable").tolist()) if silent.any() else self._all
         position, velocity, torque, temp_c, voltage = map(tuple, self._values.tolist())
         self._shares.read(sent, velocity, torque, temp_c)
         return Joints(
@@ -277,7 +277,7 @@ class ServoChain:
             return ()
         unheard = [i for i, heard in zip(order, read.heard, strict=True) if not heard]
         if order is self._order:  # those of a question for which there is no time left may be silenced, and are no worse
-            self._stalls[unheard[0]] = True
+            self._stalls[unheard[0]] = 1 + self._stalls.max()  # behind the others, or who is well again waits for one that is not
         again = self._clock.now() - sent < CYCLE_NS and not patience_ns
         after = set(order[order.index(unheard[0]) + 1 :])
         return tuple(i for i in unheard[1:] if i in after) if again else ()

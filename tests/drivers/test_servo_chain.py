@@ -306,14 +306,21 @@ def test_one_answer_that_is_lost_at_first_is_no_reason_to_cut_the_power(robot, o
     assert lost and outcome.confirmed and told == []
 
 
-def test_who_is_silenced_is_heard_in_the_next_cycle_where_no_time_is_left_to_ask_again(robot, tmp_path):
-    """The twin's are waited for for most of a cycle: asked in the order of before, those behind the mute one stayed silent."""
+def patient(robot, folder):
+    """A chain as on the twin, whose silent servos are waited for for most of a cycle: its clock, its line, itself."""
     clock = LockstepClock()
-    bus, described = FLEETS[robot].line(clock), run_of(robot, tmp_path).robot
+    bus, described = FLEETS[robot].line(clock), run_of(robot, folder).robot
     bus.latency_ns = round(Twin().adapter_s * 1e9)
     described = replace(described, servos=replace(described.servos, quiet_s=Twin().quiet_s))
-    chain, due = ServoChain(TimedPort(bus, clock), described, clock), clock.now()
+    chain = ServoChain(TimedPort(bus, clock), described, clock)
     chain.configure()
+    return clock, bus, chain
+
+
+def test_who_is_silenced_is_heard_in_the_next_cycle_where_no_time_is_left_to_ask_again(robot, tmp_path):
+    """Asked in the order of before, those behind the mute one stayed silent."""
+    clock, bus, chain = patient(robot, tmp_path)
+    due = clock.now()
     for n in range(12):
         due = max(due + 20_000_000, clock.now())
         clock.sleep_until(due)
@@ -321,6 +328,21 @@ def test_who_is_silenced_is_heard_in_the_next_cycle_where_no_time_is_left_to_ask
             bus.faults.begin("mute", bus.servos[1].id, 1e9)
         missed = chain.read(n).missed
         assert n == 2 or missed == tuple((i == 1) * max(0, n - 1) for i in range(len(missed)))
+
+
+def test_who_was_mute_beside_one_that_stays_mute_is_heard_again(robot, tmp_path):
+    """Both have silenced others: by their places one of them waited for the other for ever."""
+    clock, bus, chain = patient(robot, tmp_path)
+    due = clock.now()
+    for n in range(20):
+        due = max(due + 20_000_000, clock.now())
+        clock.sleep_until(due)
+        if n in (2, 8):
+            bus.faults.end()
+            for i in (1, 3) if n == 2 else (1,):
+                bus.faults.begin("mute", bus.servos[i].id, 1e9)
+        missed = chain.read(n).missed
+    assert missed == tuple((i == 1) * 18 for i in range(len(missed)))
 
 
 def test_a_silent_line_ends_the_cycle(robot, tmp_path):
