@@ -97,6 +97,19 @@ class Child:
     read: int = 0  # bytes of the log already shown
 
 
+class Wait:
+    """`left`: how long is waited still, s, as counted from look to look."""
+
+    def __init__(self, left: float) -> None:
+        self.left, self._looked = left, time.monotonic()
+
+    def goes_on(self) -> bool:
+        """To be asked at each look."""
+        now = time.monotonic()
+        self.left, self._looked = self.left - min(now - self._looked, STEP_S), now
+        return self.left > 0
+
+
 class Manager:
     """Holds the children of one run."""
 
@@ -246,13 +259,13 @@ class Manager:
         """
         self.say("manager", os.getpid(), "stopping")
         enough = OFF_S + robot.stop_damp_s
-        left, before, told = enough, time.monotonic(), False
-        while left > 0 and self._lives("servos"):
+        wait, told = Wait(enough), False
+        while wait.goes_on() and self._lives("servos"):
             aloud.again()
             self._pass_on()
             drive, guard = self.drive.latest(), self.guard.latest()
             if drive is not None and drive.stop == "hold" and self.clock.now() - drive.t < FRESH_NS:
-                left = enough
+                wait.left = enough
                 held()
                 if not told:
                     aloud.say(
@@ -262,22 +275,20 @@ class Manager:
             if off(drive, self.clock.now()) and self._keeps_off(guard):
                 return True
             self.bus.wait([self.drive], 0.05)
-            now = time.monotonic()
-            left, before = left - min(now - before, STEP_S), now
         if (drive := self.drive.latest()) is None:
             return robot.stop_profile != "stow"
         if self._lives("servos"):
             return False
-        return self._rescued(drive.t, time.monotonic() + enough)  # one that died just now is followed by the rescue's whole stop
+        return self._rescued(drive.t, enough)  # one that died just now is followed by the rescue's whole stop
 
     def _lives(self, name: str) -> bool:
         """While the run ends nobody watches for deaths, or starts anybody again."""
         return name in self.children and self.children[name].process.poll() is None
 
-    def _rescued(self, since: int, until: float) -> bool:
+    def _rescued(self, since: int, within_s: float) -> bool:
         """The driver has died for good, and the rescue may be lowering an arm still: has it said since then that it is off?"""
-        lives = True
-        while lives and time.monotonic() < until:
+        wait, lives = Wait(within_s), True
+        while lives and wait.goes_on():
             lives = self._lives("rescue")  # one that has died too will say no more than stands in its log now
             self._pass_on()
             if self._buried is not None and self._buried[0] > since:
@@ -308,12 +319,11 @@ class Manager:
     def _end(self, children: list[Child], within_s: float) -> None:
         for child in children:
             child.process.terminate()
-        until = time.monotonic() + within_s
+        wait = Wait(within_s)
         for child in children:
-            try:
-                child.process.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.process.kill()
+            while child.process.poll() is None and wait.goes_on():
+                select.select([child.pidfd], [], [], 0.05)
+            child.process.kill()  # of one that has ended nothing
             self.say(child.spec.name, child.process.pid, "stopped", f"exit code {self._reap(child)}")
         self._pass_on()  # what is lost, or not written, they say now
 

@@ -39,6 +39,7 @@ BODIES = {
     "dies": "raise SystemExit(1)",
     "falls": "import sys\nprint('falls: slept for too long', file=sys.stderr)\nraise SystemExit('--restarted' in sys.argv or 3)",
     "parts": "import signal\nsignal.signal(15, lambda *_: exit('parts: 3 are lost'))\nprint('on', flush=True)\nsignal.pause()",
+    "lingers": "import signal, time\nsignal.signal(15, lambda *_: time.sleep(1))\nprint(1, flush=True)\nsignal.pause()\nexit(7)",
     "complains": "import sys\nprint('complains: sign has 1 entry, not 8; correct it', file=sys.stderr)\nraise SystemExit(2)",
     "clings": "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('on', flush=True)\ntime.sleep(60)",
 }
@@ -352,6 +353,39 @@ def test_an_arm_that_the_rescue_lowers_after_a_driver_that_died_for_good_is_wait
     monkeypatch.setattr(manager, "heard", hears)
     assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=30.0 if ends else 0.1)) is off
     assert ("rescue: CUT POWER" in capsys.readouterr().out) is bool(ends), "nobody else reads its log by then"
+
+
+def naps(monkeypatch):
+    """Half a minute passes between any two looks at the clock: all is paused again and again."""
+    looks, seconds, nanoseconds = [], time.monotonic, time.monotonic_ns
+    monkeypatch.setattr(time, "monotonic", lambda: looks.append(0) or seconds() + 30 * len(looks))
+    monkeypatch.setattr(time, "monotonic_ns", lambda: looks.append(0) or nanoseconds() + 30_000_000_000 * len(looks))
+
+
+def test_a_standstill_takes_nothing_of_the_time_in_which_a_rescue_is_waited_for(manager, monkeypatch):
+    manager.start(replace(spec("stays"), name="rescue"))
+    log, looks, heard = manager.children["rescue"].log, [], manager.heard
+    monkeypatch.setattr(manager.drive, "latest", lambda: drives("stow", False))
+
+    def hears():
+        looks.append(0)
+        if len(looks) == 5:
+            with log.open("a") as file:
+                file.write("rescue: the servo driver died with torque on; the motors are read back as off (3.10 s)\n")
+        return heard()
+
+    monkeypatch.setattr(manager, "heard", hears)
+    naps(monkeypatch)
+    assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=5.0))
+
+
+def test_a_standstill_takes_nothing_of_the_time_in_which_a_node_is_to_end(manager, monkeypatch):
+    """A driver, or the rescue, that was killed half way would drop its arm."""
+    manager.start(replace(spec("lingers"), name="servos"))
+    until((manager.directory / "logs" / "servos.log").read_text)
+    naps(monkeypatch)
+    manager._end([manager.children.pop("servos")], DOWN_S)
+    assert '"event": "stopped", "detail": "exit code 7"' in (manager.directory / "logs" / "manager.log").read_text()
 
 
 @pytest.mark.parametrize("late", [False, True])
