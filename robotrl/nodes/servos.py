@@ -16,6 +16,7 @@ from robotrl.nodes.powerdown import HOLD, STOW
 from robotrl.nodes.servoloop import HOLD_NS, UNREAD_MAX, ServoLoop, fresh, set_up, taken
 from robotrl.nodes.tether import Tether
 from robotrl.nodes.wire import Wire
+from robotrl.safety.awake import LONGEST_STEP_NS, Awake
 
 POWER_DOWN_NS = 1_000_000_000  # beside the damping, for the motors to read back as off
 RESCUE_S = 2.0  # for the rescue to be there; one that still stops the motors after our last life takes stop_damp_s longer
@@ -95,8 +96,9 @@ class Driver:
             self.cycle(permit, self.actions.latest(permit.holder) if permit is not None and permit.holder else None)
             self.watch()
         self._ending = True
-        until = self.node.clock.now() + POWER_DOWN_NS + int(self.node.run.robot.stop_damp_s * 1e9)
-        for _ in self.node.every(period, lambda: self.off or self.node.clock.now() > until):
+        awake = Awake(max(LONGEST_STEP_NS, 2 * period))  # as the stop counts its time: who stood still meanwhile is not done
+        enough = POWER_DOWN_NS + int(self.node.run.robot.stop_damp_s * 1e9)
+        for _ in self.node.every(period, lambda: self.off or awake.step(self.node.clock.now()) > enough):
             self.cycle(None, None)
         if self.tether is not None and self.off:
             self.tether.done()

@@ -338,6 +338,22 @@ def test_a_machine_that_was_suspended_on_the_way_down_goes_on_with_it(monkeypatc
     assert damped[0] < down < damped[-1]
 
 
+def test_a_standstill_on_the_way_down_ends_no_drivers_stop(monkeypatch, wire_reader):
+    """A paused container, whose clock goes on: the driver left with torque on, long before its stop was over."""
+    times, plain, stood = [k * 20 * MS for k in range(20)], LockstepClock.sleep_until, []
+    down = times[-1] + 200 * MS
+
+    def sleep_until(clock, deadline):
+        plain(clock, deadline)
+        if deadline > down and not stood:
+            stood.append(deadline)
+            clock.advance(20_000 * MS)
+
+    monkeypatch.setattr(LockstepClock, "sleep_until", sleep_until)
+    _, damped, drives = drive_on(times, times[-1], monkeypatch, wire_reader)
+    assert stood and damped[0] < stood[0] < damped[-1] and drives[-1].powered_off_confirmed
+
+
 def test_a_permit_that_comes_late_but_in_time_keeps_the_gate_open(monkeypatch, wire_reader):
     times = [k * 20 * MS + 3 * MS for k in range(6)]
     times += [times[-1] + 59 * MS + k * 20 * MS for k in range(6)]
