@@ -178,7 +178,14 @@ class Manager:
                 self.events.send(Process(name=name, pid=0, event="gone", detail=why))
         fds = {child.pidfd: child for child in self.children.values()}
         ready, _, _ = select.select([*fds, *also], [], [], timeout_s)
-        return [self._bury(fds[fd]) for fd in ready if fd in fds]
+        told: list[str] = []
+        try:
+            for fd in ready:
+                told += [self._bury(fds[fd])] if fd in fds else []
+        except GaveUp:
+            self._last_words = told + self._last_words  # heard while the run ends, as all that is said then
+            raise
+        return told
 
     def _bury(self, child: Child) -> str:
         name, pid = child.spec.name, child.process.pid

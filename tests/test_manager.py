@@ -238,6 +238,16 @@ def test_a_node_that_cannot_be_watched_does_not_live_on(manager, monkeypatch):
     assert [process.poll() for process in begun] == [-signal.SIGKILL] and not manager.children
 
 
+def test_a_death_is_told_though_another_in_the_same_look_ends_the_run(manager):
+    for name, deaths in (("complains", 1), ("dies", 3)):
+        manager.start(spec(name), [time.monotonic()] * deaths)
+    until(lambda: all(os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOWAIT) for child in manager.children.values()))
+    with pytest.raises(GaveUp, match="dies died 4 times"):
+        manager.watch(5.0)
+    told = "complains died (exit code 2: complains: sign has 1 entry, not 8; correct it) and was started again"
+    assert manager.heard()[:1] == [told]
+
+
 def test_it_beats_while_it_watches(manager):
     beats, heard = manager.bus.subscriber("beat"), set()
     until = time.monotonic() + 30
