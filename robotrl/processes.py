@@ -329,6 +329,7 @@ class Manager:
         wait = Wait(within_s)
         for child in children:
             while child.process.poll() is None and wait.goes_on():
+                self._pass_on()  # a call to cut the power comes now or too late
                 select.select([child.pidfd], [], [], 0.05)
             child.process.kill()  # of one that has ended nothing
             self.say(child.spec.name, child.process.pid, "stopped", f"exit code {self._reap(child)}")

@@ -398,6 +398,19 @@ def test_a_standstill_takes_nothing_of_the_time_in_which_a_node_is_to_end(manage
     assert '"event": "stopped", "detail": "exit code 7"' in (manager.directory / "logs" / "manager.log").read_text()
 
 
+def test_what_a_rescue_says_while_its_driver_is_to_end_is_told_at_once(manager, monkeypatch):
+    """To cut the power of a driver that hangs, not when its twenty seconds are over."""
+    manager.start(replace(spec("lingers"), name="servos"))
+    until((manager.directory / "logs" / "servos.log").read_text)
+    manager.start(replace(spec("stays"), name="rescue"))
+    with manager.children["rescue"].log.open("a") as file:
+        file.write("rescue: CUT POWER\n")
+    servos, alive = manager.children["servos"].process, {}
+    monkeypatch.setattr(processes.aloud, "say", lambda line: alive.setdefault(line, servos.poll() is None))
+    manager._end([manager.children.pop("servos")], DOWN_S)
+    assert alive["rescue: CUT POWER"]
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_a_rescue_that_has_died_too_is_not_waited_for(manager, monkeypatch, late):
     """Nobody lowers the arm any more: to cut its power is said at once, and of what the rescue did before it died it is true."""
