@@ -112,7 +112,9 @@ class ServoChain:
         self.round_trip_ns = self._clock.now() - sent
         silent = self._missed > 0
         self._stalls *= silent
-        self._order = tuple(np.argsort(silent + self._stalls, kind="stable").tolist()) if silent.any() else self._all
+        # Not before it counts as lost: of a line that holds answers up each would be heard now and then, and none seem lost.
+        last = silent + self._stalls * (self._missed > UNKNOWN_AFTER)
+        self._order = tuple(np.argsort(last, kind="stable").tolist()) if silent.any() else self._all
         position, velocity, torque, temp_c, voltage = map(tuple, self._values.tolist())
         self._shares.read(sent, velocity, torque, temp_c)
         return Joints(
