@@ -16,9 +16,10 @@ import time
 from typing import IO, Any
 
 from robotrl import manager, processes
-from robotrl.processes import Spec, TwinProcess
+from robotrl.processes import Spec
 from robotrl.sim import twin
 from robotrl.sim.faults import Fault, FaultyWire
+from robotrl.twinprocess import TwinProcess
 
 LATE_NS = 20_000_000
 

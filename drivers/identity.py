@@ -26,7 +26,7 @@ FIRMWARE, SERIAL = 0x101, 0x120
 HOST = 0x10  # our number on the bus here: a late reply to the servo loop's queries carries another
 ANSWER_NS = 20_000_000
 TRIES = 3
-HOLDS = ". Nothing was written: what holds goes on holding; support the arm, cut its power"  # as `lower` says of its own refusals
+HOLDS = ". Nothing was written: what holds goes on holding; support the arm, cut its power"
 DIGITS = 24  # of a digest: as many as a board's serial number has
 DYNAMIXEL: tuple[Item, ...] = (
     X.MODEL_NUMBER, X.FIRMWARE_VERSION, X.DRIVE_MODE, X.OPERATING_MODE, X.SECONDARY_ID, X.HOMING_OFFSET, X.MOVING_THRESHOLD,

@@ -20,7 +20,8 @@ from robotrl import config, rundir
 from robotrl.clock import WallClock
 from robotrl.complaint import Complaint
 from robotrl.move import NODES, described, operate
-from robotrl.processes import Spec, TwinProcess
+from robotrl.processes import Spec
+from robotrl.twinprocess import TwinProcess
 
 READINGS = 10
 LONGEST_S = 900.0  # an SO-101 takes two minutes

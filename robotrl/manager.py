@@ -21,9 +21,10 @@ from pathlib import Path
 
 from robotrl import aloud, config, keyring, rundir, viewpoint
 from robotrl.notify import Notify
-from robotrl.processes import CLASSIFIER, GATEWAY, OPERATOR, TELEOP, GaveUp, Manager, Spec, TwinProcess, cameras, nodes_of
+from robotrl.processes import CLASSIFIER, GATEWAY, OPERATOR, TELEOP, GaveUp, Manager, Spec, cameras, nodes_of
 from robotrl.report import concluded
 from robotrl.robot import require_task
+from robotrl.twinprocess import TwinProcess
 from robotrl.watch import Watch
 
 

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from robotrl import aloud, config
 from robotrl.messages import Drive, Episode, Guard
-from robotrl.processes import FRESH_NS, GaveUp, Manager, TwinProcess, off
+from robotrl.processes import FRESH_NS, GaveUp, Manager, off
 from robotrl.serialarm import ARMS
+from robotrl.twinprocess import TwinProcess
 
 SAY_EVERY_S = 5.0
 SAME_EVERY_S = 60.0  # when nothing has changed

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from robotrl.clock import Clock
 from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, chain_of
+from robotrl.drivers.identity import HOLDS
 from robotrl.drivers.port import DeviceError, Port
 from robotrl.messages import Joints
 from robotrl.safety.awake import LONGEST_STEP_NS, Awake
@@ -136,9 +137,7 @@ def lower(
         complaints = [f"{port.name}: servo {servo} answers too late; set the adapter's latency_timer to 1 ms" for servo in late]
     if complaints:
         more = f" (and {len(complaints) - 1} more)" if complaints[1:] else ""
-        raise DeviceError(
-            f"{complaints[0]}{more}. Nothing was written: what holds goes on holding; support the arm, cut its power"
-        )
+        raise DeviceError(f"{complaints[0]}{more}{HOLDS}")
     if not may_hold(joints):
         return False
     say("the arm holds, and nobody leads it: it is lowered")
