@@ -48,8 +48,9 @@ class Clear(StrEnum):
 EVERYWHERE = frozenset(State)
 POWERED = frozenset({State.HOLD, State.RUN, State.RESET, State.STOPPING, State.PSTOP})
 MOVING = frozenset({State.RUN, State.RESET})
-RUN, RESET, HELD = frozenset({State.RUN}), frozenset({State.RESET}), frozenset({State.HOLD})
+RUN, RESET, HELD, FALLEN = (frozenset({state}) for state in (State.RUN, State.RESET, State.HOLD, State.RELAX))
 DRIVEN, STOPPING = MOVING | HELD, frozenset({State.STOPPING})
+ATTENDED = POWERED | FALLEN  # limp, too: a session that goes on after a fall puts torque on by itself
 
 
 @dataclass(frozen=True)
@@ -219,14 +220,14 @@ def catalogue(
         Cause("reset_silent", 23, "action_age_s", 0.5, hold, auto, "the reset script is silent", 0, 1.0, RESET),
         Cause("learner_gone", 33, "learner_gone", 0, Severity.WARN, auto, "the learner is gone"),
         Cause("policy_dead", 34, "policy_dead", 0, hold, auto, "the policy died", 0, 0, RUN | HELD),
-        Cause("reset_dead", 34, "reset_dead", 0, hold, auto, "the reset script died", 0, 0, RESET | HELD),
+        Cause("reset_dead", 34, "reset_dead", 0, hold, auto, "the reset script died", 0, 0, RESET | HELD | FALLEN),
         Cause("guard_restart", 35, "", 0, pstop, operator, "the guard was started again: look round"),
         Cause("guard_late", 35, "permit_lapsed", 0, hold, auto, "the guard came too late: see the load", 0, 0, MOVING, hiccup),
         Cause("rescue_gone", 0, "rescue_gone", 0, Severity.WARN, auto, "no rescue: the servos' watchdog alone would stop them"),
         Cause("driver_silent", 36, "drive_age_s", 0.06, pstop, operator, "the servo driver is silent"),
         Cause("recorder_gone", 37, "recorder_gone", 0, hold, auto, "nothing is recorded: see its log", 0, 0, RUN | HELD),
-        Cause("console_silent", 38, "console_age_s", 0.5, stopping, operator, "no console: attach one", 0, 0, POWERED),
-        Cause("console_dead", 38, "console_dead", 0, stopping, operator, "the console ended: attach one", 0, 0, POWERED),
+        Cause("console_silent", 38, "console_age_s", 0.5, stopping, operator, "no console: attach one", 0, 0, ATTENDED),
+        Cause("console_dead", 38, "console_dead", 0, stopping, operator, "the console ended: attach one", 0, 0, ATTENDED),
         Cause("manager_gone", 39, "manager_gone", 0, pstop, operator, "the manager died: start the run again"),
         Cause("manager_silent", 40, "manager_silent", 0, pstop, operator, "the manager stands still: let it go on (kill -CONT)"),
         Cause("run_over", 0, "run_over", 0, relax, operator, "the run is over"),
@@ -247,7 +248,7 @@ def catalogue(
         Cause("stalled", 59, "stalled_s", 2.0, relax, operator, "a joint is blocked: free it", 0, 2.0, RUN, fall),
         # The gate keeps goals in the box; a hand that it stops at the edge is up to 16 mm beyond it for a moment (row 60: 10 mm).
         Cause("workspace", 60, "outside_m", 0.02, pstop, operator, "the arm is out of its box: press disable", 0.03, 0, POWERED),
-        Cause("operator_absent", 61, "human_age_s", 120.0, hold, auto, "nobody is there: press a key", 0, 0, MOVING),
+        Cause("operator_absent", 61, "human_age_s", 120.0, hold, auto, "nobody is there: press a key", 0, 0, MOVING | FALLEN),
         Cause("hand_gone", 0, "hand_gone", 0, hold, operator, "the hand that led is gone: see its device, then press run",
               states=RUN, answer="run"),
         Cause("operator_stop", 62, "", 0, pstop, operator, "stopped by the operator"),

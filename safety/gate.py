@@ -122,6 +122,8 @@ class Gate:
             return False
         if permit.epoch > self._highest_epoch:
             self._highest_epoch, self._last_seq, self._bad_actions = permit.epoch, -1, 0
+        if permit.state not in WRITER:  # they have been judged; the next run begins under the old epoch for a cycle
+            self._bad_actions = 0
         self._permit = permit
         self._permit_until = min(now, permit.t) + PERMIT_VALID_NS
         return True

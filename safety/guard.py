@@ -68,12 +68,14 @@ AFTER_COMMAND: dict[tuple[State, str], State] = {
     (_H, "reset"): _RST,
     (_H, "disable"): _Y,
     (_H, "clear"): _H,
+    (_H, "pause"): _H,  # here and in RELAX it ends a session that would go on by itself
     (_RUN, "pause"): _H,
     (_RST, "pause"): _H,
     (_P, "clear"): _H,
     (_P, "disable"): _X,  # to less power, and still latched
     (_X, "clear"): _Y,
     (_X, "disable"): _X,
+    (_X, "pause"): _X,
 }
 STARTS = ("enable", "run", "reset")  # refused while anything stands
 
@@ -297,4 +299,6 @@ class Guard:
             by_answer = (self.state, row.answer) in AFTER_COMMAND
             clear = row.id in self.ledger.latched and not by_answer and not self.ledger.refusal(now)
             return f"{row.note}; press clear" if clear else row.note
+        if self.state is State.RELAX and not self.session:
+            return "press clear"  # nothing stands, and nothing goes on by itself
         return inputs.check_note if self.state is State.CHECK else ""

@@ -157,7 +157,7 @@ PROGRAM = (
         check=checks.rescued, disarm=line.unattended, heals=False),
     Row(36, "the servo driver hangs, is killed, and the rescue stops the motors", line.hung, ("driver_silent",), "PSTOP", 80,
         ("HOLD", "RUN", "RESET"), ("HOLD", "RUN"), check=checks.rescued, disarm=line.unattended, heals=False),
-    Row(38, "the console is silent", absent("console"), ("console_silent",), "STOPPING", 540, judged=POWERED),
+    Row(38, "the console is silent", absent("console"), ("console_silent",), "STOPPING", 540, judged=(*POWERED, "RELAX")),
     Row(38, "the console dies", died("operator"), ("console_dead",), "STOPPING", 40,
         judged=("HOLD", "RUN", "RESET", "clearing"), states=("READY", "HOLD", "RUN", "RESET", "clearing"), heals=False),
     Row(39, "the manager dies", died("manager", "manager"), ("manager_gone",), "PSTOP", 40, heals=False),
@@ -181,7 +181,7 @@ PROGRAM = (
         ("READY", "HOLD", "RUN", "STOPPING", "clearing"), check=executed, disarm=credulous),
     Row(57, "a policy that lost its lease acts", rogue(epoch=lambda s: s.rig.permit.epoch - 3), (), "NONE", 0, (),
         check=executed, disarm=credulous),
-    Row(61, "nobody is there", nobody, ("operator_absent",), "HOLD", 40, MOVING, clear="AUTO"),
+    Row(61, "nobody is there", nobody, ("operator_absent",), "HOLD", 40, (*MOVING, "RELAX"), clear="AUTO"),
     Row(62, "the operator's stop", lambda s: setattr(s, "key", "stop"), ("operator_stop",), "PSTOP", 40, lasts=False),
 )
 STANDS_STILL = line.says(present_current=line.strained, present_velocity=lambda s, _: 0)

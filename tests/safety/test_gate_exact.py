@@ -139,6 +139,19 @@ def test_what_was_seen_is_remembered_through_permits_of_its_epoch_and_no_others(
     assert gate.decide(0, Action(nan, epoch=2), AT, (0, 0)) == Verdict(AT, "hold", (0, 0), "non-finite", True, "")
 
 
+@pytest.mark.parametrize("state", ["HOLD", "PSTOP", "STOPPING"])
+def test_bad_actions_are_forgotten_once_nobody_drives(state):
+    """The next run begins under the old epoch for a cycle: what was judged before would stop it again."""
+    gate = opened()
+    nan = (math.nan, 11.0)
+    assert gate.decide(0, Action(nan, seq=5), AT, (0, 0)).cause == ""
+    assert gate.decide(0, Action(nan, seq=6), AT, (0, 0)).cause == "nan_action"
+    gate.permit(Permit(state=state, holder=""), 0)
+    assert gate.decide(0, None, AT, (0, 0)).cause == ""
+    gate.permit(Permit(), 0)
+    assert gate.decide(0, None, AT, (0, 0)).cause == ""
+
+
 # actions
 
 

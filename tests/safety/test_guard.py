@@ -56,10 +56,10 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "disk_full": ({"unkept": True}, "HOLD", "HOLD RUN"),
     "rescue_gone": ({"rescue_gone": True}, "WARN", ALL),
     "policy_dead": ({"policy_dead": True}, "HOLD", "HOLD RUN"),
-    "reset_dead": ({"reset_dead": True}, "HOLD", "HOLD RESET"),
+    "reset_dead": ({"reset_dead": True}, "HOLD", "HOLD RESET RELAX"),
     "driver_silent": ({"drive_age_s": 0.061}, "PSTOP", ALL),
-    "console_silent": ({"console_age_s": 0.51}, "STOPPING", ON),
-    "console_dead": ({"console_dead": True}, "STOPPING", ON),
+    "console_silent": ({"console_age_s": 0.51}, "STOPPING", f"{ON} RELAX"),
+    "console_dead": ({"console_dead": True}, "STOPPING", f"{ON} RELAX"),
     "manager_gone": ({"manager_gone": True}, "PSTOP", ALL),
     "manager_silent": ({"manager_silent": True}, "PSTOP", ALL),
     "run_over": ({"run_over": True}, "RELAX", ALL),
@@ -69,7 +69,7 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "nan_action": ({"nan_action": True}, "STOPPING", "RUN RESET"),
     "tilt": ({"tilt_rad": 0.53}, "RELAX", "RUN"),
     "episode_fall": ({"episode_ended": "fall"}, "RELAX", "RUN"),
-    "operator_absent": ({"human_age_s": 121.0}, "HOLD", "RUN RESET"),
+    "operator_absent": ({"human_age_s": 121.0}, "HOLD", "RUN RESET RELAX"),
     "hand_gone": ({"hand_gone": True}, "HOLD", "RUN"),
     "operator_stop": ({"commands": (Command("stop", "anyone"),)}, "PSTOP", ALL),
     "stop_unconfirmed": ({"stop_unconfirmed": True}, "LOCKOUT", ALL),
@@ -241,6 +241,8 @@ KEYS = {
     ("HOLD", "reset"): "RESET",
     ("HOLD", "disable"): "READY",
     ("HOLD", "clear"): "HOLD",
+    ("HOLD", "pause"): "HOLD",  # a session that would go on by itself: no row of the facts
+    ("RELAX", "pause"): "RELAX",
     ("RUN", "pause"): "HOLD",
     ("RESET", "pause"): "HOLD",
     ("PSTOP", "clear"): "HOLD",
@@ -590,6 +592,28 @@ def test_pause_clear_and_disable_end_the_session(state):
     assert bench.state() == "HOLD" and not bench.out.session
     assert bench.step(200).state == "HOLD"
     assert bench.key("disable").state == "READY" and bench.step(200).state == "READY"
+
+
+@pytest.mark.parametrize(("cause", "state"), [({"tilt_rad": 0.53}, "RELAX"), ({"overruns_in_row": 3}, "HOLD")])
+def test_pause_ends_a_session_that_would_go_on_by_itself(cause, state):
+    """Who reaches for a robot that has just fallen presses it while it is still limp."""
+    bench = at("RUN")
+    bench.step(**cause)
+    assert bench.state() == state and bench.out.session
+    bench.key("pause")
+    assert bench.state() == state and not bench.out.session and not bench.out.refused
+    assert bench.step(200).state == state and bench.out.torque is (state == "HOLD")
+    assert bench.out.note == ("press clear" if state == "RELAX" else "")
+    assert bench.key("clear").state == ("READY" if state == "RELAX" else "HOLD")
+
+
+@pytest.mark.parametrize("id", ["console_silent", "console_dead", "operator_absent", "reset_dead"])
+def test_no_session_puts_torque_on_again_with_nobody_there(id):
+    bench = at("RUN")
+    bench.step(tilt_rad=0.53)
+    assert bench.state() == "RELAX" and bench.out.session
+    bench.step(200, **CAUSES[id][0])
+    assert bench.state() == "RELAX" and not bench.out.torque and not bench.out.session and id in bench.out.causes
 
 
 @pytest.mark.parametrize(("id", "wait"), [("temp_high", 30), ("temp_over", 60)])

@@ -89,14 +89,16 @@ ROWS: dict[str, tuple[int, str, tuple[object, object], str, str]] = {
     "set_up": (0, "reset_outcome", ("done", "asks"), "HOLD", "OPERATOR"),
 }
 STATES = {
-    **dict.fromkeys(("servo_timeout", "wrong_mode", "console_silent", "console_dead", "workspace"), ON),
+    **dict.fromkeys(("servo_timeout", "wrong_mode", "workspace"), ON),
+    **dict.fromkeys(("console_silent", "console_dead"), f"{ON} RELAX"),  # a session goes on from there by itself
     **dict.fromkeys(("attitude", "tracker_frozen", "tracker_jump", "tracker_gone", "action_stale", "clamped"), "RUN"),
     **dict.fromkeys(("camera_frozen", "camera_late", "camera_blind", "camera_gone"), "RUN"),
     **dict.fromkeys(("tilt", "episode_fall", "free_fall", "stalled", "hand_gone"), "RUN"),
     **dict.fromkeys(("tracker_dead", "policy_dead", "recorder_gone", "disk_full"), "HOLD RUN"),
     **dict.fromkeys(("reset_silent", "reset_failed", "set_up"), "RESET"),
-    **dict.fromkeys(("guard_late", "overrun", "oscillation", "nan_action", "operator_absent"), "RUN RESET"),
-    "reset_dead": "HOLD RESET",
+    **dict.fromkeys(("guard_late", "overrun", "oscillation", "nan_action"), "RUN RESET"),
+    "operator_absent": "RUN RESET RELAX",
+    "reset_dead": "HOLD RESET RELAX",
     "runaway": "HOLD RUN RESET",
     "let_go": "HOLD RUN RESET STOPPING",
 }
