@@ -135,7 +135,7 @@ def posed(parser: argparse.ArgumentParser, args: argparse.Namespace, robot: conf
 
 def _from_lerobot(args: argparse.Namespace, robot: config.Robot, path: Path) -> int:
     """Take over what LeRobot has measured, and say what that is. Nothing moves; the servos are asked who they are."""
-    from robotrl.calibration.lerobot import taken
+    from robotrl.calibration.lerobot import still_held, taken
     from robotrl.drivers import identity
     from robotrl.drivers.port import SerialPort
 
@@ -143,12 +143,13 @@ def _from_lerobot(args: argparse.Namespace, robot: config.Robot, path: Path) -> 
     clock = WallClock()
     port = SerialPort(robot.servos.port, robot.servos.baud, clock)
     try:
+        still_held(args.lerobot, robot, port, clock)
         record = dataclasses.replace(record, identity=identity.asked(port, robot.servos, clock))
     finally:
         port.close()
     store.write(record, path)
     print("\n".join(says))
-    print(f"wrote {path}; the servos must still hold LeRobot's homing offsets, and must not be homed by it again")
+    print(f"wrote {path}; the servos hold the homing offsets of {args.lerobot}, and must not be homed by LeRobot again")
     print(f"next: {command(f'move {args.run}')}")
     if args.json:
         print(json.dumps({"wrote": str(path), "robot": robot.name, "serial": robot.serial, "offset_rad": list(record.offset)}))

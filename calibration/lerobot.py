@@ -15,7 +15,11 @@ from typing import Any
 from robotrl import config
 from robotrl.calibration import store
 from robotrl.calibration.store import Calibration, CalibrationError
+from robotrl.clock import Clock
+from robotrl.drivers.asking import Asking
 from robotrl.drivers.feetech_sts import STS3215, TICK
+from robotrl.drivers.identity import silent
+from robotrl.drivers.port import Port
 
 # LeRobot's names, ours in the robot file's order, and the middle of each joint's travel in degrees (hardware facts 3.1).
 JOINTS = (
@@ -64,6 +68,21 @@ def taken(path: Path, robot: config.Robot) -> tuple[Calibration, list[str]]:
         sign=robot.servos.sign, offset=tuple(offset), pose=tuple(math.radians(m) for _, m in JOINTS), spread=(0.0,) * n,
     )  # fmt: skip
     return record, says
+
+
+def still_held(path: Path, robot: config.Robot, port: Port, clock: Clock) -> None:
+    """CalibrationError naming the first servo that holds another homing offset than the file: each zero taken from it would be
+    wrong by the difference. DeviceError where a servo does not say. Nothing is written."""
+    data, asking = _read(path), Asking(port, clock, "feetech")
+    for servo, (name, _) in zip(robot.servos.ids, JOINTS, strict=True):
+        said, ours = asking.read(servo, (STS3215.HOMING_OFFSET,)), _joint(path, data, name)["homing_offset"]
+        if not said:
+            raise silent(port, servo)
+        if said[STS3215.HOMING_OFFSET] != ours:
+            raise CalibrationError(
+                f"{path}: {name} (servo {servo}) was homed again since: the file says homing offset {ours}, the servo holds"
+                f" {said[STS3215.HOMING_OFFSET]}; give the newer file, calibrate in LeRobot again, or home it here instead"
+            )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from robotrl import messages as m
 from robotrl.config import Robot, Run
@@ -14,11 +14,12 @@ def lacking(run: Run, joints: m.Joints | None, drive: m.Drive | None, imu: m.Imu
     if drive is None or joints is None:
         return "waiting for the servo driver"
     if any(joints.missed):
-        names = run.robot.servos.joints or [str(i + 1) for i in range(len(joints.missed))]
-        silent = [name for name, n in zip(names, joints.missed, strict=True) if n]
+        silent = [name for name, n in zip(motors(run.robot), joints.missed, strict=True) if n]
         return f"motor {', '.join(silent)} does not answer: look at its cable and power"
     if any(joints.fault):
         return f"a servo reports fault {max(joints.fault)}: read its code in the manual"
+    if name := turned(run.robot, joints.position):
+        return f"motor {name} reads a turn off: put it amid its range by hand, then switch the motors' power off and on"
     if drive.unrescued:
         return "waiting for the rescue: nobody would stop the motors should the servo driver die"
     if imu is None and "imu" in run.robot.senses:
@@ -27,6 +28,24 @@ def lacking(run: Run, joints: m.Joints | None, drive: m.Drive | None, imu: m.Imu
         return "waiting for the tracker"
     if "policy" not in heard or "reset" not in heard:
         return "waiting for policy and reset"
+    return ""
+
+
+def motors(robot: Robot) -> Sequence[str]:
+    """What a person calls each motor: its joint, or its number."""
+    return robot.servos.joints or [str(i + 1) for i in range(len(robot.servos.ids))]
+
+
+def turned(robot: Robot, position: Sequence[float]) -> str:
+    """The first motor whose joint (rad) lies so far outside its range that it would be nearer to it a turn on; "" for none.
+
+    A moteus counts its turns from where it was switched on: within half a turn of its magnet's zero, whichever turn it was
+    homed in. Led into its range from there, a leg goes a turn too far.
+    """
+    for name, q, low, high in zip(motors(robot), position, robot.lowest, robot.highest, strict=True):
+        here, *elsewhere = [max(low - x, x - high, 0.0) for x in (q, q - math.tau, q + math.tau)]
+        if min(elsewhere) < here:
+            return name
     return ""
 
 

@@ -89,9 +89,28 @@ def test_another_robot_is_refused(tmp_path):
         lerobot.taken(given(tmp_path), robot_of(tmp_path, "omx"))
 
 
+def homed(line):
+    """As LeRobot leaves the servos: each with the homing offset of the file."""
+    for servo, joint in zip(line.servos, THEIRS.values(), strict=True):
+        servo.registers.put("homing_offset", joint["homing_offset"])
+    return line
+
+
+@pytest.mark.parametrize("joint", range(6))
+def test_a_file_of_an_earlier_homing_is_refused_and_writes_nothing(tmp_path, monkeypatch, joint):
+    robot_of(tmp_path)
+    line, name = homed(FLEETS["so101"].line(None)), list(THEIRS)[joint]
+    line.servos[joint].registers.put("homing_offset", THEIRS[name]["homing_offset"] - 200)  # 18 degrees
+    monkeypatch.setattr(port, "SerialPort", lambda *_: MemoryPort(line, "arm"))
+    words = [str(tmp_path / "run.toml"), "--serial", "mine", "--calibration", str(tmp_path / "kept")]
+    with pytest.raises(CalibrationError, match=rf"{name} \(servo {joint + 1}\) was homed again since"):
+        homing.main([*words, "--lerobot", str(given(tmp_path)), "--yes"])
+    assert not list((tmp_path / "kept").rglob("*.json"))
+
+
 def test_the_command_writes_a_record_that_the_robot_takes(tmp_path, capsys, monkeypatch):
     robot_of(tmp_path)
-    line = FLEETS["so101"].line(None)
+    line = homed(FLEETS["so101"].line(None))
     wire = MemoryPort(line, "arm")
     monkeypatch.setattr(port, "SerialPort", lambda *_: wire)
     words = [str(tmp_path / "run.toml"), "--serial", "mine", "--calibration", str(tmp_path / "kept")]

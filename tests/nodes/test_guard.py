@@ -43,10 +43,10 @@ class World:
     def speak(self) -> None:
         n, torque = 8, bool(self.permit and self.permit.torque)
         zeros, noise = (0.0,) * n, (self.now // T % 2 * 1e-4,) * n  # a live sensor never says the same twice
-        joints = dict(temp_c=(30.0,) * n, mode=(10 * torque,) * n, fault=(0,) * n, missed=(0,) * n) | self.joints
+        joints = dict(position=noise, temp_c=(30.0,) * n, mode=(10 * torque,) * n, fault=(0,) * n, missed=(0,) * n) | self.joints
         drive = dict(frame_errors=0, gate_open=torque, torque_on=torque, powered_off_confirmed=not torque) | self.drive
         for source, message in (
-            ("servos", m.Joints(tick=0, t=self.now, position=noise, velocity=zeros, torque=zeros, voltage=zeros, **joints)),
+            ("servos", m.Joints(tick=0, t=self.now, velocity=zeros, torque=zeros, voltage=zeros, **joints)),
             ("servos", m.Drive(tick=0, late_us=0, cycle_us=0, overruns=0, stop="", **drive)),
             ("servos", m.Applied(tick=0, writer=self.permit.holder if self.permit else "", epoch=0, target=zeros, clamped=())),
             ("imu", m.Imu(roll=0, pitch=0, yaw=0, rates=zeros[:3], accel=(0.0, 0.0, 9.81))),
@@ -194,6 +194,18 @@ def test_power_that_is_cut_once_the_stop_was_read_back_makes_no_lockout(state):
     world.drive = {"powered_off_confirmed": False, "torque_on": False}
     world.press("disable")
     assert world.step(60) == "LOCKOUT"
+
+
+@pytest.mark.parametrize(
+    ("angle", "fits"),
+    [(2.0, True), (-0.5, True), (4.5, True), (2.0 - math.tau, False), (2.0 + math.tau, False), (3.6 - math.tau, False)],
+)
+def test_a_motor_that_reads_a_turn_off_is_not_enabled(angle, fits):
+    """Its range is 0.4 to 3.6 rad: led in from a turn below, its leg would turn round and press on for ever."""
+    world = World()
+    world.joints = {"position": (*(2.0,) * 4, angle, *(2.0,) * 3)}
+    assert (world.step(20) == "READY") is fits
+    assert fits or world.shown.note.startswith("motor 5 reads a turn off")
 
 
 def test_a_servo_that_answers_and_obeys_no_stop_is_lockout_at_once():
