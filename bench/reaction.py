@@ -2,7 +2,8 @@
 
 Guard, rescue, servo driver, manager and console are the real processes (bench/stage.py); the far end of the servo wire stamps
 what it hears, and onsets are stamped by the same monotonic clock. T is the driver's period, 20 ms. "From the cause" counts from
-where it was seen: by the driver when it asked the servos, or when its permit ran out; by the guard or the operator in the key.
+where it was seen: by the driver when it asked the servos, or when its permit ran out; by the guard when it judged; by the
+operator in the key.
 Run: robotrl bench reaction [--samples N] [--lanes N] [--out bench/results/reaction.json]; ten minutes or more by default.
 """
 
@@ -93,6 +94,21 @@ def key(stage: Stage) -> Sample:
     return Sample((at - onset) * 1e-6, stop, (at - onset) * 1e-6)
 
 
+def imu_silent(stage: Stage) -> Sample:
+    """The guard alone can see it, and takes torque off: by the driver's hand."""
+    onset = time.monotonic_ns()
+    stage.senses.no_imu = True
+    try:
+        stage.pass_by(SEE_S)
+        at, stop = first_stop(stage, onset)
+    finally:
+        stage.senses.no_imu = False
+    judged = [guard.t for guard in stage.causes.drain() if guard.state == "RELAX" and "imu_stale" in guard.causes]
+    if not judged or judged[0] > at:  # a servo was late, and the robot stopped for that
+        raise Missed
+    return Sample((at - onset) * 1e-6, stop, (at - judged[0]) * 1e-6)
+
+
 def policy_silent(stage: Stage) -> Sample:
     """The driver holds its own goal as soon as no action comes; the guard's HOLD follows."""
     onset = time.monotonic_ns()
@@ -166,6 +182,7 @@ CLASSES = {
     "servo reports a fault": Class(servo_fault, 1, 4, T_MS + 5),
     "servo does not answer": Class(servo_mute, 1, 4, T_MS + 5),
     "quick stop by key": Class(key, 1, 4, 2 * T_MS),
+    "IMU silent: the guard": Class(imu_silent, 1, 5, 2 * T_MS),
     "policy silent": Class(policy_silent, 1, 5),
     "guard killed": Class(guard_killed, 1, 5, T_MS + 5),
     "driver killed: rescue": Class(driver_killed, 0.5, 5),

@@ -12,6 +12,7 @@ Run: python bench/soak.py [--hours H] [--control-hours H] [--parts N] [--seed N]
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import os
@@ -164,6 +165,8 @@ class Soak(Scene):
 
 def soak(hours: float, seed: int, faults: bool, aloud: bool = False) -> dict[str, Any]:
     """One of the two runs, or a part of it; `aloud` says every virtual hour how far it is."""
+    gc.freeze()  # of what is imported nothing goes; the robot's nodes do the same (node.pace)
+    gc.set_threshold(50_000, 50, 50)
     began, own = time.perf_counter(), time.process_time()
     scene = Soak(seed, faults)
     states: Counter[str] = Counter()

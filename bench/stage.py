@@ -82,6 +82,7 @@ class Senses(threading.Thread):
     def __init__(self, sockets: Path) -> None:
         super().__init__(daemon=True)
         self.sockets, self.ended = sockets, threading.Event()
+        self.no_imu = False  # it says nothing
 
     def run(self) -> None:
         hurry(threading.get_native_id())  # first: the buses' own threads inherit it
@@ -91,7 +92,8 @@ class Senses(threading.Thread):
         still, n = (0.0, 0.0, 0.0), 0
         while not self.ended.wait(0.01):
             n += 1
-            imu.send(Imu(roll=0.0, pitch=0.0, yaw=0.0, rates=still, accel=(0.0, 0.0, 9.81)))
+            if not self.no_imu:
+                imu.send(Imu(roll=0.0, pitch=0.0, yaw=0.0, rates=still, accel=(0.0, 0.0, 9.81)))
             pose.send(Pose(position=(1e-6 * n, 0.0, 0.0), rpy=still))  # a live camera trembles
             if n % 10 == 0:
                 for beat in beats:
