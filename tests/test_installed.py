@@ -30,7 +30,7 @@ def test_the_unit_says_what_the_safety_facts_ask_for():
     service = shipped()["Service"]
     assert {
         "Type": "notify", "WatchdogSec": "1", "WatchdogSignal": "SIGKILL", "RuntimeDirectoryMode": "0700",
-        "LimitRTPRIO": "50", "LimitMEMLOCK": "infinity", "KillMode": "mixed", "RestartPreventExitStatus": "2",
+        "LimitRTPRIO": "50", "LimitMEMLOCK": "infinity", "KillMode": "process", "RestartPreventExitStatus": "2",
     }.items() <= service.items()  # fmt: skip
     assert shipped()["Unit"]["StartLimitBurst"] == "3" and "@" not in installed.unit(ROOT).replace("ExecStart", "")
     assert service["WorkingDirectory"] == str(ROOT) and f'"{ROOT}/.venv/bin/python" -m robotrl run ' in service["ExecStart"]

@@ -666,6 +666,7 @@ def test_the_service_gives_every_robot_the_time_that_its_stop_takes():
     assert longest_stop() + 1.0 < given < stopping
     assert stopping >= HELD_NS * 1e-9 + AFTER_S, "and to a manager that is told to end while a stop key holds an arm"
     assert 3 * (given + 10.0) < counting, "or a run that fails at once would be started for ever"
+    assert "KillMode=process" in unit.splitlines(), "or systemd kills driver, rescue and guard before the first of these seconds"
 
 
 def test_systemd_waits_for_an_arm_that_is_held_again_and_again(manager, monkeypatch):
