@@ -115,7 +115,7 @@ class KeyParser:
 
     def feed(self, data: bytes, now: int, typing: bool = False) -> list[str]:
         """Keys in `data`, read at `now` (ns). Stop keys always count; of different keys no other does, but in `typing`."""
-        slow = self._escape in ("string", "csi") or self.awaited
+        slow = self._escape in ("string", "csi", "ss3") or self.awaited
         if self._escape and now - self._escape_at > (STRING_NS if slow else ESCAPE_NS):
             self._escape = ""
         keys = [key for byte in data if (key := self._step(byte, now))]
@@ -144,14 +144,16 @@ class KeyParser:
             self._escape, self._said = {ord("["): "csi", ord("O"): "ss3", **STRINGS}.get(byte, ""), ""
         elif state == "string":
             self._said, self._escape = (self._said + chr(byte))[:SAID], "" if byte == BELL else "string"
+        elif state == "csi" and byte == ord("[") and not self._said:  # F1 to F5 of Linux' own console: one more letter
+            self._escape = "ss3"
         elif state == "csi":
             self._escape = "" if 0x40 <= byte <= 0x7E else "csi"
             self._said = (self._said + chr(byte))[-SAID:]
             self.answered = self.answered or (not self._escape and self._said == WELL)
             if not self._escape and self._said[:1] == "?" and byte == ord("c"):
                 self.attributes = self._said
-        elif state == "ss3":
-            self._escape = ""
+        elif state == "ss3":  # digits and ; say Shift or Ctrl, as in Konsole's ESC O 2 R; what comes then ends it
+            self._escape = "ss3" if 0x30 <= byte <= 0x3F else ""
         elif 0x20 < byte < 0x7F:
             return chr(byte)
         elif byte in (0x0A, 0x0D, 0x08, 0x7F):

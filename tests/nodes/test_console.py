@@ -121,11 +121,26 @@ def test_beat_tells_how_long_the_human_has_been_still():
 # bytes of a terminal
 
 
-@pytest.mark.parametrize(
-    "burst", [b"\x1bOR", b"\x1b[15~", b"\x1b[A", b"\x1be", b"\x1b[1;5R", b"er", b"cr paste"[:2], b"\xc3\xa9"]
-)
+SEQUENCES = [b"\x1bOR", b"\x1b[15~", b"\x1b[A", b"\x1be", b"\x1b[1;5R"]
+SEQUENCES += [b"\x1bO2R", b"\x1bO5S", b"\x1bO1;2R"]  # F3 and F4 with Shift or Ctrl, of Konsole and of old VTEs
+SEQUENCES += [b"\x1b[[A", b"\x1b[[C", b"\x1b[[E"]  # F1, F3, F5 of Linux' own console
+
+
+@pytest.mark.parametrize("burst", [*SEQUENCES, b"er", b"cr paste"[:2], b"\xc3\xa9"])
 def test_sequences_and_bursts_are_no_keys(burst):
     assert keys.KeyParser().feed(burst, NOW) == []
+
+
+@pytest.mark.parametrize("sequence", SEQUENCES)
+@pytest.mark.parametrize("apart", [0, 60 * MS, 400 * MS])
+def test_a_sequence_in_pieces_is_none_either_and_the_key_behind_it_acts(sequence, apart):
+    """Over a slow line what follows ESC O or ESC [ may come late; `R` is reset, and moves the robot."""
+    parser, late = keys.KeyParser(), apart if len(sequence) > 2 else 0
+    assert [parser.feed(bytes([b]), NOW + max(0, i - 1) * late) for i, b in enumerate(sequence)] == [[]] * len(sequence)
+    assert parser.feed(b"p", NOW + len(sequence) * late) == ["p"]
+    assert keys.KeyParser().feed(sequence + b"p", NOW) == ["p"]
+    for cut in range(len(sequence)):
+        assert keys.KeyParser().feed(sequence[:cut] + b" " + sequence[cut:], NOW)[0] == " "
 
 
 def test_the_rest_of_a_paste_is_no_key_and_a_stop_in_it_counts():
