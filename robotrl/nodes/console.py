@@ -27,6 +27,7 @@ from robotrl.bus import Bus, BusError
 from robotrl.clock import WallClock
 from robotrl.complaint import Complaint, command
 from robotrl.keyring import read
+from robotrl.messages import KEY_NS
 from robotrl.nodes.desk import Link, beat
 from robotrl.nodes.gallery import Gallery
 from robotrl.nodes.keys import STOP_KEYS, KeyParser, Line, Terminal
@@ -81,12 +82,18 @@ class Signals:
 def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal, live: Live, signals: Signals) -> str:
     """The loop: keys as they come, a beat and a frame ten times a second. Returns why it ended."""
     clock, parser, gallery = link.clock, KeyParser(), Gallery(terminal, lambda: link.bus.subscriber("picture"))
-    due = looked = clock.now()
+    due = looked = heard = clock.now()
     line = Line(terminal, parser, due)
-    state = ""
+    state, late = "", False
     while not view.leaving:
         wait = min(due - clock.now(), LISTEN_NS) / SECOND
-        for key in parser.feed(terminal.read(wait), clock.now(), view.typed is not None):
+        typed = terminal.read(wait)
+        # A key is stamped below, when it is read. Where this process stood still since it listened last (stopped, or in a draw)
+        # it may have been typed long before: until nothing more waits to be read only a stop counts.
+        before, heard = heard, clock.now()
+        late = heard - before > KEY_NS or (late and bool(typed))
+        keys = parser.feed(typed, heard, view.typed is not None)
+        for key in stops_of(keys, view, heard) if late else keys:
             if key == LOOK and view.typed is None:
                 view.keys.append((clock.now(), key, gallery.key(view, clock.now())))
             else:
@@ -118,6 +125,14 @@ def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal
     if link.watching:
         return "left; the run goes on"
     return left(view, directory)
+
+
+def stops_of(keys: list[str], view: View, now: int) -> list[str]:
+    """The stop keys alone; that others are refused is said."""
+    stops = [key for key in keys if key in STOP_KEYS]
+    if len(stops) < len(keys):
+        view.keys.append((now, "typed while this stood still:", "REFUSED, press again"))
+    return stops
 
 
 def attend(link: Link, view: View, line: Line, live: Live, now: int) -> None:

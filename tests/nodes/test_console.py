@@ -268,6 +268,45 @@ def silences(beats, until):
     return [(a, b) for a, b in zip([0.0, *beats], [*beats, until], strict=True) if b - a > 0.5]
 
 
+class Still(Desk):
+    """Stands still at 5 s, in its draw, for so long; what is typed meanwhile is then read piece by piece. At 7 s: p."""
+
+    def __init__(self, still, *pieces):
+        self.still, self.pieces, self.later = still, list(pieces), b"p"
+        super().__init__(8)
+
+    def update(self, *_, **__):
+        if self.still and self.time >= 5:
+            self.clock.advance(self.still)
+            self.still, self._typed = 0, self.pieces.pop(0)
+
+    def read(self, *args):
+        typed = super().read(*args)
+        if typed and self.pieces:
+            self._typed = self.pieces.pop(0)
+        elif self.time >= 7:
+            self._typed, self.later = self._typed + self.later, b""
+        return typed
+
+
+@pytest.mark.parametrize(
+    ("still", "typed", "acts"),
+    [
+        (600 * MS, [b"e"], []),
+        (600 * MS, [b"e" * 1024, b"e", b"e"], []),
+        (600 * MS, [b" "], [" "]),
+        (600 * MS, [b"ee", b" "], [" "]),
+        (400 * MS, [b"e"], ["e"]),
+    ],
+)
+def test_a_key_that_was_typed_while_the_console_stood_still_does_not_act_late(still, typed, acts):
+    """It is stamped when it is read, and so would be fresh to the guard: torque came on seconds after the press."""
+    desk = Still(still, *typed)
+    assert desk.keys == [*acts, "p"], "and what is pressed later acts"
+    refused = b"e" in typed[0] and "e" not in acts
+    assert {said for *_, said in desk.view.keys} == ({"REFUSED, press again"} if refused else set())
+
+
 def test_a_terminal_that_answers_no_more_ends_the_heartbeat_until_it_does():
     """Its line died without a word: what is drawn still goes somewhere, and nobody sees it."""
     desk = Desk(40, (0, 10.5), (30, 99))
@@ -685,6 +724,23 @@ def test_on_a_pty_keys_become_commands_and_the_terminal_is_restored(run_dir, rob
         assert commands.count("stop") == 1 and "reset" not in commands
         assert next(o for o in robot.heard if o.command == "stop").nonce == 77
         assert termios.tcgetattr(person.slave) == person.settings
+    finally:
+        person.close()
+
+
+@pytest.mark.parametrize(("typed", "acts"), [("e", []), (" ", ["stop"])])
+def test_on_a_pty_a_key_typed_while_the_console_was_stopped_does_not_act(run_dir, robot, typed, acts):
+    person = Person(run_dir)
+    try:
+        person.until(lambda: "THE ROBOT MOVES" in person.seen and robot.heard, robot)
+        os.kill(person.process.pid, signal.SIGSTOP)
+        person.types(typed)
+        time.sleep(1.0)
+        os.kill(person.process.pid, signal.SIGCONT)
+        person.until(lambda: ("SPACE stop" if acts else "REFUSED, press again") in person.seen, robot)
+        person.types("p")
+        person.until(lambda: any(o.command == "pause" for o in robot.heard), robot)
+        assert [o.command for o in robot.heard if o.command != "beat"] == [*acts, "pause"]
     finally:
         person.close()
 
