@@ -150,7 +150,11 @@ class View:
     def _answer(self, guard: Guard) -> None:
         """Note when a stop that was asked for first shows in the guard's state, or where it changes none, at the driver."""
         waiting = self.stop_pressed is not None and self.stop_answered is None
-        shows = guard.state in STOPPED or (guard.state in UNMOVED and self._rests())
+        drive = self.get("drive", Drive)
+        # Of an arm on its way down RELAX was said before the key, and is said of a key that got lost. Not while damping:
+        # that takes half a second, in which a stop changes nothing, and is longer than ANSWER.
+        lowered = guard.state == "RELAX" and drive is not None and drive.stop == "stow"
+        shows = self._rests() if lowered or guard.state in UNMOVED else guard.state in STOPPED
         if waiting and shows and guard.t >= (self.stop_pressed or 0):
             self.stop_answered = guard.t
 

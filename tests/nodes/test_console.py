@@ -631,6 +631,28 @@ def test_a_stop_in_check_is_answered_by_what_the_driver_does(said, word, later):
     assert found[0] == word and ("CUT" in found[1]) is (word == "STOP UNCONFIRMED") and "silent" not in found[1]
 
 
+@pytest.mark.parametrize(
+    ("stage", "later", "word", "answered"),
+    [
+        ("stow", dict(stop="stow"), "STOP UNCONFIRMED", False),  # the key got lost: the arm goes on down
+        ("stow", dict(stop="hold"), "HELD, NOT OFF", True),
+        ("stow", dict(torque_on=False, powered_off_confirmed=True), "OFF, CONFIRMED", True),  # it came too late: it is down
+        ("damp", dict(stop="damp"), "STOP UNCONFIRMED", True),  # nothing is held here: the state is the answer
+    ],
+)
+def test_a_stop_in_relax_is_answered_by_a_driver_that_lowers_an_arm(stage, later, word, answered):
+    """The guard says RELAX before the key and after it, so that tells nothing of the key."""
+    v = view(guard("RELAX"), drive(gate_open=False, stop=stage))
+    desk.press(" ", v, NOW)
+    v.receive("guard", guard("RELAX", t=NOW + 10 * MS), NOW + 10 * MS)  # before the driver's next word
+    for ms in (20, 40, 300):
+        v.receive("drive", drive(NOW + ms * MS, gate_open=False, **later), NOW + ms * MS)
+        v.receive("guard", guard("RELAX", t=NOW + ms * MS), NOW + ms * MS)
+    found = stop_status(v, NOW + 300 * MS)
+    assert found[0] == word and ("CUT" not in found[1]) is answered
+    assert not answered or found[1].endswith(f"guard answered in {10 if stage == 'damp' else 20} ms")
+
+
 # the program itself
 
 
