@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -162,25 +163,25 @@ def lens_of(camera: str, width: int, height: int, override: Path | None = None) 
             f" {command(Intrinsics.maker)}"
         )
     record = store.read(Intrinsics, path)
-    _refuse_other(path, Intrinsics, (record.camera, record.width, record.height), (camera, width, height))
+    _refuse_other(path, partial(command, Intrinsics.maker), (record.camera, record.width, record.height), (camera, width, height))
     return record
 
 
 def hand_eye_of(robot: config.Robot, camera: str, override: Path | None = None) -> HandEye:
     """Where this camera is mounted on this robot. CalibrationError for another's record."""
-    path = hand_eye_path(robot, camera, override)
-    record = store.read(HandEye, path)
+    path, how = hand_eye_path(robot, camera, override), partial(store.making, HandEye, robot, override)
+    record = store.read(HandEye, path, how)
     theirs = record.robot, record.kind, record.serial, record.camera
-    _refuse_other(path, HandEye, theirs, (robot.name, robot.kind, robot.serial, camera))
+    _refuse_other(path, how, theirs, (robot.name, robot.kind, robot.serial, camera))
     return record
 
 
 def imu_of(robot: config.Robot, device: str, override: Path | None = None) -> ImuMount:
     """How this robot's IMU on the port `device` is. CalibrationError for another's record."""
-    path = imu_path(robot, override)
-    record = store.read(ImuMount, path)
+    path, how = imu_path(robot, override), partial(store.making, ImuMount, robot, override)
+    record = store.read(ImuMount, path, how)
     theirs = record.robot, record.kind, record.serial, record.device
-    _refuse_other(path, ImuMount, theirs, (robot.name, robot.kind, robot.serial, device))
+    _refuse_other(path, how, theirs, (robot.name, robot.kind, robot.serial, device))
     return record
 
 
@@ -195,11 +196,10 @@ def with_imu(robot: config.Robot, override: Path | None = None) -> config.Robot:
     return dataclasses.replace(robot, imu=imu)
 
 
-def _refuse_other(path: Path, kind: type[store.Stored], theirs: tuple[object, ...], ours: tuple[object, ...]) -> None:
+def _refuse_other(path: Path, how: store.How, theirs: tuple[object, ...], ours: tuple[object, ...]) -> None:
     if theirs != ours:
         raise CalibrationError(
-            f"{path}: is of {' '.join(map(repr, theirs))}, this is {' '.join(map(repr, ours))};"
-            f" make it again: {command(kind.maker)}"
+            f"{path}: is of {' '.join(map(repr, theirs))}, this is {' '.join(map(repr, ours))}; make it again: {how()}"
         )
 
 

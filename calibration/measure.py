@@ -11,10 +11,9 @@ from functools import partial
 
 from robotrl import config
 from robotrl.calibration.safely import STOP_MAX_S, let_go, made_safe
-from robotrl.calibration.store import CalibrationError
+from robotrl.calibration.store import Calibration, CalibrationError, making
 from robotrl.calibration.tool import PERIOD_NS, Chain
 from robotrl.clock import Clock
-from robotrl.complaint import command
 from robotrl.messages import Joints
 
 TIMEOUT_MODE = 11  # moteus: the watchdog stopped it; only mode 0 leaves
@@ -126,7 +125,7 @@ def approach(chain: Chain, robot: config.Robot, clock: Clock, pose: tuple[float,
         if not abs(at - goal) < far:
             raise CalibrationError(
                 f"servo {servo} is {at - goal:+.2f} rad from the {'stow' if robot.stow else 'homing'} pose; {put} by hand, or"
-                f" home again: {command('calibrate homing')}"
+                f" home again: {making(Calibration, robot)}"
             )
     _lead(chain, robot.servos, clock, here, pose)
 

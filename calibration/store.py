@@ -8,6 +8,7 @@ complaint is one line with file, field and the way out.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -17,15 +18,18 @@ import os
 import re
 import tempfile
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from robotrl import config
-from robotrl.complaint import Complaint, command
+from robotrl.complaint import ROOT, Complaint, command
 
+LAUNCH = ROOT / "launch"
+How = Callable[[], str]  # the command that makes a record; looked for only where one is missing or wrong
 SCHEMA = 1
 # What a number can be at most (rad, s): beyond it nothing was measured, and the file was damaged or written by hand.
 BOUNDS = {
@@ -127,6 +131,23 @@ def path_of(kind: type, robot: config.Robot, override: Path | None = None) -> Pa
     return folder(override) / robot.name / (robot.serial + suffix)
 
 
+def making(kind: type[Stored], robot: config.Robot, override: Path | None = None) -> str:
+    """The command that makes this robot's record. It names a run file: without one it would address launch/walk.toml's robot."""
+    serials: dict[Path, str] = {}  # of the run files whose robot has this name
+    for path in sorted(LAUNCH.glob("*.toml")):
+        with contextlib.suppress(config.ConfigError):  # a broken one is another's matter
+            if (named := config.load(path).robot).name == robot.name:
+                serials[path] = named.serial
+    own = [path for path, serial in serials.items() if serial == robot.serial]
+    run, more = "RUN.toml", f' (RUN.toml: a run file that says robot = "{robot.name}")'
+    if serials:
+        path, more = (own or list(serials))[0], ""
+        run = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+        run += "" if own else f" --serial {robot.serial}"
+    folder = f" --calibration {override}" if override is not None else ""
+    return command(f"{kind.maker} {run}{folder}") + more
+
+
 def today() -> str:
     """The date a record carries."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -157,16 +178,17 @@ def write(record: Stored, path: Path) -> None:
         raise CalibrationError(f"{path}: not written: {error.strerror}; make room or the folder writable") from None
 
 
-def read(kind: type[Record], path: Path) -> Record:
-    """Read one record. Raises CalibrationError naming file and field."""
+def read(kind: type[Record], path: Path, how: How | None = None) -> Record:
+    """Read one record. Raises CalibrationError naming file and field. `how`: what makes it, where its robot is known."""
+    how = how or partial(command, kind.maker)
     try:
         data = json.loads(path.read_text(), parse_constant=_refuse, object_pairs_hook=_once)
     except FileNotFoundError:
-        raise CalibrationError(f"{path}: no such file; make it: {command(kind.maker)}") from None
+        raise CalibrationError(f"{path}: no such file; make it: {how()}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise CalibrationError(f"{path}: not readable: {' '.join(str(error).split())}; {_again(kind)}") from None
+        raise CalibrationError(f"{path}: not readable: {' '.join(str(error).split())}; make it again: {how()}") from None
     if not isinstance(data, dict):
-        raise CalibrationError(f"{path}: must hold one object, not {type(data).__name__}; {_again(kind)}")
+        raise CalibrationError(f"{path}: must hold one object, not {type(data).__name__}; make it again: {how()}")
     types = typing.get_type_hints(kind)
     hints = {field.name: types[field.name] for field in dataclasses.fields(kind)}
     for key in data:
@@ -177,41 +199,43 @@ def read(kind: type[Record], path: Path) -> Record:
     values = {}
     for key, hint in hints.items():
         if key not in data:
-            raise CalibrationError(f"{path}: field {key!r} is missing; {_again(kind)}")
+            raise CalibrationError(f"{path}: field {key!r} is missing; make it again: {how()}")
         values[key] = _value(hint, data[key], key, path)
     record = kind(**values)
-    _check(record, path)
+    _check(record, path, how)
     return record
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a record's file: a commissioning record names the calibration it was made with."""
+def digest(path: Path, how: How | None = None) -> str:
+    """SHA-256 of a record's file: a commissioning record names the calibration it was made with. `how`: as of `read`."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise CalibrationError(f"{path}: not readable: {error.strerror}; {_again(Calibration)}") from None
+        again = how() if how else command(Calibration.maker)
+        raise CalibrationError(f"{path}: not readable: {error.strerror}; make it again: {again}") from None
 
 
 def load(kind: type[OfRobot], robot: config.Robot, override: Path | None = None) -> OfRobot:
     """This robot's record; that of another robot is refused with both names."""
-    path = path_of(kind, robot, override)
-    record = read(kind, path)
+    path, how = path_of(kind, robot, override), partial(making, kind, robot, override)
+    record = read(kind, path, how)
     theirs = f"robot {record.robot!r} kind {record.kind!r} serial {record.serial!r}"
     ours = f"robot {robot.name!r} kind {robot.kind!r} serial {robot.serial!r}"
     if theirs != ours:
-        raise CalibrationError(f"{path}: is of {theirs}, this is {ours}; {_again(kind)}")
-    same(path, "ids", record.ids, robot.servos.ids)
+        raise CalibrationError(f"{path}: is of {theirs}, this is {ours}; make it again: {how()}")
+    same(path, "ids", record.ids, robot.servos.ids, robot, override)
     if isinstance(record, Calibration):
-        same(path, "sign", record.sign, robot.servos.sign)
+        same(path, "sign", record.sign, robot.servos.sign, robot, override)
     return record
 
 
-def same(path: Path, field: str, recorded: object, configured: object) -> None:
+def same(path: Path, field: str, recorded: object, configured: object, robot: config.Robot, override: Path | None) -> None:
     """Raises CalibrationError where a record and the robot file say different things."""
     if recorded != configured:
+        home, then = making(Calibration, robot, override), making(Commissioning, robot, override)
         raise CalibrationError(
             f"{path}: field {field!r} is {recorded}, the robot file says {configured};"
-            f" correct the robot file or make it again: {command('calibrate homing')}, then commission"
+            f" correct the robot file or make it again: {home}, then {then}"
         )
 
 
@@ -222,7 +246,8 @@ def calibrated(robot: config.Robot, override: Path | None = None) -> config.Robo
     record = load(Calibration, robot, override)
     if not record.identity:
         why = "is empty: nobody asked the servos who they are, and another robot's would be taken for them"
-        raise CalibrationError(f"{path_of(Calibration, robot, override)}: field 'identity' {why}; {_again(Calibration)}")
+        how = making(Calibration, robot, override)
+        raise CalibrationError(f"{path_of(Calibration, robot, override)}: field 'identity' {why}; make it again: {how}")
     servos = dataclasses.replace(robot.servos, offset=record.offset, identity=record.identity)
     return with_imu(dataclasses.replace(robot, servos=servos), override)
 
@@ -230,15 +255,13 @@ def calibrated(robot: config.Robot, override: Path | None = None) -> config.Robo
 def commissioned(robot: config.Robot, override: Path | None = None) -> Commissioning:
     """The commissioning record, if it still speaks of this robot as it is set up now."""
     record = load(Commissioning, robot, override)
-    path = path_of(Commissioning, robot, override)
-    if record.calibration != digest(path_of(Calibration, robot, override)):
-        raise CalibrationError(f"{path}: field 'calibration': the robot was calibrated since; {_again(Commissioning)}")
-    same(path, "watchdog_s", record.watchdog_s, robot.servos.watchdog_s)
+    path, how = path_of(Commissioning, robot, override), partial(making, Commissioning, robot, override)
+    if record.calibration != digest(path_of(Calibration, robot, override), partial(making, Calibration, robot, override)):
+        raise CalibrationError(f"{path}: field 'calibration': the robot was calibrated since; make it again: {how()}")
+    same(path, "watchdog_s", record.watchdog_s, robot.servos.watchdog_s, robot, override)
     if record.seen != "operator":
         why = "nobody saw which way the motors turn, and an encoder cannot tell"
-        raise CalibrationError(
-            f"{path}: field 'seen': {why}; make it again at a terminal, without --yes: {command(Commissioning.maker)}"
-        )
+        raise CalibrationError(f"{path}: field 'seen': {why}; make it again at a terminal, without --yes: {how()}")
     return record
 
 
@@ -254,7 +277,7 @@ def _value(kind: Any, value: Any, key: str, path: Path) -> Any:
     return value
 
 
-def _check(record: Stored, path: Path) -> None:
+def _check(record: Stored, path: Path, how: How | None = None) -> None:
     """What types cannot say: this schema, finite numbers within their bounds, and what the record itself knows."""
 
     found = ("schema", f"is {record.schema}, this program reads {SCHEMA}") if record.schema != SCHEMA else None
@@ -262,7 +285,7 @@ def _check(record: Stored, path: Path) -> None:
         if not found and any(isinstance(v, float) and not math.isfinite(v) for v in _flat(getattr(record, field.name))):
             found = field.name, "holds a number that is not finite"
     if found := found or record.wrong():
-        raise CalibrationError(f"{path}: field {found[0]!r} {found[1]}; {_again(type(record))}")
+        raise CalibrationError(f"{path}: field {found[0]!r} {found[1]}; make it again: {how() if how else command(record.maker)}")
 
 
 def _flat(value: Any) -> Iterator[Any]:
@@ -297,7 +320,3 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(out) != len(pairs):
         raise ValueError("a field is there twice")
     return out
-
-
-def _again(kind: type[Stored]) -> str:
-    return f"make it again: {command(kind.maker)}"

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from robotrl import config
-from robotrl.calibration.store import CalibrationError
+from robotrl.calibration.store import LAUNCH, CalibrationError
 from robotrl.messages import Joints
 
-LAUNCH = Path(__file__).resolve().parent.parent / "launch"
 BAUD = 921_600  # of a moteus UART; USB adapters take any
 PERIOD_NS = 20_000_000
 

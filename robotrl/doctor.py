@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from robotrl import config, installed, machine
@@ -105,17 +106,17 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
         fix = f'write serial = "..." (any name of your own for this robot) in launch/robots/{robot.name}.toml'
         yield Row("robot serial", "fail", "the robot file names none; calibration is kept by it", fix)
         return
-    records_of: tuple[tuple[str, Callable[..., object], str], ...] = (
-        ("lockout", lockout.require_none, command("inspect")),
-        ("calibration", store.calibrated, command("calibrate homing")),
-        ("commissioning record", store.commissioned, command("commission")),
+    records_of: tuple[tuple[str, Callable[..., object], store.How], ...] = (
+        ("lockout", lockout.require_none, partial(command, "inspect")),
+        ("calibration", store.calibrated, partial(store.making, store.Calibration, robot, records)),
+        ("commissioning record", store.commissioned, partial(store.making, store.Commissioning, robot, records)),
     )
     for name, load, maker in records_of:
         try:
             load(robot, records)
         except store.CalibrationError as error:
             found, _, fix = str(error).rpartition("; ")
-            yield Row(name, "fail", found or str(error), fix if found else maker)
+            yield Row(name, "fail", found or str(error), fix if found else maker())
         else:
             yield Row(name, "ok", f"{'none ' if name == 'lockout' else ''}of {robot.name} {robot.serial}")
 

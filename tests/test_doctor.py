@@ -374,6 +374,25 @@ def test_an_arm_is_asked_for_no_port_that_it_does_not_have_and_for_its_records(t
     assert [row.name for row in doctor.port_rows(floor.robot)] == ["servos port", "imu port", "tracker port"]
 
 
+@pytest.mark.parametrize("text", [None, "{", '{"schema": 1}'])
+def test_what_makes_a_record_is_a_command_that_reaches_this_robot(tmp_path, text):
+    """Typed without a run file it addressed launch/walk.toml's robot, a Minitaur; without its folder, another record."""
+    from robotrl.calibration import tool
+
+    robot = replace(config.load(ROOT / "launch" / "arm.toml").robot, serial="x1")
+    if text is not None:
+        (tmp_path / "so101").mkdir()
+        for suffix in (".json", ".commissioning.json"):
+            (tmp_path / "so101" / f"x1{suffix}").write_text(text)
+    rows = {row.name: row.fix for row in doctor.record_rows(robot, tmp_path)}
+    for name, words in (("calibration", "calibrate homing "), ("commissioning record", "commission ")):
+        _, found, rest = rows[name].partition(f"python -m robotrl {words}")
+        assert found, rows[name]
+        args = tool.parser(words, "").parse_args(rest.split())
+        named = tool.robot_of(args)
+        assert (named.name, named.serial, args.calibration) == ("so101", "x1", tmp_path)
+
+
 def test_a_policy_that_sees_needs_its_cameras_in_the_robot_file():
     run = config.load(ROOT / "launch" / "reach_pixels.toml")
     rows = list(cameracheck.gaze_rows(run))
