@@ -3,7 +3,7 @@
     robotrl move launch/arm.toml --robot omx --sim      the same processes; only the far end of the wire is the twin's
     robotrl move launch/arm.toml --robot so101          hardware: needs a calibration; its motors' supply within reach
 
-Without a terminal the twin's run has a scripted operator, unless --attended: then a console decides (`robotrl console`).
+Without a terminal the twin's run has a scripted operator, unless --attended: then a console decides (`launch/supervise.sh`).
 Exit code 0: done, torque read back as off; 2: something is missing or wrong, said in a line; 3: the run could not go on.
 """
 
@@ -114,7 +114,7 @@ def operate(
         for spec in (*nodes, OPERATOR) if scripted else nodes:
             manager.start(spec)
         aloud.say(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else
-                  f"now attach the operator's terminal: robotrl console {directory}"))  # fmt: skip
+                  f"now attach the operator's terminal: bash launch/supervise.sh {directory}"))  # fmt: skip
         Watch(manager, run, twin, seconds, end, attended=not scripted, alive=look).run()
     except GaveUp as reason:
         aloud.say(f"robotrl move: {reason}", sys.stderr)
