@@ -4,6 +4,7 @@
 
 A door in a process of its own, as in a run; beside each attack an authorised viewer presses stop again and again, and the time
 until the door hands it over is measured on one clock. `tests/test_door.py` runs the same, smaller, and counts what got in.
+Exit code 1, and a line for each complaint, when an attack delivered anything, or a stop was lost or later than three periods.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import zmq
@@ -37,6 +39,7 @@ from robotrl.messages import Operator
 from robotrl.remote import Remote
 
 STOPS = 50
+MOST_MS = 60  # 3 T: so late a stop may come under attack
 GREETING = b"\xff" + b"\0" * 8 + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + b"\0" * 32  # ZMTP 3.1, rfc.zeromq.org 37
 
 
@@ -159,7 +162,7 @@ def rss_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def measured(name: str, folder: Path, viewer: Key, attack: Callable[[str, Tries], None]) -> dict[str, object]:
+def measured(name: str, folder: Path, viewer: Key, attack: Callable[[str, Tries], None]) -> dict[str, Any]:
     """Stops pressed while `attack` goes on, at least `STOPS`: how many arrived, how late, and what else got in."""
     words = [sys.executable, __file__, "--serve", str(folder)]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -196,6 +199,18 @@ def measured(name: str, folder: Path, viewer: Key, attack: Callable[[str, Tries]
     }  # fmt: skip
 
 
+def complaints(rows: list[dict[str, Any]]) -> list[str]:
+    """What must not have been, of the figures of each attack."""
+    found = []
+    for row in rows:
+        lost = row["stops"] - row["stops_through"]
+        found += [f"{row['attack']}: {row['delivered']} messages delivered"] * bool(row["delivered"])
+        found += [f"{row['attack']}: {lost} of {row['stops']} stops lost"] * bool(lost)
+        late = row["max_ms"] is not None and row["max_ms"] > MOST_MS
+        found += [f"{row['attack']}: a stop after {row['max_ms']} ms, not {MOST_MS}"] * late
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--connects", type=int, default=10_000)
@@ -214,7 +229,9 @@ def main() -> int:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
     if args.out:
         rundir.write_json(args.out, {"built_from": rundir.provenance(), "load": os.getloadavg(), "attacks": rows})
-    return 0
+    for line in (found := complaints(rows)):
+        print(line)
+    return 1 if found else 0
 
 
 def attacks(args: argparse.Namespace, hostile: Key) -> dict[str, Callable[[str, Tries], None]]:
