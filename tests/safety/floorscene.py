@@ -48,7 +48,7 @@ class FloorScene(LineScene):
         for wire in self.rig.twin.wires.values():
             wire.clear()
         self.each, self.action = lambda: None, lambda action: action
-        self.console, self.human_age, self.beats = True, 0.0, set(LIVE)
+        self.console, self.human_age, self.beats, self.unkept = True, 0.0, set(LIVE), ""
         self.guard_lives = self.driver_lives = True
 
 

@@ -36,6 +36,7 @@ from tests.safety.mischief import (
     overrun,
     rogue,
     spoiled,
+    unkept,
     unslewed,
 )
 from tests.safety.rows import Row
@@ -157,6 +158,7 @@ PROGRAM = (
         check=checks.rescued, disarm=line.unattended, heals=False),
     Row(36, "the servo driver hangs, is killed, and the rescue stops the motors", line.hung, ("driver_silent",), "PSTOP", 80,
         ("HOLD", "RUN", "RESET"), ("HOLD", "RUN"), check=checks.rescued, disarm=line.unattended, heals=False),
+    Row(37, "the recorder is gone", hushed("recorder"), ("recorder_gone",), "HOLD", 5040, ("RUN", "HOLD"), clear="AUTO"),
     Row(38, "the console is silent", absent("console"), ("console_silent",), "STOPPING", 540, judged=(*POWERED, "RELAX")),
     Row(38, "the console dies", died("operator"), ("console_dead",), "STOPPING", 40,
         judged=("HOLD", "RUN", "RESET", "clearing"), states=("READY", "HOLD", "RUN", "RESET", "clearing"), heals=False),
@@ -166,6 +168,7 @@ PROGRAM = (
         check=executed, disarm=credulous),
     Row(41, "the servo loop is late", every(overrun), ("overrun",), "HOLD", 80, MOVING, clear="AUTO"),
     Row(43, "a process is given up", lambda s: s.process("policy", "gave up"), ("crash_loop",), "PSTOP", 40, heals=False),
+    Row(44, "the disk is full", unkept, ("disk_full",), "HOLD", 40, ("RUN", "HOLD"), clear="AUTO"),
     Row(51, "actions are no numbers", several(math.nan), ("nan_action",), "STOPPING", 80, MOVING, MOVING, check=executed,
         lasts=False),
     Row(51, "actions are infinite", several(math.inf), ("nan_action",), "STOPPING", 80, MOVING, MOVING, check=executed,

@@ -145,7 +145,7 @@ class LineScene(Scene):
                 servo.__dict__.pop(name, None)
         self.rig.twin.joints.__dict__.pop("step", None)
         self.each, self.action = lambda: None, lambda action: action
-        self.console, self.human_age, self.beats = True, 0.0, set(LIVE)
+        self.console, self.human_age, self.beats, self.unkept = True, 0.0, set(LIVE), ""
         self.guard_lives = self.driver_lives = True
         if self.witness.alone:  # another driver is started in the place of the one that died
             self.witness.alone, self.rig._retry["servos"] = False, self.now

@@ -92,6 +92,11 @@ def hushed(name: str) -> Act:
     return begin
 
 
+def unkept(s: Scene) -> None:
+    """The recorder says that its disk is full."""
+    s.unkept = "disk full"
+
+
 def let_go(s: Scene) -> None:
     """The driver shuts its gate by itself, and nobody has seen why."""
     s.rig.servos.gate.shut()

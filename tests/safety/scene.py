@@ -27,7 +27,7 @@ SETTINGS += ["task.episode_steps=1000000"]
 STATES = ("READY", "HOLD", "RUN", "RESET", "STOPPING", "clearing")
 T = 20_000_000
 REST_RAD_S = 0.4  # below what the guard takes for rest
-LIVE = ("policy", "reset", "learner", "manager")
+LIVE = ("policy", "reset", "learner", "manager", "recorder")
 
 
 class Sway:
@@ -68,6 +68,7 @@ class Scene:
         self.each: Callable[[], None] = lambda: None
         self.action: Callable[[Action | None], Action | None] = lambda action: action
         self.beats, self.boot = set(LIVE), 0  # who is there, and in which life
+        self.unkept = ""  # why the recorder can keep nothing more
         self.guard_lives = self.driver_lives = True
 
     # ---- what happens
@@ -116,7 +117,8 @@ class Scene:
         if "reset" in self.beats:
             rig.sentry.hear(msgspec.structs.replace(rig.resetter.state, boot=self.boot), now)
         for name in sorted(self.beats):
-            rig.sentry.hear(Beat(source=name, progress=0, boot=self.boot), now)
+            note = self.unkept if name == "recorder" else ""
+            rig.sentry.hear(Beat(source=name, progress=0, boot=self.boot, note=note), now)
         rig._operate(now)
 
     def _operate(self, now: int) -> None:
@@ -146,7 +148,7 @@ class Scene:
             wire.clear()
         self.rig.twin.bus.lies.end()
         self.each, self.action = lambda: None, lambda action: action
-        self.console, self.human_age, self.beats = True, 0.0, set(LIVE)
+        self.console, self.human_age, self.beats, self.unkept = True, 0.0, set(LIVE), ""
         self.guard_lives = self.driver_lives = True
 
     def settle(self) -> None:
