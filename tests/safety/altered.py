@@ -1,10 +1,11 @@
 """Negative controls of the rows that `elsewhere.py` points to: with one line of the program altered, the test named must fail.
 
-    python -m tests.safety.altered [--row N ...] [-v]
+    python -m tests.safety.altered [--row N ...] [-v] [--json]
 
 Each line is what the row's test stands for. It is altered in memory, in a process of its own, and only there; the same test must
 first pass with the program as it is. It prints N/N; exit code 1 when a test stayed green, was red before, or an altered line is
-no longer there. What the matrix plays beside a pointer (rows 11, 12, 18, 19, 20, 34) has its control there too.
+no longer there. What the matrix plays beside a pointer (rows 11, 12, 18, 19, 20, 34, 37, 44) has its control there too. The whole
+matrix runs these too, and counts them among its controls.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import argparse
 import contextlib
 import importlib
 import importlib.util
+import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.machinery import SourceFileLoader
@@ -168,17 +171,31 @@ def controls(rows: Iterable[int]) -> Iterator[tuple[int, str, str]]:
         yield row, "" if failed.startswith("call: ") else f"not red: {failed or 'it passed'}", failed
 
 
+def table() -> list[dict[str, Any]]:
+    """Each control as the matrix keeps its own; from a process that has not yet imported what is to be altered."""
+    words = [sys.executable, "-m", "tests.safety.altered", "--json"]
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if len(told := [json.loads(line) for line in done.stdout.splitlines()]) != len(ALTERED):
+        raise RuntimeError(f"{' '.join(words)}: {len(told)} rows of {len(ALTERED)}, exit code {done.returncode}")
+    return told
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--row", type=int, action="append", choices=ALTERED)
     parser.add_argument("-v", "--verbose", action="store_true", help="what each test said of the altered program")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each, and nothing else")
     args = parser.parse_args(argv)
     rows, good = args.row or list(ALTERED), 0
     for row, wrong, said in controls(rows):
         good += not wrong
-        if wrong or args.verbose:
+        if args.json:
+            print(json.dumps({"robot": "altered", "row": row, "name": ALTERED[row].what, "state": "", "seed": 0, "control": True,
+                              "good": not wrong, "said": [wrong or said]}), flush=True)  # fmt: skip
+        elif wrong or args.verbose:
             print(f"row {row}, {ALTERED[row].what}: {wrong or said}", flush=True)
-    print(f"controls red: {good}/{len(rows)}")
+    if not args.json:
+        print(f"controls red: {good}/{len(rows)}")
     return 0 if good == len(rows) else 1
 
 

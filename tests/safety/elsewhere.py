@@ -47,6 +47,7 @@ NOT_ON_A_LINE = {
     17: "no tracker",
     18: "no tracker",
     20: "no tracker",
-    33: "no learner in a live session yet: what an arm learns, it learns in the rehearsal",
+    33: "the stage plays no task, so that nobody learns; of an arm's live session, whose learner is killed in RUN, which goes on:"
+        " bench/results/wall_clock_reach.json",
     58: "nothing to fall with",
 }

@@ -4,7 +4,8 @@
 
 It is played over the moteus bytes of a Minitaur, the Dynamixel bytes of an arm and of four legs, the Feetech bytes of an arm, and
 on the frames of a tracker's camera (`camerascene.py`). It prints N/N for the matrix, and N/N for its negative controls: with its
-detector removed each row must turn red. Each case on a line is a process of its own, forked from a robot already in the state.
+detector removed each row must turn red. Those of the rows that other tests show (`altered.py`) are among them, unless only some
+robots, rows or states are asked for. Each case on a line is a process of its own, forked from a robot already in the state.
 Exit code 1 when anything is missing.
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from robotrl import rundir
-from tests.safety import camerascene
+from tests.safety import altered, camerascene
 from tests.safety.floorscene import FLOOR, FLOOR_ROWS, FloorScene
 from tests.safety.forked import forked
 from tests.safety.linerows import LINES
@@ -38,7 +39,7 @@ NATURAL = {
 }  # fmt: skip
 LATCHED = ("PSTOP", "RELAX", "LOCKOUT")
 PLAYED = {"minitaur": ROWS} | LINES | {FLOOR: FLOOR_ROWS}
-CAMERA = "camera"
+CAMERA, ALTERED = "camera", "altered"
 
 
 def stopped(state: str, action: str) -> tuple[str, ...]:
@@ -186,7 +187,9 @@ def controls(rows: Iterable[Row], seed: int, robot: str = "minitaur") -> Iterato
 
 
 def table_of(robot: str, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Every case of a robot as it came out."""
+    """Every case of a robot as it came out; of no robot, the controls of what other tests show."""
+    if robot == ALTERED:
+        return reported(altered.table())
     if robot == CAMERA:
         return table_of_the_camera(args)
     rows, table = [row for row in PLAYED[robot] if not args.row or row.number in args.row], []
@@ -202,6 +205,14 @@ def table_of(robot: str, args: argparse.Namespace) -> list[dict[str, Any]]:
                 if not good:
                     said = "stayed green" if control else "; ".join(wrong)
                     print(f"{robot}, row {row.number}, {row.name}, in {state}: {said}", flush=True)
+    return table
+
+
+def reported(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same, and a line for each that did not come out as it must."""
+    for case in table:
+        if not case["good"]:
+            print(f"row {case['row']}, {case['name']}: {'; '.join(case['said'])}", flush=True)
     return table
 
 
@@ -227,8 +238,13 @@ def counted(table: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
     counts = {}
     for control, name in ((False, "faults x states held"), (True, "controls red")):
         mine = [case["good"] for case in table if case["control"] == control]
-        counts[name] = (sum(mine), len(mine))
+        if mine:
+            counts[name] = (sum(mine), len(mine))
     return counts
+
+
+def line(counts: dict[str, tuple[int, int]]) -> str:
+    return ", ".join(f"{name} {good}/{n}" for name, (good, n) in counts.items())
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -242,15 +258,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write the result there, with machine and commit")
     args = parser.parse_args(argv)
     began, robots = time.perf_counter(), args.robot or [*PLAYED, CAMERA]
+    if not (args.robot or args.row or args.state):
+        robots = [*robots, ALTERED]
     with ThreadPoolExecutor(args.jobs) as pool:
         tables = dict(zip(robots, pool.map(lambda robot: forked(lambda: table_of(robot, args)), robots), strict=True))
     table = [case for mine in tables.values() for case in mine]
     by_robot = {robot: counted(mine) for robot, mine in tables.items()}
     for robot, mine in by_robot.items():
-        print(f"{robot}: " + ", ".join(f"{name} {good}/{n}" for name, (good, n) in mine.items()))
-    counts = counted(table)
-    for name, (good, n) in counts.items():
-        print(f"{name}: {good}/{n}")
+        print(f"{robot}: {line(mine)}")
+    print(line(counts := counted(table)))
     if args.out is not None:
         result = {"built_from": rundir.provenance(), "seeds": args.seeds, "seconds": round(time.perf_counter() - began, 1)}
         rundir.write_json(args.out, result | {"counts": counts, "robots": by_robot, "cases": table})
