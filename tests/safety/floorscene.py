@@ -53,7 +53,7 @@ class FloorScene(LineScene):
 
 
 # A fall is seen by the attitude alone: no task is played that would end its episode.
-FALL = Row(58, "tilted by 0.9 rad", on("imu", lambda s: Skew(0.9, 0.0)), ("tilt",), "RELAX", 700, ("RUN",), ("RUN", "HOLD"),
+FALL = Row(58, "tilted by 0.9 rad", on("imu", lambda s: Skew(0.9, 0.0)), ("tilt",), "RELAX", 360, ("RUN",), ("RUN", "HOLD"),
            lasts=False)  # fmt: skip
 FALLING = Row(58, "falling", on("imu", lambda s: Weightless()), ("free_fall",), "RELAX", 160, ("RUN",), ("RUN", "HOLD"),
               lasts=False)  # fmt: skip

@@ -81,7 +81,7 @@ def through_the_floor(s, a):
 # fmt: off
 WIRE = (
     Row(1, "a servo falls silent", line.inside("mute"), GONE, "PSTOP", 80, check=checks.alone()),
-    Row(1, "a servo misses one answer in five", every(line.flaky), ("servo_flaky",), "PSTOP", 400),
+    Row(1, "a servo misses one answer in five", every(line.flaky), ("servo_flaky",), "PSTOP", 320),
     Row(5, "the first of the line falls silent, and nobody else", line.inside("mute", 0), GONE, "PSTOP", 80,
         check=checks.alone(0), disarm=line.asks_once),
     Row(5, "the last of the line falls silent", line.inside("mute", -1), GONE, "PSTOP", 80, check=checks.alone(-1)),
@@ -136,7 +136,7 @@ INSIDE = (
 )
 PROGRAM = (
     Row(23, "actions 80 ms late", instead(late), ("action_stale",), "HOLD", 120, ("RUN",), ("RUN",), "AUTO", executed),
-    Row(23, "the reset's actions late", both(clumsy, instead(late)), ("reset_silent",), "HOLD", 1100, ("RESET",), ("RESET",),
+    Row(23, "the reset's actions late", both(clumsy, instead(late)), ("reset_silent",), "HOLD", 1040, ("RESET",), ("RESET",),
         "AUTO", executed),
     Row(23, "a late action in the hands of a credulous gate", rogue(t=lambda s: s.now - 80_000_000), (), "NONE", 0, (),
         check=executed, disarm=credulous),
@@ -152,7 +152,7 @@ PROGRAM = (
     Row(34, "the reset dies", died("reset", "reset"), ("reset_dead",), "HOLD", 40, ("RESET", "HOLD"), ("RESET", "HOLD"),
         "AUTO", heals=False),
     Row(35, "the guard is silent", absent("guard_lives"), (), "NONE", 0, (), POWERED, check=checks.no_goal_soon, disarm=eternal),
-    Row(35, "the guard dozes for 100 ms", dozing, ("guard_late",), "HOLD", 160, MOVING, MOVING, "AUTO", lasts=False),
+    Row(35, "the guard dozes for 100 ms", dozing, ("guard_late",), "HOLD", 140, MOVING, MOVING, "AUTO", lasts=False),
     Row(36, "the servo driver is silent", absent("driver_lives"), ("driver_silent",), "PSTOP", 80, check=checks.left_alone),
     Row(36, "the servo driver dies, and the rescue stops the motors", line.orphaned, ("driver_silent",), "PSTOP", 80,
         check=checks.rescued, disarm=line.unattended, heals=False),
@@ -176,7 +176,7 @@ PROGRAM = (
     Row(51, "an action of the wrong size", spoiled((0.1,) * 3), ("action_stale",), "HOLD", 120, ("RUN",), ("RUN",), "AUTO",
         executed),
     Row(52, "actions out of range", instead(lambda s, a: a and msgspec.structs.replace(a, target=ends(s, 0.5)[0])), ("clamped",),
-        "WARN", 600, ("RUN",), ("RUN",), "AUTO"),
+        "WARN", 420, ("RUN",), ("RUN",), "AUTO"),
     Row(52, "actions of 1000 rad", several(1000.0), ("nan_action",), "STOPPING", 80, MOVING, MOVING, check=executed,
         lasts=False),
     Row(53, "actions jump from end to end", instead(jumping), (), "ANY", 0, (), MOVING, disarm=unslewed),
@@ -199,15 +199,15 @@ LEGS = (
 )
 ARM = (
     Row(6, "a servo 3 degrees below its limit", line.heated(-3), ("temp_high",), "RELAX", 1000),
-    Row(49, "a motor turns the wrong way round", line.backwards, ("runaway",), "PSTOP", 400, ("RUN",), ("RUN",), lasts=False,
+    Row(49, "a motor turns the wrong way round", line.backwards, ("runaway",), "PSTOP", 220, ("RUN",), ("RUN",), lasts=False,
         heals=False),
-    Row(54, "actions swing from end to end", SWINGING, ("oscillation",), "HOLD", 1500, ("RUN",), ("RUN",), "AUTO"),
+    Row(54, "actions swing from end to end", SWINGING, ("oscillation",), "HOLD", 1200, ("RUN",), ("RUN",), "AUTO"),
     Row(59, "a joint is blocked", STANDS_STILL, ("stalled",), "PSTOP", 580, POWERED, lasts=False),
-    Row(59, "a hand is caught", CAUGHT, ("stalled",), "PSTOP", 700, ("RUN",), ("RUN",), lasts=False),
-    Row(59, "a hand is caught, and is pressed less", CAUGHT, ("stalled",), "PSTOP", 700, ("RUN",),
+    Row(59, "a hand is caught", CAUGHT, ("stalled",), "PSTOP", 680, ("RUN",), ("RUN",), lasts=False),
+    Row(59, "a hand is caught, and is pressed less", CAUGHT, ("stalled",), "PSTOP", 680, ("RUN",),
         ("RUN",), check=checks.eased, disarm=line.strong, lasts=False),
-    Row(60, "the arm sinks out of its box", line.creeping, ("workspace",), "PSTOP", 1500, DRIVEN, DRIVEN, heals=False),
-    Row(60, "the hand is sent through the floor", instead(through_the_floor), (), "ANY", 60, (), ("RUN",),
+    Row(60, "the arm sinks out of its box", line.creeping, ("workspace",), "PSTOP", 720, DRIVEN, DRIVEN, heals=False),
+    Row(60, "the hand is sent through the floor", instead(through_the_floor), (), "ANY", 0, (), ("RUN",),
         check=checks.over_the_floor, disarm=line.boundless),
 )
 DYNAMIXEL = (

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.safety import camerascene
+from tests.safety.catalogue import BOUND_MS, LONGER
 from tests.safety.elsewhere import ELSEWHERE, NOT_HERE, NOT_ON_A_LINE
 from tests.safety.floorscene import FLOOR, FLOOR_ROWS
 from tests.safety.linerows import LINES
-from tests.safety.matrix import cases, controls, stopped
+from tests.safety.matrix import PLAYED, cases, controls, stopped
 from tests.safety.rows import ROWS
 from tests.safety.scene import STATES
 from tests.safety.witness import Bounds, Witness
@@ -23,6 +25,17 @@ def test_every_row_of_the_catalogue_is_played_or_tested_elsewhere_or_not_of_this
     assert {row.number for row in ROWS} | set(ELSEWHERE) | set(NOT_HERE) == set(range(1, 65))
     assert not set(NOT_HERE) & ({row.number for row in ROWS} | set(ELSEWHERE))
     assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def test_a_row_is_played_within_the_catalogues_time_or_says_why_not():
+    """The reason is of the longest time that any robot has for the row; it goes with what needed it."""
+    longest: dict[tuple[int, str], int] = {}
+    for row in (*(row for rows in PLAYED.values() for row in rows), *camerascene.ROWS):
+        bound = BOUND_MS[row.number]
+        if bound is not None and row.ms > bound:
+            longest[row.number, row.name] = max(row.ms, longest.get((row.number, row.name), 0))
+    assert longest == {key: ms for key, (ms, _) in LONGER.items()}
+    assert set(BOUND_MS) == set(range(1, 65)) and all(why for _, why in LONGER.values())
 
 
 def test_the_tests_named_for_a_row_are_there():
