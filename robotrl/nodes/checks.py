@@ -8,6 +8,8 @@ from collections.abc import Collection, Sequence
 from robotrl import messages as m
 from robotrl.config import Robot, Run
 
+TURNED = 0.75  # of what a joint's range leaves of a turn: chosen
+
 
 def lacking(run: Run, joints: m.Joints | None, drive: m.Drive | None, imu: m.Imu | None, heard: Collection[str]) -> str:
     """What keeps the robot in CHECK; '' when nothing does. It only matters before READY. `heard`: streams and sources."""
@@ -37,14 +39,17 @@ def motors(robot: Robot) -> Sequence[str]:
 
 
 def turned(robot: Robot, position: Sequence[float]) -> str:
-    """The first motor whose joint (rad) lies so far outside its range that it would be nearer to it a turn on; "" for none.
+    """The first moteus that reads a turn off by its joint (rad); "" for none.
 
-    A moteus counts its turns from where it was switched on: within half a turn of its magnet's zero, whichever turn it was
-    homed in. Led into its range from there, a leg goes a turn too far.
+    It counts its turns from where it was switched on: within half a turn of its magnet's zero, whichever turn it was homed in.
+    Led into its range from there, a leg goes a turn too far. What is in its range and reads a turn off is outside by what the
+    range leaves of a turn, at least; a limp leg hangs half as far outside.
     """
+    if robot.servos.protocol != "moteus":  # a bus servo's position is within one turn
+        return ""
     for name, q, low, high in zip(motors(robot), position, robot.lowest, robot.highest, strict=True):
-        here, *elsewhere = [max(low - x, x - high, 0.0) for x in (q, q - math.tau, q + math.tau)]
-        if min(elsewhere) < here:
+        left = math.tau - (high - low)
+        if left > 0 and max(low - q, q - high) > TURNED * left:
             return name
     return ""
 

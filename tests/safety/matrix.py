@@ -120,6 +120,8 @@ def _cleared(scene: Scene, row: Row, state: str, stops: bool) -> list[str]:
             return [f"cleared while the fault was there: {scene.state}"]
     before = scene.state
     scene.heal()
+    if state == "STOPPING":
+        scene.boot += 1  # a console died to come there: somebody attaches one
     for _ in range(int(scene.after_s / 0.02)):
         scene.cycle()
         if scene.state in ("RUN", "RESET"):
