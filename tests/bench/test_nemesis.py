@@ -358,6 +358,7 @@ def test_twenty_schedules_break_nothing(tmp_path):
         and result["violations"] == {}
         and sum(result["deeds"].values()) == 60
     )
+    assert result["began_walking"] > 0, "no schedule found the robot walking: nothing that moves was disturbed"
 
 
 def test_a_gate_that_opens_again_where_the_joint_is_leads_nobody(checker):
