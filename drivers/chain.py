@@ -57,7 +57,7 @@ class Chain:
         self.frame_errors = 0
         self.late_replies = 0
         self.round_trip_ns = 0
-        self.rebooted: tuple[int, ...] = ()  # who lost its settings, by its thermistor; without one its mode alone tells of it
+        self.rebooted: tuple[int, ...] = ()  # who lost its settings, by its thermistor; else its silence tells (servoloop.py)
         self.checksum = checksum
         self._port, self._servos, self._clock = port, servos, clock
         self._commands = Commands(servos, checksum)

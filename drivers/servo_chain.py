@@ -86,7 +86,8 @@ class ServoChain:
         self._shares, self._goals, self._sudden = Shares(robot), GoalCheck(n, self.line.tick), Sudden(n)
         self._unwatched: tuple[int, ...] = ()  # numbers of those that said so in this cycle
         self._starts = starts
-        self._starting: int | None = None  # since when; None: the last that was sent is a stop
+        self._starting: int | None = None  # since when; None: the last that was sent is a stop, or a Feetech's brake
+        self._braked = False  # Feetech have been: who then says that it has torque may go by no goal, also after a stop unheard
         self._asking = Asking(port, clock, servos.protocol)
 
     # ---- a cycle
@@ -131,7 +132,8 @@ class ServoChain:
         servos that are sent nothing.
 
         For STARTING_NS after a stop, servos without torque are switched on, their goal before and after it: which of the two
-        a servo goes by depends on its firmware. Whose torque goes later stays off. ValueError, and not one byte sent, for a
+        a servo goes by depends on its firmware. Whose torque goes later stays off. A brake of Feetech is ended so
+        too, for it says that there is torque. ValueError, and not one byte sent, for a
         wrong count or no number.
         """
         wanted = np.asarray(targets, float)
@@ -142,7 +144,8 @@ class ServoChain:
         now = self._clock.now()
         if self._starting is None and self._starts:
             self._starting = now
-        limp = self._mode == STOPPED
+        limp = (self._mode == STOPPED) | (self._braked & (self._mode == POSITION))
+        limp[list(but)] = False  # without a goal it would go for its old one
         if limp.any() and self._starting is not None and now - self._starting < STARTING_NS:
             packet += self.line.switch_on([self._servos.ids[i] for i in np.flatnonzero(limp)]) + packet
         self._port.write(self._watch() + packet)
@@ -152,6 +155,8 @@ class ServoChain:
     def damp(self) -> None:
         """Brake, where they are, with torque on. To be sent every cycle."""
         self._goals.forget()
+        if self._servos.protocol == "feetech":  # a Dynamixel's next goal ends its brake by itself
+            self._starting, self._braked = None, True
         self._port.write(self._watch() + self.line.damp(self._sign * self._values[0] * self._gear + self._offset))
 
     def stop(self) -> None:

@@ -50,6 +50,8 @@ class ServoLoop:
         self._last: tuple[Joints, Drive] | None = None
         self._on = False
         self._on_at = 0
+        self._unread = [0] * len(robot.servos.ids)  # cycles in a row, of each
+        self._forgetful: set[int] = set()  # numbers of those that were silent, then off: see _doubt
         # Torque comes on only by a guard that has said before, in one life of its own and of ours, that there is to be none.
         self._armed_by: int | None = None
 
@@ -64,7 +66,8 @@ class ServoLoop:
         self._answered = 0 if any(joints.missed) else self._answered + 1
         # Who slept through the end of a permit begins anew: where the servos are held, or else where the joints are (row 22).
         anew = not self._unbroken(permit, began) and self.gate.lapse(began)
-        if self._dropped_out(joints, began):
+        self._doubt(joints)
+        if self._forgetful or self._dropped_out(joints, began):
             self._armed_by = None
             self.gate.shut()
         self._hear(permit, began)
@@ -103,6 +106,15 @@ class ServoLoop:
         driven = self._on and now - self._on_at > STARTING_NS
         return driven and any([mode == STOPPED and not n for mode, n in zip(joints.mode, joints.missed, strict=True)])
 
+    def _doubt(self, joints: Joints) -> None:
+        """Who was unread for UNREAD_MAX cycles and is then found stopped may have been without power: its RAM is as its flash has
+        it, or another servo is in its place. It is set up anew, and nothing is permitted before that. Torque that is still on, or
+        a watchdog's stop, says that it had power all the time."""
+        for i, (servo, mode, missed) in enumerate(zip(self.robot.servos.ids, joints.mode, joints.missed, strict=True)):
+            if not missed and mode == STOPPED and self._unread[i] >= UNREAD_MAX:
+                self._forgetful.add(servo)
+            self._unread[i] = self._unread[i] + 1 if missed else 0
+
     def _unbroken(self, permit: Permit | None, now: int) -> bool:
         """Was this permit made while the one before it held, and has it only waited for a cycle that came a little late?"""
         until = self.gate.open_until
@@ -138,15 +150,18 @@ class ServoLoop:
 
     def _power_down(self, now: int, joints: Joints, hold: bool = False) -> str:
         """One step of the stop profile; its stage, empty once the motors read back as off. DeviceError for a servo that has been
-        off since the start: it is to be set up anew, which nothing hinders now."""
+        off since the start, or may have been: it is to be set up anew, which nothing hinders now."""
         self._on = False
         stage = self._down.step(now, self.tick, joints, hold)
         # A bus whose power was gone is asked one by one, for more than a cycle: in none are all heard, in a round they are.
         round_heard = max(joints.missed) <= len(joints.missed)
         limp = not stage or (stage == OFF and round_heard and not any(joints.mode))
-        if limp and self.chain.rebooted:
-            who = ", ".join(map(str, self.chain.rebooted))
-            raise DeviceError(f"servo {who}: was off and on again, or its power was; all are set up anew")
+        # Of who was silent only when that all are off has been said: a servo that the handshake refuses is no stop disobeyed.
+        said = not stage and self._last is not None and self._last[1].powered_off_confirmed
+        anew = {*(self.chain.rebooted if limp else ()), *(self._forgetful if said else ())}
+        if anew:
+            who = ", ".join(map(str, sorted(anew)))
+            raise DeviceError(f"servo {who}: was off and on again, or silent as if it were; all are set up anew")
         return stage
 
     def _applied(self, verdict: Verdict, sent: tuple[float, ...], used: Action | None) -> Applied:

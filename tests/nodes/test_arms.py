@@ -435,17 +435,73 @@ def test_a_hardware_error_stops_it_with_its_bits(robot, bits, tmp_path):
 
 
 def test_a_servo_that_reboots_is_noticed_gets_no_torque_and_is_set_up_anew(arm):
+    """A Dynamixel's registers tell of it. A Feetech's do not: it was unread for long, and is found without torque."""
     arm.running()
     who = MUTE[arm.run.robot.name]
     i = arm.run.robot.servos.ids.index(who)
     arm.twin.command({"fault": "reboot", "servo": who})
-    with pytest.raises(DeviceError, match=rf"servo {who}: was off and on again") if arm.run.robot.name == "omx" else _nothing():
-        arm.until(lambda: arm.drive.powered_off_confirmed, seconds=8)
-        assert arm.guard.state in ("PSTOP", "RELAX")
+    with pytest.raises(DeviceError, match=rf"servo {who}: was off and on again"):
+        for _ in range(400):
+            arm.step()
+    assert arm.guard.state in ("PSTOP", "RELAX")
     assert torques(arm)[i] == 0 and arm.states[3] == "RUN" and arm.states[4] in ("PSTOP", "RELAX")
     arm.loop = arm.connect()
     arm.step()
     assert not any(arm.joints.missed) and arm.chain.rebooted == () and not any(torques(arm))
+
+
+@pytest.mark.parametrize(("register", "bits"), [("mode", 1), ("homing_offset", 500), ("phase", 1)])
+def test_a_feetech_that_was_exchanged_while_the_supply_was_off_is_not_driven(register, bits, tmp_path):
+    """The adapter has USB's power and stays: nothing but the silence tells that another servo may be there."""
+    arm = ArmRig("so101", tmp_path).ready()
+    arm.twin.command({"supply_v": 0.0})
+    for _ in range(50):
+        arm.step()
+    arm.twin.bus.servos[3]._kept[register] ^= bits
+    arm.twin.command({"supply_v": 12.0})
+    with pytest.raises(DeviceError, match="all are set up anew"):
+        for _ in range(100):
+            arm.step("enable")
+            assert not any(torques(arm))
+    assert not any(torques(arm))
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "all"])
+def test_a_servo_that_holds_throughout_its_silence_has_had_power_and_is_not_set_up_anew(arm, many):
+    """Nor does an arm fall for it: it is held, or braked by its own watchdogs, until a key."""
+    arm.running()
+    for servo in arm.run.robot.servos.ids if many else (MUTE[arm.run.robot.name],):
+        arm.twin.command({"fault": "mute", "servo": servo, "for_s": 0.3})
+    for _ in range(100):
+        arm.step()
+        assert all(torques(arm)) and arm.drive.gate_open
+    assert arm.guard.state == "PSTOP" and not any(arm.joints.missed) and set(arm.joints.mode) <= {10, 11}
+
+
+def test_a_servo_that_is_silent_on_its_arms_way_down_ends_no_stop_and_is_set_up_anew_after_it(arm):
+    arm.running().reach("PSTOP", "stop").until(lambda: arm.drive.stop == "stow", "disable")
+    arm.twin.command({"fault": "reboot", "servo": MUTE[arm.run.robot.name]})
+    stages = []
+    with pytest.raises(DeviceError, match="all are set up anew"):
+        for _ in range(400):
+            arm.step()
+            stages.append(arm.drive.stop)
+    assert stages.count("stow") > 50 and not any(torques(arm))
+
+
+def test_a_servo_that_never_answers_again_is_not_waited_for(tmp_path):
+    """Its arm is stowed and let go as ever, and what it may have lost is asked when it is heard."""
+    arm = ArmRig("so101", tmp_path).running()
+    arm.twin.wires["servos"].add(Torn(10**6))
+    arm.reach("PSTOP", seconds=0.2).until(lambda: arm.drive.stop == "off", "disable", seconds=9.0)
+    for _ in range(100):
+        arm.step()
+    assert not any(torques(arm)) and not arm.drive.gate_open and arm.drive.stop == "off"
+    arm.twin.command({"fault": "clear"})
+    with pytest.raises(DeviceError, match=r"^servo 6: .*all are set up anew"):
+        for _ in range(10):
+            arm.step("enable")
+    assert not any(torques(arm))
 
 
 def test_a_servo_that_blinks_on_its_arms_way_down_is_led_on_from_where_it_is(tmp_path):
@@ -455,6 +511,8 @@ def test_a_servo_that_blinks_on_its_arms_way_down_is_led_on_from_where_it_is(tmp
         arm.step()
     arm.reach("PSTOP", "stop").until(lambda: arm.drive.stop == "stow", "disable")
     for n in range(350):
+        if arm.drive.powered_off_confirmed:
+            break
         if n == 20:
             arm.twin.command({"fault": "reboot", "servo": 2})
         if n == 50:  # without torque it sinks
@@ -465,12 +523,18 @@ def test_a_servo_that_blinks_on_its_arms_way_down_is_led_on_from_where_it_is(tmp
     assert arm.drive.powered_off_confirmed
 
 
-class _nothing:
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return False
+def test_an_arm_that_is_enabled_again_while_it_is_braked_is_held_and_does_not_sink(tmp_path):
+    """As `calibrate homing --stops` has its profile; a Feetech that brakes says that it has torque, and goes by no goal."""
+    arm = ArmRig("so101", tmp_path, ['robot.stop_profile="damp"']).running()
+    arm.reach("HOLD", "pause").until(lambda: arm.drive.stop == "damp", "disable")
+    for _ in range(5):
+        arm.step()
+    assert set(torques(arm)) == {2}
+    arm.reach("HOLD", "enable")
+    at = arm.joints.position
+    for _ in range(100):
+        arm.step()
+    assert arm.guard.state == "HOLD" and set(torques(arm)) == {1} and apart(arm.joints.position, at) < 0.03
 
 
 def test_heat_stops_it_before_the_servo_lets_go(arm):

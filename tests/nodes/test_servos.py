@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from dataclasses import replace
 from itertools import pairwise
 
 import msgspec
@@ -20,7 +21,7 @@ from robotrl.messages import Action, Drive, Operator, Permit
 from robotrl.node import Node
 from robotrl.nodes import servos
 from robotrl.nodes.lowering import Lowering
-from robotrl.nodes.servoloop import ServoLoop
+from robotrl.nodes.servoloop import UNREAD_MAX, ServoLoop
 from robotrl.nodes.servos import Driver
 from robotrl.sim.faults import Deaf, Fault, Mute
 from robotrl.sim.twin import Twin
@@ -32,8 +33,8 @@ TEXT = (b"40", b"42")  # a line of the servos' text console
 
 
 class Rig:
-    def __init__(self):
-        run = Run()
+    def __init__(self, run: Run | None = None):
+        run = run or Run()
         self.clock = LockstepClock()
         self.twin = Twin(run, 0, self.clock)
         self.twin.world.place("stand")
@@ -392,7 +393,10 @@ def test_a_mute_servo_cannot_be_said_to_disobey(rig, wire_tap):
     powered(rig)
     rig.twin.wires["servos"].add(Mute(3), 1.0)
     rig.twin.wires["servos"].add(wire_tap)
-    told = [rig.cycle("RELAX", torque=False)[2] for _ in range(60)]
+    told = []
+    with pytest.raises(DeviceError, match=r"^servo 3: .*all are set up anew"):  # afterwards: it may have been without power
+        for _ in range(60):
+            told.append(rig.cycle("RELAX", torque=False)[2])
     assert 0x7F in wire_tap.read().stopped, "the others hear it"
     assert not any(d.disobeyed for d in told) and told[-1].powered_off_confirmed
 
@@ -421,6 +425,33 @@ def test_a_servo_that_misses_is_borne_twice_and_the_third_time_the_goal_is_held(
     read = rig.loop.chain.read  # `moves` reads once more in each cycle
     monkeypatch.setattr(rig.loop.chain, "read", lambda tick: read(tick) if tick >= 0 else rig.loop._last[0])
     assert [moves(rig, seq) for seq in (1, 2, 3)] == ["policy", "policy", "hold"]
+
+
+@pytest.mark.parametrize("silent", [UNREAD_MAX, 100])
+@pytest.mark.parametrize("thermistors", [True, False])
+def test_a_controller_that_was_silent_and_is_found_stopped_is_set_up_anew_before_anything_is_permitted(thermistors, silent):
+    """Its supply was off and on: what it is to be set up with is gone, and where the thermistor is on in flash nothing tells."""
+    run = Run()
+    rig = Rig(replace(run, robot=replace(run.robot, servos=replace(run.robot.servos, thermistors=thermistors))))
+    rig.cycle("READY", torque=False)
+    rig.twin.wires["servos"].add(Mute(3), PERIOD_S * (silent + 0.5))
+    rig.twin.bus.bank.reboot(2)
+    for _ in range(silent):
+        assert not rig.cycle("READY", torque=False)[2].gate_open
+    with pytest.raises(DeviceError, match=r"^servo 3: .*all are set up anew"):
+        for _ in range(6):
+            assert not rig.cycle("HOLD")[2].gate_open
+    rig.twin.close()
+
+
+def test_a_controller_that_missed_two_questions_or_says_that_it_had_power_is_not(rig):
+    rig.cycle("READY", torque=False)
+    rig.twin.wires["servos"].add(Mute(3), PERIOD_S * 1.5)
+    for _ in range(10):
+        rig.cycle("READY", torque=False)
+    assert rig.cycle("HOLD")[2].gate_open
+    rig.twin.wires["servos"].add(Mute(3), PERIOD_S * 8.5)  # so its own watchdog stops it
+    assert all(rig.cycle("HOLD")[2].gate_open for _ in range(20)) and rig.modes() == {10, 11}
 
 
 class Line:
