@@ -54,6 +54,7 @@ def ungated(s: Scene) -> None:
     loop = s.rig.servos
     loop.gate._opens = lambda permit, now: True
     loop._dropped_out = lambda joints, now: False
+    loop._doubt = lambda joints: None
 
 
 def inventive(s: Scene) -> None:

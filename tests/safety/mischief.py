@@ -219,6 +219,7 @@ def eternal(s: Scene) -> None:
 def forgetful(s: Scene) -> None:
     """A driver that starts whatever comes back."""
     s.rig.servos._dropped_out = lambda joints, now: False  # type: ignore
+    s.rig.servos._doubt = lambda joints: None  # type: ignore
 
 
 def trusting(s: Scene) -> None:
