@@ -132,9 +132,8 @@ class ServoChain:
         servos that are sent nothing.
 
         For STARTING_NS after a stop, servos without torque are switched on, their goal before and after it: which of the two
-        a servo goes by depends on its firmware. Whose torque goes later stays off. A brake of Feetech is ended so
-        too, for it says that there is torque. ValueError, and not one byte sent, for a
-        wrong count or no number.
+        a servo goes by depends on its firmware. Whose torque goes later stays off. A Feetech's brake, which it says is torque,
+        ends in the same way. ValueError, and not one byte sent, for a wrong count or no number.
         """
         wanted = np.asarray(targets, float)
         if wanted.shape != self._sign.shape:

@@ -303,10 +303,13 @@ def test_a_key_that_holds_it_over_a_port_that_was_away_is_no_stop_that_was_not_o
 @pytest.mark.parametrize("told", [True, False])
 def test_an_arm_that_is_lowered_beside_a_guard_that_has_just_begun_is_no_stop_that_was_not_obeyed(told, tmp_path):
     """Its computer had crashed: whoever cut the power now as he was told would drop it. It has the farthest way of all."""
-    omx = ArmRig("omx", tmp_path).ready()
-    for n in range(100):
-        omx.twin.command({"place": [1.01, -1.21, 0.64, 1.92, -0.11]})
-        omx.step("enable" if n == 80 else "")
+    omx, far = ArmRig("omx", tmp_path), {"place": [1.01, -1.21, 0.64, 1.92, -0.11]}
+    omx.twin.command(far)
+    omx.twin.chain.look()
+    omx.loop = omx.connect()  # a leap while it is read is not believed, and looks like another servo
+    for n in range(200):
+        omx.twin.command(far)
+        omx.step("enable" if n == 180 else "")
     assert omx.guard.state == "HOLD"
     stage, clock = Stage(omx), Guarded(omx)
     omx.sentry, stage.clock = Sentry(omx.run, lambda: 1, lambda: 7), clock
