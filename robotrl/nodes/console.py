@@ -178,7 +178,7 @@ def change_hands(link: Link, view: View, line: Line, terminal: Terminal, live: L
         terminal.give_back()
         signals.sleep()
     signals.resumed = False
-    terminal.take()
+    terminal.take(drop=False)  # SPACE may have been typed while this stood still; what else was acts no more (supervise)
     live.stop()
     live.start()
     line.again(link.clock.now())

@@ -53,8 +53,8 @@ class Terminal:
         if self._tidy is not None:
             self._tidy.leave()
 
-    def take(self) -> None:
-        """No line editing, no echo; Ctrl-S freezes nothing, Ctrl-C is a key, type-ahead is dropped."""
+    def take(self, drop: bool = True) -> None:
+        """No line editing, no echo; Ctrl-S freezes nothing, Ctrl-C is a key. `drop`: what was typed ahead is lost."""
         mode = [*self._saved[:6], list(self._saved[6])]
         mode[0] &= ~(termios.IXON | termios.IXOFF)
         mode[3] &= ~(termios.ICANON | termios.ECHO)
@@ -66,7 +66,7 @@ class Terminal:
             (termios.VTIME, 0),
         ):
             mode[6][index] = value
-        termios.tcsetattr(self.fd, termios.TCSAFLUSH, mode)
+        termios.tcsetattr(self.fd, termios.TCSAFLUSH if drop else termios.TCSANOW, mode)
 
     def give_back(self) -> None:
         """The settings found at the start; a terminal that is gone has none to restore."""
