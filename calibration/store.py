@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import math
@@ -133,11 +134,7 @@ def path_of(kind: type, robot: config.Robot, override: Path | None = None) -> Pa
 
 def making(kind: type[Stored], robot: config.Robot, override: Path | None = None) -> str:
     """The command that makes this robot's record. It names a run file: without one it would address launch/walk.toml's robot."""
-    serials: dict[Path, str] = {}  # of the run files whose robot has this name
-    for path in sorted(LAUNCH.glob("*.toml")):
-        with contextlib.suppress(config.ConfigError):  # a broken one is another's matter
-            if (named := config.load(path).robot).name == robot.name:
-                serials[path] = named.serial
+    serials = {path: serial for path, name, serial in _shipped(LAUNCH) if name == robot.name}
     own = [path for path, serial in serials.items() if serial == robot.serial]
     run, more = "RUN.toml", f' (RUN.toml: a run file that says robot = "{robot.name}")'
     if serials:
@@ -146,6 +143,16 @@ def making(kind: type[Stored], robot: config.Robot, override: Path | None = None
         run += "" if own else f" --serial {robot.serial}"
     folder = f" --calibration {override}" if override is not None else ""
     return command(f"{kind.maker} {run}{folder}") + more
+
+
+@functools.cache
+def _shipped(folder: Path) -> tuple[tuple[Path, str, str], ...]:
+    """Of each run file there: the name and the serial of its robot. Broken ones are another's matter."""
+    found = []
+    for path in sorted(folder.glob("*.toml")):
+        with contextlib.suppress(config.ConfigError):
+            found.append((path, (robot := config.load(path).robot).name, robot.serial))
+    return tuple(found)
 
 
 def today() -> str:

@@ -33,9 +33,7 @@ BAD_ACTIONS = 2  # in a row, not finite or wild: the policy is broken (row 51)
 
 TORQUE_STATES = frozenset({"HOLD", "RUN", "RESET", "STOPPING", "PSTOP"})
 WRITER = {"RUN": "policy", "RESET": "reset"}  # the only states with a writer, and who it may be
-
 NUMBERS, LARGEST = (int, float), sys.float_info.max  # of a float
-
 RANGE, SLEW, LEAD = 1, 2, 4  # bits of `Verdict.clamped`; pair and box count as range
 PARTS = (1.0, 0.5, 0.25)  # of its step that a joint may make at the workspace's edge, the first that does not lead out
 

@@ -271,17 +271,14 @@ class Guard:
             holder=powers.holder if self._granted else "",
             torque=torque,
             speed_scale=powers.speed_scale,
-            causes=tuple([row.id for row in standing]),
-            last_cause=self.ledger.last,
+            causes=tuple([row.id for row in standing]), last_cause=self.ledger.last,
             session=self.session,
             nonce=self._nonce(now),
             note=self._note(now, inputs, refused, standing),
-            stop=self._stop,
-            hold=hold,
+            stop=self._stop, hold=hold,
             next_epoch=next_epoch,
-            refused=refused,
-            trigger=self._trigger,
-        )
+            refused=refused, trigger=self._trigger,
+        )  # fmt: skip
 
     def _nonce(self, now: int) -> int:
         """The newest nonce; a new one each second, and at once when it was used."""
@@ -299,6 +296,5 @@ class Guard:
             by_answer = (self.state, row.answer) in AFTER_COMMAND
             clear = row.id in self.ledger.latched and not by_answer and not self.ledger.refusal(now)
             return f"{row.note}; press clear" if clear else row.note
-        if self.state is State.RELAX and not self.session:
-            return "press clear"  # nothing stands, and nothing goes on by itself
-        return inputs.check_note if self.state is State.CHECK else ""
+        ended = self.state is State.RELAX and not self.session  # nothing stands, and nothing goes on by itself
+        return inputs.check_note if self.state is State.CHECK else "press clear" if ended else ""
