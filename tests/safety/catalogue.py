@@ -1,8 +1,7 @@
 """Column "ms" of the fault catalogue, written from the safety facts (section 2), and why a played row is allowed longer.
 
-The bound is from a fault's onset to the bytes that stop. In the matrix an onset lies right behind a look of the 20 ms"
-        " loop, and the
-bytes are counted a period after the guard's word: what is seen at once takes 40 ms.
+The bound is from a fault's onset to the bytes that stop. In the matrix an onset lies right behind a look of the 20 ms loop, and
+the bytes are counted a period after the guard's word: what is seen at once takes 40 ms.
 """
 
 from __future__ import annotations
