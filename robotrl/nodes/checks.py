@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from robotrl import messages as m
 from robotrl.config import Robot, Run
 
-TURNED = 0.75  # of what a joint's range leaves of a turn: chosen
+TURNED_RAD = 0.2  # beyond what the links allow: for a homing that is a little off; chosen
 
 
 def lacking(run: Run, joints: m.Joints | None, drive: m.Drive | None, imu: m.Imu | None, heard: Collection[str]) -> str:
@@ -21,7 +21,7 @@ def lacking(run: Run, joints: m.Joints | None, drive: m.Drive | None, imu: m.Imu
     if any(joints.fault):
         return f"a servo reports fault {max(joints.fault)}: read its code in the manual"
     if name := turned(run.robot, joints.position):
-        return f"motor {name} reads a turn off: put it amid its range by hand, then switch the motors' power off and on"
+        return f"motor {name} reads a turn off: put the leg amid its range by hand, then switch the motors' power off and on"
     if drive.unrescued:
         return "waiting for the rescue: nobody would stop the motors should the servo driver die"
     if imu is None and "imu" in run.robot.senses:
@@ -39,18 +39,17 @@ def motors(robot: Robot) -> Sequence[str]:
 
 
 def turned(robot: Robot, position: Sequence[float]) -> str:
-    """The first moteus that reads a turn off by its joint (rad); "" for none.
+    """The two motors of the first leg of which one reads a turn off, by their angles (rad); "" for none.
 
-    It counts its turns from where it was switched on: within half a turn of its magnet's zero, whichever turn it was homed in.
-    Led into its range from there, a leg goes a turn too far. What is in its range and reads a turn off is outside by what the
-    range leaves of a turn, at least; a limp leg hangs half as far outside.
+    A moteus counts its turns from where it was switched on: within half a turn of its magnet's zero, whichever turn it was
+    homed in. Led into its range from there, a leg goes a turn too far. A limp leg may have turned round as a whole, and each of
+    its motors be anywhere; but the sum of the two is within a turn, for its links cannot pass each other (`legged_limits`).
     """
-    if robot.servos.protocol != "moteus":  # a bus servo's position is within one turn
+    if robot.kind != "minitaur":  # a bus servo's position is within one turn
         return ""
-    for name, q, low, high in zip(motors(robot), position, robot.lowest, robot.highest, strict=True):
-        left = math.tau - (high - low)
-        if left > 0 and max(low - q, q - high) > TURNED * left:
-            return name
+    for i in range(0, len(position), 2):
+        if not -TURNED_RAD <= position[i] + position[i + 1] <= math.tau + TURNED_RAD:
+            return f"{motors(robot)[i]} or {motors(robot)[i + 1]}"
     return ""
 
 

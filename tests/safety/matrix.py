@@ -105,8 +105,8 @@ def _unmoved(row: Row, state: str, told: list[Moment], onset: int) -> list[str]:
         return []
     wrong = [f"{c} in {m.state}" for m in told for c in row.causes[:1] if c in m.causes and m.state not in row.judged][:1]
     natural = NATURAL[state] + (("HOLD",) if row.action == "NONE" else ())
-    if row.number == 49 and state == "READY":
-        natural = (*natural, "CHECK")  # it goes on until it reads turns away
+    if row.number in (4, 49) and state == "READY":
+        natural = (*natural, "CHECK")  # of a limp leg one motor's angle stands still or runs away: it does not fit the other's
     if row.action == "NONE" and row.number == 35:
         return wrong  # a guard that is silent changes no state
     return wrong if told[-1].state in natural else [*wrong, f"in {told[-1].state}, not {' or '.join(natural)}"]
