@@ -32,6 +32,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "chain": ("chain.py", "a cycle of 12 servos on a pty: processor and wall time beside dynamixel-sdk"),
     "mutation": ("mutation.py", "whether the tests notice small faults in safety/ and the codecs, put in one at a time"),
     "wall-clock": ("wall_clock.py", "lateness of the servo loop, and what the death of each process leads to"),
+    "steady": ("steady.py", "the whole run in real time, half an hour: memory, open files, lateness of each process"),
     "starts": ("starts.py", "the program of each launch file on the wall clock: does it reach RUN, and end torque-off"),
     "reaction": ("reaction.py", "onset of a fault to the stop's first byte on the wire, idle and beside a learner: six minutes"),
     "nemesis": ("nemesis.py", "kill, stop, clock, loss and full disk over the whole tree: invariants I1 to I12 of each history"),
