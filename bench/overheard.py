@@ -16,7 +16,7 @@ import time
 from typing import IO, Any
 
 from robotrl import manager, processes
-from robotrl.processes import Spec
+from robotrl.roster import Spec
 from robotrl.sim import twin
 from robotrl.sim.faults import Fault, FaultyWire
 from robotrl.twinprocess import TwinProcess

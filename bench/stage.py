@@ -28,7 +28,8 @@ from robotrl.clock import WallClock
 from robotrl.drivers.legged import STAND
 from robotrl.messages import Action, Beat, Imu, Pose
 from robotrl.node import Node
-from robotrl.processes import NODES, GaveUp, Manager
+from robotrl.processes import GaveUp, Manager
+from robotrl.roster import NODES
 from robotrl.sim.person import Person
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from robotrl import config
 from robotrl.calibration import store
+from robotrl.calibration.making import making
 from robotrl.calibration.store import CalibrationError
 from robotrl.complaint import command
 
@@ -169,7 +170,7 @@ def lens_of(camera: str, width: int, height: int, override: Path | None = None) 
 
 def hand_eye_of(robot: config.Robot, camera: str, override: Path | None = None) -> HandEye:
     """Where this camera is mounted on this robot. CalibrationError for another's record."""
-    path, how = hand_eye_path(robot, camera, override), partial(store.making, HandEye, robot, override)
+    path, how = hand_eye_path(robot, camera, override), partial(making, HandEye.maker, robot, override)
     record = store.read(HandEye, path, how)
     theirs = record.robot, record.kind, record.serial, record.camera
     _refuse_other(path, how, theirs, (robot.name, robot.kind, robot.serial, camera))
@@ -178,7 +179,7 @@ def hand_eye_of(robot: config.Robot, camera: str, override: Path | None = None) 
 
 def imu_of(robot: config.Robot, device: str, override: Path | None = None) -> ImuMount:
     """How this robot's IMU on the port `device` is. CalibrationError for another's record."""
-    path, how = imu_path(robot, override), partial(store.making, ImuMount, robot, override)
+    path, how = imu_path(robot, override), partial(making, ImuMount.maker, robot, override)
     record = store.read(ImuMount, path, how)
     theirs = record.robot, record.kind, record.serial, record.device
     _refuse_other(path, how, theirs, (robot.name, robot.kind, robot.serial, device))

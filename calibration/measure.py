@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from robotrl import config
+from robotrl.calibration.making import making
 from robotrl.calibration.safely import STOP_MAX_S, let_go, made_safe
-from robotrl.calibration.store import Calibration, CalibrationError, making
+from robotrl.calibration.store import Calibration, CalibrationError
 from robotrl.calibration.tool import PERIOD_NS, Chain
 from robotrl.clock import Clock
 from robotrl.messages import Joints
@@ -125,7 +126,7 @@ def approach(chain: Chain, robot: config.Robot, clock: Clock, pose: tuple[float,
         if not abs(at - goal) < far:
             raise CalibrationError(
                 f"servo {servo} is {at - goal:+.2f} rad from the {'stow' if robot.stow else 'homing'} pose; {put} by hand, or"
-                f" home again: {making(Calibration, robot)}"
+                f" home again: {making(Calibration.maker, robot)}"
             )
     _lead(chain, robot.servos, clock, here, pose)
 

@@ -8,10 +8,8 @@ complaint is one line with file, field and the way out.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
-import functools
 import hashlib
 import json
 import math
@@ -27,9 +25,9 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from robotrl import config
-from robotrl.complaint import ROOT, Complaint, command
+from robotrl.calibration.making import making
+from robotrl.complaint import Complaint, command
 
-LAUNCH = ROOT / "launch"
 How = Callable[[], str]  # the command that makes a record; looked for only where one is missing or wrong
 SCHEMA = 1
 # What a number can be at most (rad, s): beyond it nothing was measured, and the file was damaged or written by hand.
@@ -132,29 +130,6 @@ def path_of(kind: type, robot: config.Robot, override: Path | None = None) -> Pa
     return folder(override) / robot.name / (robot.serial + suffix)
 
 
-def making(kind: type[Stored], robot: config.Robot, override: Path | None = None) -> str:
-    """The command that makes this robot's record. It names a run file: without one it would address launch/walk.toml's robot."""
-    serials = {path: serial for path, name, serial in _shipped(LAUNCH) if name == robot.name}
-    own = [path for path, serial in serials.items() if serial == robot.serial]
-    run, more = "RUN.toml", f' (RUN.toml: a run file that says robot = "{robot.name}")'
-    if serials:
-        path, more = (own or list(serials))[0], ""
-        run = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-        run += "" if own else f" --serial {robot.serial}"
-    folder = f" --calibration {override}" if override is not None else ""
-    return command(f"{kind.maker} {run}{folder}") + more
-
-
-@functools.cache
-def _shipped(folder: Path) -> tuple[tuple[Path, str, str], ...]:
-    """Of each run file there: the name and the serial of its robot. Broken ones are another's matter."""
-    found = []
-    for path in sorted(folder.glob("*.toml")):
-        with contextlib.suppress(config.ConfigError):
-            found.append((path, (robot := config.load(path).robot).name, robot.serial))
-    return tuple(found)
-
-
 def today() -> str:
     """The date a record carries."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -224,7 +199,7 @@ def digest(path: Path, how: How | None = None) -> str:
 
 def load(kind: type[OfRobot], robot: config.Robot, override: Path | None = None) -> OfRobot:
     """This robot's record; that of another robot is refused with both names."""
-    path, how = path_of(kind, robot, override), partial(making, kind, robot, override)
+    path, how = path_of(kind, robot, override), partial(making, kind.maker, robot, override)
     record = read(kind, path, how)
     theirs = f"robot {record.robot!r} kind {record.kind!r} serial {record.serial!r}"
     ours = f"robot {robot.name!r} kind {robot.kind!r} serial {robot.serial!r}"
@@ -239,7 +214,7 @@ def load(kind: type[OfRobot], robot: config.Robot, override: Path | None = None)
 def same(path: Path, field: str, recorded: object, configured: object, robot: config.Robot, override: Path | None) -> None:
     """Raises CalibrationError where a record and the robot file say different things."""
     if recorded != configured:
-        home, then = making(Calibration, robot, override), making(Commissioning, robot, override)
+        home, then = making(Calibration.maker, robot, override), making(Commissioning.maker, robot, override)
         raise CalibrationError(
             f"{path}: field {field!r} is {recorded}, the robot file says {configured};"
             f" correct the robot file or make it again: {home}, then {then}"
@@ -253,7 +228,7 @@ def calibrated(robot: config.Robot, override: Path | None = None) -> config.Robo
     record = load(Calibration, robot, override)
     if not record.identity:
         why = "is empty: nobody asked the servos who they are, and another robot's would be taken for them"
-        how = making(Calibration, robot, override)
+        how = making(Calibration.maker, robot, override)
         raise CalibrationError(f"{path_of(Calibration, robot, override)}: field 'identity' {why}; make it again: {how}")
     servos = dataclasses.replace(robot.servos, offset=record.offset, identity=record.identity)
     return with_imu(dataclasses.replace(robot, servos=servos), override)
@@ -262,8 +237,8 @@ def calibrated(robot: config.Robot, override: Path | None = None) -> config.Robo
 def commissioned(robot: config.Robot, override: Path | None = None) -> Commissioning:
     """The commissioning record, if it still speaks of this robot as it is set up now."""
     record = load(Commissioning, robot, override)
-    path, how = path_of(Commissioning, robot, override), partial(making, Commissioning, robot, override)
-    if record.calibration != digest(path_of(Calibration, robot, override), partial(making, Calibration, robot, override)):
+    path, how = path_of(Commissioning, robot, override), partial(making, Commissioning.maker, robot, override)
+    if record.calibration != digest(path_of(Calibration, robot, override), partial(making, Calibration.maker, robot, override)):
         raise CalibrationError(f"{path}: field 'calibration': the robot was calibrated since; make it again: {how()}")
     same(path, "watchdog_s", record.watchdog_s, robot.servos.watchdog_s, robot, override)
     if record.seen != "operator":

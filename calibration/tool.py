@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from robotrl import config
-from robotrl.calibration.store import LAUNCH, CalibrationError
+from robotrl.calibration.making import LAUNCH
+from robotrl.calibration.store import CalibrationError
 from robotrl.messages import Joints
 
 BAUD = 921_600  # of a moteus UART; USB adapters take any

@@ -101,6 +101,7 @@ def port_rows(robot: config.Robot) -> Iterator[Row]:
 def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Row]:
     """The records of this very robot, or why they do not do."""
     from robotrl.calibration import lockout, store
+    from robotrl.calibration.making import making
 
     if not robot.serial:
         fix = f'write serial = "..." (any name of your own for this robot) in launch/robots/{robot.name}.toml'
@@ -108,8 +109,8 @@ def record_rows(robot: config.Robot, records: Path | None = None) -> Iterator[Ro
         return
     records_of: tuple[tuple[str, Callable[..., object], store.How], ...] = (
         ("lockout", lockout.require_none, partial(command, "inspect")),
-        ("calibration", store.calibrated, partial(store.making, store.Calibration, robot, records)),
-        ("commissioning record", store.commissioned, partial(store.making, store.Commissioning, robot, records)),
+        ("calibration", store.calibrated, partial(making, store.Calibration.maker, robot, records)),
+        ("commissioning record", store.commissioned, partial(making, store.Commissioning.maker, robot, records)),
     )
     for name, load, maker in records_of:
         try:

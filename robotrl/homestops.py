@@ -20,7 +20,7 @@ from robotrl import config, rundir
 from robotrl.clock import WallClock
 from robotrl.complaint import Complaint
 from robotrl.move import NODES, described, operate
-from robotrl.processes import Spec
+from robotrl.roster import Spec
 from robotrl.twinprocess import TwinProcess
 
 READINGS = 10

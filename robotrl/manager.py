@@ -21,9 +21,10 @@ from pathlib import Path
 
 from robotrl import aloud, config, keyring, rundir, viewpoint
 from robotrl.notify import Notify
-from robotrl.processes import CLASSIFIER, GATEWAY, OPERATOR, TELEOP, GaveUp, Manager, Spec, cameras, nodes_of
+from robotrl.processes import GaveUp, Manager
 from robotrl.report import concluded
 from robotrl.robot import require_task
+from robotrl.roster import CLASSIFIER, GATEWAY, OPERATOR, TELEOP, Spec, cameras, nodes_of
 from robotrl.twinprocess import TwinProcess
 from robotrl.watch import Watch
 

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from robotrl import aloud, config, rundir
 from robotrl.manager import Ending, of_robot, with_ports
-from robotrl.processes import OPERATOR, GaveUp, Manager, Spec
+from robotrl.processes import GaveUp, Manager
+from robotrl.roster import OPERATOR, Spec
 from robotrl.twinprocess import TwinProcess
 from robotrl.watch import Watch
 

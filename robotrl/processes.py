@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from robotrl import aloud, config
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.messages import Beat, Drive, Guard, Process
-from robotrl.topics import CAMERAS
+from robotrl.roster import OPERATOR, Spec
 
 RESTARTS, WITHIN_S = 3, 60.0  # Erlang's restart intensity: more often, and it stays down
 READY_S = 10.0  # for the recorder to listen, before the others begin: chosen for a busy machine, of which a quiet one takes 0.5
@@ -31,49 +31,11 @@ STEP_S = 0.2  # that one look counts for at most: where all stood still together
 OFF_S = 4.0  # for the motors to be damped, switched off, and read back as off, when the run ends
 
 
-@dataclass(frozen=True)
-class Spec:
-    """A node as data: its name on the bus and its module."""
-
-    name: str
-    module: str
-    words: tuple[str, ...] = ()  # behind the run directory
-    expendable: bool = False  # where it dies too often the robot's run goes on without it (safety facts, rows 33 and 42)
-
-
-# In the order of starting. Each is started again when it dies; none of them moves the robot before the operator has cleared it.
-NODES = (
-    Spec("recorder", "robotrl.nodes.recorder"),  # first, so that it hears the others begin
-    Spec("guard", "robotrl.nodes.guard"),
-    Spec("rescue", "robotrl.nodes.rescue"),
-    Spec("servos", "robotrl.nodes.servos"),
-    Spec("imu", "robotrl.nodes.imu"),
-    Spec("tracker", "robotrl.nodes.tracker"),
-    Spec("reset", "robotrl.nodes.reset"),
-    Spec("policy", "robotrl.nodes.policy"),
-    Spec("learner", "robotrl.nodes.learner", expendable=True),
-)
-OPERATOR = Spec("operator", "robotrl.sim.operator")
-CAMERA = "robotrl.nodes.camera"  # a process for each camera of the robot file
-TELEOP = Spec("teleop", "robotrl.nodes.teleop", expendable=True)  # only where the run says takeover.device
-CLASSIFIER = Spec("classifier", "robotrl.nodes.classifier")  # only where task.reward is "classifier"
-GATEWAY = Spec("gateway", "robotrl.nodes.gateway", expendable=True)  # only where the run says network.listen
 # NumPy's threads wait by spinning, which a matrix of 256 x 256 is not worth; torch has its own setting, agent.threads.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 # End after all others, in this order: while anything runs, somebody watches, and it is on record how it ended.
 LAST = ("servos", "rescue", "guard", "recorder")
 LOWER = ("servos", "rescue")  # an arm that still holds
-
-
-def nodes_of(robot: config.Robot) -> tuple[Spec, ...]:
-    """Of `NODES` those that this robot has a device for."""
-    absent = {sense for sense in ("imu", "tracker") if sense not in robot.senses}
-    return tuple(spec for spec in NODES if spec.name not in absent)
-
-
-def cameras(robot: config.Robot, needed: Collection[str]) -> tuple[Spec, ...]:
-    """The nodes of the robot's cameras, by their places on the bus. `needed`: names of those that the run cannot do without."""
-    return tuple(Spec(place, CAMERA, (place,), name not in needed) for place, name in zip(CAMERAS, robot.cameras, strict=False))
 
 
 class GaveUp(Exception):

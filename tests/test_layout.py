@@ -19,8 +19,8 @@ CORE = (
     "tagcorners", "boardpose", "viewpoint", "rewardsettings", "asked", "twincameras", "lateness",
 )  # fmt: skip
 TOP = (
-    "manager", "move", "calibrate", "watch", "processes", "twinprocess", "cli", "__main__", "plots", "doctor", "cameracheck",
-    "machine",
+    "manager", "move", "calibrate", "watch", "processes", "roster", "twinprocess", "cli", "__main__", "plots", "doctor",
+    "cameracheck", "machine",
     "findport", "findcameras", "setupservo", "replaycheck", "resume", "relabel", "plotlabels", "benches", "keytool",
     "installed", "notify", "play", "timing", "picture", "plotreach", "lerobotformat", "lerobotread", "lerobotexport",
     "lerobotimport", "lerobotvideo", "homestops", "classified", "inspection", "report",

@@ -18,7 +18,7 @@ import pytest
 
 import robotrl.manager
 import robotrl.move
-from robotrl import processes, rundir
+from robotrl import processes, roster, rundir
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.config import CameraPort, Run, Servos, load
@@ -28,8 +28,9 @@ from robotrl.nodes import rescue
 from robotrl.nodes.guard import GONE_NS
 from robotrl.nodes.servos import POWER_DOWN_NS
 from robotrl.notify import Notify
-from robotrl.processes import DOWN_S, END_S, FRESH_NS, OFF_S, GaveUp, Manager, Spec, last_line, nodes_of
+from robotrl.processes import DOWN_S, END_S, FRESH_NS, OFF_S, GaveUp, Manager, last_line
 from robotrl.robot import STOP_MAX_S
+from robotrl.roster import Spec, nodes_of
 from robotrl.safety.halt import HELD_NS, Halt
 from robotrl.watch import Watch, power, standing
 
@@ -108,7 +109,7 @@ def test_the_run_goes_on_without_a_learner_that_died_four_times_and_says_so_agai
 
 
 def test_who_is_expendable_is_who_has_no_part_in_the_robots_safety():
-    nodes = (*processes.NODES, processes.TELEOP, processes.CLASSIFIER, processes.GATEWAY)
+    nodes = (*roster.NODES, roster.TELEOP, roster.CLASSIFIER, roster.GATEWAY)
     assert {node.name for node in nodes if node.expendable} == {"learner", "teleop", "gateway"}
 
 
@@ -789,7 +790,7 @@ def test_deaths_long_past_are_forgotten(manager, monkeypatch):
 
 
 def test_the_rescue_is_there_before_the_driver_and_after_it():
-    names = [node.name for node in processes.NODES]
+    names = [node.name for node in roster.NODES]
     assert names.index("rescue") < names.index("servos") and processes.LAST == ("servos", "rescue", "guard", "recorder")
 
 
@@ -800,12 +801,12 @@ def test_a_node_for_each_camera_and_with_the_twin_only_for_those_it_shows():
         "top": CameraPort(path="x"),
     }
     run = replace(Run(), robot=replace(Run().robot, cameras=cameras))
-    nodes = processes.cameras(run.robot, {"wrist"})
+    nodes = roster.cameras(run.robot, {"wrist"})
     assert [(n.name, n.words) for n in nodes] == [(f"camera{i}", (f"camera{i}",)) for i in (1, 2, 3)]
     assert [n.expendable for n in nodes] == [True, False, True], "through the wrist's the run sees"
     ports = {"servos": "s", "camera.wrist": "unix:/w", "camera.front": "unix:/f"}
     there = with_ports(run, ports).robot.cameras
-    assert list(there) == ["front", "wrist"] and not processes.cameras(Run().robot, ())
+    assert list(there) == ["front", "wrist"] and not roster.cameras(Run().robot, ())
     assert [(c.kind, c.url, c.rate_hz, c.depth) for c in there.values()] == [
         ("mjpeg", "unix:/f", 60, False),
         ("mjpeg", "unix:/w", 30, False),

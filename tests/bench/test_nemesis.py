@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from robotrl import config, processes
+from robotrl import config, roster
 from tests.bench.tale import CONFIG, IDS, MS, Tale, goal, of, reply
 from tests.bench.unkept import UNKEPT
 
@@ -246,7 +246,7 @@ def test_a_deed_may_fall_upon_every_process_but_those_that_end_the_run(checker):
     """By the names under which the manager starts them."""
     names, plain = checker.schedule.names, config.load(ROOT / "launch" / "walk.toml")
     told = config.to_dict(plain)
-    started = {spec.name for spec in (*processes.nodes_of(plain.robot), processes.OPERATOR)}
+    started = {spec.name for spec in (*roster.nodes_of(plain.robot), roster.OPERATOR)}
     assert set(names(told)) == started and checker.schedule.ENDING == ("manager", "twin")
     told["network"]["listen"], told["takeover"]["device"], told["task"]["reward"] = "tcp://127.0.0.1:1", "so101", "classifier"
     told["robot"]["cameras"] = {"left": {}, "right": {}}

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robotrl.calibration import making as how
 from robotrl.calibration import store
+from robotrl.calibration.making import making
 from robotrl.calibration.store import Calibration, CalibrationError, Commissioning
 from robotrl.config import load
 
@@ -169,16 +171,16 @@ def test_a_missing_file_says_how_to_make_it(robot, tmp_path):
 def test_the_command_names_a_run_file_of_the_robot(tmp_path, monkeypatch):
     """By name and serial: two of one kind may be in the folder. Where no file does it says so; a broken one is no hindrance."""
     for at, serial in (("a", "left"), ("b", "right")):
-        text = (store.LAUNCH / "robots" / "so101.toml").read_text()
+        text = (how.LAUNCH / "robots" / "so101.toml").read_text()
         (tmp_path / "robots").mkdir(exist_ok=True)
         (tmp_path / "robots" / f"so101_{at}.toml").write_text(f'serial = "{serial}"\n{text}')
         (tmp_path / f"{at}.toml").write_text(f'name = "arm"\nrobot = "so101_{at}"\n')
     (tmp_path / "_.toml").write_text("[[[")
-    monkeypatch.setattr(store, "LAUNCH", tmp_path)
+    monkeypatch.setattr(how, "LAUNCH", tmp_path)
     robot = replace(load(tmp_path / "a.toml").robot, serial="right")
-    assert store.making(Commissioning, robot).endswith(f" -m robotrl commission {tmp_path / 'b.toml'}")
-    assert store.making(Calibration, replace(robot, serial="third")).endswith(f"homing {tmp_path / 'a.toml'} --serial third")
-    other = store.making(Calibration, replace(robot, name="dkitty"), tmp_path)
+    assert making(Commissioning.maker, robot).endswith(f" -m robotrl commission {tmp_path / 'b.toml'}")
+    assert making(Calibration.maker, replace(robot, serial="third")).endswith(f"homing {tmp_path / 'a.toml'} --serial third")
+    other = making(Calibration.maker, replace(robot, name="dkitty"), tmp_path)
     assert other.endswith(f'homing RUN.toml --calibration {tmp_path} (RUN.toml: a run file that says robot = "dkitty")')
 
 
