@@ -14,7 +14,7 @@ import math
 import os
 import socket as sockets
 import stat
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ class Subscriber:
         self._past: dict[tuple[str, int], None] = {}  # lives that another one has followed, the last LIVES of them
         self._patience = Patience()
         self._arrival: int | None = None
-        self._arrivals: list[int] = []
+        self._arrivals: deque[int] = deque()  # of the last second
         self.refused: Counter[str] = Counter()  # frames, malformed, source, replayed
         self.lost = self.count = 0
 
@@ -186,8 +186,13 @@ class Subscriber:
 
     def rate_hz(self, now: int) -> float:
         """Arrivals per second over the last second. For a *latest* topic: those that this reader saw."""
-        self._arrivals = [t for t in self._arrivals if now - t < 1_000_000_000]
+        self._forget(now)
         return float(len(self._arrivals))
+
+    def _forget(self, now: int) -> None:
+        """Arrivals that are a second old: they would be kept by the thousand."""
+        while self._arrivals and now - self._arrivals[0] >= 1_000_000_000:
+            self._arrivals.popleft()
 
     def _account(self, message: Message, source: str) -> str:
         """Take the message into the books, or say why not."""
@@ -207,8 +212,7 @@ class Subscriber:
         self._newest[source] = message
         self._arrival = self.clock.now()
         self._arrivals.append(self._arrival)
-        if len(self._arrivals) > 2000:
-            del self._arrivals[:1000]
+        self._forget(self._arrival)
         self.count += 1
         return ""
 
