@@ -16,7 +16,7 @@ from robotrl.drivers.port import DeviceError, Port
 from robotrl.messages import Joints
 from robotrl.safety.awake import LONGEST_STEP_NS, Awake
 from robotrl.safety.limits import INWARD_RAD_S, READING_MAX, GateLimits, jointed_limits, legged_limits
-from robotrl.safety.stow import Stow
+from robotrl.safety.stow import NEAR_RAD, Stow
 from robotrl.serialarm import ARMS, Box
 from robotrl.stowtime import margin
 
@@ -141,19 +141,33 @@ def lower(
     if not may_hold(joints):
         return False
     say("the arm holds, and nobody leads it: it is lowered")
+    _adopt(chain)
     profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
     while profile.step(clock.now(), joints, watch()):
         due = max(due + STEP_NS, clock.now())
         clock.sleep_until(due)
         joints = chain.read(-1)
+    down = all(abs(at - pose) < NEAR_RAD for at, pose in zip(joints.position, robot.stow, strict=True))
+    where = "it is down" if down else f"it is not all the way down after {robot.stop_damp_s:g} s"
     for _ in range(TRIES):
         watch()
         chain.stop()
         if chain.confirmed_off(CONFIRM_NS):
-            say("it is down, and read back as off")
+            say(f"{where}, and read back as off")
             return True
-    say("it is down, and not read back as off")
+    say(f"{where}, and not read back as off")
     return False
+
+
+def _adopt(chain: Chain) -> None:
+    """Another program has left it so, or its servos were off meanwhile: what targets go by is not set up, and they would reach
+    nobody. Torque and goals stay as they are."""
+    if not chain.rebooted:
+        return
+    try:
+        chain.configure()
+    except DeviceError as error:
+        raise DeviceError(f"{error}. What holds goes on holding; support the arm, cut its power") from None
 
 
 class PowerDown:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import msgspec
+import numpy as np
 import pytest
 
 from robotrl.clock import LockstepClock
+from robotrl.drivers.dynamixel_x import X
 from robotrl.drivers.identity import asked
 from robotrl.drivers.port import DeviceError
 from robotrl.messages import Operator
@@ -18,6 +22,7 @@ from robotrl.nodes.servoloop import connected, fresh, taken
 from robotrl.safety.halt import HELD_NS
 from robotrl.sim.faults import Silence
 from robotrl.sim.fleets import FLEETS
+from robotrl.sim.servotwin import ServoTwin
 from tests.drivers.test_servo_chain import TimedPort
 from tests.nodes.armrig import ArmRig, TwinClock, run_of
 
@@ -85,6 +90,45 @@ def test_what_the_servos_have_tripped_over_meanwhile_does_not_keep_it_up(arm):
     connected(arm.run.robot, arm.twin.ports()["servos"], TwinClock(arm), -1, arm.said.append)
     assert arm.said == ["the arm holds, and nobody leads it: it is lowered", "it is down, and read back as off"]
     assert not any(on for on, _ in registers(arm))
+
+
+def left_holding(tmp_path, robot):
+    """An arm that another program holds up: what our targets go by is as the maker sets it."""
+    run, clock = run_of(robot, tmp_path), LockstepClock()
+    twin = ServoTwin(robot, clock=clock)
+    twin.joints.put(list(run.robot.home))
+    twin.advance(0.02)
+    for servo in twin.bus.servos:
+        servo.settle()
+        servo.registers.put("torque", 1)
+    twin.advance(0.2)
+    return SimpleNamespace(run=run, clock=clock, twin=twin, said=[])
+
+
+@pytest.mark.parametrize("robot", ["so101", "omx"])
+def test_an_arm_that_another_program_left_holding_is_lowered_too(tmp_path, robot):
+    arm = left_holding(tmp_path, robot)
+    connected(arm.run.robot, arm.twin.ports()["servos"], TwinClock(arm), -1, arm.said.append)
+    assert arm.said == ["the arm holds, and nobody leads it: it is lowered", "it is down, and read back as off"]
+    assert max(abs(arm.twin.joints.angle - np.array(arm.run.robot.stow))) < 0.1
+
+
+def test_one_whose_setting_up_fails_goes_on_holding(tmp_path):
+    arm = left_holding(tmp_path, "omx")
+    last, before = arm.twin.bus.servos[-1], registers(arm)
+    write = last.write
+    last.write = lambda at, data: write(at, bytes(len(data)) if at == X.INDIRECT_ADDRESS_1.address else data)
+    with pytest.raises(DeviceError, match=r"register 168 reads .*; check cable and firmware\. What holds goes on holding"):
+        connected(arm.run.robot, arm.twin.ports()["servos"], TwinClock(arm), -1, arm.said.append)
+    assert registers(arm) == before
+
+
+def test_an_arm_that_cannot_come_down_is_not_said_to_be_down(arm):
+    """Something is under it: its time passes, torque goes off, and a person is told that it may fall."""
+    arm.twin.joints.push[1] = math.copysign(8.0, arm.run.robot.home[1] - arm.run.robot.stow[1])
+    connected(arm.run.robot, arm.twin.ports()["servos"], TwinClock(arm), -1, arm.said.append)
+    seconds = f"{arm.run.robot.stop_damp_s:g}"
+    assert arm.said[1] == f"it is not all the way down after {seconds} s, and read back as off"
 
 
 class Line:
