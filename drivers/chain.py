@@ -37,6 +37,9 @@ ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
 # most that robot.servos.velocity_limit and max_torque can be; the first holds any offset that a calibration may have.
 TURNS_MAX, SPEED_MAX, TORQUE_MAX = 1000.0, 1000 / math.tau, 100.0  # rev, rev/s, Nm
 TAU = math.tau
+# Register 0x0F of a driven one, from firmware 2025-07-21 on: what limits its torque just now (moteus, "Troubleshooting Limited
+# Torque": 96 velocity ... 102 torque, 103 current). No fault: a leg that pushes off hard says so in every step.
+LIMITING = range(96, 104)
 
 _REPLY = struct.Struct("<HbHfffHbHbbb")  # the answer to commands.QUERY, heads included
 _HEADS = (0x0021, 0x012F, 0x0A21, 0x0D23)  # reply heads as little-endian pairs
@@ -297,6 +300,8 @@ class Chain:
         self._waiting.discard(i)
         if i in self._doubted:
             return True
+        if fault in LIMITING and mode != Mode.FAULT:
+            fault = 0
         temp_c, board = self._temperatures(i, motor_c, board_c, mode)
         voltage = volts * 0.5 if volts != -128 else math.nan
         self._values[i] = (angle, sign * speed * TAU, sign * torque, temp_c, voltage, mode, fault, board)

@@ -167,6 +167,15 @@ def rig(checksum: bool = False, servos: config.Servos = SERVOS) -> tuple[Bus, Ch
     return bus, Chain(MemoryPort(bus, "wire"), servos, LockstepClock(), checksum)
 
 
+@pytest.mark.parametrize(("mode", "code", "fault"), [(10, 95, 95), (10, 96, 0), (10, 102, 0), (10, 103, 0), (10, 104, 104),
+                                                     (1, 102, 102), (10, 33, 33)])  # fmt: skip
+def test_what_limits_a_driven_servos_torque_is_no_fault(mode, code, fault):
+    bus, chain = rig()
+    bus.servos[3].mode, bus.servos[3].fault = mode, code
+    joints = chain.read(0)
+    assert (joints.mode[2], joints.fault[2], joints.missed[2]) == (mode, fault, 0)
+
+
 @pytest.mark.parametrize("checksum", [False, True])
 def test_read_gives_robot_angles_and_health(checksum):
     bus, chain = rig(checksum)
