@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from robotrl import messages as m
 from robotrl.config import Robot, Run
 
+X_TICK_RAD = math.tau / 4096  # of a Dynamixel X's encoder
 TURNED_RAD = 0.2  # beyond what the links allow: for a homing that is a little off; chosen
 
 
@@ -22,6 +23,8 @@ def lacking(run: Run, joints: m.Joints | None, drive: m.Drive | None, imu: m.Imu
         return f"a servo reports fault {max(joints.fault)}: read its code in the manual"
     if name := turned(run.robot, joints.position):
         return f"motor {name} reads a turn off: put the leg amid its range by hand, then switch the motors' power off and on"
+    if name := beyond_the_turn(run.robot, joints.position):
+        return f"motor {name} was turned past the end of its encoder's turn: turn it back by hand"
     if drive.unrescued:
         return "waiting for the rescue: nobody would stop the motors should the servo driver die"
     if imu is None and "imu" in run.robot.senses:
@@ -50,6 +53,22 @@ def turned(robot: Robot, position: Sequence[float]) -> str:
     for i in range(0, len(position), 2):
         if not -TURNED_RAD <= position[i] + position[i + 1] <= math.tau + TURNED_RAD:
             return f"{motors(robot)[i]} or {motors(robot)[i + 1]}"
+    return ""
+
+
+def beyond_the_turn(robot: Robot, position: Sequence[float]) -> str:
+    """The first joint whose limp servo has counted on past its one turn, by their angles (rad); "" for none.
+
+    A Dynamixel without torque counts turns; with torque, in position mode, it is within the one turn again and goes for its goal
+    the long way round (e-Manual, "Present Position(132)").
+    """
+    servos = robot.servos
+    if servos.protocol != "dynamixel":
+        return ""
+    gears = servos.gear or (1.0,) * len(servos.ids)
+    for name, at, sign, gear, offset in zip(motors(robot), position, servos.sign, gears, servos.offset, strict=True):
+        if not -X_TICK_RAD / 2 < sign * at * gear + offset < math.tau - X_TICK_RAD / 2:
+            return name
     return ""
 
 

@@ -185,9 +185,18 @@ class PowerDown:
         self._on, self._profile, self.unconfirmed, self._sent = True, None, 0, sent
 
     def held(self, joints: Joints) -> tuple[float, ...] | None:
-        """The targets (n,) that every servo still goes by, as it has just said itself; None where one is silent, was off, or has
-        stopped itself. One reading tells: torque that was gone does not come back without us."""
-        return self._sent if not any(joints.missed) and all(mode == LED for mode in joints.mode) else None
+        """The targets (n,) that every servo still goes by, as it has just said itself; None where one is silent, was off, has
+        stopped itself, or is `astray`. One reading tells: torque that was gone does not come back without us."""
+        told = not any(joints.missed) and all(mode == LED for mode in joints.mode) and not self.astray(joints)
+        return self._sent if told else None
+
+    def astray(self, joints: Joints) -> bool:
+        """Does a servo that was led read half a turn or more from its target? No push has moved it there: it counts from
+        elsewhere, as a Dynamixel does that was turned past its one turn while limp, and goes for the target the long way."""
+        if self._sent is None:
+            return False
+        led = zip(self._sent, joints.position, joints.missed, strict=True)
+        return any([not missed and abs(target - at) >= math.pi for target, at, missed in led])
 
     def step(self, now: int, tick: int, joints: Joints, hold: bool = False) -> str:
         """The stop profile, one step; returns its stage, empty once the motors read back as off. `hold`: not in this step, an arm

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
 
 from robotrl import config, manager, move
@@ -15,6 +17,7 @@ from robotrl.drivers.chains import chain_of
 from robotrl.drivers.port import DeviceError, PortError
 from robotrl.drivers.tape import Tape
 from robotrl.messages import Joints, Permit, Process
+from robotrl.nodes import checks
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.mover import Mover
 from robotrl.nodes.playback import Recorded, Servos
@@ -24,6 +27,7 @@ from robotrl.nodes.servoloop import ServoLoop, connected
 from robotrl.safety.gate import RANGE
 from robotrl.sim import rehearsal
 from robotrl.sim.faults import Fault, Silence
+from robotrl.sim.fleets import Fleet
 from robotrl.tasks.task import task_of
 from tests.nodes.armrig import LAUNCH, PERIOD_S, ArmRig, TwinClock, run_of
 
@@ -535,6 +539,45 @@ def test_an_arm_that_is_enabled_again_while_it_is_braked_is_held_and_does_not_si
     for _ in range(100):
         arm.step()
     assert arm.guard.state == "HOLD" and set(torques(arm)) == {1} and apart(arm.joints.position, at) < 0.03
+
+
+@pytest.fixture
+def turned_past(tmp_path, monkeypatch):
+    """An OM-X that lay limp when a person turned its base past straight back, where its encoder's one turn ends."""
+    monkeypatch.setattr(Fleet, "turned", lambda self: (self.apart(), ""))
+    rig = ArmRig("omx", tmp_path).ready()
+    rig.twin.joints.lower[0], rig.twin.joints.upper[0] = -20.0, 20.0  # it turns without end
+    for to in np.linspace(0.0, 3.3, 60):
+        rig.twin.joints.put([to, *rig.twin.joints.angle[1:]])
+        rig.step()
+    return rig
+
+
+def test_a_joint_that_was_turned_past_its_encoders_turn_is_to_be_turned_back_first(turned_past):
+    """With torque it would read a turn less, and go for its goal the long way round."""
+    rig = turned_past
+    assert rig.guard.note.startswith("motor turn was turned past the end of its encoder's turn")
+    rig.step("enable")
+    assert rig.guard.state == "CHECK"
+    rig.twin.joints.put([3.1, *rig.twin.joints.angle[1:]])
+    for _ in range(5):
+        rig.step()
+    assert rig.guard.state == "READY"
+
+
+def test_should_it_get_torque_all_the_same_it_is_stopped_and_not_led_round(turned_past, monkeypatch):
+    rig = turned_past
+    monkeypatch.setattr(checks, "beyond_the_turn", lambda *_: "")
+    for _ in range(5):
+        rig.step()
+    rig.step("enable")
+    at = [float(rig.twin.joints.angle[0])]
+    for _ in range(400):
+        rig.step()
+        at.append(float(rig.twin.joints.angle[0]))
+    assert rig.states[-2:] == ["HOLD", "PSTOP"]
+    assert max(abs(b - a) for a, b in itertools.pairwise(at)) / 0.02 < 1.2, "rad/s; it goes to its stow pose, as it stops"
+    assert not any(servo.registers.get("torque") for servo in rig.twin.bus.servos)
 
 
 def test_heat_stops_it_before_the_servo_lets_go(arm):
