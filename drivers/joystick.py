@@ -4,7 +4,8 @@
 
 It speaks of changes alone, and of a pad without wires that has gone out of reach says nothing at all. So nothing moves unless a
 button is held down (the deadman), and one that is held with a stick aside while no event comes for STUCK_NS is a lost pad.
-What was held or aside when it was opened counts from its first change on.
+What was held or aside when it was opened counts from its first change on. The kernel states how all stands once more where 64 events
+were not read in time, and what is in between is lost: then too all is let go, until it is pressed and moved again.
 """
 
 from __future__ import annotations
@@ -46,15 +47,16 @@ class Joystick:
         moved = False
         for kind, number, value in self._events():
             self._heard = now
-            if kind == BUTTON and number == self._deadman:
+            if kind & INIT:
+                self._let_go()
+            elif kind == BUTTON and number == self._deadman:
                 self._held, moved = value != 0, True
             elif kind == AXIS:
                 self._axes[number] = max(-1.0, value / FULL)
                 moved = moved or abs(self._axes[number]) > DEADZONE
         twist = self._twist()
         if any(twist) and now - self._heard > STUCK_NS:
-            self._axes.clear()
-            self._held = self._deadman < 0
+            self._let_go()
             raise HandLost(f"the pad says nothing, and its stick is aside for {STUCK_NS * 1e-9:.0f} s")
         return Reading(twist, moved=moved)
 
@@ -67,7 +69,7 @@ class Joystick:
             self._fd = -1
 
     def _events(self) -> list[tuple[int, int, int]]:
-        """What has changed: type, number, value. HandLost when it is unplugged."""
+        """Type, number, value of each, in order. HandLost when it is unplugged."""
         try:
             data = os.read(self._fd, EVENTS * EVENT.size)
         except BlockingIOError:
@@ -79,7 +81,11 @@ class Joystick:
         data = self._rest + data
         whole = len(data) // EVENT.size * EVENT.size
         self._rest = data[whole:]
-        return [(kind, number, value) for _, value, kind, number in EVENT.iter_unpack(data[:whole]) if not kind & INIT]
+        return [(kind, number, value) for _, value, kind, number in EVENT.iter_unpack(data[:whole])]
+
+    def _let_go(self) -> None:
+        self._axes.clear()
+        self._held = self._deadman < 0
 
     def _twist(self) -> tuple[float, ...]:
         out = [0.0] * 6

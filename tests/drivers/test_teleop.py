@@ -50,6 +50,37 @@ def test_a_pad_moves_while_its_deadman_is_held(pad):
     assert stick.read(5 * MS).twist == (0.0,) * 6
 
 
+@pytest.mark.parametrize("pressed", [0, 1])
+def test_a_pad_of_whose_events_some_were_lost_is_let_go_until_it_is_pressed_again(pad, pressed):
+    """The kernel keeps 64 events; beyond that it forgets them and states how all stands, as when it was opened."""
+    stick, say, _ = pad
+    say((1, 5, 1), (2, 1, -32767))
+    assert stick.read(0).twist[0] == 1.0
+    say((0x81, 4, 0), (0x81, 5, pressed), (0x82, 0, 0), (0x82, 1, -32767 * pressed))
+    assert stick.read(MS) == teleop.Reading(), "what it was in between nobody knows"
+    say((2, 1, -32767))
+    assert stick.read(2 * MS).twist == (0.0,) * 6, "nobody has pressed the button since"
+    say((1, 5, 0), (1, 5, 1))
+    assert stick.read(3 * MS).twist[0] == 1.0
+    say((2, 0, 32767), (0x81, 5, 1), (0x82, 0, 32767), (1, 5, 1), (2, 1, 32767))
+    assert stick.read(4 * MS).twist == (-1.0, 0, 0, 0, 0, 0), "of one read what came after it counts, and no more"
+
+
+def test_a_pad_without_a_deadman_rests_where_events_were_lost(tmp_path):
+    path = tmp_path / "pad"
+    os.mkfifo(path)
+    stick = Joystick(str(path), -1)
+    kernel = os.open(path, os.O_WRONLY)
+    os.write(kernel, struct.pack("=IhBB", 7, -32767, 2, 1))
+    assert stick.read(0).twist[0] == 1.0
+    os.write(kernel, struct.pack("=IhBB", 8, 0, 0x82, 1))
+    assert stick.read(MS).twist == (0.0,) * 6
+    os.write(kernel, struct.pack("=IhBB", 9, 32767, 2, 1))
+    assert stick.read(2 * MS).twist[0] == -1.0
+    os.close(kernel)
+    stick.close()
+
+
 def test_a_pad_that_is_torn_out_or_stuck_is_gone(pad):
     stick, say, kernel = pad
     say((1, 5, 1), (2, 0, 32767))
