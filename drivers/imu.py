@@ -187,7 +187,7 @@ class WitImu:
         self._accel = self._rates = None
 
     def configure(self) -> None:
-        """Set what is sent, how often, and fusion without magnetometer; save.
+        """Set what is sent, how often, and fusion without magnetometer; save what was another.
 
         DeviceError when a register reads back wrong or not at all.
         """
@@ -197,17 +197,22 @@ class WitImu:
         if 3 * FRAME * 10 * rate > 0.9 * baud:  # the sensor would lower its rate without a word
             raise DeviceError(f"{self._port.name}: {baud} baud is too slow for {rate} Hz; use 115200")
         wanted = {OUTPUT: OUTPUT_MASK, RATE: RATE_CODES[rate], SIX_AXIS: 1}
-        for register, value in wanted.items():
-            self._set(register, value)
-        self._port.write(UNLOCK + SAVE)
+        if any([self._set(register, value) for register, value in wanted.items()]):  # its flash bears so many writes and no more
+            self._port.write(UNLOCK + SAVE)
 
-    def _set(self, register: int, value: int) -> None:
+    def _set(self, register: int, value: int) -> bool:
+        """Whether it had to be written; one that reads as it must be is let alone."""
         got: int | None = None
         for _ in range(TRIES):
-            self._port.write(UNLOCK + make_set(register, value))
-            got = self._get(register)
+            if (got := self._get(register)) is None:
+                continue
             if got == value:
-                return
+                return False
+            for _ in range(TRIES):
+                self._port.write(UNLOCK + make_set(register, value))
+                if (got := self._get(register)) == value:
+                    return True
+            break
         where = f"{self._port.name}: imu register {register:#04x}"
         if got is None:
             raise Silent(f"{where} is not answered; check cable, power and baud ({self._wiring.baud})")
@@ -215,7 +220,7 @@ class WitImu:
 
     def _get(self, register: int) -> int | None:
         self._registers = ()
-        self._port.write(make_get(register))
+        self._port.write(UNLOCK + make_get(register))  # whether a read needs it, no page says
         deadline = self._clock.now() + ANSWER_NS
         total = 0
         while not self._registers and total < PENDING_MAX and (data := self._port.read(deadline)):

@@ -39,6 +39,7 @@ class Sensor:
         self.registers = {0x02: 0x1E, 0x03: 0x06, 0x24: 0}
         self.stuck: set[int] = set()
         self.unlocked = self.silent = self.deaf_once = self.saved = False
+        self.saves = self.sets = self.mute = 0  # `mute`: so many questions it does not answer
 
     def receive(self, data: bytes) -> None:
         assert len(data) % 5 == 0
@@ -47,13 +48,17 @@ class Sensor:
             assert head == 0xAAFF
             if register == 0x69 and value == 0xB588:
                 self.unlocked = True
+            elif register == 0x27 and self.mute:
+                self.mute -= 1
             elif register == 0x27 and not self.silent:
                 self.out += burst(1)[:20]  # the stream goes on around the answer, torn here
                 self.out += frame(0x5F, *(self.registers.get(value + k, 0) for k in range(4)))
             elif register == 0x00:
                 self.saved = self.unlocked
+                self.saves += self.saved
             elif register not in self.stuck and self.unlocked and not self.deaf_once:
                 self.registers[register] = value
+                self.sets += 1
             self.deaf_once = self.deaf_once and register == 0x69
 
     def transmit(self) -> bytes:
@@ -186,6 +191,20 @@ def test_configure_sets_reads_back_and_saves(rig):
     device.configure()
     assert sensor.registers == {0x02: 0x0E, 0x03: 0x0B, 0x24: 1}
     assert sensor.saved
+
+
+def test_a_sensor_that_is_as_it_must_be_is_not_written_to(rig):
+    """Every start and every flicker of its cable configures it, and its flash bears so many writes and no more."""
+    sensor, _, device = rig
+    for _ in range(5):
+        device.configure()
+    assert (sensor.sets, sensor.saves) == (3, 1)
+    sensor.mute = 2
+    device.configure()
+    assert (sensor.sets, sensor.saves) == (3, 1), "an answer that is lost is no other setting"
+    sensor.registers[0x24] = 0  # another program's
+    device.configure()
+    assert (sensor.sets, sensor.saves) == (4, 2) and sensor.registers[0x24] == 1
 
 
 def test_configure_tries_again_when_a_command_is_lost(rig):

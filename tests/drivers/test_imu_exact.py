@@ -282,32 +282,42 @@ def test_a_wire_that_says_much_at_once_is_read_no_longer(sizes, reads):
     assert len(wire.deadlines) == 3 * reads
 
 
-def test_each_register_is_set_three_times_at_most_and_waited_for_200_ms():
+def test_each_register_is_asked_for_three_times_at_most_and_waited_for_200_ms():
     wire = Wire(b"")
     with pytest.raises(Silent, match=r"^imu0: imu register 0x02 is not answered; check cable, power and baud \(115200\)$"):
         on(wire).configure()
     assert wire.deadlines == [7 + 200 * MS] * 3
-    assert [data.hex() for data in wire.sent] == ["ffaa6988b5" + "ffaa020e00", "ffaa270200"] * 3
+    assert [data.hex() for data in wire.sent] == ["ffaa6988b5ffaa270200"] * 3
 
 
 def test_an_answer_is_the_first_register_of_its_frame_without_a_sign():
-    wire = Wire(frame(0x5F, -1, 0x0E), frame(0x5F, 0x0E, 5), frame(0x5F, 0x0B), frame(0x5F, 1))
+    wire = Wire(frame(0x5F, -1, 0x0E), frame(0x5F, 0x0E, 5), frame(0x5F, 0x0B), frame(0x5F, 0), frame(0x5F, -1), frame(0x5F, 1))
     on(wire).configure()
-    set_, get, save = "ffaa6988b5ffaa", "ffaa27", "ffaa6988b5ffaa000000"
+    unlock = "ffaa6988b5"
+    get, set_, save = unlock + "ffaa27", unlock + "ffaa", unlock + "ffaa000000"
     wanted = [
-        set_ + "020e00",
         get + "0200",
         set_ + "020e00",
         get + "0200",
-        set_ + "030b00",
         get + "0300",
+        get + "2400",
+        set_ + "240100",
+        get + "2400",
         set_ + "240100",
         get + "2400",
         save,
     ]
     assert [data.hex() for data in wire.sent] == wanted
+    wire = Wire(frame(0x5F, -1))
     with pytest.raises(DeviceError, match=r"^imu0: imu register 0x02 reads 0xffff after 0x0e was set; power-cycle the sensor$"):
-        on(Wire(frame(0x5F, -1))).configure()
+        on(wire).configure()
+    assert [data.hex() for data in wire.sent] == [get + "0200"] + [set_ + "020e00", get + "0200"] * 3, "set three times at most"
+
+
+def test_a_sensor_that_reads_as_it_must_is_sent_no_setting():
+    wire = Wire(b"", frame(0x5F, 0x0E), frame(0x5F, 0x0B), frame(0x5F, 1))
+    on(wire).configure()
+    assert [data.hex() for data in wire.sent] == ["ffaa6988b5ffaa27" + register for register in ("0200", "0200", "0300", "2400")]
 
 
 def test_an_answer_may_come_late_and_in_pieces():
@@ -319,7 +329,7 @@ def test_an_answer_may_come_late_and_in_pieces():
 
 @pytest.mark.parametrize(("rate", "code"), [(10, 6), (20, 7), (50, 8), (100, 9), (200, 11)])
 def test_rates_by_their_codes(rate, code):
-    wire = Wire(frame(0x5F, 0x0E), frame(0x5F, code), frame(0x5F, 1))
+    wire = Wire(frame(0x5F, 0x0E), frame(0x5F, 0), frame(0x5F, code), frame(0x5F, 1))
     on(wire, rate_hz=rate).configure()
     assert wire.sent[2].hex() == f"ffaa6988b5ffaa03{code:02x}00"
 
