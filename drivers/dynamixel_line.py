@@ -9,7 +9,7 @@ import numpy as np
 
 from robotrl import config
 from robotrl.drivers import dynamixel, handshake
-from robotrl.drivers.dynamixel_x import INDIRECT_SLOTS, MODELS, XM430, X
+from robotrl.drivers.dynamixel_x import INDIRECT_SLOTS, MODELS, XM430, Model, X
 from robotrl.drivers.handshake import Wanted
 from robotrl.drivers.servo_line import TURNS, Floats, Reading, Reads, bounds, spans
 from robotrl.drivers.sync import DynamixelRead, DynamixelWrite, SyncRead
@@ -25,6 +25,11 @@ _SPARE = (X.MOVING, X.MOVING_STATUS, X.LED)  # bytes by which one cycle's questi
 _COMMANDS: tuple[Item, ...] = (X.BUS_WATCHDOG, X.GOAL_PWM, X.GOAL_POSITION)
 
 
+def _fits(model: Model) -> bool:
+    """Has it the registers that a chain needs? In the place of the current a load would be taken for one."""
+    return issubclass(model.table, XM430)
+
+
 def _mapped(items: Sequence[Item], at: int) -> tuple[dict[Item, Item], int]:
     """The same registers where the indirect data show them, from address `at` on; and the address behind them."""
     out = {}
@@ -35,21 +40,21 @@ def _mapped(items: Sequence[Item], at: int) -> tuple[dict[Item, Item], int]:
 
 
 class DynamixelLine:
-    """X series with room for all of it: 28 indirect registers. The 330s have 20."""
+    """X series with room for all of it, 28 indirect registers where the 330s have 20, and a current that is measured."""
 
     fault = X.HARDWARE_ERROR_STATUS
 
     def __init__(self, robot: config.Robot) -> None:
         servos = robot.servos
         model = MODELS.get(servos.model)
-        if model is None or model.table.INDIRECT_DATA_1 != X.INDIRECT_DATA_1:
-            known = ", ".join(f"{n} ({m.name})" for n, m in MODELS.items() if m.table.INDIRECT_DATA_1 == X.INDIRECT_DATA_1)
-            raise ValueError(f"servos: no chain for Dynamixel model {servos.model}; it knows {known}")
+        if model is None or not _fits(model):
+            known = ", ".join(f"{n} ({m.name})" for n, m in MODELS.items() if _fits(m))
+            blind = model is not None and not model.measures_current
+            why = " (it measures no current: who strains, or presses on somebody, would not be seen)" if blind else ""
+            raise ValueError(f"servos: no chain for Dynamixel model {servos.model}{why}; it knows {known}")
         self.servos, self._reads, self._spans = servos, Reads(), spans(robot, X.GOAL_POSITION.scale)
         self._name, self._table = robot.name, model.table
         base = X.INDIRECT_DATA_1.address
-        current = getattr(model.table, "PRESENT_CURRENT", None)
-        self._amps = current.scale if current is not None else 0.0  # the XL430 shows a load there
         self._shown, behind = _mapped(_FEEDBACK, base)
         spare, behind = _mapped(_SPARE, behind)
         self._told, behind = _mapped(_COMMANDS, behind)
@@ -88,7 +93,7 @@ class DynamixelLine:
         return Reading(
             angle=read.values(shown[X.PRESENT_POSITION]),
             speed=read.values(shown[X.PRESENT_VELOCITY]),
-            amps=read.steps(shown[XM430.PRESENT_CURRENT]) * self._amps,
+            amps=read.steps(shown[XM430.PRESENT_CURRENT]) * XM430.PRESENT_CURRENT.scale,
             temp_c=read.values(shown[X.PRESENT_TEMPERATURE]),
             volts=read.values(shown[X.PRESENT_INPUT_VOLTAGE]),
             on=on,

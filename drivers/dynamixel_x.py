@@ -148,8 +148,11 @@ class Model:
     @property
     def modes(self) -> tuple[Mode, ...]:
         """The operating modes it has."""
-        currentless = self.table is XL430
-        return tuple(m for m in Mode if not (currentless and m in (Mode.CURRENT, Mode.CURRENT_BASED_POSITION)))
+        return tuple(m for m in Mode if self.measures_current or m not in (Mode.CURRENT, Mode.CURRENT_BASED_POSITION))
+
+    @property
+    def measures_current(self) -> bool:
+        return self.table is not XL430
 
 
 MODELS = {
