@@ -23,6 +23,9 @@ _FEEDBACK: tuple[Item, ...] = (
 )  # fmt: skip
 _SPARE = (X.MOVING, X.MOVING_STATUS, X.LED)  # bytes by which one cycle's question is longer than another's
 _COMMANDS: tuple[Item, ...] = (X.BUS_WATCHDOG, X.GOAL_PWM, X.GOAL_POSITION)
+# As these servos have them when they are switched on (e-Manual, XM430-W210 and -W350): a tuner's, or another driver's, stay until then.
+_GAIN_RUNS = (X.POSITION_D_GAIN, X.POSITION_I_GAIN, X.POSITION_P_GAIN), (X.FEEDFORWARD_2ND_GAIN, X.FEEDFORWARD_1ST_GAIN)
+_GAINS = {item: 800 if item is X.POSITION_P_GAIN else 0 for run in _GAIN_RUNS for item in run}
 
 
 def _fits(model: Model) -> bool:
@@ -132,9 +135,10 @@ class DynamixelLine:
         servos = self.servos
         slots = [at for i in (*_FEEDBACK, *_SPARE, *_COMMANDS) for at in range(i.address, i.address + i.size)]
         out = [(X.INDIRECT_ADDRESS_1.address, b"".join(at.to_bytes(2, "little") for at in slots))]
-        gains = ((X.POSITION_P_GAIN, servos.position_p), (X.POSITION_D_GAIN, servos.position_d))
+        file = ((X.POSITION_P_GAIN, servos.position_p), (X.POSITION_D_GAIN, servos.position_d))
+        gains = _GAINS | {item: steps for item, steps in file if steps >= 0}
+        out += [(run[0].address, b"".join(item.encode(gains[item]) for item in run)) for run in _GAIN_RUNS]
         settings = [(X.PROFILE_ACCELERATION, 0), (X.PROFILE_VELOCITY, X.PROFILE_VELOCITY.steps(servos.velocity_limit))]
-        settings += [(item, steps) for item, steps in gains if steps >= 0]
         settings += [(X.BUS_WATCHDOG, 0), (X.BUS_WATCHDOG, self._watchdog)]  # 0 first: it may have tripped
         return out + [(item.address, item.encode(steps)) for item, steps in settings]
 

@@ -203,6 +203,45 @@ def test_a_lock_that_lerobot_has_left_open_is_closed_at_the_start(tmp_path):
     assert bench.twin.bus.servos[2].registers.get("lock") == 1 and bench.chain.check() == []
 
 
+LEFT = {  # by a tuner, or another driver, in RAM, the power on ever since; and what it is when a servo is switched on
+    "omx": {"position_p": (16000, 800), "position_i": (5000, 0), "position_d": (9000, 0), "feedforward_1": (700, 0),
+            "feedforward_2": (800, 0), "profile_acceleration": (3, 0)},
+    "so101": {"acceleration": (1, 0)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("robot", LEFT)
+def test_what_an_earlier_program_left_in_ram_is_as_after_power_on(robot, tmp_path):
+    bench = Bench(robot, tmp_path)
+    new = Bench(robot, tmp_path)
+    for register, (left, fresh) in LEFT[robot].items():
+        assert set(new.register(register)) == {fresh}, "as the servo comes"
+        for servo in bench.twin.bus.servos:
+            servo.registers.put(register, left)
+    bench.started()
+    assert {name: set(bench.register(name)) for name in LEFT[robot]} == {name: {made} for name, (_, made) in LEFT[robot].items()}
+
+
+def test_gains_of_the_robot_file_stay_what_the_file_says(tmp_path):
+    bench = Bench("omx", tmp_path, overrides=["robot.servos.position_p=640", "robot.servos.position_d=0"])
+    for servo in bench.twin.bus.servos:
+        servo.registers.put("position_d", 9)
+    bench.started()
+    got = [set(bench.register("position_" + name)) for name in "pid"]
+    assert got == [{640}, {0}, {0}]
+
+
+def test_a_gain_that_does_not_become_what_it_is_told_is_named(tmp_path):
+    bench = Bench("omx", tmp_path)
+    servo = bench.twin.bus.servos[2]
+    write = servo.write
+    servo.write = lambda address, data: 0 if address == 80 else write(address, data)
+    servo.registers.put("position_i", 5000)
+    bench.chain.stop()
+    with pytest.raises(DeviceError, match=r"servo 13 \(elbow\): register 80 reads 000088132003 after writing 000000002003"):
+        bench.chain.configure()
+
+
 def test_a_latency_timer_that_nobody_set_is_refused_with_the_line_that_fixes_it(robot, tmp_path):
     clock = LockstepClock()
     bus = FLEETS[robot].line(clock)
