@@ -23,7 +23,7 @@ _FEEDBACK: tuple[Item, ...] = (
 )  # fmt: skip
 _SPARE = (X.MOVING, X.MOVING_STATUS, X.LED)  # bytes by which one cycle's question is longer than another's
 _COMMANDS: tuple[Item, ...] = (X.BUS_WATCHDOG, X.GOAL_PWM, X.GOAL_POSITION)
-# As these servos have them when they are switched on (e-Manual, XM430-W210 and -W350): a tuner's, or another driver's, stay until then.
+# As after power-on (e-Manual, XM430-W210 and -W350): a tuner's, or another driver's, stay until then.
 _GAIN_RUNS = (X.POSITION_D_GAIN, X.POSITION_I_GAIN, X.POSITION_P_GAIN), (X.FEEDFORWARD_2ND_GAIN, X.FEEDFORWARD_1ST_GAIN)
 _GAINS = {item: 800 if item is X.POSITION_P_GAIN else 0 for run in _GAIN_RUNS for item in run}
 
@@ -96,7 +96,7 @@ class DynamixelLine:
         return Reading(
             angle=read.values(shown[X.PRESENT_POSITION]),
             speed=read.values(shown[X.PRESENT_VELOCITY]),
-            amps=read.steps(shown[XM430.PRESENT_CURRENT]) * XM430.PRESENT_CURRENT.scale,
+            amps=np.nan_to_num(read.values(shown[XM430.PRESENT_CURRENT])),
             temp_c=read.values(shown[X.PRESENT_TEMPERATURE]),
             volts=read.values(shown[X.PRESENT_INPUT_VOLTAGE]),
             on=on,

@@ -85,7 +85,7 @@ class FeetechLine:
         return b""
 
     def ram(self, servo: int) -> list[tuple[int, bytes]]:
-        """LeRobot leaves the lock open, and EPROM keeps what it is told. Acceleration as when it is switched on: no bound, for with a
+        """LeRobot leaves the lock open, and EPROM keeps what it is told. Acceleration as after power-on, without a bound: with a
         small one, which another program has left, an arm is not down before its stop is over, and is let go where it is."""
         return [(item.address, item.encode(steps)) for item, steps in ((_S.LOCK, 1), (_S.ACCELERATION, 0))]
 

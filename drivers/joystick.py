@@ -4,8 +4,8 @@
 
 It speaks of changes alone, and of a pad without wires that has gone out of reach says nothing at all. So nothing moves unless a
 button is held down (the deadman), and one that is held with a stick aside while no event comes for STUCK_NS is a lost pad.
-What was held or aside when it was opened counts from its first change on. The kernel states how all stands once more where 64 events
-were not read in time, and what is in between is lost: then too all is let go, until it is pressed and moved again.
+What was held or aside when it was opened counts from its first change on. Where 64 events were not read in time the kernel states
+how all stands once more, and what is in between is lost: then too all is let go, until it is pressed and moved again.
 """
 
 from __future__ import annotations
