@@ -62,7 +62,7 @@ class Servos:
     quiet_s: float = within(0.0025, 0.0005, 0.1)  # bus servos: a line that is silent for so long will say nothing more; chosen
     nm_per_amp: float = within(1.0, 0.01, 100)  # bus servos: at the horn, of the current they report
     power: float = within(1.0, 0.05, 1)  # bus servos: the most of the supply that a motor may get
-    position_p: int = within(-1, -1, 16_383)  # bus servos, steps; -1: Dynamixel as made, Feetech any. Dynamixel: set; Feetech: looked at
+    position_p: int = within(-1, -1, 16_383)  # bus servos, steps. Dynamixel: set, -1 is as made; Feetech: looked at, -1 is any
     position_d: int = within(-1, -1, 16_383)  # the same
     thermistors: bool = True  # moteus: each motor has one, at its controller's pads; false: windings are not judged
     protection: Protection = field(default_factory=Protection)
