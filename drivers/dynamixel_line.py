@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class DynamixelLine:
     """X series with room for all of it, 28 indirect registers where the 330s have 20, and a current that is measured."""
 
     fault = X.HARDWARE_ERROR_STATUS
+    own: tuple[Item, ...] = ()  # its PWM limit it keeps by itself
 
     def __init__(self, robot: config.Robot) -> None:
         servos = robot.servos
@@ -141,6 +142,8 @@ class DynamixelLine:
         settings = [(X.PROFILE_ACCELERATION, 0), (X.PROFILE_VELOCITY, X.PROFILE_VELOCITY.steps(servos.velocity_limit))]
         settings += [(X.BUS_WATCHDOG, 0), (X.BUS_WATCHDOG, self._watchdog)]  # 0 first: it may have tripped
         return out + [(item.address, item.encode(steps)) for item, steps in settings]
+
+    def heed(self, servo: int, read: Mapping[Item, int]) -> None: ...
 
     def wanted(self) -> list[Wanted]:
         servos = self.servos

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -19,7 +20,7 @@ DAMPED = 2  # written to torque enable
 _S = STS3215
 _BLOCK: tuple[Item, ...] = (
     _S.TORQUE_ENABLE, _S.GOAL_POSITION, _S.PRESENT_POSITION, _S.PRESENT_SPEED, _S.PRESENT_VOLTAGE, _S.PRESENT_TEMPERATURE,
-    _S.STATUS, _S.PRESENT_CURRENT,
+    _S.STATUS, _S.PRESENT_CURRENT, _S.TORQUE_LIMIT,
 )  # fmt: skip
 _BEFORE = (_S.VELOCITY_I_COEFFICIENT, _S.OVERCURRENT_TIME, _S.VELOCITY_P_COEFFICIENT)  # 39, 38, 37: of no other use here
 # As the maker sets them (hardware facts 5): no watchdog stops it, and this is what ends a push against something.
@@ -31,6 +32,7 @@ class FeetechLine:
     """STS3215. No watchdog: each goal leads by a little and carries its speed; where the host falls silent that is the end."""
 
     fault = _S.STATUS
+    own: tuple[Item, ...] = (_S.MAX_TORQUE_LIMIT,)
 
     def __init__(self, robot: config.Robot) -> None:
         servos = robot.servos
@@ -40,6 +42,8 @@ class FeetechLine:
         speed = min(_S.GOAL_SPEED.most, round(servos.velocity_limit / _S.GOAL_SPEED.scale))
         self._write.fill(_S.GOAL_SPEED, [speed] * len(servos.ids))
         self._power = b""
+        # Steps that each one's owner allows it (16), and no goal exceeds: the servo only begins with it. nan: not known yet.
+        self._own = np.full(len(servos.ids), math.nan)
         self.stopping = self.clear(servos.ids)
         self.stopping_all = feetech.make_write(feetech.BROADCAST, _S.TORQUE_ENABLE.address, b"\0")
 
@@ -51,6 +55,8 @@ class FeetechLine:
 
     def reading(self, read: SyncRead) -> Reading:
         n = len(read.ids)
+        if np.isnan(self._own).any():
+            self._leave(read)
         return Reading(
             angle=read.values(_S.PRESENT_POSITION),
             speed=read.values(_S.PRESENT_SPEED),
@@ -68,7 +74,7 @@ class FeetechLine:
     def goals(self, angles: Floats, power: Floats, but: Sequence[int] = ()) -> tuple[bytes, Floats]:
         self._write.fill_values(_S.GOAL_POSITION, angles)
         if (limit := power.tobytes()) != self._power:  # it seldom changes
-            self._write.fill(_S.TORQUE_LIMIT, np.rint(power * FULL_TORQUE).astype(int))
+            self._write.fill(_S.TORQUE_LIMIT, np.fmin(np.rint(power * FULL_TORQUE), self._own).astype(int))
             self._power = limit
         return self._write.packet(but), np.rint(angles / _S.GOAL_POSITION.scale) * _S.GOAL_POSITION.scale
 
@@ -89,12 +95,23 @@ class FeetechLine:
         small one, which another program has left, an arm is not down before its stop is over, and is let go where it is."""
         return [(item.address, item.encode(steps)) for item, steps in ((_S.LOCK, 1), (_S.ACCELERATION, 0))]
 
+    def heed(self, servo: int, read: Mapping[Item, int]) -> None:
+        if (most := read.get(_S.MAX_TORQUE_LIMIT)) is not None:
+            self._own[self.servos.ids.index(servo)], self._power = min(most, FULL_TORQUE), b""
+
+    def _leave(self, read: SyncRead) -> None:
+        """Who was never asked for his own limit, as by a rescue, which has no time for it, gets no more than he has."""
+        for servo, limit, heard in zip(read.ids, read.steps(_S.TORQUE_LIMIT), read.heard, strict=True):
+            if heard and np.isnan(self._own[i := self.servos.ids.index(servo)]):
+                self._own[i], self._power = min(limit, FULL_TORQUE), b""
+
     def wanted(self) -> list[Wanted]:
         servos = self.servos
         gains = ((_S.P_COEFFICIENT, servos.position_p), (_S.D_COEFFICIENT, servos.position_d))
         exact = {item: steps for item, steps in gains if steps >= 0}
         own = servos.protection
-        most = bounds(((_S.MAX_TEMPERATURE_LIMIT, own.temp_c), (_S.MAX_VOLTAGE_LIMIT, own.volts_max),
+        most = {_S.MAX_TORQUE_LIMIT: FULL_TORQUE}
+        most |= bounds(((_S.MAX_TEMPERATURE_LIMIT, own.temp_c), (_S.MAX_VOLTAGE_LIMIT, own.volts_max),
                        (_S.MAX_TORQUE_LIMIT, own.pwm), (_S.PROTECTION_CURRENT, own.amps)))  # fmt: skip
         least = bounds(((_S.MIN_VOLTAGE_LIMIT, own.volts_min),))
         return [

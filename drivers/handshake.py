@@ -234,8 +234,8 @@ def feetech_items(wanted: Wanted) -> tuple[Item, ...]:
     S = STS3215
     return (
         S.FIRMWARE_MAJOR, S.FIRMWARE_MINOR, S.BYTE_ORDER, S.MODEL_NUMBER, S.BAUD_RATE, S.RETURN_DELAY_TIME, S.STATUS_RETURN_LEVEL,
-        S.PHASE, S.UNLOADING_CONDITION, S.PROTECTION_CURRENT, S.OPERATING_MODE, S.LOCK, S.STATUS, *wanted.exact, *wanted.most,
-        *wanted.least,
+        S.PHASE, S.UNLOADING_CONDITION, S.PROTECTION_CURRENT, S.MAX_TORQUE_LIMIT, S.OPERATING_MODE, S.LOCK, S.STATUS,
+        *wanted.exact, *wanted.most, *wanted.least,
     )  # fmt: skip
 
 
@@ -272,6 +272,9 @@ def _feetech(wanted: Wanted, read: Steps) -> _Judge:
     judge.protects(S.UNLOADING_CONDITION, PROTECTIONS)
     todo = "write 511, or less, with torque off"
     judge.ask(S.PROTECTION_CURRENT, lambda is_: is_ > 0, ", no current is too high", todo, lambda _: 511)
+    most = wanted.most.get(S.MAX_TORQUE_LIMIT, 1000)
+    todo = f"write {most}, or less, with torque off"
+    judge.ask(S.MAX_TORQUE_LIMIT, lambda is_: is_ > 0, ", it moves nothing", todo, lambda _: most)
     judge.must_be(S.RETURN_DELAY_TIME, 0, "every answer waits so many times 2 us")
     judge.must_be(S.STATUS_RETURN_LEVEL, 1, "writes are not answered")
     judge.must_be(S.LOCK, 1, "what is written to EPROM stays there")

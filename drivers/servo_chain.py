@@ -201,6 +201,10 @@ class ServoChain:
                 if (got := self._asking.bytes_at(wanted.id, address, len(data))) != data:
                     what = f"register {address} reads {got.hex() or 'nothing'} after writing {data.hex()}"
                     raise DeviceError(f"{self._port.name}: {wanted}: {what}; check cable and firmware")
+            limits = self._asking.read(wanted.id, self.line.own)
+            if len(limits) < len(self.line.own):
+                raise DeviceError(f"{self._port.name}: {wanted}: does not say its own limits; check its cable")
+            self.line.heed(wanted.id, limits)
         self.rebooted = ()
         self._doubts[:] = self._silent[:] = 0  # each has just answered, one question after another: nothing is late
 
@@ -221,6 +225,7 @@ class ServoChain:
         if not out:
             out = handshake.swapped(wanted, read)
             for w in wanted:
+                self.line.heed(w.id, read[w.id])
                 out += self.line.complaints(w, read[w.id] if set_up else self._as_set_up(w.id, read[w.id]))
             out += self._too_slow() if set_up else []
         return [f"{self._port.name}: {line}" for line in out]

@@ -13,7 +13,7 @@ Feetech all of 40 to 70 is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -55,6 +55,7 @@ class Line(Protocol):
     stopping: bytes  # torque off, what a watchdog left is cleared
     stopping_all: bytes  # whatever their numbers
     tick: float  # rad, of a goal
+    own: tuple[Item, ...]  # what `heed` has to know
 
     def asked(self, ids: tuple[int, ...], turn: int) -> SyncRead:
         """The read of a cycle, kept; `turn` in range(TURNS)."""
@@ -89,6 +90,10 @@ class Line(Protocol):
 
     def ram(self, servo: int) -> list[tuple[int, bytes]]:
         """Address and bytes of what is set at the start, torque off; each is read back."""
+        ...
+
+    def heed(self, servo: int, read: Mapping[Item, int]) -> None:
+        """Goals are to exceed no limit that the servo's owner has set in it, where it does not see to that by itself."""
         ...
 
     def wanted(self) -> list[Wanted]: ...

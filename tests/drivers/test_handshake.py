@@ -27,7 +27,7 @@ S = STS3215
 JAW_READS = {
     S.FIRMWARE_MAJOR: 3, S.FIRMWARE_MINOR: 10, S.BYTE_ORDER: 0, S.MODEL_NUMBER: 777, S.BAUD_RATE: 0, S.RETURN_DELAY_TIME: 0,
     S.STATUS_RETURN_LEVEL: 1, S.PHASE: 12, S.UNLOADING_CONDITION: 44, S.PROTECTION_CURRENT: 500, S.OPERATING_MODE: 0, S.LOCK: 1,
-    S.STATUS: 0, S.HOMING_OFFSET: -50, S.TORQUE_LIMIT: 500,
+    S.STATUS: 0, S.HOMING_OFFSET: -50, S.TORQUE_LIMIT: 500, S.MAX_TORQUE_LIMIT: 500,
 }  # fmt: skip
 
 
@@ -97,6 +97,7 @@ def test_a_dynamixel_register_that_is_not(item, steps, says):
         (S.STATUS, 33, "2.4, 65: 33, voltage, overload; find the cause, then switch torque on again"),
         (S.HOMING_OFFSET, 50, "2.2, 31: 50, the robot file says -50; write -50 with torque off"),
         (S.TORQUE_LIMIT, 501, "2.3, 48: 501, 500 at most; write 500"),
+        (S.MAX_TORQUE_LIMIT, 0, "2.2, 16: 0, it moves nothing; write 1000, or less, with torque off"),
     ],
 )
 def test_a_feetech_register_that_is_not(item, steps, says):
@@ -131,6 +132,7 @@ def test_what_a_dynamixel_may_be_told_to_become(item, steps, to):
         (S.PHASE, 25, 12), (S.UNLOADING_CONDITION, 4, 44), (S.UNLOADING_CONDITION, 3, 47), (S.PROTECTION_CURRENT, 0, 511),
         (S.RETURN_DELAY_TIME, 250, 0), (S.STATUS_RETURN_LEVEL, 0, 1), (S.HOMING_OFFSET, 50, -50), (S.LOCK, 0, None),
         (S.BAUD_RATE, 4, None), (S.TORQUE_LIMIT, 501, None), (S.STATUS, 4, None), (S.FIRMWARE_MINOR, 0, None),
+        (S.MAX_TORQUE_LIMIT, 0, 1000),
     ],
 )  # fmt: skip
 def test_what_a_feetech_servo_may_be_told_to_become(item, steps, to):

@@ -135,7 +135,7 @@ OWN_LIMITS = {
     "so101": {
         "max_temperature": (71, 70), "max_voltage": (141, 140), "min_voltage": (39, 40), "protection_current": (0, 511),
         "overload_torque": (81, 80), "protection_time": (201, 200), "protective_torque": (21, 20),
-        "over_current_time": (201, 200),
+        "over_current_time": (201, 200), "max_torque": (1001, 1000),
     },
 }  # fmt: skip
 

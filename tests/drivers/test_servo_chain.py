@@ -243,6 +243,80 @@ def test_a_gain_that_does_not_become_what_it_is_told_is_named(tmp_path):
         bench.chain.configure()
 
 
+def limited(folder, most=500):
+    """An SO-101 whose jaw its owner has limited, as LeRobot does, and then switched off and on."""
+    bench = Bench("so101", folder)
+    jaw = bench.twin.bus.servos[5]
+    for data in (b"\0", most.to_bytes(2, "little"), b"\1"):
+        jaw.write(16 if len(data) == 2 else 55, data)
+    jaw.boot()
+    bench.twin.advance(1.0)
+    assert bench.register("torque_limit") == [1000] * 5 + [most]
+    return bench
+
+
+def test_a_torque_limit_in_a_feetech_is_never_exceeded_by_a_goal(tmp_path):
+    bench = limited(tmp_path).started()
+    chain = bench.chain
+    here = chain.read(0).position
+    for share, most in ((1.0, 1000), (0.3, 300), (0.517, 517), (1.0, 1000)):
+        chain._shares.of_supply = lambda share=share: [share] * 6
+        chain.write(here)
+        assert bench.register("torque_limit") == [most] * 5 + [min(500, most)]
+    chain.stop()
+    chain.damp()
+    chain.write(here, but=[1])
+    assert bench.register("torque_limit")[5] == 500
+    bench.twin.bus.servos[5].registers.put("max_torque", 200)  # another servo in its place, and set up anew
+    bench.twin.bus.servos[0].registers.put("max_torque", 900)
+    bench.started()
+    chain.write(here)
+    assert bench.register("torque_limit") == [900] + [1000] * 4 + [200]
+
+
+def test_who_has_no_time_to_ask_for_torque_limits_gives_no_more_than_there_is(tmp_path):
+    bench = limited(tmp_path).started()
+    here = bench.chain.read(0).position
+    bench.chain._shares.of_supply = lambda: [1.0, 0.3, 1.0, 1.0, 1.0, 1.0]
+    bench.chain.write(here)
+    rescue = chain_of(bench.port, bench.described, bench.twin.clock, starts=False)
+    for k in range(3):
+        rescue.write(rescue.read(k).position)
+        assert bench.register("torque_limit") == [1000, 300, 1000, 1000, 1000, 500]
+
+
+def test_an_arm_that_is_lowered_before_it_is_set_up_keeps_its_torque_limit(tmp_path):
+    """An older program has raised it in RAM."""
+    bench = limited(tmp_path).started()
+    bench.chain.write(bench.chain.read(0).position)
+    bench.twin.bus.servos[5].write(48, (1000).to_bytes(2, "little"))
+    chain = chain_of(bench.port, bench.described, bench.twin.clock, starts=False)
+    joints = first_reading(chain, bench.twin.clock)
+    assert chain.check(set_up=False) == []
+    chain.write(joints.position)
+    assert bench.register("torque_limit") == [1000] * 5 + [500]
+
+
+@pytest.mark.parametrize("steps, says", [(0, "16: 0, it moves nothing; write 1000, or less"), (40000, "16: 40000, 1000 at most")])
+def test_a_torque_limit_that_is_none_is_a_complaint(tmp_path, steps, says):
+    bench = Bench("so101", tmp_path)
+    bench.twin.bus.servos[5].registers.put("max_torque", steps)
+    bench.chain.stop()
+    bench.chain.configure()
+    (line,) = bench.chain.check()
+    assert "servo 6 (jaw), memory table 2.2, " + says in line and line.endswith("robotrl setup-servo --robot so101")
+
+
+def test_a_servo_that_does_not_say_its_torque_limit_is_named(tmp_path):
+    bench = Bench("so101", tmp_path)
+    jaw = bench.twin.bus.servos[5]
+    read = jaw.read
+    jaw.read = lambda address, length: b"" if address == 16 else read(address, length)
+    bench.chain.stop()
+    with pytest.raises(DeviceError, match=r"^line: servo 6 \(jaw\): does not say its own limits; check its cable$"):
+        bench.chain.configure()
+
+
 def test_a_latency_timer_that_nobody_set_is_refused_with_the_line_that_fixes_it(robot, tmp_path):
     clock = LockstepClock()
     bus = FLEETS[robot].line(clock)

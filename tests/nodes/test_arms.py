@@ -830,3 +830,30 @@ def test_what_only_a_minitaur_can_is_refused_in_a_line(robot, tmp_path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError, match="imu, tracker"):
         move.main([str(LAUNCH / "walk.toml"), "--sim", "--out", str(tmp_path / "out")])
+
+
+def test_a_hand_closes_no_harder_than_its_servo_is_limited_to(tmp_path, monkeypatch):
+    """Something hard between the fingers; LeRobot limits every gripper to half, in EEPROM."""
+
+    def held_apart(fleet):
+        joints = fleet.apart()
+        joints.lower[5] = 0.15
+        return joints, "apart"
+
+    monkeypatch.setattr(Fleet, "turned", held_apart)
+    arm = ArmRig("so101", tmp_path)
+    arm.twin.joints.put([*arm.run.robot.stow[:5], 0.4])
+    jaw = arm.twin.bus.servos[5]
+    for register, data in ((55, b"\0"), (16, (500).to_bytes(2, "little")), (55, b"\1")):
+        jaw.write(register, data)
+    jaw.boot()
+    arm.twin.advance(1.0)
+    arm.loop = arm.connect()
+    arm.running()
+    arm.wish = (*arm.joints.position[:5], -0.13)
+    pressed = []
+    for _ in range(60):
+        arm.step()
+        pressed.append(abs(jaw.amps * jaw.motor.nm_per_a))
+    assert 0.45 * jaw.motor.stall_nm < max(pressed) < 0.505 * jaw.motor.stall_nm
+    assert arm.guard.state == "PSTOP" and "stalled" in arm.guard.causes
