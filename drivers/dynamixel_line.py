@@ -11,6 +11,7 @@ from robotrl import config
 from robotrl.drivers import dynamixel, handshake
 from robotrl.drivers.dynamixel_x import INDIRECT_SLOTS, MODELS, XM430, Model, X
 from robotrl.drivers.handshake import Wanted
+from robotrl.drivers.port import DeviceError
 from robotrl.drivers.servo_line import TURNS, Floats, Reading, Reads, bounds, spans
 from robotrl.drivers.sync import DynamixelRead, DynamixelWrite, SyncRead
 from robotrl.drivers.tables import Item
@@ -55,7 +56,7 @@ class DynamixelLine:
             known = ", ".join(f"{n} ({m.name})" for n, m in MODELS.items() if _fits(m))
             blind = model is not None and not model.measures_current
             why = " (it measures no current: who strains, or presses on somebody, would not be seen)" if blind else ""
-            raise ValueError(f"servos: no chain for Dynamixel model {servos.model}{why}; it knows {known}")
+            raise DeviceError(f"servos: no chain for Dynamixel model {servos.model}{why}; it knows {known}")
         self.servos, self._reads, self._spans = servos, Reads(), spans(robot, X.GOAL_POSITION.scale)
         self._name, self._table = robot.name, model.table
         base = X.INDIRECT_DATA_1.address

@@ -49,7 +49,8 @@ EVERY_ID = range(253)
 
 
 class ServoChain:
-    """All servos of `robot` on `port`. ValueError for wiring that cannot be, PortError when the port is lost.
+    """All servos of `robot` on `port`. ValueError for wiring that cannot be, DeviceError for servos of a model that it does not
+    know, PortError when the port is lost.
 
     `frame_errors` counts damaged and implausible answers, goals that did not arrive (goalcheck.py), and torque without a
     watchdog, which the next write arms; `late_replies` sound ones that nobody was waiting for; `round_trip_ns` is the last

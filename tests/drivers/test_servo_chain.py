@@ -148,10 +148,10 @@ def test_a_missing_servo_is_named_and_so_is_the_stranger_in_its_place(bench):
 def test_servos_that_measure_no_current_get_no_chain(tmp_path):
     """An XL430 has a load in 126: no torque would ever be seen, so nothing that strains would be stopped or eased."""
     says = r"^servos: no chain for Dynamixel model 1060 \(it measures no current: .*\); it knows "
-    with pytest.raises(ValueError, match=says) as error:
+    with pytest.raises(DeviceError, match=says) as error:
         Bench("omx", tmp_path, overrides=["robot.servos.model=1060"])
     assert "\n" not in str(error.value) and str(error.value).endswith("it knows 1020 (XM430-W350), 1030 (XM430-W210)")
-    with pytest.raises(ValueError, match=r"^servos: no chain for Dynamixel model 1200; it knows 1020"):
+    with pytest.raises(DeviceError, match=r"^servos: no chain for Dynamixel model 1200; it knows 1020"):
         Bench("omx", tmp_path, overrides=["robot.servos.model=1200"])
 
 
