@@ -141,9 +141,11 @@ class Node:
             pass
 
     def abandon(self) -> None:
-        """Remove what the manager would have removed: for the last node of a run whose manager was killed."""
+        """Remove what the manager would have removed: for the last node of a run whose manager was killed. Where somebody has gone
+        on with the run meanwhile what is his stays."""
         shutil.rmtree(self.bus.directory, ignore_errors=True)
-        (self.directory / "bus.json").unlink(missing_ok=True)
+        if bus_directory(self.directory) == self.bus.directory:
+            (self.directory / "bus.json").unlink(missing_ok=True)
 
     def close(self) -> None:
         self.bus.close()

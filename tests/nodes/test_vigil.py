@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from robotrl import config, rundir
 from robotrl.clock import LockstepClock
 from robotrl.config import Run
-from robotrl.messages import Operator
+from robotrl.messages import Drive, Joints, Operator
+from robotrl.node import Node
 from robotrl.nodes.epoch import LockoutFile
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.vigil import PERIOD_NS, Vigil
+from robotrl.robot import STOP_MAX_S
+from robotrl.safety.causes import State
+
+NS = 1_000_000_000
+STOP_HELD_NS = 500_000_000  # by then an orphaned guard gives no torque any more
 
 
 class Stream:
@@ -30,6 +38,8 @@ class Stream:
 
 class Here:
     """A node in virtual time, with a bus on which waiting passes the time."""
+
+    run = Run()
 
     def __init__(self, stopped_ms: int = 0, suspended: bool = False) -> None:
         self.stopped_ms = stopped_ms  # behind the third period: SIGSTOP, then SIGCONT
@@ -152,3 +162,106 @@ def test_a_lockout_outlives_the_guard_that_is_in_it(tmp_path, file):
     assert ("stop_unconfirmed" in state.causes) is (file == "lockout")
     kept.forget()
     assert kept.causes() == ()
+
+
+ARM = config.load(Path("launch/reach.toml"))
+SIX = dict.fromkeys(("position", "velocity", "torque"), (0.0,) * 6)
+JOINTS = Joints(tick=1, **SIX, temp_c=(30.0,) * 6, voltage=(12.0,) * 6, mode=(0,) * 6, fault=(0,) * 6, missed=(0,) * 6)
+
+
+class Orphan(Here):
+    """The manager dies at once; a driver stops by its profile and says so every 20 ms. It asks at every period whether to end."""
+
+    def __init__(self, *drives: tuple[float, float, dict[str, object]], asleep_at_s: float = -1.0) -> None:
+        """`drives`: from when to when (s) the driver says what."""
+        super().__init__()
+        self.asleep_at_s = asleep_at_s
+        for begin, end, said in drives:
+            word = dict(gate_open=False, torque_on=True, powered_off_confirmed=False, stop="stow") | said
+            for n in range(round(begin * 50), round(end * 50)):
+                t = n * PERIOD_NS
+                drive = Drive(source="servos", t=t, tick=n, late_us=0, cycle_us=0, overruns=0, frame_errors=0, **word)
+                self.subscriber("drive").due.append((t, drive))
+        for t in range(0, 20 * NS, PERIOD_NS):
+            self.subscriber("joints").due.append((t, JOINTS))
+            self.subscriber("operator").due.append((t, Operator(source="console", command="beat", press=0, t=t)))
+
+    def orphaned(self):
+        return True
+
+    def suspended(self):
+        asleep = 0 <= self.asleep_at_s * 1e9 <= self.clock.now()
+        self.asleep_at_s = -1.0 if asleep else self.asleep_at_s
+        return asleep
+
+    def every(self, period, ended):
+        while not ended():
+            assert self.clock.now() < 60e9, "it never ends"
+            self.due = self.clock.now() + period
+            yield 0
+            self.clock.sleep_until(self.due)
+
+    run = ARM
+
+    def live(self, folder: Path) -> tuple[bool, float, set[str]]:
+        """Whether it went on to its end, when that was, s, and its states from then on by which it may not give torque."""
+        sentry = Sentry(ARM, lambda: 1, lambda: 1)
+        sentry.guard.state = State.HOLD
+        whole = Vigil(self, sentry, LockoutFile(folder / "lockout"), 0).serve()
+        late = [permit for t, permit in self.streams["permit"].sent if t > STOP_HELD_NS]
+        assert not any(permit.torque for permit in late)
+        return whole, self.clock.now() * 1e-9, {permit.state for permit in late}
+
+
+OFF = dict(torque_on=False, powered_off_confirmed=True, stop="")
+DEAF = dict(torque_on=False, stop="off", disobeyed=True)
+LOOSE = dict(torque_on=False, stop="off")  # a servo that does not answer
+
+
+def test_an_orphaned_guard_judges_until_the_driver_says_that_the_motors_are_off(tmp_path):
+    """Half a second later it was gone, and with it the bus: the driver lowers an arm for seconds."""
+    whole, ended, states = Orphan((0, 5, {}), (5, 5.5, OFF)).live(tmp_path)
+    assert whole and 5 <= ended < 5.2 and states == {"RELAX"} and not (tmp_path / "lockout").exists()
+
+
+@pytest.mark.parametrize("said", [DEAF, LOOSE])
+def test_servos_that_do_not_obey_when_the_manager_is_dead_are_locked_out_on_disk_too(tmp_path, said):
+    down = ARM.robot.stop_damp_s
+    whole, ended, states = Orphan((0, down, {}), (down, down + 1.1, said)).live(tmp_path)
+    assert whole and "LOCKOUT" in states and "stop_unconfirmed" in LockoutFile(tmp_path / "lockout").causes()
+    assert down + 1 < ended < down + 4, "and it has ended, the driver being silent"
+
+
+def test_an_orphaned_guard_leaves_when_the_driver_is_gone_and_never_waits_for_ever(tmp_path):
+    """What becomes of a dead driver's motors the rescue knows alone: nobody is locked out for that."""
+    _, ended, _ = Orphan((0, 1, {})).live(tmp_path)
+    assert 1.5 < ended < 4 and not (tmp_path / "lockout").exists()
+    _, ended, _ = Orphan().live(tmp_path)
+    assert ended < 3, "it never spoke"
+    _, ended, _ = Orphan((0, 50, LOOSE)).live(tmp_path)
+    assert ended < STOP_MAX_S + 8
+
+
+@pytest.mark.parametrize("at_s", [0.1, 3.0])
+def test_an_orphaned_guard_that_has_slept_goes_on_without_torque_for_nobody_starts_another(tmp_path, at_s):
+    orphan = Orphan((0, 5, {}), (5, 5.5, OFF), asleep_at_s=at_s)
+    whole, ended, _ = orphan.live(tmp_path)
+    assert whole and ended > 5
+    assert orphan.streams["permit"].sent[1][1].state == "PSTOP"
+    assert not any(permit.torque for t, permit in orphan.streams["permit"].sent if t >= at_s * 1e9)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_orphaned_guard_clears_away_its_own_bus_and_not_that_of_who_went_on_with_the_run(tmp_path, resumed):
+    """It lives for seconds now: `resume` right after a kill -9 is faster."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir(mode=0o700)
+    (tmp_path / "run.json").write_text(json.dumps({"config": config.to_dict(Run())}))
+    rundir.write_json(tmp_path / "bus.json", {"directory": str(old)})
+    guard = Node(tmp_path, "guard")
+    if resumed:
+        new.mkdir()
+        rundir.write_json(tmp_path / "bus.json", {"directory": str(new)})
+    guard.abandon()
+    guard.close()
+    assert not old.exists() and (tmp_path / "bus.json").exists() is resumed and new.exists() is resumed
