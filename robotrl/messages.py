@@ -235,7 +235,7 @@ class Process(Message, frozen=True, kw_only=True, gc=False):
 
     name: str
     pid: int
-    event: str  # "started", "died", "stopped", "gave up" (and the run ends), "gone" (for good, and it goes on)
+    event: str  # "started", "died", "stopped", "gave up" (and the run ends), "gone" (for good, and it goes on), "off" (detail)
     detail: str = ""
     restarts: int = 0
 

@@ -141,8 +141,8 @@ class Node:
             pass
 
     def abandon(self) -> None:
-        """Remove what the manager would have removed: for the last node of a run whose manager was killed. Where somebody has gone
-        on with the run meanwhile what is his stays."""
+        """Remove what the manager would have removed: for the last node of a run whose manager was killed. Where somebody has
+        gone on with the run meanwhile what is his stays."""
         shutil.rmtree(self.bus.directory, ignore_errors=True)
         if bus_directory(self.directory) == self.bus.directory:
             (self.directory / "bus.json").unlink(missing_ok=True)

@@ -256,11 +256,15 @@ class Manager:
 
     def _rescued(self, since: int, within_s: float) -> bool:
         """The driver has died for good, and the rescue may be lowering an arm still: has it said since then that it is off?"""
+        from robotrl.nodes.tether import RESCUED
+
         wait, lives = Wait(within_s), True
         while lives and wait.goes_on():
             lives = self._lives("rescue")  # one that has died too will say no more than stands in its log now
             self._pass_on()
             if self._buried is not None and self._buried[0] > since:
+                if self._buried[1]:  # the driver can no more tell it to a console
+                    self.say("rescue", os.getpid(), "off", RESCUED)
                 return self._buried[1]
             time.sleep(0.05)
         return False

@@ -364,6 +364,8 @@ def test_an_arm_that_the_rescue_lowers_after_a_driver_that_died_for_good_is_wait
     monkeypatch.setattr(manager, "heard", hears)
     assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=30.0 if ends else 0.1)) is off
     assert ("rescue: CUT POWER" in capsys.readouterr().out) is bool(ends), "nobody else reads its log by then"
+    said = (manager.directory / "logs" / "manager.log").read_text()
+    assert ('"event": "off"' in said) is off, "a console, which hears no driver any more, would call to cut the power"
 
 
 def naps(monkeypatch):

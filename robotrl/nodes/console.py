@@ -39,6 +39,7 @@ LOOK = "v"  # the key of the cameras' pictures
 PERIOD = SECOND // 10  # of the heartbeat and of the screen
 LISTEN_NS = SECOND // 100  # the guard speaks 50 times a second, and a refusal stands in one message only
 GUARD_WAIT = 5 * SECOND  # a live run's guard speaks 20 times a second
+UNCONFIRMED = 3  # the exit code where a run has ended, and nobody has read its motors back as off: as the run's own
 USAGE = """usage: robotrl console [RUN_DIR]              the newest live run under runs/ when none is given
        robotrl console tcp://ADDRESS:PORT KEY   a run on another machine (docs/security.md); KEY: NAME.secret.json"""
 
@@ -79,8 +80,10 @@ class Signals:
         self.resumed = True
 
 
-def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal, live: Live, signals: Signals) -> str:
-    """The loop: keys as they come, a beat and a frame ten times a second. Returns why it ended."""
+def supervise(
+    link: Link, view: View, directory: Path | None, terminal: Terminal, live: Live, signals: Signals
+) -> tuple[str, int]:  # fmt: skip
+    """The loop: keys as they come, a beat and a frame ten times a second. Returns why it ended, and the exit code."""
     clock, parser, gallery = link.clock, KeyParser(), Gallery(terminal, lambda: link.bus.subscriber("picture"))
     due = looked = heard = clock.now()
     line = Line(terminal, parser, due)
@@ -112,9 +115,9 @@ def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal
         if directory is not None and now >= looked:
             looked = now + SECOND
             view.disk_free = shutil.disk_usage(directory).free
-            if not node.bus_directory(directory).is_dir():
+            if not node.bus_directory(directory).is_dir() and not (view.unconfirmed() and view.driver_heard(now)):
                 await_answer(link, view, line)
-                return f"{directory}: the run has ended"
+                return ended(view, directory)
         show(live, view, now, parser)
         gallery.over()
         if (guard := view.guard()) is not None and guard.state != state:
@@ -123,8 +126,8 @@ def supervise(link: Link, view: View, directory: Path | None, terminal: Terminal
             state = guard.state
     await_answer(link, view, line)
     if link.watching:
-        return "left; the run goes on"
-    return left(view, directory)
+        return "left; the run goes on", 0
+    return left(view, directory), 0
 
 
 def stops_of(keys: list[str], view: View, now: int) -> list[str]:
@@ -151,6 +154,13 @@ def await_answer(link: Link, view: View, line: Line) -> None:
     for key in line.last(link.clock):
         if key in STOP_KEYS:
             link.obey(key, view)
+
+
+def ended(view: View, directory: Path) -> tuple[str, int]:
+    """The run's end as the last line tells it, and the exit code: its manager may be dead, and say nothing."""
+    if view.unconfirmed():
+        return f"{directory}: the run has ended; CUT POWER: the motors did not confirm that they are off", UNCONFIRMED
+    return f"{directory}: the run has ended", 0
 
 
 def left(view: View, directory: Path | None) -> str:
@@ -253,13 +263,13 @@ def watch(link: Link, view: View, directory: Path | None, where: str, told: Call
         live = Live(console=screen, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         try:
             with Terminal(sys.stdin.fileno()) as terminal, live:
-                said = supervise(link, view, directory, terminal, live, signals)
+                said, code = supervise(link, view, directory, terminal, live, signals)
         finally:
             signals.settle()
     finally:
         link.close()
     print(f"robotrl console: {said}")
-    return 0
+    return code
 
 
 def has_screen() -> bool:

@@ -92,6 +92,7 @@ class View:
     frames: deque[Frame] = field(default_factory=lambda: deque(maxlen=FRAMES))
     given: deque[Said] = field(default_factory=lambda: deque(maxlen=1000))  # here, and not taken back, the newest last
     ended_at: int = 0  # when the last episode was heard to have ended, ns
+    rescued: int = 0  # when a dead driver's motors were said to be off, ns
     held: Said | None = None  # of a key that is held down
     typed: str | None = None  # of a note that is being written
     hand_at: int = 0  # when what a person's hand says of itself last changed, ns
@@ -143,6 +144,7 @@ class View:
         elif isinstance(message, Process) and message.event == "gone" and message.name in self.gone:
             pass  # known: it is said again for those who come later
         elif isinstance(message, Process):
+            self.rescued = message.t if message.event == "off" else self.rescued
             self.gone = self.gone - {message.name} | ({message.name} if message.event == "gone" else set())
             again = f", restart {message.restarts}" if message.restarts else ""
             self.events.append((now, f"{message.name} {message.event} (pid {message.pid}{again}) {message.detail}"))
@@ -198,6 +200,15 @@ class View:
     def guard_heard(self, now: int) -> bool:
         age = self.age("guard", now)
         return age is not None and age < GUARD_SILENT
+
+    def driver_heard(self, now: int) -> bool:
+        age = self.age("drive", now)
+        return age is not None and age < GUARD_SILENT
+
+    def unconfirmed(self) -> bool:
+        """Did the driver's last word leave it open whether the motors are off, and nobody has said it since?"""
+        drive = self.get("drive", Drive)
+        return drive is not None and (drive.torque_on or not drive.powered_off_confirmed) and drive.t > self.rescued
 
 
 def happened(guard: Guard, before: Guard | None) -> str:

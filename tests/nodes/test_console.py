@@ -219,12 +219,15 @@ class Desk:
         self.promoted = []
         self.until, self.answers, self.sleeps = until, answers, sleeps
         self.console = self.operator = self
-        self.view = view()
+        self.view = self.sees()
         console.supervise(self, self.view, None, self, self, self)
 
     @property
     def time(self):
         return self.clock.now() / SECOND
+
+    def sees(self):
+        return view()
 
     def say(self, text):
         if text == keys.ASK and any(begin <= self.time < end for begin, end in self.answers):
@@ -1005,6 +1008,57 @@ def test_a_reward_is_shown_as_kept_only_when_the_recorder_has_it(tmp_path):
     finally:
         link.close()
         recorder.close()
+
+
+LOWERED = dict(gate_open=False, stop="stow")
+OFF = dict(gate_open=False, torque_on=False, powered_off_confirmed=True)
+LOOSE = dict(gate_open=False, torque_on=False, stop="off")
+
+
+class Ended(Desk):
+    """At a run whose bus is gone. `said`: until when (s) the driver says what; it comes ten times a second."""
+
+    def __init__(self, directory, said, rescued=False):
+        self.said, self.rescued, self.directory = said, rescued, directory
+        super().__init__(30)
+
+    def sees(self):
+        return View()
+
+    def read(self, *args):
+        if not isinstance(args[0], float):
+            for until, fields in self.said:
+                if self.time < until:
+                    self.view.receive("drive", drive(self.clock.now(), **fields), self.clock.now())
+                    break
+            if self.rescued and self.time > 0.6:
+                word = m.Process(source="manager", name="rescue", pid=1, event="off", t=self.clock.now())
+                self.view.receive("process", word, self.clock.now())
+        return super().read(*args)
+
+
+@pytest.mark.parametrize(
+    ("said", "rescued", "left_s", "code"),
+    [
+        ([(0.5, OFF)], False, 0, 0),
+        ([(4, LOWERED), (5, OFF)], False, 4, 0),
+        ([(4, LOWERED), (5, LOOSE)], False, 5, 3),
+        ([(0.5, LOWERED)], False, 0.5, 3),
+        ([(0.5, LOWERED)], True, 0.5, 0),
+        ([], False, 0, 0),
+    ],
+    ids=["off", "lowered", "disobeyed", "the driver is gone", "rescued", "no driver"],
+)
+def test_a_console_stays_while_an_arm_is_lowered_and_says_cut_power_where_nobody_read_it_as_off(
+    tmp_path, monkeypatch, said, rescued, left_s, code
+):
+    """Its last words were "the run has ended", with exit code 0, and the arm had seconds to go."""
+    ends = []
+    supervise = console.supervise
+    monkeypatch.setattr(console, "supervise", lambda link, v, _, *rest: ends.append(supervise(link, v, tmp_path, *rest)))
+    desk = Ended(tmp_path, said, rescued)
+    assert left_s <= desk.time < left_s + 2.2
+    assert ends[0][1] == code and ("CUT POWER" in ends[0][0]) is (code == 3) and "the run has ended" in ends[0][0]
 
 
 def test_who_has_left_is_told_how_to_come_back():
