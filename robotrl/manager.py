@@ -185,7 +185,7 @@ def operate(
             rundir.amend(directory, run)
         rundir.write_json(directory / "bus.json", {"directory": str(sockets)})
         extra = {"operator": ["--twin-fd", str(twin.write_fd)]} if twin is not None else of_robot(run.robot, records)
-        manager = Manager(directory, sockets, extra, (twin.write_fd,) if twin is not None else ())
+        manager = Manager(directory, sockets, extra, (twin.write_fd,) if twin is not None else (), lambda: end.asked)
         if twin is not None:
             manager.say("twin", twin.process.pid, "started")
         scripted = twin is not None and not (sys.stdin is not None and sys.stdin.isatty())

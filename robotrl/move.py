@@ -111,7 +111,7 @@ def operate(
         rundir.amend(directory, run)
         rundir.write_json(directory / "bus.json", {"directory": str(sockets)})
         extra = {"operator": ["--twin-fd", str(twin.write_fd)]} if twin is not None else of_robot(run.robot, records)
-        manager = Manager(directory, sockets, extra, (twin.write_fd,) if twin is not None else ())
+        manager = Manager(directory, sockets, extra, (twin.write_fd,) if twin is not None else (), lambda: end.asked)
         for spec in (*nodes, OPERATOR) if scripted else nodes:
             manager.start(spec)
         aloud.say(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else

@@ -75,8 +75,12 @@ class Wait:
 class Manager:
     """Holds the children of one run."""
 
-    def __init__(self, directory: Path, sockets: Path, extra: dict[str, list[str]], keep: tuple[int, ...]) -> None:
-        self.directory, self.extra, self.keep = directory, extra, keep
+    def __init__(
+        self, directory: Path, sockets: Path, extra: dict[str, list[str]], keep: tuple[int, ...],
+        ending: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
+        """`ending`: was the end of the run asked for? Who dies from then on stays dead: all may have been told to end at once."""
+        self.directory, self.extra, self.keep, self.ending = directory, extra, keep, ending
         self.clock = WallClock()
         self.bus = Bus(sockets, "manager", self.clock)
         self.events, self.beats = self.bus.publisher("process"), self.bus.publisher("beat")
@@ -142,7 +146,7 @@ class Manager:
         ready, _, _ = select.select([*fds, *also], [], [], timeout_s)
         told: list[str] = []
         try:
-            for fd in ready:
+            for fd in ready if not self.ending() else ():
                 told += [self._bury(fds[fd])] if fd in fds else []
         except GaveUp:
             self._last_words = told + self._last_words  # heard while the run ends, as all that is said then
@@ -248,6 +252,8 @@ class Manager:
             return robot.stop_profile != "stow"
         if self._lives("servos"):
             return False
+        if "servos" in self.children and self.children["servos"].process.poll() == 0 and drive.powered_off_confirmed:
+            return True  # it was told to end with us, and has ended in order
         return self._rescued(drive.t, enough)  # one that died just now is followed by the rescue's whole stop
 
     def _lives(self, name: str) -> bool:

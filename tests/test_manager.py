@@ -37,6 +37,7 @@ from robotrl.watch import Watch, power, standing
 LAUNCH = Path(__file__).resolve().parent.parent / "launch"
 BODIES = {
     "stays": "import sys\nprint('stays: here', file=sys.stderr, flush=True)\nsys.stdin.read()",
+    "well": "",
     "dies": "raise SystemExit(1)",
     "falls": "import sys\nprint('falls: slept for too long', file=sys.stderr)\nraise SystemExit('--restarted' in sys.argv or 3)",
     "parts": "import signal\nsignal.signal(15, lambda *_: exit('parts: 3 are lost'))\nprint('on', flush=True)\nsignal.pause()",
@@ -314,6 +315,26 @@ def test_nothing_that_has_moved_is_taken_for_off(manager, monkeypatch, children)
     assert not manager.power_down(replace(robot, stop_profile="stow")), "it may lower an arm, and not have spoken yet"
     monkeypatch.setattr(manager.drive, "latest", lambda: msgspec.structs.replace(drives("damp", False), t=manager.clock.now()))
     assert not manager.power_down(robot), "it has, and did not say that they are off"
+
+
+@pytest.mark.parametrize(("ends", "last", "off"), [("well", True, True), ("well", False, False), ("dies", True, False)])
+def test_a_driver_that_has_ended_in_order_and_said_that_all_are_off_is_believed(manager, monkeypatch, ends, last, off):
+    """SIGTERM to every process of a run at once: it is gone before the manager has asked anybody."""
+    monkeypatch.setattr(processes, "OFF_S", 0.1)
+    manager.start(replace(spec(ends), name="servos"))
+    manager.children["servos"].process.wait()
+    monkeypatch.setattr(manager.drive, "latest", lambda: drives("", last))
+    assert manager.power_down(replace(Run().robot, stop_damp_s=0.1)) is off
+
+
+def test_nobody_is_started_again_once_the_end_was_asked_for(manager):
+    """A rescue that was told to end together with the manager was started anew, beside a driver that is on its way out."""
+    manager.start(spec("well"))
+    manager.ending = lambda: True
+    manager.children["well"].process.wait()
+    assert manager.watch(1.0) == [] and manager.children["well"].process.poll() == 0
+    manager.ending = lambda: False
+    assert manager.watch(1.0) == ["well died (exit code 0) and was started again"]
 
 
 def test_an_arm_that_is_lowered_without_a_guard_is_waited_for(manager, monkeypatch):
