@@ -245,11 +245,11 @@ def nothing_in(directory: Path) -> bool:
 
 
 class Ending:
-    """SIGTERM, SIGINT, SIGHUP or Ctrl-Z: end the run in order. A manager that was stopped would start nobody anew."""
+    """SIGTERM, SIGINT, SIGHUP, Ctrl-\\ or Ctrl-Z: end the run in order. A manager that was stopped would start nobody anew."""
 
     def __init__(self) -> None:
         self.asked = False
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTSTP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
             signal.signal(number, self._ask)
 
     def _ask(self, *_: object) -> None:

@@ -836,10 +836,13 @@ def test_a_node_for_each_camera_and_with_the_twin_only_for_those_it_shows():
     ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTSTP])
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTSTP, signal.SIGQUIT)
+
+
+@pytest.mark.parametrize("number", ENDING)
 def test_every_key_and_signal_that_would_end_or_stop_the_manager_ends_the_run(number):
     """Stopped by Ctrl-Z it would start nobody anew, and the robot would go on."""
-    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTSTP)}
+    before = {n: signal.getsignal(n) for n in ENDING}
     try:
         end = Ending()
         signal.raise_signal(number)
