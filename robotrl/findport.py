@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from robotrl.complaint import command
+from robotrl.portholders import ADVICE, holders, run_of
 
 PATTERNS = (
     "ttyUSB*",
@@ -62,21 +63,6 @@ def ports(dev: Path = Path("/dev")) -> list[Port]:
     return [Port(stable.get(os.path.realpath(d), d), d) for d in devices]
 
 
-def holders(path: str, proc: Path = Path("/proc")) -> list[str]:
-    """The processes that have this device open, as far as this user may see."""
-    device = os.path.realpath(path)
-    found = []
-    for entry in proc.glob("[0-9]*"):
-        if entry.name == str(os.getpid()):
-            continue
-        try:
-            if any(os.path.realpath(link) == device for link in (entry / "fd").iterdir()):
-                found.append(f"{(entry / 'comm').read_text().strip()} (pid {entry.name})")
-        except OSError:
-            continue  # gone meanwhile, or another user's
-    return sorted(found)
-
-
 def latency_timer(path: str, sysfs: Path = Path("/sys")) -> int | None:
     """The FTDI latency timer in ms, None where the adapter has none."""
     name = os.path.basename(os.path.realpath(path))
@@ -101,7 +87,9 @@ def judge(path: str, field: str, proc: Path = Path("/proc"), sysfs: Path = Path(
     if not os.access(path, os.R_OK | os.W_OK):
         return Verdict("missing", f"{path}: no permission", _permission(path, mode))
     if others := holders(path, proc):
-        return Verdict("missing", f"{path}: held by {', '.join(others)}", "stop that program")
+        if run := run_of(others):
+            return Verdict("missing", f"{path}: a run of robotrl has it: {run}", ADVICE)
+        return Verdict("missing", f"{path}: held by {', '.join(map(str, others))}", "stop that program")
     if why := _claim(path):
         return Verdict("missing", f"{path}: {why}", f"see who holds it: sudo fuser -v {path}")
     delay = latency_timer(path, sysfs)

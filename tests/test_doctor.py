@@ -204,13 +204,17 @@ def test_one_port_for_two_devices_is_named(tmp_path, three_lines):
     assert "are the same device" in missing
 
 
-def test_a_port_held_by_another_process_is_named_with_its_holder(line):
+@pytest.mark.parametrize("node", [(), ("-m", "robotrl.nodes.servos", "runs/x")])
+def test_a_port_held_by_another_process_is_named_with_its_holder(line, tmp_path, node):
+    """Of a run's own driver, which lowers the arm of a manager that died, "stop that program" would drop it."""
     code = "import os, sys, time; f = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY); print('open', flush=True); time.sleep(60)"
-    holder = subprocess.Popen([sys.executable, "-c", code, line], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen([sys.executable, "-c", code, line, *node], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     try:
         holder.stdout.readline()
         verdict = findport.judge(line, "servos.port")
-        assert verdict.state == "missing" and f"(pid {holder.pid})" in verdict.found
+        assert verdict.state == "missing" and (f"(pid {holder.pid})" in verdict.found) is not bool(node)
+        assert (verdict.fix == "stop that program") is not bool(node)
+        assert not node or (str(tmp_path / "runs" / "x") in verdict.found and "do not kill" in verdict.fix)
     finally:
         holder.kill()
         holder.wait()

@@ -17,6 +17,7 @@ CORE = (
     "complaint", "messages", "topics", "clock", "config", "configfile", "robot", "rundir", "checkpoint", "kinematics", "observe",
     "native", "roles", "realtime", "aloud", "serialarm", "stowtime", "tasksettings", "account", "resolved", "tagboard",
     "tagcorners", "boardpose", "viewpoint", "rewardsettings", "asked", "twincameras", "lateness",
+    "portholders",
 )  # fmt: skip
 TOP = (
     "manager", "move", "calibrate", "watch", "processes", "roster", "twinprocess", "cli", "__main__", "plots", "doctor",
