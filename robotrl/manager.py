@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from robotrl import aloud, config, keyring, rundir, viewpoint
+from robotrl import aloud, config, keyring, robotnow, rundir, viewpoint
 from robotrl.notify import Notify
 from robotrl.processes import GaveUp, Manager
 from robotrl.report import concluded
@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
     from robotrl.nodes.learner import demonstrations
 
     demonstrations(run)  # a complaint comes before anything is written or moves
-    directory = rundir.create(run, args.out, "wall", args.sim)
+    directory = rundir.create(run, args.out, "wall", args.sim, robotnow.origin(args.run, overrides))
     if not args.sim:
         keep_viewpoint(run, directory, args.calibration)
     return operate(run, directory, args.seconds, as_json=args.json, records=args.calibration)
@@ -129,7 +129,8 @@ def resume(directory: Path, steps: int | None, seconds: float, calibration: Path
     """Go on with a run on the wall clock that ended or died: the same processes on the same directory.
 
     Policy and learner go on by themselves, from the replay and the newest whole checkpoint. RunError, CheckpointError or
-    ReplayError, and nothing is started, when the run is alive, has done all its steps, or cannot be gone on from.
+    ReplayError, and nothing is started, when the run is alive, has done all its steps, or cannot be gone on from. On hardware
+    its robot is as the robot file has it: another port is taken, another limit refused.
     """
     from robotrl.agents.published import put_back
     from robotrl.checkpoint import newest
@@ -151,6 +152,12 @@ def resume(directory: Path, steps: int | None, seconds: float, calibration: Path
         if wanted > run.agent.capacity:
             raise rundir.RunError(f"{directory}: its replay holds {run.agent.capacity} transitions; ask for fewer --steps")
         run = dataclasses.replace(run, steps=wanted)
+        if not rundir.kind(directory)[1]:
+            run, differs = robotnow.now(run, rundir.made_of(directory))
+            for line in differs:
+                print(f"{directory}: {line}", file=sys.stderr)
+            if differs:
+                return 2
         if line := put_back(run, directory, kept, acted):
             print(line, flush=True)
         if not rundir.kind(directory)[1]:

@@ -34,10 +34,11 @@ class RunError(Complaint):
     """What is wrong with a run directory, where, and what to do; one line."""
 
 
-def create(run: Run, root: Path, clock_kind: str, sim: bool = False) -> Path:
+def create(run: Run, root: Path, clock_kind: str, sim: bool = False, robot: dict[str, Any] | None = None) -> Path:
     """A new run directory under `root`, named by the time of day (the only use of it in the project).
 
-    `clock_kind` is "lockstep" or "wall"; on the wall clock `sim` says that its ports are the twin's.
+    `clock_kind` is "lockstep" or "wall"; on the wall clock `sim` says that its ports are the twin's. `robot`: what
+    `made_of` is to give back.
     """
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{run.name}"
     try:
@@ -48,7 +49,8 @@ def create(run: Run, root: Path, clock_kind: str, sim: bool = False) -> Path:
                 break
         path.mkdir()
         (path / "weights").mkdir()
-        write_json(path / "run.json", {"clock": clock_kind, "sim": sim, "config": to_dict(run), "built_from": provenance()})
+        record = {"clock": clock_kind, "sim": sim, "config": to_dict(run), "built_from": provenance()}
+        write_json(path / "run.json", record | ({"robot": robot} if robot else {}))
     except OSError as error:
         raise RunError(f"{root}: cannot make a run directory: {error.strerror}; free space or give --out") from None
     return path
@@ -71,6 +73,13 @@ def kind(path: Path) -> tuple[str, bool]:
     load(path)
     record = json.loads((path / "run.json").read_text())
     return record.get("clock", ""), record.get("sim", False) is True
+
+
+def made_of(path: Path) -> dict[str, Any] | None:
+    """Where the robot of this run is described (robotnow.py); None where it kept no such thing."""
+    robot = json.loads((path / "run.json").read_text()).get("robot")
+    whole = isinstance(robot, dict) and isinstance(robot.get("file"), str) and isinstance(robot.get("set"), list)
+    return robot if whole and all(isinstance(item, str) for item in robot["set"]) else None
 
 
 def hold(path: Path) -> int:
