@@ -59,7 +59,7 @@ def test_a_limit_that_was_changed_since_refuses_and_says_which(made, capsys):
     code, looked = made(cooler)
     said = capsys.readouterr().err.splitlines()
     assert code == 2 and looked is None and len(said) == 1
-    assert "robot.limits.temp_c: 65.0 when the run was begun, 50.0 in " in said[0] and "start a new run, or write the first back" in said[0]
+    assert "robot.limits.temp_c: 65.0 when the run was begun, 50.0 in " in said[0] and "or write the first back" in said[0]
 
 
 def test_another_port_is_taken_and_nothing_else(made, capsys):
