@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The operator's terminal on a running run: bash launch/supervise.sh [RUN_DIR], the newest live run without one.
+# The operator's terminal on a running run: bash launch/supervise.sh [RUN_DIR], without one the newest live run, a robot's first.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/env.sh"
 arguments=()

@@ -24,6 +24,7 @@ class Shown(msgspec.Struct, frozen=True):
     updates_per_step: float = 1.0
     operator: dict[str, float] = {}  # what its keys are worth (config.Operator); msgspec copies it
     absent: tuple[str, ...] = ()  # streams and nodes that this run does not have (`nodes/view.py`)
+    twin: bool = False  # it is a twin's run
 
 
 class Welcome(msgspec.Struct, frozen=True):

@@ -75,6 +75,14 @@ def kind(path: Path) -> tuple[str, bool]:
     return record.get("clock", ""), record.get("sim", False) is True
 
 
+def of_twin(path: Path) -> bool:
+    """Are a run's ports the twin's? Of one whose run.json is damaged nobody knows that they are a robot's."""
+    try:
+        return kind(path)[1]
+    except RunError:
+        return True
+
+
 def made_of(path: Path) -> dict[str, Any] | None:
     """Where the robot of this run is described (robotnow.py); None where it kept no such thing."""
     robot = json.loads((path / "run.json").read_text()).get("robot")

@@ -40,7 +40,7 @@ PERIOD = SECOND // 10  # of the heartbeat and of the screen
 LISTEN_NS = SECOND // 100  # the guard speaks 50 times a second, and a refusal stands in one message only
 GUARD_WAIT = 5 * SECOND  # a live run's guard speaks 20 times a second
 UNCONFIRMED = 3  # the exit code where a run has ended, and nobody has read its motors back as off: as the run's own
-USAGE = """usage: robotrl console [RUN_DIR]              the newest live run under runs/ when none is given
+USAGE = """usage: robotrl console [RUN_DIR]              the newest live run under runs/ when none is given, a robot's first
        robotrl console tcp://ADDRESS:PORT KEY   a run on another machine (docs/security.md); KEY: NAME.secret.json"""
 
 
@@ -195,16 +195,14 @@ def change_hands(link: Link, view: View, line: Line, terminal: Terminal, live: L
 
 
 def newest_live(root: Path, within_ns: int) -> Path:
-    """The run under `root` made last of those whose guard speaks; RunError when none does.
+    """The run under `root` made last of those whose guard speaks, a robot's before a twin's; RunError when none does.
 
     A run that was killed with the machine leaves its sockets' names behind, and a rehearsal never had any.
     """
     clock = WallClock()
-    for directory in rundir.made(root):
-        sockets = node.bus_directory(directory)
-        if not sockets.is_dir():
-            continue
-        bus = Bus(sockets, "console", clock)  # listens only: another console may be attached
+    begun = [directory for directory in rundir.made(root) if node.bus_directory(directory).is_dir()]
+    for directory in sorted(begun, key=rundir.of_twin):
+        bus = Bus(node.bus_directory(directory), "console", clock)  # listens only: another console may be attached
         try:
             guard = bus.subscriber("guard")
             if bus.wait([guard], within_ns / SECOND):
@@ -229,6 +227,7 @@ def operate(directory: Path) -> int:
         settings=run.operator,
         last_human=clock.now(),
         absent=absent(run),
+        twin=rundir.of_twin(directory),
     )
     return watch(Link(Bus(node.bus_directory(directory), "console", clock)), view, directory, str(directory))
 
@@ -244,7 +243,7 @@ def operate_afar(address: str, key: Path) -> int:
         shown = msgspec.structs.asdict(remote.welcome.shown)
         view.temp_limit_c, view.board_limit_c = shown.pop("temp_limit_c"), shown.pop("board_limit_c")
         view.settings = replace(view.settings, **shown.pop("operator"))
-        view.absent = tuple(shown.pop("absent"))
+        view.absent, view.twin = tuple(shown.pop("absent")), shown.pop("twin")
         view.agent = replace(view.agent, **shown)
 
     return watch(Link(remote), view, None, address, told)

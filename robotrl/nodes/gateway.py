@@ -25,6 +25,7 @@ from robotrl.greeting import Shown
 from robotrl.messages import Guard, Operator
 from robotrl.nodes.view import absent
 from robotrl.roles import ASKED, READ
+from robotrl.rundir import of_twin
 from robotrl.topics import CAMERAS
 
 PERIOD_NS = 20_000_000  # of what goes out; what comes in is passed on at once
@@ -143,7 +144,8 @@ def main(argv: list[str]) -> int:
     authorised = Authorised(folder)  # looks before they are read: what changes in between is seen
     try:
         keys = keyring.load(folder)
-        door = Door(network.listen, keys, own.clock, network.motion, network.rate_hz, shown=shown(own.run))
+        told = shown(own.run, of_twin(own.directory))
+        door = Door(network.listen, keys, own.clock, network.motion, network.rate_hz, shown=told)
     except Complaint as error:
         return own.refuse(error)
     who = ", ".join(f"{key.name} ({key.role})" for key in keys.authorised.values())
@@ -154,10 +156,10 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def shown(run: Run) -> Shown:
+def shown(run: Run, twin: bool = False) -> Shown:
     robot, agent, keys = run.robot, run.agent, dataclasses.asdict(run.operator)
     limits = robot.limits.temp_c, robot.servos.board_c
-    return Shown(*limits, agent.random_steps, agent.learn_after, agent.updates_per_step, keys, absent(run))
+    return Shown(*limits, agent.random_steps, agent.learn_after, agent.updates_per_step, keys, absent(run), twin)
 
 
 def renew(own: node.Node, door: Door, authorised: Authorised) -> None:

@@ -103,7 +103,7 @@ def banner(view: View, now: int, width: int, rows: int) -> list[Text]:
         who = f"lease: {guard.holder or 'nobody'} #{guard.epoch} "
         if (hand := leading(view)) is not None:
             meaning, who = "THE ROBOT MOVES: A PERSON LEADS IT", f"{who}by {hand.device} "
-    text = clean(f" {word:<9} {meaning}")
+    text = clean(f"{' TWIN' if view.twin else ''} {word:<9} {meaning}")
     text = text + " " * max(2, width - len(text) - len(who)) + clean(who)
     bar, blank = line((text[:width].ljust(width), style)), line((" " * width, style))
     return [blank, bar, line((" " * width, style))] if rows == 3 else [bar]

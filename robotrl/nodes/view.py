@@ -96,6 +96,7 @@ class View:
     held: Said | None = None  # of a key that is held down
     typed: str | None = None  # of a note that is being written
     hand_at: int = 0  # when what a person's hand says of itself last changed, ns
+    twin: bool = False  # of whose run this is
     afar: bool = False  # on another machine than the robot
     watching: bool = False  # another console supervises, or the key to the door is a viewer's: here nothing acts but a stop
     answered: int | None = None  # how long the terminal's newest answer was under way, ns

@@ -850,6 +850,31 @@ def test_without_a_name_it_attaches_to_the_newest_run_that_is_live(run_dir, robo
     assert found.result() == live
 
 
+def test_of_two_live_runs_it_attaches_to_the_robots_and_not_to_a_twins_that_was_started_later(run_dir, robot, tmp_path):
+    root = tmp_path / "runs"
+    root.mkdir()
+    hardware = run_dir.rename(root / "20261125-120000-walk")
+    twin = root / "20261125-130000-walk"
+    twin.mkdir()
+    (twin / "run.json").write_text(json.dumps(json.loads((hardware / "run.json").read_text()) | {"sim": True}))
+    (twin / "bus.json").write_text((hardware / "bus.json").read_text())  # its guard speaks too
+    for expected in (hardware, twin):
+        with ThreadPoolExecutor(1) as pool:
+            found = pool.submit(console.newest_live, root, 2 * SECOND)
+            while not found.done():
+                robot()
+                time.sleep(0.02)
+        assert found.result() == expected
+        (hardware / "bus.json").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_the_bar_says_that_it_is_a_twin(heard):
+    for twin in (True, False):
+        first = shown(view(guard(), drive(), twin=twin), NOW if heard else NOW + 9 * SECOND).split("\n")[0]
+        assert first.startswith(" TWIN ") is twin and ("RUN" in first) and len(first) == 80
+
+
 def test_no_live_run_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "has_screen", lambda: True)
