@@ -139,6 +139,7 @@ def resume(directory: Path, steps: int | None, seconds: float, calibration: Path
     run = rundir.load(directory)
     config.from_dict(config.to_dict(run), directory / "run.json")  # may it still be driven?
     with contextlib.ExitStack() as undo:
+        undo.enter_context(rundir.written(directory))
         held = rundir.hold(directory)  # to the end: what is written below, another who goes on with it meanwhile would live by
         undo.callback(os.close, held)
         replay = Replay.open(directory / "replay")

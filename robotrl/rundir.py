@@ -17,6 +17,7 @@ import subprocess
 import time
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,8 @@ def load(path: Path) -> Run:
         return recorded(data["config"], source)
     except FileNotFoundError:
         raise RunError(f"{path}: no run directory (no run.json); runs are made under runs/ by launch/rehearse.sh") from None
+    except PermissionError:
+        raise _anothers(path, source) from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{source}: corrupt: {error!r}; the run cannot be read without it, restore it from a copy") from None
 
@@ -99,6 +102,27 @@ def hold(path: Path) -> int:
         os.close(held)
         raise RunError(f"{path}: this run is alive; attach to it with launch/supervise.sh, or end it first") from None
     return held
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[None]:
+    """What follows writes into this run: RunError where that is another user's to do."""
+    try:
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        yield
+    except PermissionError as error:
+        if error.filename is None or not Path(os.fsdecode(error.filename)).is_relative_to(path):
+            raise
+        raise _anothers(path, Path(os.fsdecode(error.filename))) from None
+
+
+def _anothers(path: Path, at: Path) -> RunError:
+    try:
+        owner = at.owner() if at.exists() else path.owner()
+    except (KeyError, OSError):
+        owner = "another user"
+    return RunError(f"{at}: no permission; go on with this run as {owner}, or make it yours: sudo chown -R $USER {path}")
 
 
 def amend(path: Path, run: Run) -> None:

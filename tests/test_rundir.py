@@ -7,13 +7,17 @@ import errno
 import json
 import math
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from robotrl import config, rundir
-from robotrl.complaint import Complaint
+from robotrl.complaint import ROOT, Complaint
+from robotrl.replay import Replay
 
 RUN = config.load(
     Path(__file__).resolve().parent.parent / "launch" / "walk.toml", ["seed=7", "agent.hidden=[8,8]", "agent.target_entropy=nan"]
@@ -121,3 +125,36 @@ def test_a_record_that_is_none_is_one_line(tmp_path, text):
     with pytest.raises(Complaint) as refused:
         rundir.load(tmp_path)
     assert "\n" not in str(refused.value) and "run.json" in str(refused.value)
+
+
+OTHER = """
+import os, sys
+from pathlib import Path
+from robotrl import manager, rundir
+import robotrl.agents.published, robotrl.checkpoint, robotrl.nodes.learner, robotrl.replay
+if os.geteuid() == 0:  # whom no permission stops
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    manager.resume(Path(sys.argv[1]), None, 0.0, None, as_json=False)
+except rundir.RunError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("closed", [".", "run.json"])
+def test_a_run_of_another_user_is_not_gone_on_with_and_one_line_says_why(closed):
+    """It was a traceback, where it was to be written to."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is no other user's to enter
+        os.chmod(folder, 0o755)
+        directory = rundir.create(RUN, Path(folder), "wall", True)
+        Replay.create(directory / "replay", 3, 6, 100).close()
+        for path in (directory, *directory.rglob("*")):
+            path.chmod(0o777 if closed != "." else 0o755)
+        (directory / closed).chmod(0o500 if closed == "." and os.geteuid() else 0o000 if closed != "." else 0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", OTHER, str(directory)], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        directory.chmod(0o755)
+    assert "no permission; go on with this run as " in done.stdout and done.stdout.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr
