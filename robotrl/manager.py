@@ -136,6 +136,7 @@ def resume(directory: Path, steps: int | None, seconds: float, calibration: Path
     from robotrl.checkpoint import newest
     from robotrl.replay import Replay
 
+    rundir.require_room_for_sockets()
     run = rundir.load(directory)
     config.from_dict(config.to_dict(run), directory / "run.json")  # may it still be driven?
     with contextlib.ExitStack() as undo:

@@ -14,6 +14,7 @@ import os
 import platform
 import struct
 import subprocess
+import tempfile
 import time
 import zipfile
 import zlib
@@ -23,11 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 from robotrl.complaint import Complaint
 from robotrl.config import Run, recorded, to_dict
+from robotrl.topics import TOPICS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+SOCKET_PATH = 107  # bytes that the path of a Unix socket may have
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk that has no room now, as against one that fails
 
 
@@ -41,6 +44,8 @@ def create(run: Run, root: Path, clock_kind: str, sim: bool = False, robot: dict
     `clock_kind` is "lockstep" or "wall"; on the wall clock `sim` says that its ports are the twin's. `robot`: what
     `made_of` is to give back.
     """
+    if clock_kind == "wall":
+        require_room_for_sockets()
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{run.name}"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -55,6 +60,16 @@ def create(run: Run, root: Path, clock_kind: str, sim: bool = False, robot: dict
     except OSError as error:
         raise RunError(f"{root}: cannot make a run directory: {error.strerror}; free space or give --out") from None
     return path
+
+
+def require_room_for_sockets() -> None:
+    """RunError where the path of a run's sockets would be longer than one may be; they are made under TMPDIR."""
+    longest = max(len(f"{name}.{source}") for name, topic in TOPICS.items() for source in topic.sources)
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) + len("/robotrl-xxxxxxxx/") + longest > SOCKET_PATH:
+        raise RunError(
+            f"TMPDIR: no room for a socket's name, of {SOCKET_PATH} letters, under {folder}; set a shorter one: TMPDIR=/tmp"
+        )
 
 
 def load(path: Path) -> Run:

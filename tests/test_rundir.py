@@ -14,10 +14,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import zmq
 
-from robotrl import config, rundir
+from robotrl import config, manager, rundir
 from robotrl.complaint import ROOT, Complaint
 from robotrl.replay import Replay
+from robotrl.topics import TOPICS
 
 RUN = config.load(
     Path(__file__).resolve().parent.parent / "launch" / "walk.toml", ["seed=7", "agent.hidden=[8,8]", "agent.target_entropy=nan"]
@@ -158,3 +160,26 @@ def test_a_run_of_another_user_is_not_gone_on_with_and_one_line_says_why(closed)
         directory.chmod(0o755)
     assert "no permission; go on with this run as " in done.stdout and done.stdout.count("\n") == 1, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("room", [0, -1])
+def test_a_folder_too_long_for_the_sockets_is_named_before_anything_is_made(tmp_path, monkeypatch, room):
+    """ZMQ's complaint came as a traceback, and left an empty run directory."""
+    longest = max(len(f"{name}.{source}") for name, topic in TOPICS.items() for source in topic.sources)
+    folder = tmp_path / ("x" * 107)
+    folder = Path(str(folder)[: 107 - len("/robotrl-xxxxxxxx/") - longest - room])
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    if room == 0:
+        context, directory = zmq.Context(), Path(tempfile.mkdtemp(prefix="robotrl-"))
+        with context.socket(zmq.PUB) as socket:
+            socket.bind(f"ipc://{directory}/{'x' * longest}")
+        context.term()
+        assert rundir.create(RUN, tmp_path / "runs", "wall", True).is_dir()
+        return
+    with pytest.raises(rundir.RunError, match=f"TMPDIR.*{folder}"):
+        rundir.create(RUN, tmp_path / "runs", "wall", True)
+    assert not (tmp_path / "runs").exists()
+    assert rundir.create(RUN, tmp_path / "runs", "lockstep").is_dir(), "which has no sockets"
+    with pytest.raises(rundir.RunError, match="TMPDIR"):
+        manager.resume(rundir.newest(tmp_path / "runs"), None, 0.0, None, as_json=False)
