@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,18 @@ def command(words: str) -> str:
     python = Path(sys.executable) if equipped else ROOT / ".venv" / "bin" / "python"
     here = Path.cwd()
     return f"{python.relative_to(here) if python.is_relative_to(here) else python} -m robotrl {words}"
+
+
+def attach(directory: Path) -> str:
+    """How a person attaches the operator's terminal to this run, as he can type it where we stand."""
+    script, here = ROOT / "launch" / "supervise.sh", False
+    if not script.is_file():  # installed without the checkout
+        return command(f"console {shlex.quote(str(directory.absolute()))}")
+    with contextlib.suppress(OSError):  # where we stand may be gone
+        here = Path.cwd() == ROOT
+    if here:
+        return f"bash launch/supervise.sh {shlex.quote(str(directory))}"
+    return f"bash {shlex.quote(str(script))} {shlex.quote(str(directory.absolute()))}"
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 from robotrl import aloud, config, keyring, robotnow, rundir, viewpoint
+from robotrl.complaint import attach
 from robotrl.notify import Notify
 from robotrl.processes import GaveUp, Manager
 from robotrl.report import concluded
@@ -203,7 +204,7 @@ def operate(
             if spec.name == "recorder":
                 manager.wait_for(spec.name)
         aloud.say(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else
-                  f"now attach the operator's terminal: bash launch/supervise.sh {directory}"))  # fmt: skip
+                  f"now attach the operator's terminal: {attach(directory)}"))  # fmt: skip
         notify.ready()
         Watch(manager, run, twin, seconds, end, attended=not scripted, alive=notify.alive).run()
     except GaveUp as reason:

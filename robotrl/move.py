@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from robotrl import aloud, config, rundir
+from robotrl.complaint import attach
 from robotrl.manager import Ending, of_robot, with_ports
 from robotrl.processes import GaveUp, Manager
 from robotrl.roster import OPERATOR, Spec
@@ -115,7 +116,7 @@ def operate(
         for spec in (*nodes, OPERATOR) if scripted else nodes:
             manager.start(spec)
         aloud.say(f"run {directory}\n" + ("a scripted operator is at the console" if scripted else
-                  f"now attach the operator's terminal: bash launch/supervise.sh {directory}"))  # fmt: skip
+                  f"now attach the operator's terminal: {attach(directory)}"))  # fmt: skip
         Watch(manager, run, twin, seconds, end, attended=not scripted, alive=look).run()
     except GaveUp as reason:
         aloud.say(f"robotrl move: {reason}", sys.stderr)

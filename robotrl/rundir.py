@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robotrl.complaint import Complaint
+from robotrl.complaint import Complaint, attach
 from robotrl.config import Run, recorded, to_dict
 from robotrl.topics import TOPICS
 
@@ -115,7 +115,7 @@ def hold(path: Path) -> int:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(held)
-        raise RunError(f"{path}: this run is alive; attach to it with launch/supervise.sh, or end it first") from None
+        raise RunError(f"{path}: this run is alive; attach to it, {attach(path)}, or end it first") from None
     return held
 
 

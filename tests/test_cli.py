@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from robotrl import cli, config, rundir
+from robotrl import cli, complaint, config, rundir
 from robotrl.agents import nets
-from robotrl.complaint import command
+from robotrl.complaint import attach, command
 from robotrl.replay import Replay
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -344,6 +344,20 @@ def test_a_command_is_printed_as_it_can_be_typed(monkeypatch, tmp_path):
     assert command("plot x") == f"{python} -m robotrl plot x"
     monkeypatch.chdir(tmp_path)
     assert command("plot x") == ".venv/bin/python -m robotrl plot x"
+
+
+def test_a_console_is_attached_by_what_can_be_typed_where_the_run_was_started(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    assert attach(Path("runs/a b")) == "bash launch/supervise.sh 'runs/a b'"
+    monkeypatch.chdir(tmp_path)
+    assert attach(Path("runs/x")) == f"bash {ROOT}/launch/supervise.sh {tmp_path}/runs/x"
+    monkeypatch.setattr(complaint, "ROOT", tmp_path)
+    assert attach(Path("runs/x")).endswith(f"-m robotrl console {tmp_path}/runs/x"), "installed without the scripts"
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr(complaint, "ROOT", ROOT)
+    assert attach(tmp_path / "x") == f"bash {ROOT}/launch/supervise.sh {tmp_path}/x"
 
 
 def test_a_bug_is_not_dressed_up_as_a_complaint(monkeypatch):

@@ -527,13 +527,15 @@ def test_who_refuses_late_does_not_keep_silent_that_motors_may_be_on(
     monkeypatch.setattr(program, "Watch", refused)
     monkeypatch.setattr(program, "of_robot", lambda *_: {})
     monkeypatch.setattr(program, "Ending", SimpleNamespace)
+    monkeypatch.chdir(tmp_path)
     run = Run()
     directory = rundir.create(run, tmp_path, "wall", False)
     how = {"as_json": False} if program is robotrl.manager else {"scripted": False}
     assert program.operate(run, directory, 0.0, **how) == code
     said = capsys.readouterr()
     assert ("cut their power" in said.err) is cut
-    assert f"now attach the operator's terminal: bash launch/supervise.sh {directory}\n" in said.out, "robotrl is on no PATH"
+    elsewhere = f"bash {LAUNCH}/supervise.sh {directory}\n"
+    assert f"now attach the operator's terminal: {elsewhere}" in said.out, "robotrl is on no PATH"
     gone = program is robotrl.manager and code == 2 and not spoke
     assert directory.exists() is not gone, "where the driver spoke, the rescue's last words may be there"
 

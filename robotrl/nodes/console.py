@@ -25,7 +25,7 @@ from rich.live import Live
 from robotrl import node, rundir
 from robotrl.bus import Bus, BusError
 from robotrl.clock import WallClock
-from robotrl.complaint import Complaint, command
+from robotrl.complaint import Complaint, attach, command
 from robotrl.keyring import read
 from robotrl.messages import KEY_NS
 from robotrl.nodes.desk import Link, beat
@@ -166,7 +166,7 @@ def ended(view: View, directory: Path) -> tuple[str, int]:
 def left(view: View, directory: Path | None) -> str:
     """What follows from leaving as the one who supervises, and how to come back."""
     if directory is not None:
-        return f"left; the robot stops and the run goes on; attach again: bash launch/supervise.sh {directory}"
+        return f"left; the robot stops and the run goes on; attach again: {attach(directory)}"
     again = command(f"console {view.run} KEY")
     return f"left; the robot stops, if nobody else supervises, and the run goes on; attach again: {again}"
 
