@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from robotrl import cli, complaint, config, rundir
+from robotrl import cli, config, rundir
 from robotrl.agents import nets
 from robotrl.complaint import attach, command
 from robotrl.replay import Replay
@@ -351,12 +351,12 @@ def test_a_console_is_attached_by_what_can_be_typed_where_the_run_was_started(mo
     assert attach(Path("runs/a b")) == "bash launch/supervise.sh 'runs/a b'"
     monkeypatch.chdir(tmp_path)
     assert attach(Path("runs/x")) == f"bash {ROOT}/launch/supervise.sh {tmp_path}/runs/x"
-    monkeypatch.setattr(complaint, "ROOT", tmp_path)
+    monkeypatch.setattr("robotrl.complaint.ROOT", tmp_path)
     assert attach(Path("runs/x")).endswith(f"-m robotrl console {tmp_path}/runs/x"), "installed without the scripts"
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    monkeypatch.setattr(complaint, "ROOT", ROOT)
+    monkeypatch.setattr("robotrl.complaint.ROOT", ROOT)
     assert attach(tmp_path / "x") == f"bash {ROOT}/launch/supervise.sh {tmp_path}/x"
 
 
