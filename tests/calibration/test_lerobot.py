@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -51,13 +52,61 @@ def test_zeros_come_from_the_middles_of_the_ranges(tmp_path):
 
 
 def test_a_range_narrower_than_the_robot_files_is_said(tmp_path):
-    _, says = lerobot.taken(given(tmp_path, wrist_flex__range_min=1500), robot_of(tmp_path))
+    _, says = lerobot.taken(given(tmp_path, wrist_flex__range_min=1014), robot_of(tmp_path))
     at = next(i for i, line in enumerate(says) if line.startswith("wrist_flex"))
     assert "narrow joint_min and joint_max" in says[at + 1]
-    robot, ends = robot_of(tmp_path), (1500 - 2310) * math.tau / 4096
+    robot, ends = robot_of(tmp_path), (1014 - 2067) * math.tau / 4096
     low, high = (tomllib.loads(line)[key] for line, key in zip(says[-2:], ("joint_min", "joint_max"), strict=True))
     assert low[3] == pytest.approx(ends + 0.035, abs=0.01) and low[:3] == pytest.approx(robot.lowest[:3])
     assert high[3] == pytest.approx(-low[3], abs=0.01) and high[4:] == pytest.approx(robot.highest[4:])
+
+
+def ranged(folder, name, degrees):
+    """Its upper end left as it is."""
+    return given(folder, **{f"{name}__range_min": THEIRS[name]["range_max"] - round(degrees * 4096 / 360)})
+
+
+# Degrees: the model's way between the stops, by LeRobot's name.
+WAYS = {"shoulder_pan": 220.0, "shoulder_lift": 200.0, "elbow_flex": 193.6, "wrist_flex": 190.0, "gripper": 110.0}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_joint_that_was_not_swept_from_stop_to_stop_is_refused(name, tmp_path):
+    """Half of what lacks is what its zero is off by: 34 degrees less of the lift, and its hand was in the table."""
+    with pytest.raises(CalibrationError, match=rf"{name}'s range is \d+ degrees, its stops are \d+ apart") as error:
+        lerobot.taken(ranged(tmp_path, name, WAYS[name] - 5.5), robot_of(tmp_path))
+    assert "\n" not in str(error.value) and "my_arm.json: " in str(error.value)
+    lerobot.taken(ranged(tmp_path, name, WAYS[name] - 4.5), robot_of(tmp_path))
+
+
+def test_a_range_of_a_whole_turn_is_one_that_went_over_the_encoders_end(tmp_path):
+    with pytest.raises(CalibrationError, match="shoulder_lift's range is 360 degrees"):
+        lerobot.taken(given(tmp_path, shoulder_lift__range_min=0, shoulder_lift__range_max=4095), robot_of(tmp_path))
+
+
+# Spans in ticks, as people have published them: each joint of one arm led from stop to stop.
+REAL = (
+    (2731, 2389, 2209, 2367, 3849, 1590), (2701, 2382, 2204, 2301, 3825, 1419), (2708, 2369, 2211, 2309, 3831, 1493),
+    (2562, 2355, 2179, 2322, 3821, 1429), (2733, 2394, 2219, 2367, 3833, 1477), (2524, 2352, 2216, 2277, 3869, 1483),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("spans", REAL)
+def test_arms_that_people_have_calibrated_are_taken(spans, tmp_path):
+    changes = {}
+    for name, span in zip(THEIRS, spans, strict=True):
+        changes |= {f"{name}__range_min": 2047 - span // 2, f"{name}__range_max": 2047 - span // 2 + span}
+    lerobot.taken(given(tmp_path, **changes), robot_of(tmp_path))
+
+
+def test_a_joint_whose_stops_nobody_knows_is_taken_as_it_is(tmp_path):
+    robot = robot_of(tmp_path)
+    bare = replace(robot, limits=replace(robot.limits, stop_min=(), stop_max=()))
+    lerobot.taken(ranged(tmp_path, "shoulder_lift", 166.0), bare)
+    one = replace(robot.limits, stop_min=(math.nan, *robot.limits.stop_min[1:]), stop_max=(math.nan, *robot.limits.stop_max[1:]))
+    lerobot.taken(ranged(tmp_path, "shoulder_pan", 166.0), replace(robot, limits=one))
+    with pytest.raises(CalibrationError, match="wrist_roll's range is 187 degrees"):  # one that was swept, and not all of it
+        lerobot.taken(given(tmp_path, wrist_roll__range_min=160, wrist_roll__range_max=2289), robot)
 
 
 @pytest.mark.parametrize(
