@@ -30,8 +30,8 @@ FULL_TURN = ("wrist_roll",)  # LeRobot lets it turn all the way: its range is th
 FIELDS = ("id", "drive_mode", "homing_offset", "range_min", "range_max")
 LAST = 4095
 INSIDE_RAD = 0.035  # of its ends, as the robot file's own limits are
-# By which a recorded range may be narrower and wider than the way between the model's stops. Of 18 SO-101 followers whose ranges are
-# public, joints that were led from stop to stop are 2 degrees narrower (elbow) to 30 wider (gripper; pan 20, wrist 18, lift 15).
+# By which a recorded range may be narrower and wider than the way between the model's stops. Of 18 SO-101 followers whose ranges
+# are public, joints led from stop to stop are 2 degrees narrower (elbow) to 30 wider (gripper; pan 20, wrist 18, lift 15).
 NARROWER, WIDER = math.radians(5.0), math.radians(35.0)
 
 
@@ -82,8 +82,8 @@ def _swept(path: Path, name: str, swept: float, robot: config.Robot, i: int) -> 
     if (name in FULL_TURN and swept == LAST * TICK) or not math.isfinite(whole) or -NARROWER <= swept - whole <= WIDER:
         return
     raise CalibrationError(
-        f"{path}: {name}'s range is {math.degrees(swept):.0f} degrees, its stops are {math.degrees(whole):.0f} apart (robot file):"
-        " calibrate again in LeRobot, each joint from stop to stop, or home it here instead"
+        f"{path}: {name}'s range is {math.degrees(swept):.0f} degrees, its stops are {math.degrees(whole):.0f} apart"
+        " (robot file): calibrate again in LeRobot, each joint from stop to stop, or home it here instead"
     )
 
 
