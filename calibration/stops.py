@@ -35,10 +35,10 @@ Script = Generator[tuple[float, ...], Joints, None]
 
 @dataclass(frozen=True)
 class Step:
-    """One joint's turn: which of its stops are felt for, where the others are then; rad of the robot's joints, by place."""
+    """One joint's turn: where the others are meanwhile; rad of the robot's joints, by place. Both its stops are felt for: what is in
+    its way feels like one, and only the other tells that it is none."""
 
     joint: int
-    ends: tuple[int, ...] = (-1, 1)
     others: dict[int, float] = field(default_factory=dict)
 
 
@@ -56,12 +56,12 @@ class Plan:
 PLANS = {
     "so101": Plan(
         (0.0, -1.70, 1.69, 0.90, 0.0, 0.0),
-        (Step(5), Step(4), Step(3), Step(2, others={1: -0.5, 3: -1.4}), Step(1, others={2: -1.5}), Step(0)),
+        (Step(5), Step(4), Step(3), Step(2, {1: -0.5, 3: -1.4}), Step(1, {2: -1.5}), Step(0)),
         ("to the right", "up", "back and down", "back and down", "anticlockwise seen from behind it", "open"),
     ),
     "omx": Plan(
         (0.0, -1.50, 1.40, 1.94, 0.0),
-        (Step(4), Step(3, others={1: -0.5}), Step(2, (-1,), {1: -0.5, 3: 1.5}), Step(1, (-1,), {2: -1.4, 3: 0.0})),
+        (Step(4), Step(3, {1: -0.5}), Step(2, {1: -0.5, 3: -1.5}), Step(1, {2: -1.4, 3: -1.6})),
         ("to the left", "up", "back and down", "up", "open"),
     ),
 }
@@ -160,12 +160,12 @@ class Homer:
             self.doing = f"{name}: wiggles by +2 degrees"
             moved[i] = yield from self._wiggle(i)
             zeros = []
-            for way in step.ends:
+            for way in (-1, 1):
                 self.doing = f"{name}: to its {'lower' if way < 0 else 'upper'} stop"
                 felt = yield from self._press(i, way)
                 zeros.append(felt - (self._robot.limits.stop_min if way < 0 else self._robot.limits.stop_max)[i])
-            self._shift[i], spread[i] = sum(zeros) / len(zeros), max(zeros) - min(zeros)
-            self._check(i, spread[i], len(zeros))
+            self._shift[i], spread[i] = sum(zeros) / 2, max(zeros) - min(zeros)
+            self._check(i, spread[i])
             done.add(i)
             yield from self._go(pose)
             yield from self._go(up)
@@ -230,8 +230,8 @@ class Homer:
             ahead = self._target[i] + way * SPEED * PERIOD_S
             yield from self._ask(self._moved(i, here + max(-PRESS_RAD, min(PRESS_RAD, ahead - here))))
 
-    def _check(self, i: int, spread: float, stops: int) -> None:
-        if stops > 1 and not spread <= TRAVEL_RAD:
+    def _check(self, i: int, spread: float) -> None:
+        if not spread <= TRAVEL_RAD:
             raise CalibrationError(
                 f"{self._names[i]}: the way between its stops is {math.degrees(spread):.1f} degrees from the model's:"
                 " something is in its way, or the stops in the robot file are not its own"

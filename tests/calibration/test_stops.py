@@ -47,6 +47,30 @@ def test_the_twins_zero_is_found_to_the_tick(bench, quick, monkeypatch):
     assert done["spread_deg"] < 0.2
 
 
+@pytest.mark.parametrize(("kind", "joint"), [(kind, step.joint) for kind in stops.PLANS for step in stops.PLANS[kind].steps])
+def test_what_is_in_a_joints_way_is_taken_for_no_stop(bench, quick, monkeypatch, kind, joint):
+    """A box or a cable, 14 degrees before its lower stop: every joint has a second one, which says so."""
+    from robotrl.sim import fleets
+
+    def turned(self):
+        joints = self.apart()
+        joints.load_nm[:] = 0.0  # limp, each stays where the hand has put it
+        joints.lower[joint] = self.joints[joint].stops[0] + 0.25
+        return joints, ""
+
+    monkeypatch.setattr(fleets.Fleet, "turned", turned)
+    step = next(step for step in stops.PLANS[kind].steps if step.joint == joint)
+    done = bench.zeros(3, kind, (step,), lying=0.1)
+    assert "the way between its stops is 14." in done["failed"] and done["ticks"] == []
+
+
+def test_each_of_an_openmanipulators_zeros_is_found_by_two_stops(bench, quick):
+    """In its body's physics: it must get to both."""
+    for step in stops.PLANS["omx"].steps:
+        done = bench.zeros(3, "omx", (step,), lying=0.1)
+        assert (done["failed"], done["ticks"]) == ("", [0]) and done["spread_deg"] < 0.2, step
+
+
 # ---- the script alone, on joints that go where they are sent, but for their stops
 
 
