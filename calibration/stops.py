@@ -35,8 +35,8 @@ Script = Generator[tuple[float, ...], Joints, None]
 
 @dataclass(frozen=True)
 class Step:
-    """One joint's turn: where the others are meanwhile; rad of the robot's joints, by place. Both its stops are felt for: what is in
-    its way feels like one, and only the other tells that it is none."""
+    """One joint's turn: where the others are meanwhile; rad of the robot's joints, by place. Both its stops are felt for: what is
+    in its way feels like one, and only the other tells that it is none."""
 
     joint: int
     others: dict[int, float] = field(default_factory=dict)
@@ -256,19 +256,23 @@ def _stay(target: tuple[float, ...]) -> Script:
 
 
 def fitted(robot: config.Robot, offset: Sequence[float]) -> tuple[float, ...]:
-    """Offsets (n,) rad, each by so many whole turns that its joint's range lies within what the encoder counts. CalibrationError,
-    naming the joint, where it lies across the count's end: no goal leads over that."""
+    """Offsets (n,) rad, each by so many whole turns that its joint's range lies within what the encoder counts: from stop to stop
+    where they are known, for a limp joint may be left there. CalibrationError, naming the joint, where it lies across the count's
+    end: no goal leads over that, and who is beyond it reads a turn off."""
     servos, out = robot.servos, []
     gears = servos.gear or (1.0,) * len(servos.ids)
     names = servos.joints or tuple(map(str, servos.ids))
-    for name, o, s, g, low, high in zip(names, offset, servos.sign, gears, robot.lowest, robot.highest, strict=True):
+    for i, (name, o, s, g) in enumerate(zip(names, offset, servos.sign, gears, strict=True)):
+        stops = (robot.limits.stop_min[i], robot.limits.stop_max[i]) if robot.limits.stop_min and robot.limits.stop_max else ()
+        known = bool(stops) and math.isfinite(sum(stops))
+        low, high = stops if known else (robot.lowest[i], robot.highest[i])
         first, last = sorted((s * low * g, s * high * g))
         turned = o - 2 * math.pi * math.floor((o + first) / (2 * math.pi) + 1e-9)
         if turned + last > (TICKS - 1) * TICK + 1e-9:
-            tick = round(o / TICK) % TICKS
+            narrow = "" if known else ", or narrow joint_min and joint_max,"
             raise CalibrationError(
-                f"{name}: its zero is tick {tick}, so its range lies across the encoder's end (4095 to 0); turn its horn by some"
-                " teeth, or narrow joint_min and joint_max, and home it again"
+                f"{name}: its zero is tick {round(o / TICK) % TICKS}, so its range lies across the encoder's end (4095 to 0); turn"
+                f" its horn by some teeth{narrow} and home it again"
             )
         out.append(turned)
     return tuple(out)

@@ -185,7 +185,23 @@ def test_a_range_across_the_encoders_end_is_refused_by_name():
         stops.fitted(ROBOT, offset)
     assert "\n" not in str(error.value)
     edge = replace(ROBOT, limits=replace(ROBOT.limits, joint_min=(-1.0, *ROBOT.lowest[1:])))
+    with pytest.raises(CalibrationError, match="turn its horn by some teeth and home it again"):
+        stops.fitted(edge, offset)
+    edge = replace(edge, limits=replace(edge.limits, stop_min=(), stop_max=()))
     assert stops.fitted(edge, offset)[0] == pytest.approx(700 * stops.TICK)
+
+
+@pytest.mark.parametrize("end", [1, -1])
+def test_a_joint_left_at_its_stop_must_not_read_a_turn_off(end):
+    """Limp, it may lie 2 degrees beyond what it is let: across the encoder's end it read a turn off, and was led into its stop."""
+    limit, stop = (
+        (ROBOT.limits.joint_max[0], ROBOT.limits.stop_max[0]) if end > 0 else (ROBOT.lowest[0], ROBOT.limits.stop_min[0])
+    )
+    last = 4095 if end > 0 else 0
+    at_stop, beside = last * stops.TICK - stop, last * stops.TICK - limit - end * 7 * stops.TICK
+    assert stops.fitted(ROBOT, (at_stop, *ROBOT.servos.offset[1:]))[0] == pytest.approx(at_stop)
+    with pytest.raises(CalibrationError, match="pan: its zero is tick"):
+        stops.fitted(ROBOT, (beside, *ROBOT.servos.offset[1:]))
 
 
 def test_the_gates_range_ends_where_the_encoder_does():
