@@ -21,6 +21,7 @@ BAUDS = {"dynamixel": dynamixel_x.BAUDS, "feetech": feetech_sts.BAUDS}  # by the
 QUICK_NS = 6_000_000  # for an answer to a ping; at 9,600 baud one takes longer
 SLOW_NS = 40_000_000
 SLOW = 38_400
+STATE_BYTES = (2, 4, 7, 8, 11, 14)  # from the present position on, of either family
 IDS = {"dynamixel": range(253), "feetech": range(254)}
 LIKELY = (3, 0, 1, 2, 4, 5, 6, 7)  # codes in the order to try: 1 Mbit/s first of a Dynamixel
 Connect = Callable[[int], Port]
@@ -60,6 +61,7 @@ def give(connect: Connect, clock: Clock, family: str, found: Found, number: int,
         asking, servo = Asking(port, clock, family), found.servo.id
         if number != servo and asking.ping(number) is not None:
             raise DeviceError(f"id {number}: another servo has it; unplug all but the new one")
+        _alone(asking, servo, table.PRESENT_POSITION.address)
         _set(asking, servo, table.TORQUE_ENABLE, 0)
         if family == "feetech":
             _set(asking, servo, STS3215.LOCK, 0)  # until it is locked again, what is written outlives power-off
@@ -86,6 +88,15 @@ def give(connect: Connect, clock: Clock, family: str, found: Found, number: int,
     finally:
         port.close()
     return says
+
+
+def _alone(asking: Asking, servo: int, address: int) -> None:
+    """DeviceError where two servos of one number are on the line: both would become the other. They answer a ping alike and at
+    once; what they measure is not the same, and garbles. Several lengths, for one alone may happen to have a sound sum."""
+    if not all(asking.bytes_at(servo, address, length) for length in STATE_BYTES):
+        raise DeviceError(
+            f"id {servo}: answers a ping and garbles its reads: two servos have that id, connect one at a time; or its cable is bad"
+        )
 
 
 def _set(asking: Asking, servo: int, item: Item, steps: int) -> None:

@@ -80,6 +80,21 @@ def test_a_number_that_another_has_is_refused_and_nothing_changed(family):
     assert [bytes(s.registers.raw) for s in table.servos] == before
 
 
+@pytest.mark.parametrize("apart", [0.004, 0.5, -2.0])
+@pytest.mark.parametrize("number", [1, 3])
+def test_two_new_servos_of_one_number_are_refused_and_nothing_is_written(family, number, apart):
+    """Both came as 1, both became 3, and it was said as one."""
+    table = Table(family, 1, 1)
+    table.servos[0].angle, table.servos[1].angle = 0.1, 0.1 + apart
+    (found,) = table.look(*range(5))
+    before = [(bytes(s.registers.raw[:40]), s.registers.get("torque")) for s in table.servos]
+    with pytest.raises(DeviceError, match="id 1: .*two servos have that id, connect one at a time") as error:
+        table.give(found, number, 1_000_000)
+    assert [(bytes(s.registers.raw[:40]), s.registers.get("torque")) for s in table.servos] == before and "\n" not in str(
+        error.value
+    )
+
+
 def test_a_speed_that_it_does_not_have_is_refused(family):
     table = Table(family, 1)
     with pytest.raises(DeviceError, match="choose one of"):
