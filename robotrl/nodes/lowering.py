@@ -50,12 +50,12 @@ class Lowering:
 
     def __init__(
         self, node: Node, key: StopKey, tether: Tether | None, port: SerialPort, hold: bool = False,
-        tell: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] = lambda _: None, profile: str = STOW,
     ) -> None:  # fmt: skip
         """`hold`: the guard's word, that a stop key holds the arm. Without it, one that was pressed long before counts for
-        nothing. `port`: for the rescue. `tell`: the stage, in each step, for the guard: it would take silence for a stop that
+        nothing. `port`: for the rescue. `profile`: how the robot is stopped; a brake has no hold. `tell`: the stage, in each step, for the guard: it would take silence for a stop that
         was not obeyed."""
-        self._tell = tell
+        self._tell, self._profile = tell, profile
         self._say, self._over, self._tether, self._port = node.say, node.over, tether, port
         self._clock: Clock = node.clock
         self._key = key
@@ -73,6 +73,10 @@ class Lowering:
         self._begun = True
         ends = not self._ending and self._over()
         self._ending = self._ending or ends
+        if self._profile != STOW:
+            self._key.hear(self._clock.now())
+            self._tell(self._profile)
+            return False
         held = ends or (not self._ending and self._holds())
         self._tell(HOLD if held else STOW)
         return held

@@ -5,6 +5,7 @@ The driver and, where it died, the rescue stop a robot by the same `Profile`. No
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 
@@ -125,7 +126,7 @@ def lower(
     while it says so the arm is held where it is.
     """
     if robot.stop_profile != STOW:
-        return False
+        return sink(robot, port, clock, say, watch)
     chain = chain_of(port, robot, clock, starts=False)
     if not may_hold(first_reading(chain, clock)):
         return False
@@ -168,6 +169,30 @@ def _adopt(chain: Chain) -> None:
         chain.configure()
     except DeviceError as error:
         raise DeviceError(f"{error}. What holds goes on holding; support the arm, cut its power") from None
+
+
+def sink(robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], watch: Callable[[], bool]) -> bool:
+    """`lower` of a robot that is stopped by a brake: bus servos that say that they hold brake first, as in any stop. Who is silent,
+    ill or another's is no reason to go on holding: what follows stops all of them. A moteus' watchdog has let go of it by itself.
+    No key holds such a robot, so `watch` is only told of each step."""
+    if robot.servos.protocol == "moteus":
+        return False
+    chain = chain_of(port, robot, clock, starts=False)
+    joints = first_reading(chain, clock)
+    if not any(mode in HELD for mode in joints.mode):
+        return False
+    say("it holds, and nobody leads it: it is braked, then let go")
+    with contextlib.suppress(DeviceError):
+        _adopt(chain)
+    profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
+    watch()
+    while profile.step(clock.now(), joints):
+        due = max(due + STEP_NS, clock.now())
+        clock.sleep_until(due)
+        joints = chain.read(-1)
+        watch()
+    chain.stop()
+    return chain.confirmed_off(CONFIRM_NS)
 
 
 class PowerDown:

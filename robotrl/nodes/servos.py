@@ -70,7 +70,8 @@ class Driver:
         arm that was lowered has moved, nothing will."""
         robot = self.node.run.robot
         port = SerialPort(robot.servos.port, baud_of(robot.servos), self.node.clock)
-        lowering = Lowering(self.node, self.stop_key, self.tether, port, self._guard_holds(), self._lowers)
+        holds, profile = self._guard_holds(), robot.stop_profile
+        lowering = Lowering(self.node, self.stop_key, self.tether, port, holds, self._lowers, profile)
         try:
             try:  # not on the tape: it takes seconds, and what a person's key does there the tape would not know
                 if taken(robot, port, self.node.clock, self.node.say, lowering.watch):

@@ -444,3 +444,67 @@ def test_an_adapter_that_holds_bytes_back_is_said_and_nobody_is_let_go_for_it(tm
         taken(run.robot, TimedPort(bus, clock), clock, print)
     bus.latency_ns = 4_000_000
     assert not taken(run.robot, TimedPort(bus, clock), clock, print), "none of them holds"
+
+
+# ---- a robot that is stopped by a brake: an arm that is homed against its stops, a D'Kitty
+
+
+@pytest.fixture(params=["so101", "omx", "dkitty"])
+def braked(request, tmp_path):
+    """It holds, and is another process's by now."""
+    rig = ArmRig(request.param, tmp_path, ['robot.stop_profile="damp"', "robot.stop_damp_s=2.0"]).running()
+    rig.said.clear()
+    return rig
+
+
+def test_what_holds_is_braked_before_it_is_let_go_and_for_its_time_alone(braked):
+    stage, began = Stage(braked), braked.clock.now()
+    stage.lowering._profile = "damp"
+    told = []
+    stage.lowering._tell = told.append
+    fastest = [0.0]
+
+    def watch():
+        assert all(on for on, _ in registers(braked)), "let go while it is braked"
+        fastest.append(max(map(abs, braked.twin.joints.velocity)))
+        return stage.watch()
+
+    assert taken(braked.run.robot, stage.port, stage.clock, stage.say, watch)
+    assert not any(on for on, _ in registers(braked)), "off, and read back"
+    assert 2.0 <= (braked.clock.now() - began) * 1e-9 < 2.5 and set(told) == {"damp"}
+    assert max(fastest) < 1.0 and stage.said == ["it holds, and nobody leads it: it is braked, then let go"]
+    assert stage.line.told[:2] == ["on", "port"], "the rescue has it before the first brake"
+
+
+def test_a_key_is_heard_over_a_brake_and_nothing_untrue_is_said_of_it(braked):
+    stage = Stage(braked, {20: lambda s: s.press("stop", "viewer")})
+    stage.lowering._profile = "damp"
+    stage.play()
+    assert stage.key.pressed is not None and not any("held where it is" in line for line in stage.said)
+    assert len(stage.at) * STEP_S < 2.5
+
+
+@pytest.mark.parametrize("harm", ["mute", "deaf", "off", "silent", "hot"])
+def test_who_is_ill_or_silent_keeps_nobody_on(braked, harm):
+    """What follows stops them all: no complaint comes before that."""
+    arm, began = braked, braked.clock.now()
+    if harm in ("mute", "deaf"):
+        arm.twin.command({"fault": harm, "servo": arm.run.robot.servos.ids[1]})
+    elif harm == "silent":
+        arm.twin.wires["servos"].add(Silence(inward=False))
+    elif harm == "hot":
+        arm.twin.command({"fault": "heat", "servo": arm.run.robot.servos.ids[1], "celsius": arm.run.robot.limits.temp_c + 2})
+    else:
+        for servo in arm.twin.bus.servos:
+            servo.registers.put("torque", 0)
+    port, said = arm.twin.ports()["servos"], []
+    lowered = taken(arm.run.robot, port, TwinClock(arm), said.append)
+    assert (braked.clock.now() - began) * 1e-9 < (0.3 if harm in ("off", "silent") else 2.5)
+    assert lowered is (harm == "hot") and (said == []) is (harm in ("off", "silent"))
+    on = [servo.registers.get("torque") for servo in arm.twin.bus.servos]
+    assert not any(on[:1] + on[2:]) or harm == "silent"
+
+
+def test_a_minitaur_is_not_asked(tmp_path):
+    robot = run_of("minitaur", tmp_path).robot
+    assert robot.stop_profile == "damp" and taken(robot, None, LockstepClock(), print) is False
