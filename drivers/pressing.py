@@ -11,7 +11,7 @@ from robotrl.serialarm import ARMS
 SHARE = 0.3  # of the torque, for who presses (safety facts, row 59); an arm's own weight takes less
 # Row 59 too. An arm that works, loads and presses on purpose stays below 80 % of its continuous torque where it stands still.
 STRAIN, STILL_RAD_S = 0.8, 0.2
-AFTER_NS = 600_000_000  # the guard's 0.5 s and its way: who is eased sooner, it would not see
+AFTER_NS = 600_000_000  # the guard's 0.5 s and its way: who is eased sooner, it would not see. Nor does it count while they start
 
 
 class Pressing:
@@ -52,11 +52,13 @@ class Shares:
         self._pressing = Pressing(servos) if robot.kind in ARMS else None
         self._n = len(servos.ids)
 
-    def read(self, now: int, velocity: Sequence[float], torque: Sequence[float], temp_c: Sequence[float]) -> None:
-        """Take a reading (ns, rad/s, Nm, degrees)."""
+    def read(
+        self, now: int, velocity: Sequence[float], torque: Sequence[float], temp_c: Sequence[float], starting: bool = False
+    ) -> None:
+        """Take a reading (ns, rad/s, Nm, degrees). `starting`: torque is just coming on, and nobody presses yet."""
         self._easing.read(now, torque, temp_c)
         if self._pressing is not None:
-            self._pressing.read(now, velocity, torque)
+            self._pressing.read(now, velocity, torque if not starting else (0.0,) * self._n)
 
     def of_supply(self) -> list[float]:
         """By place, 0 to 1."""

@@ -118,7 +118,8 @@ class ServoChain:
         last = silent + self._stalls * (self._missed > UNKNOWN_AFTER)
         self._order = tuple(np.argsort(last, kind="stable").tolist()) if silent.any() else self._all
         position, velocity, torque, temp_c, voltage = map(tuple, self._values.tolist())
-        self._shares.read(sent, velocity, torque, temp_c)
+        starting = self._starting is not None and sent - self._starting <= STARTING_NS
+        self._shares.read(sent, velocity, torque, temp_c, starting)
         return Joints(
             t=sent, tick=tick, position=position, velocity=velocity, torque=torque, temp_c=temp_c, voltage=voltage,
             mode=tuple(self._mode.tolist()), fault=tuple(self._fault.tolist()), missed=tuple(self._missed.tolist()),

@@ -857,3 +857,24 @@ def test_a_hand_closes_no_harder_than_its_servo_is_limited_to(tmp_path, monkeypa
         pressed.append(abs(jaw.amps * jaw.motor.nm_per_a))
     assert 0.45 * jaw.motor.stall_nm < max(pressed) < 0.505 * jaw.motor.stall_nm
     assert arm.guard.state == "PSTOP" and "stalled" in arm.guard.causes
+
+
+@pytest.mark.parametrize("after", [0, 2, 5, 10, 25])
+@pytest.mark.parametrize("robot", ["so101", "omx"])
+def test_a_joint_that_is_blocked_as_torque_comes_on_is_told_of_before_it_is_eased(robot, after, tmp_path, monkeypatch):
+    """Something rigid pushes the pan aside and stays. The driver began to count with the torque and the guard 0.2 s later: the joint
+    was eased first, by which it strains no more, and nobody was told."""
+    monkeypatch.setattr(Fleet, "turned", lambda self: (self.apart(), "apart"))
+    arm = ArmRig(robot, tmp_path).ready()
+    arm.step("enable")
+    joints, register = arm.twin.joints, "torque_limit" if robot == "so101" else "goal_pwm"
+    at, servo, limits = float(joints.angle[0]), arm.twin.bus.servos[0], []
+    for n in range(100):
+        if n >= after:  # 0.15 rad at 2 rad/s
+            joints.lower[0] = at + min(0.15, 0.04 * (n - after + 1))
+        arm.step()
+        limits.append(servo.registers.get(register))
+        if arm.guard.state == "PSTOP":
+            break
+    assert "stalled" in arm.guard.causes, (arm.guard, limits[-5:])
+    assert (n - after) * PERIOD_S < 1.0
