@@ -271,8 +271,8 @@ def fitted(robot: config.Robot, offset: Sequence[float]) -> tuple[float, ...]:
         if turned + last > (TICKS - 1) * TICK + 1e-9:
             narrow = "" if known else ", or narrow joint_min and joint_max,"
             raise CalibrationError(
-                f"{name}: its zero is tick {round(o / TICK) % TICKS}, so its range lies across the encoder's end (4095 to 0); turn"
-                f" its horn by some teeth{narrow} and home it again"
+                f"{name}: its zero is tick {round(o / TICK) % TICKS}, so its range lies across the encoder's end (4095 to 0);"
+                f" turn its horn by some teeth{narrow} and home it again"
             )
         out.append(turned)
     return tuple(out)

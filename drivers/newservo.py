@@ -95,7 +95,8 @@ def _alone(asking: Asking, servo: int, address: int) -> None:
     once; what they measure is not the same, and garbles. Several lengths, for one alone may happen to have a sound sum."""
     if not all(asking.bytes_at(servo, address, length) for length in STATE_BYTES):
         raise DeviceError(
-            f"id {servo}: answers a ping and garbles its reads: two servos have that id, connect one at a time; or its cable is bad"
+            f"id {servo}: answers a ping and garbles its reads: two servos have that id, connect one at a time; or its cable"
+            " is bad"
         )
 
 

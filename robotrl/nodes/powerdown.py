@@ -172,9 +172,9 @@ def _adopt(chain: Chain) -> None:
 
 
 def sink(robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], watch: Callable[[], bool]) -> bool:
-    """`lower` of a robot that is stopped by a brake: bus servos that say that they hold brake first, as in any stop. Who is silent,
-    ill or another's is no reason to go on holding: what follows stops all of them. A moteus' watchdog has let go of it by itself.
-    No key holds such a robot, so `watch` is only told of each step."""
+    """`lower` of a robot that is stopped by a brake: bus servos that say that they hold brake first, as in any stop. Who is
+    silent, ill or another's is no reason to go on holding: what follows stops all of them. A moteus' watchdog has let go of it by
+    itself. No key holds such a robot, so `watch` is only told of each step."""
     if robot.servos.protocol == "moteus":
         return False
     chain = chain_of(port, robot, clock, starts=False)
