@@ -259,13 +259,13 @@ def fitted(robot: config.Robot, offset: Sequence[float]) -> tuple[float, ...]:
     """Offsets (n,) rad, each by so many whole turns that its joint's range lies within what the encoder counts: from stop to stop
     where they are known, for a limp joint may be left there. CalibrationError, naming the joint, where it lies across the count's
     end: no goal leads over that, and who is beyond it reads a turn off."""
-    servos, out = robot.servos, []
+    servos, limits, out = robot.servos, robot.limits, []
     gears = servos.gear or (1.0,) * len(servos.ids)
     names = servos.joints or tuple(map(str, servos.ids))
     for i, (name, o, s, g) in enumerate(zip(names, offset, servos.sign, gears, strict=True)):
-        stops = (robot.limits.stop_min[i], robot.limits.stop_max[i]) if robot.limits.stop_min and robot.limits.stop_max else ()
-        known = bool(stops) and math.isfinite(sum(stops))
-        low, high = stops if known else (robot.lowest[i], robot.highest[i])
+        low, high = robot.lowest[i], robot.highest[i]
+        if known := bool(limits.stop_min and limits.stop_max) and math.isfinite(limits.stop_min[i] + limits.stop_max[i]):
+            low, high = limits.stop_min[i], limits.stop_max[i]
         first, last = sorted((s * low * g, s * high * g))
         turned = o - 2 * math.pi * math.floor((o + first) / (2 * math.pi) + 1e-9)
         if turned + last > (TICKS - 1) * TICK + 1e-9:

@@ -53,8 +53,8 @@ class Lowering:
         tell: Callable[[str], None] = lambda _: None, profile: str = STOW,
     ) -> None:  # fmt: skip
         """`hold`: the guard's word, that a stop key holds the arm. Without it, one that was pressed long before counts for
-        nothing. `port`: for the rescue. `profile`: how the robot is stopped; a brake has no hold. `tell`: the stage, in each step,
-        for the guard: it would take silence for a stop that was not obeyed."""
+        nothing. `port`: for the rescue. `profile`: how the robot is stopped; a brake has no hold. `tell`: the stage, in each
+        step, for the guard: it would take silence for a stop that was not obeyed."""
         self._tell, self._profile = tell, profile
         self._say, self._over, self._tether, self._port = node.say, node.over, tether, port
         self._clock: Clock = node.clock

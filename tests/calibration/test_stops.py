@@ -193,11 +193,9 @@ def test_a_range_across_the_encoders_end_is_refused_by_name():
 
 @pytest.mark.parametrize("end", [1, -1])
 def test_a_joint_left_at_its_stop_must_not_read_a_turn_off(end):
-    """Limp, it may lie 2 degrees beyond what it is let: across the encoder's end it read a turn off, and was led into its stop."""
-    limit, stop = (
-        (ROBOT.limits.joint_max[0], ROBOT.limits.stop_max[0]) if end > 0 else (ROBOT.lowest[0], ROBOT.limits.stop_min[0])
-    )
-    last = 4095 if end > 0 else 0
+    """Limp, it may lie 2 degrees beyond what it is let: across the encoder's end it read a turn off and was led on."""
+    limits, last = ROBOT.limits, 4095 if end > 0 else 0
+    limit, stop = (ROBOT.highest[0], limits.stop_max[0]) if end > 0 else (ROBOT.lowest[0], limits.stop_min[0])
     at_stop, beside = last * stops.TICK - stop, last * stops.TICK - limit - end * 7 * stops.TICK
     assert stops.fitted(ROBOT, (at_stop, *ROBOT.servos.offset[1:]))[0] == pytest.approx(at_stop)
     with pytest.raises(CalibrationError, match="pan: its zero is tick"):

@@ -862,8 +862,8 @@ def test_a_hand_closes_no_harder_than_its_servo_is_limited_to(tmp_path, monkeypa
 @pytest.mark.parametrize("after", [0, 2, 5, 10, 25])
 @pytest.mark.parametrize("robot", ["so101", "omx"])
 def test_a_joint_that_is_blocked_as_torque_comes_on_is_told_of_before_it_is_eased(robot, after, tmp_path, monkeypatch):
-    """Something rigid pushes the pan aside and stays. The driver began to count with the torque and the guard 0.2 s later: the joint
-    was eased first, by which it strains no more, and nobody was told."""
+    """Something rigid pushes the pan aside and stays. The driver began to count with the torque and the guard 0.2 s later: the
+    joint was eased first, by which it strains no more, and nobody was told."""
     monkeypatch.setattr(Fleet, "turned", lambda self: (self.apart(), "apart"))
     arm = ArmRig(robot, tmp_path).ready()
     arm.step("enable")
