@@ -20,6 +20,7 @@ LEARNER_KB = 512 * 1024  # the same of a learner, which loads its libraries and 
 WARM_S = 15.0
 STOPS = frozenset(("HOLD", "STOPPING", "PSTOP", "RELAX", "LOCKOUT"))
 SAID_FRESH = 60 * MS
+READ_BACK = 150 * MS  # before it is said that all are off
 HELD_UP = 120 * MS  # a pose on its way, unknown to all (safety facts, rows 17 and 18)
 
 
@@ -131,11 +132,15 @@ def i12(history: History) -> Iterator[Violation]:
     for line in history.lines:
         if line.kind == "ask":
             asks[line.servo].append(line)
+    cycles = {heard.m["t"] for heard in history.bus["joints"]}
     for heard in history.bus["drive"]:
         if not heard.m["powered_off_confirmed"]:
             continue
+        since = heard.m["t"]
+        if history.robot.stow and since not in cycles:
+            since -= READ_BACK  # an arm that was lowered before the driver's first cycle
         for servo in history.robot.ids:
-            if not _said_off(history, asks[servo], servo, heard):
+            if not _said_off(history, asks[servo], servo, heard, since):
                 yield Violation("I12", heard.m["t"], f"the motors are said to be off; servo {servo} had not said so")
                 break
     for ended in history.ended:
@@ -143,7 +148,7 @@ def i12(history: History) -> Iterator[Violation]:
             yield Violation("I12", ended["t"], f"the run ended well, and the servos are in modes {history.modes[-1][1]}")
 
 
-def _said_off(history: History, asks: list[Any], servo: int, heard: Heard) -> bool:
-    since = bisect.bisect_left(asks, heard.m["t"], key=lambda line: line.t)
-    hosts = {line.host for line in asks[since : bisect.bisect_right(asks, heard.t, key=lambda line: line.t)]}
-    return any(r.host in hosts and r.mode == 0 for r in history.last_readings(servo, heard.t, heard.t - heard.m["t"]))
+def _said_off(history: History, asks: list[Any], servo: int, heard: Heard, since: int) -> bool:
+    first, last = (bisect.bisect_left(asks, t, key=lambda line: line.t) for t in (since, heard.t + 1))
+    hosts = {line.host for line in asks[first:last]}
+    return any(r.host in hosts and r.mode == 0 for r in history.last_readings(servo, heard.t, heard.t - since))

@@ -14,6 +14,7 @@ import bookkeeping
 import invariants
 import keeping
 import stops
+import stowing
 from invariants import Violation
 from kept import LABEL, TRANSITION
 from schedule import draw
@@ -38,7 +39,7 @@ class How(NamedTuple):
 
 def check(history: History) -> list[Violation]:
     kept = (*keeping.i7(history), *keeping.i8(history))
-    found = [*invariants.check(history), *stops.i5(history), *kept, *bookkeeping.check(history)]
+    found = [*invariants.check(history), *stops.i5(history), *stowing.check(history), *kept, *bookkeeping.check(history)]
     return sorted(found, key=lambda violation: violation.t)
 
 
@@ -73,7 +74,7 @@ class Campaign:
         if self.run is None:
             self.run = self._begun()
             self.run.walks(max(BEGIN_S, self.how.wait))
-        schedule = draw(seed, self.how.seconds, self.how.deeds, self.run.names)
+        schedule = draw(seed, self.how.seconds, self.how.deeds, self.run.target)
         row = {"seed": seed, "from": time.monotonic_ns(), "walked": self.run.looker.state == "RUN", "deeds": schedule,
                "led_to": "interrupted"}  # fmt: skip
         self._open.append(row)

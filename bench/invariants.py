@@ -25,8 +25,8 @@ UNHEARD = PERMIT - PERIOD + 3 * MS  # between two looks, after which a permit th
 HELD_UP = 160 * MS  # before a goal, in which a cycle of the driver's may have been late: two permits and two periods
 OPENING, ROUND = 0.035, 2e-4  # rad: first target after torque came on; of a float32 and of a reading that came in between
 MOVED = 1e-3  # rad
+FASTER = 2e-3  # rad/s: half a step of a speed
 ACTION = 75 * MS
-FIRST_HOST, LAST_HOST = 0x40, 0x7E  # by which a driver asks, in turn
 NONCE = 5_000 * MS
 
 
@@ -58,28 +58,37 @@ def begins_anew(history: History, last: Line, line: Line) -> bool:
     seen = history.last_readings(line.servo, line.t, 100 * MS)
     if not seen or abs(line.angle - seen[-1].angle) > ROUND:
         return False
-    lines = history.lines[bisect.bisect_left(history.lines, line.t - HELD_UP, key=lambda one: one.t) :]
-    asked = [one.t for one in lines if one.t <= line.t and one.kind == "ask" and one.servo == history.robot.ids[0]]
+    if history.robot.stow and history.ended_between(last.t, line.t, "servos", "rescue"):
+        return True  # another hand, which knows of no goal and holds an arm where it is
+    cycles = history.cycles[bisect.bisect_left(history.cycles, line.t - HELD_UP, key=lambda one: one.t) :]
+    asked = [one.t for one in cycles if one.t <= line.t]
     heard = max((t for t in asked if t <= last.t), default=last.t)
     permit = history.permit_before(heard)
     lapsed = permit is None or line.t - permit.m["t"] > PERMIT
     return lapsed or any(after - before > UNHEARD for before, after in pairwise(asked))
 
 
+def permitted(history: History, t: int) -> bool:
+    """Had the guard said, at most 60 ms before, that torque may be on? Or may it have, as far as anybody can tell."""
+    late = history.lateness(t - PERMIT - GRACE, t)
+    newest = history.permit_before(t - GRACE - late)
+    heard = history.permits_between(t - GRACE - late, t)
+    oldest = t - PERMIT - 3 * MS - late
+    good = any(p.m["torque"] and p.m["state"] in TORQUE and p.m["t"] >= oldest for p in (*heard, *([newest] if newest else [])))
+    return good or frozen(history, t) or unheard(history.bus["permit"], t, PERMIT)
+
+
 def i1(history: History) -> Iterator[Violation]:
-    """No goal without the guard's word, at most 60 ms old, that torque may be on."""
-    for line in (line for line in history.lines if line.kind == "goal"):
-        late = history.lateness(line.t - PERMIT - GRACE, line.t)
-        newest = history.permit_before(line.t - GRACE - late)
-        heard = history.permits_between(line.t - GRACE - late, line.t)
-        oldest = line.t - PERMIT - 3 * MS - late
-        good = any(
-            p.m["torque"] and p.m["state"] in TORQUE and p.m["t"] >= oldest for p in (*heard, *([newest] if newest else []))
-        )
-        if not good and not frozen(history, line.t) and not unheard(history.bus["permit"], line.t, PERMIT):
+    """No goal without the guard's word, at most 60 ms old, that torque may be on. An arm's stop has some: see stowing.py."""
+    words = {"on": "torque"} if history.robot.stow else {"on": "torque", "goal": "a goal"}
+    for line in (line for line in history.lines if line.kind in words):
+        if not permitted(history, line.t):
+            newest = history.permit_before(line.t - GRACE - history.lateness(line.t - PERMIT - GRACE, line.t))
             last = newest.m if newest else {}
             age = (line.t - last.get("t", line.t)) // MS
-            yield Violation("I1", line.t, f"servo {line.servo} got a goal; the last permit was {last.get('state')}, {age} ms old")
+            yield Violation(
+                "I1", line.t, f"servo {line.servo} got {words[line.kind]}; the last permit was {last.get('state')}, {age} ms old"
+            )
     yield from _awoken(history)
 
 
@@ -88,7 +97,7 @@ def _awoken(history: History) -> Iterator[Violation]:
     guard = history.bus["guard"]
     for deed in history.done("suspend"):
         was = next((h.m["state"] for h in reversed(guard) if h.t <= deed.t), "")
-        if was not in TORQUE - {"PSTOP"}:
+        if was not in TORQUE - {"PSTOP"} or history.robot.stow:
             continue
         stopped = next((h.m["t"] for h in guard if h.m["t"] > deed.t and h.m["state"] in STOPPED), history.end)
         since = deed.t + GRACE + history.lateness(deed.t, deed.t + GRACE)
@@ -128,8 +137,9 @@ def i2(history: History) -> Iterator[Violation]:
             r.angle for r in history.last_readings(line.servo, line.t, 100 * MS + history.lateness(line.t - 100 * MS, line.t))
         ]
         was = [before.angle] if before is not None else seen
-        outside = max((_outside(robot.low, robot.high, angle) for angle in was), default=0.0)
-        if _outside(robot.low, robot.high, now) > outside + ROUND:
+        low, high = robot.low[at := robot.ids.index(line.servo)], robot.high[at]
+        outside = max((_outside(low, high, angle) for angle in was), default=0.0)
+        if _outside(low, high, now) > outside + ROUND:
             yield Violation("I2", line.t, f"servo {line.servo} got {now:.4f} rad, out of range")
         far = before is not None and abs(now - before.angle) > robot.slew + ROUND
         if before is not None and far and not begins_anew(history, before, line):
@@ -142,6 +152,8 @@ def i2(history: History) -> Iterator[Violation]:
                 yield Violation("I2", line.t, f"servo {line.servo} was led {away:.4f} rad beyond the lead")
         if before is not None and not seen and abs(now - before.angle) > ROUND:
             yield Violation("I2", line.t, f"servo {line.servo} was moved, and had not been read for 100 ms")
+        if line.speed > robot.speed + FASTER:
+            yield Violation("I2", line.t, f"servo {line.servo} may go for its goal by {line.speed:.2f} rad/s")
     yield from _pairs(history)
 
 
@@ -152,6 +164,8 @@ def _outside(low: float, high: float, value: float) -> float:
 def _pairs(history: History) -> Iterator[Violation]:
     """The two motors of a leg, neither stretched nor folded through itself; or no more so than before."""
     robot, goals = history.robot, {}
+    if not robot.gap_min:
+        return
     low, high = robot.gap_min, 2 * math.pi - robot.gap_min
     before: dict[int, float] = {}
     for line in history.lines:
@@ -209,12 +223,11 @@ def i4(history: History) -> Iterator[Violation]:
         if weight["port"] and weight["name"] not in ("servos", "rescue"):
             yield Violation("I4", weight["t"], f"{weight['name']} has the motors' port open")
     for line, after in pairwise([*history.lines, Line(history.end, "cut")]):
-        if line.kind == "" and after.kind != "cut":
+        torn = line.kind == "torn" and not history.ended_between(line.t - 50 * MS, after.t, "servos", "rescue")
+        if (line.kind == "" and after.kind != "cut") or torn:
             yield Violation("I4", line.t, f"no line of the driver's: {line.text[:80]!r}")
-    asked = [line for line in history.lines if line.kind == "ask" and line.servo == history.robot.ids[0]]
-    for one, two in pairwise(asked):
-        # Whoever takes the port anew, a driver or a rescue, begins with the first. Two hands at once break the order elsewhere.
-        if two.host not in (FIRST_HOST, one.host + 1 if one.host < LAST_HOST else FIRST_HOST):
+    for one, two in pairwise(history.cycles):
+        if not history.wire.follows(one, two):
             yield Violation("I4", two.t, f"host {two.host:#x} asks after {one.host:#x}: two writers")
 
 

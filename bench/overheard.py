@@ -2,8 +2,9 @@
 
 The bench nemesis starts it in the place of the command; every process is the real one, and the twin too, but that its three wires
 are written down as their bytes pass: `in`, what the host wrote, before any fault takes hold of it; `out`, what reaches the host,
-behind all faults; `modes`, what mode the servos are in, whatever they say. Of the IMU only how many bytes came, and when. And the
-scripted operator gives rewards besides (`rewarding.py`).
+behind all faults; `modes`, what mode the servos are in, whatever they say (of bus servos: whether they have torque); `at`, where
+the joints of a robot on bus servos are. Of the IMU only how many bytes came, and when. And the scripted operator gives rewards
+besides (`rewarding.py`).
 Run: OVERHEARD=FILE python bench/overheard.py RUN.toml --sim ...
 """
 
@@ -17,11 +18,36 @@ from typing import IO, Any
 
 from robotrl import manager, processes
 from robotrl.roster import Spec
-from robotrl.sim import twin
+from robotrl.sim import servotwin, twin
 from robotrl.sim.faults import Fault, FaultyWire
 from robotrl.twinprocess import TwinProcess
 
 LATE_NS = 20_000_000
+LOOK_NS = 40_000_000  # how often joints are looked at
+ELSEWHERE = 0.01  # rad from where it was seen last
+
+
+class Torques:
+    """Of bus servos what a moteus bank calls their mode, as their registers have it; and their joints' angles, rad."""
+
+    def __init__(self, bus: Any, joints: Any) -> None:
+        self._servos, self._joints = bus.servos, joints
+        self._seen: list[float] = []
+        self._due = 0
+
+    @property
+    def mode(self) -> list[int]:
+        return [servo.registers.get("torque") for servo in self._servos]
+
+    def moved(self, now: int) -> list[float]:
+        """Where they are, if they are to be looked at now and are elsewhere."""
+        if now < self._due:
+            return []
+        self._due, at = now + LOOK_NS, [round(angle, 4) for angle in self._joints.angle.tolist()]
+        if self._seen and all(abs(a - b) < ELSEWHERE for a, b in zip(at, self._seen, strict=True)):
+            return []
+        self._seen = at
+        return at
 
 
 class Overheard:
@@ -55,6 +81,8 @@ class Overheard:
         if self._bank is not None and list(self._bank.mode) != self._modes:
             self._modes = [int(mode) for mode in self._bank.mode]
             self._tell("modes", self._modes)
+        if isinstance(self._bank, Torques) and (at := self._bank.moved(now)):
+            self._tell("at", at)
         if data:
             self._tell("out", len(data) if self._name == "imu" else data.decode("latin-1"))
         return data
@@ -63,20 +91,19 @@ class Overheard:
         self._ear.write(json.dumps({"t": time.monotonic_ns(), "k": what, "wire": self._name, "v": value}) + "\n")
 
 
-class OverheardTwin(twin.Twin):
-    """The twin; its wires lead past somebody who writes."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        ear = open(os.environ["OVERHEARD"], "a", buffering=1)  # noqa: SIM115 - as long as the process
-        for name, wire in self.wires.items():
-            bank = self.bus.bank if name == "servos" else None
-            self.wires[name] = Overheard(name, wire, ear, bank)  # type: ignore[assignment]
+def overhear(made: Any) -> Any:
+    """A twin whose wires lead past somebody who writes."""
+    ear = open(os.environ["OVERHEARD"], "a", buffering=1)  # noqa: SIM115 - as long as the process
+    bank = Torques(made.bus, made.joints) if isinstance(made, servotwin.ServoTwin) else made.bus.bank
+    for name, wire in made.wires.items():
+        made.wires[name] = Overheard(name, wire, ear, bank if name == "servos" else None)
+    return made
 
 
 def main(argv: list[str]) -> int:
     if argv[:1] == ["twin"]:
-        twin.Twin = OverheardTwin  # type: ignore[misc]
+        plain = twin.twin_of
+        twin.twin_of = lambda args: (overhear((found := plain(args))[0]), *found[1:])
         return twin.main(argv[1:])
     TwinProcess.program = (__file__, "twin")
     manager.OPERATOR = processes.OPERATOR = Spec("operator", "bench.rewarding")  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 Deed = dict[str, Any]
 
@@ -49,6 +49,41 @@ WIRES: tuple[tuple[str, dict[str, tuple[float, float]]], ...] = (
 )
 ANY_WIRE = ("drop", "corrupt", "delay", "silence")
 LASTING = frozenset(("trip", "reboot"))  # no duration: what has happened has happened
+ON_A_BUS = (
+    "drop",
+    "corrupt",
+    "delay",
+    "mute",
+    "silence",
+    "babble",
+    "again",
+    "trip",
+    "reboot",
+)  # of the same, on bus servos' line
+SENSED = {"imu": ("freeze", "saturate", "skew"), "tracker": ("lose", "shift", "still")}
+HEALS_S = (0.3, 2.0)  # until a person has switched a bus servo that tripped off and on: nothing else ends that
+
+
+class Target(NamedTuple):
+    """What deeds may fall upon: processes by name, servos by number, faults of which wires."""
+
+    names: tuple[str, ...] = NAMES
+    servos: tuple[int, ...] = tuple(range(1, 9))
+    wires: tuple[str, ...] = ("servos", "imu", "tracker")
+    bus: bool = False  # of bus servos
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> Target:
+        robot = config["robot"]
+        wires = ("servos", *robot.get("senses", ("imu", "tracker")))
+        return cls(names(config), tuple(robot["servos"]["ids"]), wires, robot["servos"].get("protocol", "moteus") != "moteus")
+
+    def faults(self) -> list[tuple[str, dict[str, tuple[float, float]]]]:
+        absent = {fault for wire, faults in SENSED.items() if wire not in self.wires for fault in faults}
+        return [row for row in WIRES if row[0] not in absent and (not self.bus or row[0] in (*ON_A_BUS, *SENSED))]
+
+
+EVERYTHING = Target()
 
 
 def names(config: dict[str, Any]) -> tuple[str, ...]:
@@ -59,11 +94,13 @@ def names(config: dict[str, Any]) -> tuple[str, ...]:
         "gateway": bool(config["network"]["listen"]),
     }
     cameras = CAMERAS[: len(config["robot"]["cameras"])]
-    return (*NAMES, *cameras, *(name for name, wanted in asked.items() if wanted))
+    absent = {"imu", "tracker"} - set(config["robot"].get("senses", ("imu", "tracker")))
+    plain = (name for name in NAMES if name not in absent)
+    return (*plain, *cameras, *(name for name, wanted in asked.items() if wanted))
 
 
-def draw(seed: int, seconds: float, deeds: int, whom: tuple[str, ...] = NAMES) -> list[Deed]:
-    """So many deeds within so many seconds, to these processes, by the seed alone."""
+def draw(seed: int, seconds: float, deeds: int, whom: Target = EVERYTHING) -> list[Deed]:
+    """So many deeds within so many seconds, upon what there is, by the seed alone."""
     rng = random.Random(seed)
     out = []
     for at in sorted(rng.uniform(0, seconds) for _ in range(deeds)):
@@ -75,12 +112,12 @@ def _log(rng: random.Random, low: float, high: float) -> float:
     return float(f"{math.exp(rng.uniform(math.log(low), math.log(high))):.3g}")
 
 
-def _deed(rng: random.Random, whom: tuple[str, ...]) -> Deed:
+def _deed(rng: random.Random, whom: Target) -> Deed:
     do = rng.choices(list(KINDS), list(KINDS.values()))[0]
     if do == "kill":
-        return {"do": do, "name": rng.choice(whom)}
+        return {"do": do, "name": rng.choice(whom.names)}
     if do == "stop":
-        return {"do": do, "name": rng.choice(whom), "for_s": _log(rng, 0.02, 2.0)}
+        return {"do": do, "name": rng.choice(whom.names), "for_s": _log(rng, 0.02, 2.0)}
     if do == "pause":
         return {"do": do, "for_s": _log(rng, 0.05, 1.0)}
     if do == "clock":
@@ -89,15 +126,22 @@ def _deed(rng: random.Random, whom: tuple[str, ...]) -> Deed:
         return {"do": do, "s": rng.choice((1.0, 60.0, 3600.0))}
     if do == "full":
         return {"do": do, "for_s": _log(rng, 0.1, 2.0)}
-    fault, fields = rng.choice(WIRES)
+    return {"do": do, **_fault(rng, whom)}
+
+
+def _fault(rng: random.Random, whom: Target) -> Deed:
+    fault, fields = rng.choice(whom.faults())
     line: Deed = {"fault": fault}
     for key, (low, high) in fields.items():
-        line[key] = rng.randint(int(low), int(high)) if key in ("servo", "pieces") else _log(rng, low, high)
+        if key == "servo":
+            line[key] = whom.servos[rng.randint(0, len(whom.servos) - 1)]
+        else:
+            line[key] = rng.randint(int(low), int(high)) if key == "pieces" else _log(rng, low, high)
     if fault in ANY_WIRE:
-        line["wire"] = rng.choice(("servos", "servos", "imu", "tracker"))
+        line["wire"] = rng.choice(("servos", *whom.wires))
     if fault not in LASTING:
         line["for_s"] = _log(rng, 0.03, 2.0)
-    return {"do": do, "line": line}
+    return {"line": line, "heals_s": _log(rng, *HEALS_S)} if fault == "trip" and whom.bus else {"line": line}
 
 
 class Player:
@@ -147,6 +191,9 @@ class Player:
             self._tell_twin(deed["line"])
             if "for_s" in deed["line"]:
                 self._later(until, lambda: self._undone(deed, lambda: None))
+            if "heals_s" in deed:
+                again = {"fault": "reboot", "servo": deed["line"]["servo"]}
+                self._later(time.monotonic() + deed["heals_s"], lambda: self._undone(deed, lambda: self._tell_twin(again)))
 
     def _undone(self, deed: Deed, act: Callable[[], None]) -> None:
         act()

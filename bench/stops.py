@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from invariants import GRACE, MOVED, MOVING, PERIOD, PERMIT, ROUND, Violation, begins_anew, frozen, unheard
+from invariants import GRACE, MOVED, PERIOD, PERMIT, ROUND, Violation, begins_anew, frozen, unheard
+from stowing import leased, lowered
 from told import MS, Deed, History, Line
 
 # From a deed to the last motion of the lease under which it fell, ms: the rows of the fault catalogue, and one period where the
@@ -24,17 +25,18 @@ INWARD_RAD_S = 0.5  # where nobody drives, a goal outside comes in no faster
 
 
 def moves(history: History) -> list[int]:
-    """When a servo was led somewhere else: not by what a joint that is pushed away drags along."""
+    """When a servo was led somewhere else: not by what a joint that is pushed away drags along, nor an arm by its own stop."""
     found: set[int] = set()
     before: dict[int, Line] = {}
-    for line in history.lines:
+    down = lowered(history)
+    for n, line in enumerate(history.lines):
         if line.kind in ("damp", "stop"):
             before.pop(line.servo, None)
         if line.kind != "goal":
             continue
         last = before.get(line.servo)
         before[line.servo] = line
-        if last is None or not abs(line.angle - last.angle) > MOVED:
+        if last is None or not abs(line.angle - last.angle) > MOVED or n in down:
             continue
         if _comes_in(history, last, line, before) or begins_anew(history, last, line):
             continue
@@ -47,11 +49,14 @@ def moves(history: History) -> list[int]:
 def _comes_in(history: History, last: Line, line: Line, goals: dict[int, Line]) -> bool:
     """Torque came on where the joint, or its leg, may not be: where nobody drives the gate leads it in, slowly."""
     robot, at = history.robot, history.robot.ids.index(last.servo)
-    step, middle = line.angle - last.angle, (robot.low + robot.high) / 2
+    low, high = robot.low[at], robot.high[at]
+    step, middle = line.angle - last.angle, (low + high) / 2
     if abs(step) > INWARD_RAD_S * robot.period_s + ROUND:
         return False
-    if not robot.low + MOVED < last.angle < robot.high - MOVED:
+    if not low + MOVED < last.angle < high - MOVED:
         return step * (middle - last.angle) > 0
+    if not robot.gap_min:
+        return False
     leg = robot.ids[at // 2 * 2 : at // 2 * 2 + 2]
     total = last.angle + sum(goals[servo].angle for servo in leg if servo != last.servo and servo in goals)
     closed = all(servo in goals for servo in leg) and not robot.gap_min + MOVED < total < 2 * math.pi - robot.gap_min - MOVED
@@ -62,12 +67,9 @@ def i5(history: History) -> Iterator[Violation]:
     """A stop within its bound: by the guard's word 2 T after it, by its silence 60 ms, and after each deed as its row says."""
     moved = moves(history)
     for t in moved:
-        late = history.lateness(t - PERMIT - GRACE, t)
-        before = history.permit_before(t - 2 * PERIOD - late)
-        permits = [p for p in (before, *history.permits_between(t - 2 * PERIOD - late, t)) if p]
-        may = [p for p in permits if p.m["holder"] and p.m["state"] in MOVING and p.m["t"] >= t - PERMIT - 3 * MS - late]
-        if not may and not frozen(history, t) and not unheard(history.bus["permit"], t, PERMIT):
-            yield Violation("I5", t, f"a motor was led on, and the guard had said {[p.m['state'] for p in permits]}")
+        if not leased(history, t) and not frozen(history, t) and not unheard(history.bus["permit"], t, PERMIT):
+            said = [p.m["state"] for p in history.permits_between(t - PERMIT - GRACE, t)]
+            yield Violation("I5", t, f"a motor was led on, and the guard had said {said}")
     for deed in history.deeds:
         yield from _stopped_in_time(history, deed, moved)
     yield from _watchdog(history)
@@ -103,6 +105,8 @@ def _stopped_in_time(history: History, deed: Deed, moved: list[int]) -> Iterator
 
 def _watchdog(history: History) -> Iterator[Violation]:
     """Where the driver is gone, every servo has heard of a stop or has stopped itself."""
+    if history.robot.stow:
+        return  # it is held, not stopped: stowing.py
     for deed in history.done("kill", "stop"):
         lease = history.permit_before(deed.t)
         if deed.deed.get("name") != "servos" or lease is None or not lease.m["holder"] or deed.t - lease.m["t"] > PERIOD:

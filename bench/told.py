@@ -1,58 +1,27 @@
 """A recorded history in order: what the host wrote to the servos, what it was told, what was said on the bus, who lived when.
 
-Plain Python, and nothing of the product's: lines are taken apart by what the moteus reference says of them.
+Plain Python, and nothing of the product's: the motors' wire is taken apart by the reader of its family.
 """
 
 from __future__ import annotations
 
 import bisect
 import json
-import math
 import re
-import struct
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from feetechwire import FeetechWire
+from moteuswire import MoteusWire
+from wirelines import Line as Line
+from wirelines import Reading, Robot, Wire, whole
+
+WIRES = {"moteus": MoteusWire, "feetech": FeetechWire}
 MS = 1_000_000
-TAIL = rb"(?:50)*(?: \*[0-9A-F]{2})?"  # padding of the frame, and a check sum where the adapter has asked for one
-F32 = rb"([0-9a-f]{8})"
-# Mode 10 and a position | position nan, velocity 0, kp scale 0: brakes and goes nowhere | mode 0 | the state is asked for |
-# console text and polls | a number that is none, by which a line of one who died in the midst of it is ended
-LINES = (
-    ("goal", re.compile(rb"can send 00([0-9a-f]{2}) 01000a0d20" + F32 + rb"02237f7f0d25" + F32 + rb"0e27" + F32 * 2 + TAIL)),
-    ("damp", re.compile(rb"can send 00([0-9a-f]{2}) 01000a0e200000c07f000000000223007f0d25[0-9a-f]{8}0e27[0-9a-f]{16}" + TAIL)),
-    ("stop", re.compile(rb"can send 00([0-9a-f]{2}) 010000" + TAIL)),
-    ("ask", re.compile(rb"can send ([c-f][0-9a-f])([0-9a-f]{2}) 11001f01110a130d" + TAIL)),
-    ("talk", re.compile(rb"can send [08]0([0-9a-f]{2}) 4[02][0-9a-f]*" + TAIL)),
-)
-ALL = 0x7F
 _XYZ = rb" (-?\d+\.\d+)" * 3
 PICTURE = re.compile(rb"pose (\d+) (\d+)" + _XYZ + rb" \S+ \S+ \S+ \*[0-9A-F]{2}")  # running number, age in us, x y z
-REPLY = re.compile(rb"rcv ([0-9a-fA-F]{1,8}) ([0-9a-fA-F]{50,})\b")
-
-
-class Line(NamedTuple):
-    """One line from the host, when its first byte came; `angle` in the robot's rad, `host` of a question."""
-
-    t: int
-    kind: str  # goal, damp, stop, ask, talk, cut, or "" for what is none of these
-    servo: int = 0
-    angle: float = math.nan
-    host: int = -1
-    text: str = ""
-
-
-class Reading(NamedTuple):
-    """What a servo said, as it reached the host."""
-
-    t: int
-    servo: int
-    host: int
-    angle: float
-    mode: int
 
 
 class Heard(NamedTuple):
@@ -76,34 +45,6 @@ class Deed(NamedTuple):
     deed: dict[str, Any]
 
 
-@dataclass
-class Robot:
-    """What its configuration says: rad, rad/s, s."""
-
-    ids: list[int]
-    sign: list[int]
-    offset: list[float]
-    low: float
-    high: float
-    slew: float
-    lead: float
-    gap_min: float
-    period_s: float
-    watchdog_s: float
-
-    @classmethod
-    def of(cls, config: dict[str, Any]) -> Robot:
-        servos, limits, period = config["robot"]["servos"], config["robot"]["limits"], 1 / config["task"]["rate_hz"]
-        return cls(
-            servos["ids"], servos["sign"], servos["offset"], limits["position_min"], limits["position_max"],
-            limits["slew_rad_s"] * period, limits["lead_rad"], limits["gap_min"], period, servos["watchdog_s"],
-        )  # fmt: skip
-
-    def angle(self, servo: int, turns: float) -> float:
-        i = self.ids.index(servo)
-        return self.sign[i] * (turns * 2 * math.pi - self.offset[i])
-
-
 class History:
     """All of one run. Raises KeyError for records that are none."""
 
@@ -114,13 +55,16 @@ class History:
             by[record["k"]].append(record)
         self.robot = Robot.of(by["begin"][0]["config"])
         self.begun, self.end = by["begin"][0]["t"], ordered[-1]["t"]
-        self.lines = self._lines([(r["t"], r["v"].encode("latin-1")) for r in by["in"]])
+        self.wire: Wire = WIRES[self.robot.protocol](self.robot)
+        self.lines = self.wire.lines([(r["t"], r["v"].encode("latin-1")) for r in by["in"]])
+        self.cycles = [line for line in self.lines if line.cycle]
         wires = [r for r in by["out"] if r.get("wire", "servos") == "servos"]
-        self.readings = self._readings([(r["t"], r["v"].encode("latin-1")) for r in wires])
+        self.readings = self.wire.readings([(r["t"], r["v"].encode("latin-1")) for r in wires])
         pictures = [(r["t"], r["v"].encode("latin-1")) for r in by["out"] if r.get("wire") == "tracker"]
         self.pictures = [(t, found) for t, text in whole(pictures, at_end=True) for found in [PICTURE.search(text)] if found]
         self.imu_bytes = [r["t"] for r in by["out"] if r.get("wire") == "imu"]
         self.modes = [(r["t"], r["v"]) for r in by["modes"]]
+        self.places = [(r["t"], r["v"]) for r in by["at"]]  # of an arm's joints, rad, in truth
         self.bus: dict[str, list[Heard]] = defaultdict(list)
         for r in by["bus"]:
             self.bus[r["topic"]].append(Heard(r["t"], r["source"], r["m"]))
@@ -132,7 +76,6 @@ class History:
         self.weights, self.ended = by["weight"], by["ended"]
         self.kept, self.recovered = by["kept"], by["recovered"]  # the log and its index; the replay
         self.logged = {line for r in by["log"] for line in r["lines"]}
-        self.goals: dict[int, list[Line]] = defaultdict(list)
         self.by_servo: dict[int, list[Reading]] = defaultdict(list)
         for reading in self.readings:
             self.by_servo[reading.servo].append(reading)
@@ -166,38 +109,9 @@ class History:
         low = bisect.bisect_left(found, t - window, key=lambda r: r.t)
         return found[low : bisect.bisect_right(found, t, key=lambda r: r.t)]
 
-    def _lines(self, chunks: list[tuple[int, bytes]]) -> list[Line]:
-        return [line for t, text in whole(chunks, at_end=False) for line in self._line(t, text)]
-
-    def _line(self, t: int, text: bytes) -> list[Line]:
-        if text.endswith(b"!"):
-            return [Line(t, "cut")]
-        for kind, pattern in LINES:
-            if not (found := pattern.fullmatch(text)):
-                continue
-            if kind == "ask":
-                return [Line(t, kind, int(found[2], 16), host=int(found[1], 16) & 0x7F)]
-            servo = int(found[1], 16)
-            if kind == "goal":
-                return [Line(t, kind, servo, self.robot.angle(servo, number(found[2])) if servo in self.robot.ids else math.nan)]
-            return [Line(t, kind, each) for each in (self.robot.ids if servo == ALL else [servo])]
-        if (again := text.rfind(b"can send ")) > 0 and text[again:].startswith(b"can send c0%02x " % self.robot.ids[0]):
-            return self._line(t, text[again:])  # a write that the line had no room for, and the first question after it
-        return [Line(t, "", text=text.decode("latin-1"))] if text.strip() else []
-
-    def _readings(self, chunks: list[tuple[int, bytes]]) -> list[Reading]:
-        out = []
-        for t, text in whole(chunks, at_end=True):
-            for found in REPLY.finditer(text):
-                data = bytes.fromhex(found[2][: len(found[2]) // 2 * 2].decode())
-                address = int(found[1], 16)
-                servo = address >> 8 & 0x7F
-                heads = data[0:2], data[3:5], data[17:19], data[20:22]
-                if heads != (b"\x21\x00", b"\x2f\x01", b"\x21\x0a", b"\x23\x0d") or servo not in self.robot.ids:
-                    continue
-                (mode,), (turns,) = struct.unpack("<b", data[2:3]), struct.unpack("<f", data[5:9])
-                out.append(Reading(t, servo, address & 0x7F, self.robot.angle(servo, turns), mode))
-        return out
+    def ended_between(self, since: int, until: int, *names: str) -> bool:
+        """Did a process of one of these names die then?"""
+        return any(life.name in names and since <= life.died <= until for life in self.lives)
 
     def _lives(self, born: list[dict[str, Any]], died: list[dict[str, Any]]) -> list[Life]:
         ends = {r["pid"]: r["t"] for r in died}
@@ -206,22 +120,6 @@ class History:
     @staticmethod
     def _until(done: dict[str, Any], undone: list[dict[str, Any]]) -> int:
         return next((r["t"] for r in undone if r["t"] >= done["t"] and r["deed"] == done["deed"]), done["t"])
-
-
-def number(digits: bytes) -> float:
-    return float(struct.unpack("<f", bytes.fromhex(digits.decode()))[0])
-
-
-def whole(chunks: list[tuple[int, bytes]], at_end: bool) -> Iterable[tuple[int, bytes]]:
-    """The lines that the pieces make, each with the time of the piece in which it began, or ended."""
-    rest, began = b"", 0
-    for t, data in chunks:
-        for part in data.splitlines(keepends=True):
-            began = began if rest else t
-            rest += part
-            if rest.endswith((b"\n", b"\r")):
-                yield (t if at_end else began), rest.rstrip()
-                rest = b""
 
 
 def read(path: Path) -> History:

@@ -14,7 +14,7 @@ from typing import Any
 
 import kept
 from onlooker import Onlooker
-from schedule import ENDING, Deed, Player, names
+from schedule import ENDING, Deed, Player, Target
 from told import History
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,16 +70,16 @@ class Run:
         self._out = open(self.folder / "bus.jsonl", "w", buffering=1 << 16)  # noqa: SIM115 - closed by end
         self.looker = Onlooker(self.directory, sockets, self.process.pid, self._out)
         config = json.loads((self.directory / "run.json").read_text())["config"]
-        self.names = names(config)
+        self.target = Target.of(config)
         self.looker.write("begin", config=config)
         self.looker.start()
         self._whole(until)
 
     def _whole(self, until: float) -> None:
         """Every process of the tree is one that a schedule may name, and each that it may name is there."""
-        while (absent := set(self.names) - self.looker.pids.keys()) and self.alive() and time.monotonic() < until:
+        while (absent := set(self.target.names) - self.looker.pids.keys()) and self.alive() and time.monotonic() < until:
             time.sleep(0.02)
-        if strangers := sorted(self.looker.pids.keys() - {*self.names, *ENDING}):
+        if strangers := sorted(self.looker.pids.keys() - {*self.target.names, *ENDING}):
             raise SystemExit(f"bench nemesis: no deed reaches {', '.join(strangers)}; add each to bench/schedule.py")
         if absent:
             raise NotBegunError(f"the run has no {', '.join(sorted(absent))}: {self.said()}")
@@ -105,7 +105,7 @@ class Run:
         return self.process.poll() is None
 
     def walks(self, seconds: float) -> bool:
-        """Wait until the policy has the robot, or until it is plain that it will not."""
+        """Wait until the policy has the robot (an arm, too, is then in RUN), or until it is plain that it will not."""
         until = time.monotonic() + seconds
         well = time.monotonic()
         while self.looker.state not in ("RUN", "LOCKOUT") and self.alive() and (now := time.monotonic()) < until:

@@ -251,7 +251,7 @@ def test_a_deed_may_fall_upon_every_process_but_those_that_end_the_run(checker):
     told["network"]["listen"], told["takeover"]["device"], told["task"]["reward"] = "tcp://127.0.0.1:1", "so101", "classifier"
     told["robot"]["cameras"] = {"left": {}, "right": {}}
     assert set(names(told)) - started == {"gateway", "teleop", "classifier", "camera1", "camera2"}
-    drawn = {deed.get("name", "") for seed in range(60) for deed in checker.draw(seed, 8.0, 6, names(told))}
+    drawn = {deed.get("name", "") for seed in range(60) for deed in checker.draw(seed, 8.0, 6, checker.schedule.Target.of(told))}
     assert drawn - {""} == set(names(told))
 
 
