@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from invariants import PERIOD, Violation
+from invariants import Violation
+from opening import PERIOD
 from told import MS, Heard, History
 
 FDS = 128

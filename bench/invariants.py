@@ -7,23 +7,19 @@ shares code with the product.
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from opening import PERIOD, PERMIT, ROUND, begins_anew, held_up
 from told import MS, Heard, History, Line
 
 TORQUE = frozenset(("HOLD", "RUN", "RESET", "STOPPING", "PSTOP"))
 STOPPED = frozenset(("PSTOP", "RELAX", "LOCKOUT"))
 MOVING = {"RUN": "policy", "RESET": "reset"}
-PERIOD = 20 * MS
-PERMIT = 60 * MS
 GRACE = PERIOD + 10 * MS  # until the driver has heard a permit and its next cycle is over
-UNHEARD = PERMIT - PERIOD + 3 * MS  # between two looks, after which a permit that was a period old at the first may have run out
-HELD_UP = 160 * MS  # before a goal, in which a cycle of the driver's may have been late: two permits and two periods
-OPENING, ROUND = 0.035, 2e-4  # rad: first target after torque came on; of a float32 and of a reading that came in between
+OPENING = 0.035  # rad: first target after torque came on
 MOVED = 1e-3  # rad
 FASTER = 2e-3  # rad/s: half a step of a speed
 ACTION = 75 * MS
@@ -49,23 +45,6 @@ def frozen(history: History, t: int) -> bool:
         for d in history.done("stop", "pause")
         if d.deed.get("name", "servos") == "servos" and d.until > d.t
     )
-
-
-def begins_anew(history: History, last: Line, line: Line) -> bool:
-    """The permit that the driver last heard had run out, or it was held up and may not have heard of another: the gate, open
-    again, begins where the joint has been read, led by nobody. A driver hears permits just before it asks the servos.
-    """
-    seen = history.last_readings(line.servo, line.t, 100 * MS)
-    if not seen or abs(line.angle - seen[-1].angle) > ROUND:
-        return False
-    if history.robot.stow and history.ended_between(last.t, line.t, "servos", "rescue"):
-        return True  # another hand, which knows of no goal and holds an arm where it is
-    cycles = history.cycles[bisect.bisect_left(history.cycles, line.t - HELD_UP, key=lambda one: one.t) :]
-    asked = [one.t for one in cycles if one.t <= line.t]
-    heard = max((t for t in asked if t <= last.t), default=last.t)
-    permit = history.permit_before(heard)
-    lapsed = permit is None or line.t - permit.m["t"] > PERMIT
-    return lapsed or any(after - before > UNHEARD for before, after in pairwise(asked))
 
 
 def permitted(history: History, t: int) -> bool:
@@ -133,10 +112,10 @@ def i2(history: History) -> Iterator[Violation]:
             yield Violation("I2", line.t, f"servo {line.servo} got a goal that is no number")
             continue
         now = line.angle
-        seen = [
-            r.angle for r in history.last_readings(line.servo, line.t, 100 * MS + history.lateness(line.t - 100 * MS, line.t))
-        ]
-        was = [before.angle] if before is not None else seen
+        window = 100 * MS + history.lateness(line.t - 100 * MS, line.t) + held_up(history, line.t)
+        seen = [r.angle for r in history.last_readings(line.servo, line.t, window)]
+        anew = before is not None and bool(robot.stow) and begins_anew(history, before, line)
+        was = [before.angle] if before is not None and not anew else seen
         low, high = robot.low[at := robot.ids.index(line.servo)], robot.high[at]
         outside = max((_outside(low, high, angle) for angle in was), default=0.0)
         if _outside(low, high, now) > outside + ROUND:

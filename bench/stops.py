@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from invariants import GRACE, MOVED, PERIOD, PERMIT, ROUND, Violation, begins_anew, frozen, unheard
+from invariants import GRACE, MOVED, Violation, frozen, unheard
+from opening import INWARD_RAD_S, PERIOD, PERMIT, ROUND, begins_anew
 from stowing import leased, lowered
 from told import MS, Deed, History, Line
 
@@ -21,7 +22,6 @@ STOP_MS = {
 }  # fmt: skip
 CONCERNS = {"policy": "RUN", "reset": "RESET"}  # whose absence stops the robot in that state alone
 WATCHDOG_MS = 120
-INWARD_RAD_S = 0.5  # where nobody drives, a goal outside comes in no faster
 
 
 def moves(history: History) -> list[int]:

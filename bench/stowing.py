@@ -12,11 +12,11 @@ import bisect
 from collections.abc import Iterator
 from functools import lru_cache
 
-from invariants import GRACE, MOVED, MOVING, PERIOD, PERMIT, ROUND, STOPPED, TORQUE, Violation, begins_anew, permitted
+from invariants import GRACE, MOVED, MOVING, STOPPED, TORQUE, Violation, permitted
+from opening import PERIOD, PERMIT, ROUND, SHARE, begins_anew
 from told import MS, Deed, Heard, History, Line
 
 AT_REST = 300 * MS  # before it is lowered
-SHARE = 0.5  # of the slew, while it is
 SHORT = 500 * MS  # by which a profile may seem shorter than it was: nobody sees it begin, and it rests in between
 LONG = 2_000 * MS  # by which it may be longer: its end is read back
 GAP = 250 * MS  # without a word; with a handshake in it, who goes on has begun anew
@@ -72,7 +72,9 @@ def lowered(history: History) -> frozenset[int]:
         if last is None or not moves(history, last, line):
             continue
         rest = line.t - moved_at + history.lateness(moved_at, line.t) >= AT_REST - PERIOD
-        if lowers(history, last, line) and (lowering or (rest and not leased(history, line.t))):
+        newest = history.permit_before(line.t)
+        led = newest is not None and newest.m["holder"] and line.t - newest.m["t"] <= PERMIT
+        if lowers(history, last, line) and (lowering or (rest and not led)):
             lowering = True
             found.add(n)
         else:
@@ -107,10 +109,19 @@ def _unpermitted(history: History) -> Iterator[Violation]:
             began, told = line.t, False
         if n not in down and moves(history, last, line):
             yield Violation("I1", line.t, f"servo {line.servo} was led, by no permit and no stop profile")
+        if new and _limp(history, line.t):
+            yield Violation("I1", line.t, f"servo {line.servo} got a goal, by no permit, and all had said that they are off")
         most = int(history.robot.stop_s * 1e9) + LONG + _asleep(history, began, line.t)
         if line.t - began > most and not told:
             told = True
             yield Violation("I1", line.t, f"an arm is being stopped since {(line.t - began) // MS} ms")
+
+
+def _limp(history: History, t: int) -> bool:
+    """Has no servo had torque for a while, and have all said so?"""
+    seen = [history.last_readings(servo, t, 100 * MS) for servo in history.robot.ids]
+    said = all(found and found[-1].mode == 0 for found in seen)
+    return said and not any(_has_torque(history, servo, t) for servo in history.robot.ids)
 
 
 def _asleep(history: History, since: int, until: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from typing import ClassVar
 
 MS = 1_000_000
 IDS = [1, 2]
@@ -45,11 +46,21 @@ def of(records, topic):
 class Tale:
     """A sound history of 3 s: checked, enabled, held, run, stopped by a fault, off. Two servos; `records` as in the file."""
 
+    config = CONFIG
+    cycles = 150
+    plan: ClassVar = {
+        10: ("READY", ""),
+        20: ("HOLD", "enable"),
+        40: ("RUN", "run"),
+        100: ("PSTOP", ""),
+        120: ("RELAX", "disable"),
+    }
+
     def __init__(self, late=()):
         """`late`: the periods in which guard and driver say nothing, a joint sinking meanwhile."""
         self.late = late
         self.asked = 0
-        self.records = [{"t": 0, "k": "begin", "config": CONFIG}]
+        self.records = [{"t": 0, "k": "begin", "config": self.config}]
         self.seq = dict.fromkeys(("permit", "guard", "operator", "action"), 0)
         for n, name in enumerate(("manager", "twin", "guard", "rescue", "servos", "policy")):
             self.add(1, "born", name=name, pid=100 + n, at=0)
@@ -57,15 +68,16 @@ class Tale:
                 self.add(t, "weight", name=name, pid=100 + n, kb=50_000, fds=30, port=int(name in ("servos", "rescue")))
         self.was, self.state, self.position = "CHECK", "CHECK", 2.0
         self.kept = [[1, 7, "recorder", 7, 1, "started"]]
-        for n in range(150):
+        for n in range(self.cycles):
             self.cycle(n, 20 * n + 10)
+        end = 20 * self.cycles
         lines = [f"{r['m']['t']} {r['m']['state']} <- {r['m']['trigger']} []" for r in self.records if r.get("topic") == "guard"]
-        self.add(2995, "log", name="guard", lines=lines)
-        self.add(2996, "recovered", count=60, durable=40, rows=[[0, s] for s in range(60)])
+        self.add(end - 5, "log", name="guard", lines=lines)
+        self.add(end - 4, "recovered", count=60, durable=40, rows=[[0, s] for s in range(60)])
         self.keep(7, "recorder", 7, 2, "ended")
         labels = [[order, boot, number, says] for order, kind, _, boot, number, says in self.kept if kind == 2]
-        self.add(2997, "kept", records=self.kept, unsealed=[], damaged=[], index=labels)
-        self.add(2999, "ended", code=0, said="", left=[])
+        self.add(end - 3, "kept", records=self.kept, unsealed=[], damaged=[], index=labels)
+        self.add(end - 1, "ended", code=0, said="", left=[])
 
     def add(self, ms, kind, **what):
         self.records.append({"t": round(ms * MS), "k": kind, **what})
@@ -97,8 +109,7 @@ class Tale:
 
     def cycle(self, n, ms):
         """One period: permit, question, answer, goal or stop, and what is said of it."""
-        plan = {10: ("READY", ""), 20: ("HOLD", "enable"), 40: ("RUN", "run"), 100: ("PSTOP", ""), 120: ("RELAX", "disable")}
-        self.state, key = plan.get(n, (self.state, ""))
+        self.state, key = self.plan.get(n, (self.state, ""))
         moved, trigger = self.state != self.was, ""
         if key:
             self.say(ms - 15, "operator", "console", command=key, nonce=1000 + n - 1, press=n)
@@ -119,7 +130,8 @@ class Tale:
             self.position = 2.0 + 0.2 * math.sin(0.3 * n)
         self.wire(n, ms + 4, torque)
 
-    def wire(self, n, ms, torque):
+    def motors(self, n, ms, torque):
+        """What passes on their wire; where they are, and in which mode."""
         word, host = HOSTS[self.asked % len(HOSTS)]
         self.asked += 1
         mode = 10 if torque and n > 20 else 0
@@ -127,13 +139,17 @@ class Tale:
         self.add(ms + 1, "modes", wire="servos", v=[mode] * 2)
         at = [self.position, 2 * math.pi - 3.2 - self.position + 0.5]
         self.add(ms + 1, "out", wire="servos", v="".join(reply(i, host, a, mode) for i, a in zip(IDS, at, strict=True)))
+        kinds = [goal(i, a) if torque else f"can send 00{i:02x} 010000\n" for i, a in zip(IDS, at, strict=True)]
+        self.add(ms + 2, "in", wire="servos", v="".join(kinds))
+        return at, mode
+
+    def wire(self, n, ms, torque):
+        at, mode = self.motors(n, ms, torque)
         self.add(ms, "out", wire="imu", v=33)
         self.add(ms, "out", wire="tracker", v=f"pose {n} 30000 {n}.000000 0.000000 0.100000 0.0 0.0 0.0 *AB\n")
         self.say(ms + 1, "pose", "tracker", position=[float(n), 0.0, 0.1], rpy=[0.0] * 3)
         self.records[-1]["m"]["t"] = round((ms - 30) * MS)
         self.say(ms + 1, "imu", "imu", stale=False)
-        kinds = [goal(i, a) if torque else f"can send 00{i:02x} 010000\n" for i, a in zip(IDS, at, strict=True)]
-        self.add(ms + 2, "in", wire="servos", v="".join(kinds))
         common = {"t": round((ms - 0.5) * MS), "tick": n}
         self.say(ms + 3, "joints", "servos", position=at, missed=[0, 0], **common)
         self.say(ms + 3, "drive", "servos", powered_off_confirmed=mode == 0, **common)

@@ -18,33 +18,11 @@ from pathlib import Path
 import pytest
 
 from robotrl import config, roster
+from tests.bench.conftest import BENCH
 from tests.bench.tale import CONFIG, IDS, MS, Tale, goal, of, reply
 from tests.bench.unkept import UNKEPT
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCH = str(ROOT / "bench")
-
-
-@pytest.fixture
-def checker(monkeypatch):
-    monkeypatch.syspath_prepend(BENCH)
-    before = set(sys.modules)
-    import lanes
-    import nemesis
-    import onlooker
-    import schedule
-    import told
-    import watched
-
-    def check(records, until=math.inf):
-        return {v.invariant for v in nemesis.check(told.History(records)) if v.t <= until}
-
-    check.draw, check.called = schedule.draw, onlooker.called
-    check.nemesis, check.schedule, check.lanes, check.watched = nemesis, schedule, lanes, watched
-    yield check
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(BENCH):
-            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

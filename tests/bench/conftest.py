@@ -1,0 +1,31 @@
+"""The nemesis's checker, as its own files have it: they are scripts beside each other, no package."""
+
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = str(Path(__file__).resolve().parents[2] / "bench")
+
+
+@pytest.fixture
+def checker(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH)
+    before = set(sys.modules)
+    import lanes
+    import nemesis
+    import onlooker
+    import schedule
+    import told
+    import watched
+
+    def check(records, until=math.inf):
+        return {v.invariant for v in nemesis.check(told.History(records)) if v.t <= until}
+
+    check.draw, check.called = schedule.draw, onlooker.called
+    check.nemesis, check.schedule, check.lanes, check.watched = nemesis, schedule, lanes, watched
+    yield check
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(BENCH):
+            del sys.modules[name]

@@ -1,0 +1,207 @@
+"""The nemesis's checker on an arm: each of twelve invariants, broken in an else sound history told by hand, is found."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from tests.bench import test_nemesis as minitaur
+from tests.bench.armtale import CONFIG, IDS, STOW, ArmTale, answer, goals, packet, question, torque, whole
+from tests.bench.tale import MS, of
+from tests.bench.unkept import UNKEPT
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return ArmTale().records
+
+
+def said(r, kind="in"):
+    """Records of the servos' wire."""
+    return [x for x in r if x["k"] == kind and x["wire"] == "servos"]
+
+
+def with_goals(r):
+    return [x for x in said(r) if chr(0x83) + chr(42) in x["v"]]
+
+
+def at_state(r, state):
+    """When the guard said so first."""
+    return min(x["m"]["t"] for x in of(r, "guard") if x["m"]["state"] == state)
+
+
+def last_of_the_run(r):
+    return [x for x in with_goals(r) if x["t"] < at_state(r, "PSTOP")][-1]
+
+
+def lowering(r):
+    """Its writes while it is lowered."""
+    return [x for x in with_goals(r) if x["t"] > at_state(r, "RELAX") + 320 * MS]
+
+
+def deed(r, ms, do, name, **more):
+    r.append({"t": ms * MS, "k": "deed", "deed": {"at": 0, "do": do, "name": name, **more}, "whom": {}})
+
+
+def torque_without_a_permit(r):
+    r.append({"t": 3_900 * MS, "k": "in", "wire": "servos", "v": torque(1)})
+
+
+def goal_of_a_limp_arm(r):
+    r.append({"t": 3_900 * MS, "k": "in", "wire": "servos", "v": goals(STOW)})
+
+
+def led_while_it_is_stopped(r):
+    lowering(r)[-20]["v"] = goals([0.4, 0.0])
+
+
+def lowered_too_fast(r):
+    lowering(r)[2]["v"] = goals(STOW)
+
+
+def goes_on_after_a_suspension(r):
+    r.append({"t": at_state(r, "RUN") + 100 * MS, "k": "deed", "deed": {"at": 0, "do": "suspend", "s": 3600.0}, "whom": {}})
+
+
+def never_let_go(r):
+    """Its stop was to take nothing."""
+    config = copy.deepcopy(CONFIG)
+    config["robot"]["stop_damp_s"] = -1.5
+    r[0]["config"] = config
+
+
+def goal_out_of_range(r):
+    last_of_the_run(r)["v"] = goals([1.6, 0.0])
+
+
+def goal_that_leaps(r):
+    last_of_the_run(r)["v"] = goals([1.3, 0.0])
+
+
+def goal_beyond_the_lead(r):
+    until = last_of_the_run(r)
+    for x in said(r, "out"):  # the joints stay behind
+        if until["t"] - 130 * MS < x["t"] <= until["t"]:
+            length = len(x["v"]) // len(IDS) - 6
+            x["v"] = "".join(answer(i, length, a, 1) for i, a in zip(IDS, (-0.2, 0.0), strict=True))
+    until["v"] = goals([0.4, 0.2])
+
+
+def goal_that_may_be_reached_at_any_speed(r):
+    last_of_the_run(r)["v"] = goals([0.5, 0.0], speed=0)
+
+
+def two_drivers(r):
+    r.append({"t": 1_500 * MS, "k": "born", "name": "servos", "pid": 999, "at": 1_500 * MS})
+
+
+def a_stranger_reboots(r):
+    r.append({"t": 1_505 * MS, "k": "in", "wire": "servos", "v": packet(1, 2, 8)})
+
+
+def a_stranger_writes_to_flash(r):
+    r.append({"t": 1_505 * MS, "k": "in", "wire": "servos", "v": packet(1, 4, 3, 5, 2)})
+
+
+def a_packet_that_nobody_died_in(r):
+    r.append({"t": 1_505 * MS, "k": "in", "wire": "servos", "v": goals([0.5, 0.0])[:9]})
+
+
+def noise(r):
+    r.append({"t": 1_505 * MS, "k": "in", "wire": "servos", "v": "hello"})
+
+
+def a_second_hand_asks(r):
+    r.append({"t": 1_505 * MS, "k": "in", "wire": "servos", "v": question(34)})
+    r.append({"t": 1_506 * MS, "k": "in", "wire": "servos", "v": question(33)})
+
+
+def moves_after_the_stop(r):
+    stopped = [x for x in with_goals(r) if x["t"] < at_state(r, "RELAX")][-3]
+    stopped["v"] = goals([0.6, 0.0])
+
+
+def policy_moves_on(r):
+    deed(r, 1_400, "kill", "policy")
+
+
+def let_go_while_it_is_up(r):
+    t = at_state(r, "RELAX") + 100 * MS
+    next(x for x in said(r) if x["t"] > t and x in with_goals(r))["v"] = torque(0)
+
+
+def all_are_told_while_it_is_up(r):
+    t = at_state(r, "RELAX") + 350 * MS
+    next(x for x in said(r) if x["t"] > t and x in with_goals(r))["v"] = packet(0xFE, 4, 3, 40, 0)
+
+
+def lowered_without_a_rest(r):
+    """In RUN it moves to the end, and its stop begins at once."""
+    for topic in ("guard", "permit"):
+        for x in of(r, topic):
+            if x["m"]["state"] == "PSTOP":
+                x["m"]["state"], x["m"]["torque"] = "RELAX", False
+    began = [x for x in with_goals(r) if x["t"] > at_state(r, "RELAX")]
+    for k, x in enumerate(began):
+        x["v"] = goals([0.5 - 0.03 * k, 0.0])
+
+
+def nobody_holds_it(r):
+    t = 1_400 * MS
+    r[:] = [x for x in r if not (x["k"] in ("in", "out") and x["wire"] == "servos" and t < x["t"] < t + 300 * MS)]
+    for x in r:
+        if x["k"] == "born" and x["name"] == "rescue":
+            x["at"] = -10_000 * MS
+    deed(r, 1_400, "kill", "servos")
+
+
+def ended_well_with_torque(r):
+    r.append({"t": 3_997 * MS, "k": "modes", "wire": "servos", "v": [0, 1]})
+
+
+DOCTORED = {
+    "I1": (torque_without_a_permit, goal_of_a_limp_arm, led_while_it_is_stopped, lowered_too_fast, goes_on_after_a_suspension,
+           never_let_go),
+    "I2": (goal_out_of_range, goal_that_leaps, goal_beyond_the_lead, goal_that_may_be_reached_at_any_speed),
+    "I3": minitaur.DOCTORED["I3"],
+    "I4": (two_drivers, a_stranger_reboots, a_stranger_writes_to_flash, a_packet_that_nobody_died_in, noise, a_second_hand_asks,
+           minitaur.port_open_elsewhere),
+    "I5": (moves_after_the_stop, policy_moves_on, let_go_while_it_is_up, all_are_told_while_it_is_up, lowered_without_a_rest,
+           nobody_holds_it),
+    "I6": minitaur.DOCTORED["I6"],
+    **UNKEPT,
+    "I9": (minitaur.reading_of_before,),
+    "I10": minitaur.DOCTORED["I10"],
+    "I11": minitaur.DOCTORED["I11"],
+    "I12": (minitaur.said_to_be_off, ended_well_with_torque),
+}  # fmt: skip
+
+
+def test_a_sound_history_of_an_arm_breaks_nothing(checker, sound):
+    assert checker(sound) == set()
+
+
+@pytest.mark.parametrize(("invariant", "doctor"), [(i, d) for i, doctors in DOCTORED.items() for d in doctors])
+def test_a_doctored_one_is_found(checker, sound, invariant, doctor):
+    records = copy.deepcopy(sound)
+    doctor(records)
+    assert invariant in checker(records)
+
+
+def test_a_packet_may_be_torn_by_a_death(checker, sound):
+    records = copy.deepcopy(sound)
+    a_packet_that_nobody_died_in(records)
+    records.append({"t": 1_504 * MS, "k": "died", "name": "servos", "pid": 104})
+    assert "I4" not in checker(records)
+
+
+def test_an_arm_that_does_not_come_down_is_let_go_when_its_time_is_over(checker, sound):
+    """It stops half-way: something is in its way."""
+    records = copy.deepcopy(sound)
+    for x in said(records, "at"):
+        if x["t"] > at_state(records, "RELAX") + 600 * MS:
+            x["v"] = [whole(0.3), 0.1]
+    assert checker(records) == set()
+    let_go_while_it_is_up(records)
+    assert checker(records) == {"I5"}
