@@ -48,7 +48,7 @@ def _at(history: History, line: Line, reading: Reading) -> bool:
     i = robot.ids.index(line.servo)
     outside = reading.angle - min(max(reading.angle, robot.low[i]), robot.high[i])
     inward = outside * away < 0 and abs(away) <= INWARD_RAD_S * robot.period_s + ROUND
-    return inward or (reading.mode == 0 and abs(away) <= SHARE * robot.slew + ROUND)
+    return inward or (reading.mode != 10 and abs(away) <= SHARE * robot.slew + ROUND)
 
 
 def _some_let_go(history: History, t: int) -> bool:

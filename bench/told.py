@@ -13,12 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dynamixelwire import DynamixelWire
 from feetechwire import FeetechWire
 from moteuswire import MoteusWire
 from wirelines import Line as Line
 from wirelines import Reading, Robot, Wire, whole
 
-WIRES = {"moteus": MoteusWire, "feetech": FeetechWire}
+WIRES = {"moteus": MoteusWire, "feetech": FeetechWire, "dynamixel": DynamixelWire}
 MS = 1_000_000
 _XYZ = rb" (-?\d+\.\d+)" * 3
 PICTURE = re.compile(rb"pose (\d+) (\d+)" + _XYZ + rb" \S+ \S+ \S+ \*[0-9A-F]{2}")  # running number, age in us, x y z
