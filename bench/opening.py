@@ -15,6 +15,7 @@ PERIOD = 20 * MS
 PERMIT = 60 * MS
 UNHEARD = PERMIT - PERIOD + 3 * MS  # between two looks, after which a permit that was a period old at the first may have run out
 HELD_UP = 160 * MS  # before a goal, in which a cycle of the driver's may have been late: two permits and two periods
+BELIEVED = 3 * PERIOD  # by an arm's driver, of a reading when newer ones came too late for it
 ROUND = 2e-4  # rad: of a float32 and of a reading that came in between
 SHARE = 0.5  # of the slew, with which an arm is lowered
 INWARD_RAD_S = 0.5  # where nobody drives, a goal outside comes in no faster
@@ -25,7 +26,8 @@ def begins_anew(history: History, last: Line, line: Line) -> bool:
     again, begins where the joint has been read, led by nobody. A driver hears permits just before it asks the servos.
     """
     seen = history.last_readings(line.servo, line.t, 100 * MS)
-    if not seen or not _at(history, line, seen[-1]):
+    believed = seen[-1:] if not history.robot.stow else [r for r in seen if r is seen[-1] or line.t - r.t <= BELIEVED]
+    if not any(_at(history, line, reading) for reading in believed):
         return False
     if history.robot.stow and (history.ended_between(last.t, line.t, "servos", "rescue") or _some_let_go(history, line.t)):
         return True  # another hand, which knows of no goal; or not all go by theirs: an arm is held where it is

@@ -66,7 +66,7 @@ def lowered(history: History) -> frozenset[int]:
             continue
         last = goal.get(line.servo)
         goal[line.servo] = line
-        if lowering and history.ended_between(before, line.t, *BOTH):
+        if lowering and _another(history, before, line.t):
             lowering = False
         before = line.t
         if last is None or not moves(history, last, line):
@@ -81,6 +81,13 @@ def lowered(history: History) -> frozenset[int]:
             lowering = False
         moved_at = line.t
     return frozenset(found)
+
+
+def _another(history: History, since: int, until: int) -> bool:
+    """Is another hand at work, because a driver died between the two, or a rescue that had the port?"""
+    return history.ended_between(since, until, "servos") or (
+        until - since > GAP and history.ended_between(since, until, "rescue")
+    )
 
 
 def check(history: History) -> list[Violation]:
@@ -100,7 +107,7 @@ def _unpermitted(history: History) -> Iterator[Violation]:
         if line.kind != "goal":
             continue
         last, goal[line.servo] = goal.get(line.servo), line
-        new = line.t - before > GAP or history.ended_between(before, line.t, *BOTH)
+        new = line.t - before > GAP or _another(history, before, line.t)
         before = line.t
         if permitted(history, line.t):
             began = line.t
@@ -174,7 +181,7 @@ def _let_go(history: History) -> Iterator[Violation]:
     for n, line in enumerate(history.lines):
         if line.kind in ("goal", "damp"):
             anew = line.t - before > GAP and _any(handshakes, before, line.t)
-            new = bool(over) or anew or history.ended_between(before, line.t, *BOTH)
+            new = bool(over) or anew or _another(history, before, line.t)
             lowering = n in down or (lowering and not new and not leased(history, line.t))
             if new or (line.kind == "goal" and not lowering and permitted(history, line.t)):
                 began = line.t
