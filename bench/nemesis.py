@@ -6,6 +6,8 @@ wires carried and its bus said is written down from outside (overheard.py, onloo
 keeping.py, bookkeeping.py). Schedules follow each other on one run: each waits until the robot walks again, and a new run is
 begun where the last one ended itself. A schedule whose history breaks an invariant prints its seed, is played again alone, and
 shrinks to the fewest deeds that still do it: JSON for --replay.
+`--run launch/reach.toml` is an arm on Feetech servos, `launch/reach_omx.toml` one on Dynamixel: instead of walking it is to be in
+RUN, and its stop is to hold it, to lower it and to let it go (stowing.py).
 Run: robotrl bench nemesis [--schedules N] [--lanes N] [--seed S] [--replay FILE] [--out bench/results/nemesis.json]
 """
 

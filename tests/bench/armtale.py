@@ -159,7 +159,10 @@ class ArmTale(Tale):
 
     cycles = 200
 
-    def __init__(self, protocol="feetech"):
+    def __init__(self, protocol="feetech", hangs=0.0, limp=False):
+        """`hangs`: rad by which the first joint is under its goal once it rests, where its stop then begins; `limp`: the second
+        has lost its torque by then."""
+        self.hangs, self.limp = hangs, limp
         self.words, self.config = FAMILIES[protocol], copy.deepcopy(CONFIG)
         self.config["robot"]["servos"]["protocol"] = protocol
         self.on, self.goal, self.rested = False, [whole(0.5), 0.0], 0
@@ -169,22 +172,27 @@ class ArmTale(Tale):
         words = self.words
         length = words.lengths[self.asked % len(words.lengths)]
         self.asked += 1
-        at = list(self.goal)
+        at, resting = list(self.goal), n > 100 and self.rested <= 1
+        at[0] = whole(at[0] - self.hangs * resting)
         on = self.on and n > 20
         self.add(ms, "in", wire="servos", v=("" if self.asked > 1 else words.begins()) + words.question(length))
-        self.add(ms + 1, "modes", wire="servos", v=[int(on)] * 2)
+        has = [int(on), int(on and not (self.limp and n >= 115))]
+        self.add(ms + 1, "modes", wire="servos", v=has)
         self.add(ms + 1, "at", wire="servos", v=at)
-        self.add(ms + 1, "out", wire="servos", v="".join(words.answer(i, length, a, on) for i, a in zip(IDS, at, strict=True)))
-        self.add(ms + 2, "in", wire="servos", v=self.said(torque_on))
+        self.add(
+            ms + 1, "out", wire="servos", v="".join(words.answer(i, length, a, h) for i, a, h in zip(IDS, at, has, strict=True))
+        )
+        self.add(ms + 2, "in", wire="servos", v=self.said(torque_on, at))
         return at, 10 if on else 0
 
-    def said(self, torque_on):
+    def said(self, torque_on, at):
         """The cycle's write: goals, at the start with torque between two of them; or torque off."""
         started = torque_on and not self.on
         if torque_on:
             self.on, self.rested = True, 0
             self.goal = [whole(self.position - 1.5), whole(2.0 - self.position)]
         elif self.on:
+            self.goal = at if not self.rested else self.goal
             self.lower()
         if not self.on:
             return self.words.torque(0)

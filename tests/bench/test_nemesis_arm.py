@@ -6,6 +6,8 @@ import copy
 
 import pytest
 
+from robotrl import config
+from robotrl.sim.servotwin import ServoTwin
 from tests.bench import test_nemesis as minitaur
 from tests.bench.armtale import FAMILIES, IDS, STOW, ArmTale, family, whole
 from tests.bench.tale import MS, of
@@ -200,6 +202,26 @@ def test_a_packet_may_be_torn_by_a_death(checker, sound):
     a_packet_that_nobody_died_in(records)
     records.append({"t": 1_504 * MS, "k": "died", "name": "servos", "pid": 104})
     assert "I4" not in checker(records)
+
+
+def test_a_stop_begins_where_joints_hang_only_where_not_all_go_by_their_goals(checker, sound):
+    protocol = sound[0]["config"]["robot"]["servos"]["protocol"]
+    assert checker(ArmTale(protocol, hangs=0.1, limp=True).records) == set()
+    assert "I5" in checker(ArmTale(protocol, hangs=0.1).records)
+
+
+@pytest.mark.parametrize(("run", "robot"), [("reach", "so101"), ("reach_omx", "omx")])
+def test_deeds_upon_an_arm_are_such_as_its_twin_knows(checker, run, robot):
+    told = config.to_dict(config.load(minitaur.ROOT / "launch" / f"{run}.toml"))
+    target, twin = checker.schedule.Target.of(told), ServoTwin(robot)
+    deeds = [deed for seed in range(300) for deed in checker.draw(seed, 8.0, 6, target)]
+    assert {deed["name"] for deed in deeds if "name" in deed} == {*checker.schedule.NAMES} - {"imu", "tracker"}
+    lines = [deed["line"] for deed in deeds if deed["do"] == "wire"]
+    assert {line["fault"] for line in lines} == set(checker.schedule.ON_A_BUS)
+    assert {line["servo"] for line in lines if "servo" in line} == set(told["robot"]["servos"]["ids"])
+    assert all(("heals_s" in deed) == (deed["line"]["fault"] == "trip") for deed in deeds if deed["do"] == "wire")
+    for line in lines:
+        twin.command(line)
 
 
 def test_an_arm_that_does_not_come_down_is_let_go_when_its_time_is_over(checker, sound):
