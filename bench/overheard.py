@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from robotrl import manager, processes
 from robotrl.roster import Spec
-from robotrl.sim import servotwin, twin
+from robotrl.sim import twin
 from robotrl.sim.faults import Fault, FaultyWire
 from robotrl.twinprocess import TwinProcess
 
@@ -37,7 +37,13 @@ class Torques:
 
     @property
     def mode(self) -> list[int]:
-        return [servo.registers.get("torque") for servo in self._servos]
+        return [self._mode(servo.registers) for servo in self._servos]
+
+    @staticmethod
+    def _mode(registers: Any) -> int:
+        """0 no torque, 10 it goes by goals or brakes, 11 its watchdog has stopped it."""
+        tripped = registers.has("bus_watchdog") and registers.get("bus_watchdog") == -1
+        return 0 if not registers.get("torque") else 11 if tripped else 10
 
     def moved(self, now: int) -> list[float]:
         """Where they are, if they are to be looked at now and are elsewhere."""
@@ -94,7 +100,7 @@ class Overheard:
 def overhear(made: Any) -> Any:
     """A twin whose wires lead past somebody who writes."""
     ear = open(os.environ["OVERHEARD"], "a", buffering=1)  # noqa: SIM115 - as long as the process
-    bank = Torques(made.bus, made.joints) if isinstance(made, servotwin.ServoTwin) else made.bus.bank
+    bank = made.bus.bank if isinstance(made, twin.Twin) else Torques(made.bus, made.chain.joints)
     for name, wire in made.wires.items():
         made.wires[name] = Overheard(name, wire, ear, bank if name == "servos" else None)
     return made
