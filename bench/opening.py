@@ -15,6 +15,7 @@ PERIOD = 20 * MS
 PERMIT = 60 * MS
 UNHEARD = PERMIT - PERIOD + 3 * MS  # between two looks, after which a permit that was a period old at the first may have run out
 HELD_UP = 160 * MS  # before a goal, in which a cycle of the driver's may have been late: two permits and two periods
+COUNTED = 5  # cycles
 BELIEVED = 3 * PERIOD  # by an arm's driver, of a reading when newer ones came too late for it
 ROUND = 2e-4  # rad: of a float32 and of a reading that came in between
 SHARE = 0.5  # of the slew, with which an arm is lowered
@@ -63,6 +64,6 @@ def held_up(history: History, t: int) -> int:
     """By how much an arm's driver was late itself in the cycles before `t`, ns: it counts by cycles how old a reading is."""
     if not history.robot.stow:
         return 0
-    cycles = history.cycles[bisect.bisect_left(history.cycles, t - HELD_UP, key=lambda one: one.t) :]
-    times = [one.t for one in cycles if one.t <= t]
+    last = bisect.bisect_right(history.cycles, t, key=lambda one: one.t)
+    times = [one.t for one in history.cycles[max(0, last - COUNTED) : last]]
     return sum(max(0, after - before - PERIOD) for before, after in pairwise([*times, t]))
