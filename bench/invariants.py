@@ -205,9 +205,9 @@ def i4(history: History) -> Iterator[Violation]:
         torn = line.kind == "torn" and not history.ended_between(line.t - 50 * MS, after.t, "servos", "rescue")
         if (line.kind == "" and after.kind != "cut") or torn:
             yield Violation("I4", line.t, f"no line of the driver's: {line.text[:80]!r}")
-    for one, two in pairwise(history.cycles):
-        if not history.wire.follows(one, two):
-            yield Violation("I4", two.t, f"host {two.host:#x} asks after {one.host:#x}: two writers")
+    for before, two in pairwise(history.cycles):
+        if not history.wire.follows(before, two):
+            yield Violation("I4", two.t, f"host {two.host:#x} asks after {before.host:#x}: two writers")
 
 
 # What a key does: from where, whereto.

@@ -9,7 +9,7 @@ import bisect
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from moteuswire import MoteusWire
 from wirelines import Line as Line
 from wirelines import Reading, Robot, Wire, whole
 
-WIRES = {"moteus": MoteusWire, "feetech": FeetechWire, "dynamixel": DynamixelWire}
+WIRES: dict[str, Callable[[Robot], Wire]] = {"moteus": MoteusWire, "feetech": FeetechWire, "dynamixel": DynamixelWire}
 MS = 1_000_000
 _XYZ = rb" (-?\d+\.\d+)" * 3
 PICTURE = re.compile(rb"pose (\d+) (\d+)" + _XYZ + rb" \S+ \S+ \S+ \*[0-9A-F]{2}")  # running number, age in us, x y z

@@ -94,6 +94,14 @@ def goal_that_may_be_reached_at_any_speed(r):
     last_of_the_run(r)["v"] = FAMILIES["feetech"].goals([0.3, 0.2], speed=0)
 
 
+def led_on_unheard(r):
+    """The first joint, while it is lowered: it has said nothing for 300 ms."""
+    since = at_state(r, "RELAX") + 300 * MS
+    for x in said(r, "out"):
+        if since < x["t"] < since + 300 * MS:
+            x["v"] = x["v"][len(x["v"]) // 2 :]
+
+
 def two_drivers(r):
     r.append({"t": 1_500 * MS, "k": "born", "name": "servos", "pid": 999, "at": 1_500 * MS})
 
@@ -165,7 +173,7 @@ def ended_well_with_torque(r):
 DOCTORED = {
     "I1": (torque_without_a_permit, goal_of_a_limp_arm, led_while_it_is_stopped, lowered_too_fast, goes_on_after_a_suspension,
            never_let_go),
-    "I2": (goal_out_of_range, goal_that_leaps, goal_beyond_the_lead),
+    "I2": (goal_out_of_range, goal_that_leaps, goal_beyond_the_lead, led_on_unheard),
     "I3": minitaur.DOCTORED["I3"],
     "I4": (two_drivers, a_stranger_reboots, a_stranger_writes_to_flash, a_packet_that_nobody_died_in, noise, a_second_hand_asks,
            minitaur.port_open_elsewhere),
