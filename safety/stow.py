@@ -49,8 +49,8 @@ class Stow:
     target is to reach no wire: a servo that hears and does not answer would go to it at once.
     """
 
-    def __init__(self, limits: GateLimits, pose: Sequence[float], held: tuple[float, ...] | None = None) -> None:
-        """`pose`: rad, (n,). `held`: the targets that the servos go by as it begins, as in Gate.decide."""
+    def __init__(self, limits: GateLimits, pose: Sequence[float], held: tuple[float | None, ...] | None = None) -> None:
+        """`pose`: rad, (n,). `held`: the target that each servo goes by as it begins, None where nobody knows it."""
         self._pose, self._held = tuple(pose), held
         self._opens = True  # the gate is a new one
         self._open(limits)
@@ -85,7 +85,10 @@ class Stow:
             return None
         self._seq += 1
         self._gate.permit(_Word(now), now)
-        wish = None if holding else _Wish(self._seq, now, self._pose)
+        # A gate that opens anew counts all as read, and would lead on whom nobody has heard for long.
+        mute = [n > self._limits.stale_cycles for n in missed]
+        wanted = tuple([at if no else end for at, end, no in zip(self._goal, self._pose, mute, strict=True)])
+        wish = None if holding else _Wish(self._seq, now, wanted)
         # To a gate that opens all are read: where they are, were last, or are to lie.
         opens, self._opens = self._opens, False
         unread = [int(not opens and (n > 0 or i not in believed)) for i, n in enumerate(missed)]
@@ -93,7 +96,7 @@ class Stow:
         assert target is not None  # a permit of this moment, and a number for each joint: such a gate opens
         # A hand that is in the way, or a joint that nobody hears, is no edge. What the last joint holds may keep it open.
         follow = [abs(at - goal) < FOLLOWS_RAD for at, goal in zip(self._at[:-1], target[:-1], strict=True)]
-        if holding or max(missed) > self._limits.stale_cycles or not all(follow) or list(target) != self._goal:
+        if holding or any(mute) or not all(follow) or list(target) != self._goal:
             self._went = now
         elif now - self._went >= STUCK_NS and self._limits.outside is not None:
             # A hand at its own base: no joint alone finds a way within the workspace. Better it slides over the table than falls.
@@ -111,7 +114,8 @@ class Stow:
         """These joints are known from now on. A gate takes goals as it opens: another one opens, where the joints are led."""
         self.unheard = tuple(i for i in self.unheard if i not in heard)
         for i in heard:
-            self._goal[i] = self._at[i] if self._held is None else self._held[i]
+            led = None if self._held is None else self._held[i]
+            self._goal[i] = self._at[i] if led is None else led
         self._open(self._limits)
 
     def _open(self, limits: GateLimits) -> None:

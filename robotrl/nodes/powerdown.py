@@ -59,15 +59,17 @@ def workspace(robot: Robot) -> Callable[[Sequence[float]], float] | None:
 class Profile:
     """What is done between torque that somebody asks for and torque that is off: for `stop_damp_s` at most."""
 
-    def __init__(self, robot: Robot, chain: Chain, period_s: float, now: int, held: tuple[float, ...] | None = None) -> None:
-        """`held`: the targets that the servos go by, where that is known."""
-        self.held = held
+    def __init__(
+        self, robot: Robot, chain: Chain, period_s: float, now: int, led: tuple[float | None, ...] | None = None
+    ) -> None:  # fmt: skip
+        """`led`: the target that each servo goes by as it begins, None where that is not known."""
+        self.held: tuple[float, ...] | None = None  # the targets that the servos go by, where that is known of all
         self._chain = chain
         self._lowers = robot.stop_profile == STOW
         self._awake = Awake(max(LONGEST_STEP_NS, int(2e9 * period_s)))
         self._length_ns = int(robot.stop_damp_s * 1e9)
         self._until = self._awake.step(now) + self._length_ns
-        self._stow = Stow(gate_limits(robot, period_s), robot.stow, held) if self._lowers else None
+        self._stow = Stow(gate_limits(robot, period_s), robot.stow, led) if self._lowers else None
         self._sunk: set[int] = set()  # joints that went by no target in the step before: without power, or their watchdog's
 
     def step(self, now: int, joints: Joints | None, hold: bool = False) -> str:
@@ -223,12 +225,20 @@ class PowerDown:
         led = zip(self._sent, joints.position, joints.missed, strict=True)
         return any([not missed and abs(target - at) >= math.pi for target, at, missed in led])
 
+    def _led(self, joints: Joints) -> tuple[float | None, ...] | None:
+        """The target (n,) of each servo as far as it has not said otherwise: one that is silent goes on to its last. None of one
+        that has said that it goes by none; of all where one is `astray`, or where nothing was said last."""
+        if self._sent is None or self.astray(joints):
+            return None
+        servos = zip(self._sent, joints.mode, joints.missed, strict=True)
+        return tuple([at if missed or mode == LED else None for at, mode, missed in servos])
+
     def step(self, now: int, tick: int, joints: Joints, hold: bool = False) -> str:
         """The stop profile, one step; returns its stage, empty once the motors read back as off. `hold`: not in this step, an arm
         stays where it is."""
         if self._on:
             self._on = False
-            self._profile = Profile(self._robot, self._chain, self._period_s, now, self.held(joints))
+            self._profile = Profile(self._robot, self._chain, self._period_s, now, self._led(joints))
         if self._profile is not None:
             if stage := self._profile.step(now, joints, hold):
                 self._sent = self._profile.held

@@ -373,6 +373,29 @@ def test_an_arm_that_is_held_does_not_sink_with_every_stall_of_its_driver(arm):
     assert all(torques(arm)) and sunk[-1] <= sunk[0] + 0.002 and sunk[-1] < 0.004, sunk
 
 
+@pytest.mark.parametrize("mute", [None, 0, 2])
+@pytest.mark.parametrize("cycles", [1, 2, 6])
+def test_a_stop_that_begins_while_servos_are_unread_holds_their_targets(arm, mute, cycles):
+    """Where they were heard last they are no more: a hold that began there would lead them back at once."""
+    arm.running()
+    ids, at = arm.run.robot.servos.ids, list(arm.joints.position)
+    for k in range(12):
+        arm.wish = (at[0] + 0.03 * (k + 1), *at[1:])
+        arm.step()
+    if mute is None:
+        arm.twin.wires["servos"].add(Silence(inward=False))
+    else:
+        arm.twin.command({"fault": "mute", "servo": ids[mute]})
+    for k in range(cycles):
+        arm.wish = (at[0] + 0.03 * (k + 13), *at[1:])
+        arm.step()
+    led = wires_goals(arm)
+    for _ in range(5):
+        drive = arm.loop.cycle(msgspec.structs.replace(arm.permit, torque=False, state="RELAX"), None)[2]
+        arm.twin.advance(PERIOD_S)
+        assert drive.stop == "stow" and wires_goals(arm) == pytest.approx(led, abs=0.002)
+
+
 def test_who_was_stopped_by_its_watchdog_meanwhile_is_held_where_it_is(tmp_path):
     arm = ArmRig("omx", tmp_path).running().reach("HOLD", "pause")
     arm.twin.advance(0.15)

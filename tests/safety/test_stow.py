@@ -56,6 +56,24 @@ def test_what_was_near_before_it_was_told_to_hold_is_looked_at_anew():
     assert stow.step(810 * MS, POSE, HERE) is None
 
 
+def test_of_each_joint_whose_target_is_known_that_is_held_and_the_others_where_they_are():
+    stow = Stow(LIMITS, POSE, (0.1, None))
+    assert stow.step(0, (0.07, 0.06), HERE) == (0.1, 0.06)
+
+
+@pytest.mark.parametrize("unread", [3, 4, 9])
+def test_a_joint_that_nobody_hears_is_not_led_on_because_another_is_found_limp(unread):
+    """Each opening of a gate takes all for read; only one that was read three cycles ago at most is led on."""
+    stow, at = Stow(LIMITS, POSE), (0.0, 0.0)
+    stow.step(0, at, HERE)
+    before = stow.step(300 * MS, at, HERE)
+    for k in range(1, 4):
+        stow.sunk([0], at)
+        target = stow.step((300 + 20 * k) * MS, at, (0, unread))
+        assert (target[1] == before[1]) is (unread > LIMITS.stale_cycles)
+    assert target[0] == pytest.approx(0.035 - 0.002), "who is limp is led from where it is"
+
+
 def test_it_holds_where_the_servos_are_held_where_that_is_known():
     stow, hangs = Stow(LIMITS, POSE, (0.1, 0.2)), (0.07, 0.06)
     for now in (0, 150 * MS, 300 * MS - 1):
