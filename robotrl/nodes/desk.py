@@ -10,7 +10,7 @@ import msgspec
 from robotrl.bus import Bus, BusError, Subscriber
 from robotrl.logformat import Kind
 from robotrl.messages import Ack, Label, Operator, Teleop
-from robotrl.nodes.keys import BACKSPACE, ENTER, STOP_KEYS
+from robotrl.nodes.keys import BACKSPACE, ENTER, NO_KEY, STOP_KEYS
 from robotrl.nodes.labelling import label, remember
 from robotrl.nodes.outbox import AFAR, BURST, Outbox
 from robotrl.nodes.view import SECOND, Said, View
@@ -38,6 +38,10 @@ LONGEST = 200  # letters of a note
 
 def press(key: str, view: View, now: int) -> Operator | None:
     """What a key says to the guard, None for a key of the screen's own. It changes nothing but `view`."""
+    if key == NO_KEY:  # no word of a person's: a terminal sends by itself what it may be taken from
+        if not view.keys or view.keys[-1][1:] != (key, "is no key"):  # one that is held down is said once
+            view.keys.append((now, key, "is no key"))
+        return None
     view.last_human = now
     if key == "q" and view.typed is None:
         view.leaving = view.leave_asked is not None and now - view.leave_asked < LEAVE_WITHIN

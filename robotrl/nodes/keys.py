@@ -2,7 +2,8 @@
 
 A terminal sends more than keys: F3 ends in `R`, Alt-e in `e`, and a paste is a burst. None of these may
 enable a motor, so escape sequences are swallowed whole and a burst is refused. The quick stop is the
-exception: SPACE and Ctrl-C count wherever they stand.
+exception: SPACE and Ctrl-C count wherever they stand, and however a terminal sends them. With Option, AltGr, Shift or
+Ctrl, or through an input method, SPACE is another character or a sequence.
 """
 
 from __future__ import annotations
@@ -17,6 +18,15 @@ from robotrl.clock import Clock
 from robotrl.nodes.tidy import Tidy
 
 STOP_KEYS = " \x03\x1c"  # SPACE, Ctrl-C, Ctrl-backslash
+NO_KEY = "that"  # what a person is told of a press that means nothing, as an arrow or an umlaut
+# What the space bar types besides: no-break spaces (Option, AltGr; French), thin and figure ones (bepo, Neo), none at all (Khmer,
+# Persian), an ideographic one (input methods); NUL with Ctrl. Of xkb's symbols/nbsp and the layouts that include it.
+WIDE = "\0\u00a0\u2007\u2009\u200b\u200c\u202f\u3000"
+SPACES = frozenset(char.encode() for char in WIDE)
+SPACE_CODES = frozenset(map(ord, " " + WIDE))
+CTRL_CODES = {ord("c"): "\x03", ord("C"): "\x03", ord("\\"): "\x1c"}
+CTRL = 4  # in the modifiers of a sequence, less one
+OWN = "ncIOMm"  # how ends what a terminal says by itself: answers, that a window has the focus, a mouse's reports
 ENTER, BACKSPACE = "\n", "\x7f"
 ESCAPE = 0x1B
 WELL = "0n"  # how a terminal that is well answers `ASK`
@@ -106,6 +116,10 @@ class KeyParser:
         self._escape = ""  # "", "escape", "csi" or "ss3": inside which sequence
         self._escape_at = 0
         self._said = ""  # of the sequence so far
+        self._char = b""  # in UTF-8, as far as it has come
+        self._begun = False  # the rest of it has not come yet
+        self._places = 0  # of a mouse's report of the old form so many characters less one are to come, which say where it is
+        self._nothing = False  # something was pressed that means nothing
         self._burst_at = -PASTE_NS
         self.refused = 0
         self.answered = False  # the terminal, to `ASK`, since whoever reads this has set it back
@@ -114,10 +128,17 @@ class KeyParser:
         self.attributes = ""  # its device attributes, as `?62;4c`
 
     def feed(self, data: bytes, now: int, typing: bool = False) -> list[str]:
-        """Keys in `data`, read at `now` (ns). Stop keys always count; of different keys no other does, but in `typing`."""
+        """Keys in `data`, read at `now` (ns). Stop keys always count; of different keys no other does, but in `typing`.
+
+        NO_KEY, where nothing else was pressed than what means nothing."""
         slow = self._escape in ("string", "csi", "ss3") or self.awaited
+        self._nothing = False
         if self._escape and now - self._escape_at > (STRING_NS if slow else ESCAPE_NS):
+            self._nothing = self._escape == "escape"
             self._escape = ""
+        if now - self._escape_at > ESCAPE_NS:
+            self._nothing = self._nothing or self._begun
+            self._begun, self._places = False, 0
         keys = [key for byte in data if (key := self._step(byte, now))]
         stops = [key for key in keys if key in STOP_KEYS]
         others = [key for key in keys if key not in STOP_KEYS]
@@ -130,18 +151,20 @@ class KeyParser:
             others = []
         if burst:  # a key that is held down does not prolong it
             self._burst_at = now
-        return stops[:1] + note + others
+        untold = self._nothing and now - self._burst_at >= PASTE_NS  # that a burst is refused is said already
+        return stops[:1] + note + others or [NO_KEY] * untold
 
     def _step(self, byte: int, now: int) -> str:
-        if chr(byte) in STOP_KEYS:
-            self._escape = ""
-            return chr(byte)
+        if (wide := self._wide(byte)) or chr(byte) in STOP_KEYS:
+            self._escape, self._begun = "", False
+            return " " if wide else chr(byte)
         state, self._escape_at = self._escape, now
         if byte == ESCAPE:
             self.kitty = self.kitty or (state == "string" and self._said.startswith("G") and self._said.endswith(";OK"))
             self._escape = "escape"
         elif state == "escape":  # Alt-x ends here; [ and O open longer sequences
             self._escape, self._said = {ord("["): "csi", ord("O"): "ss3", **STRINGS}.get(byte, ""), ""
+            self._nothing = self._nothing or not (self._escape or byte == ord("\\"))  # that ends a text
         elif state == "string":
             self._said, self._escape = (self._said + chr(byte))[:SAID], "" if byte == BELL else "string"
         elif state == "csi" and byte == ord("[") and not self._said:  # F1 to F5 of Linux' own console: one more letter
@@ -149,16 +172,54 @@ class KeyParser:
         elif state == "csi":
             self._escape = "" if 0x40 <= byte <= 0x7E else "csi"
             self._said = (self._said + chr(byte))[-SAID:]
-            self.answered = self.answered or (not self._escape and self._said == WELL)
-            if not self._escape and self._said[:1] == "?" and byte == ord("c"):
-                self.attributes = self._said
+            return "" if self._escape else self._end(self._said)
         elif state == "ss3":  # digits and ; say Shift or Ctrl, as in Konsole's ESC O 2 R; what comes then ends it
             self._escape = "ss3" if 0x30 <= byte <= 0x3F else ""
+            self._nothing = self._nothing or not self._escape
         elif 0x20 < byte < 0x7F:
             return chr(byte)
         elif byte in (0x0A, 0x0D, 0x08, 0x7F):
             return ENTER if byte in (0x0A, 0x0D) else BACKSPACE
+        else:
+            self._begun = len(self._char) < length(self._char[0])
+            self._nothing = self._nothing or not self._begun
         return ""
+
+    def _wide(self, byte: int) -> bool:
+        """`byte` ends a SPACE that is not ASCII's, in pieces or not, in whatever sequence."""
+        goes_on = 0x80 <= byte < 0xC0
+        self._char = (self._char * goes_on + bytes([byte]))[-4:]
+        self._places = max(0, self._places - (not goes_on))
+        return self._char in SPACES and not self._places
+
+    def _end(self, said: str) -> str:
+        """A sequence of ESC [ has ended, and `said` all this: the stop key that it stands for, if it does."""
+        self.answered = self.answered or said == WELL
+        if said[0] == "?" and said[-1] == "c":
+            self.attributes = said
+        if said == "M":
+            self._places = 1 + 3
+        key = coded(said)
+        self._nothing = self._nothing or not (key or said[0] in "?<=>" or said[-1] in OWN)
+        return key
+
+
+def length(first: int) -> int:
+    """Of a character in UTF-8, bytes; 1 of what begins none."""
+    return 2 if 0xC2 <= first < 0xE0 else 3 if 0xE0 <= first < 0xF0 else 4 if 0xF0 <= first < 0xF5 else 1
+
+
+def coded(said: str) -> str:
+    """The stop key that ESC [ `said` stands for, empty for none: `32;2u`, as kitty has it too, and xterm's `27;2;32~`."""
+    parts = [part.partition(":")[0] for part in said[:-1].split(";")]
+    if said[-1] == "~" and parts[0] == "27" and len(parts) == 3:
+        parts = parts[:0:-1]
+    elif said[-1] != "u":
+        return ""
+    code, held = (int(part) if part.isdecimal() else 0 for part in (*parts, "")[:2])
+    if code in SPACE_CODES:
+        return " " if code else ""
+    return CTRL_CODES.get(code, "") if max(0, held - 1) & CTRL else ""
 
 
 class Line:

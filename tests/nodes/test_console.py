@@ -129,7 +129,108 @@ SEQUENCES += [b"\x1b[[A", b"\x1b[[C", b"\x1b[[E"]  # F1, F3, F5 of Linux' own co
 
 @pytest.mark.parametrize("burst", [*SEQUENCES, b"er", b"cr paste"[:2], b"\xc3\xa9"])
 def test_sequences_and_bursts_are_no_keys(burst):
-    assert keys.KeyParser().feed(burst, NOW) == []
+    assert acting(keys.KeyParser().feed(burst, NOW)) == []
+
+
+SPACES = {
+    "Option": "\u00a0".encode(),
+    "bepo": "\u202f".encode(),
+    "an input method": "\u3000".encode(),
+    "Khmer": "\u200b".encode(),
+    "Ctrl": b"\0",
+    "CSI u": b"\x1b[32;2u",
+    "kitty": b"\x1b[32::32;65:1;32u",
+    "bare CSI u": b"\x1b[32u",
+    "modifyOtherKeys": b"\x1b[27;2;32~",
+    "Option in CSI u": b"\x1b[160;3u",
+}
+CTRL_C = {"CSI u": b"\x1b[99;5u", "with Shift": b"\x1b[67;6u", "modifyOtherKeys": b"\x1b[27;5;99~", "Ctrl-\\": b"\x1b[92;5u"}
+
+
+@pytest.mark.parametrize("data", [*SPACES.values(), *CTRL_C.values()], ids=[*SPACES, *CTRL_C])
+@pytest.mark.parametrize("apart", [0, 200 * MS])
+def test_a_stop_key_is_one_however_the_terminal_sends_it(data, apart):
+    """With Shift, Option, AltGr or Ctrl, or through an input method, SPACE is no byte 0x20; it was dropped without a word."""
+    stop = "\x1c" if data == CTRL_C["Ctrl-\\"] else "\x03" if data in CTRL_C.values() else " "
+    assert keys.KeyParser().feed(data, NOW) == [stop]
+    parser = keys.KeyParser()
+    sure = data[0] == keys.ESCAPE  # the first two bytes of a sequence come together, for ESC alone is a key
+    late = [apart * max(0, n - sure) for n in range(len(data))]
+    pieces = [parser.feed(bytes([b]), NOW + at) for b, at in zip(data, late, strict=True)]
+    assert acting([key for piece in pieces for key in piece]) == [stop], "it may be split over reads"
+    assert parser.feed(b"p", NOW + SECOND + late[-1]) == ["p"]
+    assert keys.KeyParser().feed(b"er" + data + b"x", NOW)[0] == stop, "in a burst too"
+    if data[0] != keys.ESCAPE:
+        for sequence in SEQUENCES:
+            for cut in range(len(sequence)):
+                assert keys.KeyParser().feed(sequence[:cut] + data + sequence[cut:], NOW)[0] == stop
+    said = desk.press(stop, view(), NOW)
+    assert said is not None and said.command == "stop"
+
+
+NO_STOPS = {
+    "umlauts": "\u00e0\u00e9\u0430\u00c2\u3042\u3080\u4f60\U0001f600\ue000".encode(),
+    "broken": b"\xa0\xc2\xc2\xe2\x80\xe3\x80\xc2x\xa0\xff\x80\x80\xaf",
+    "overlong": b"\xc0\xa0\xe0\x80\xa0\xf0\x80\x80\xa0\xc1\xa0",
+    "a bracketed paste": b"\x1b[200~err;32u\x1b[201~",
+    "F-keys": b"\x1b[32~\x1b[27~\x1b[27;2~\x1b[15;2~\x1b[1;5R\x1b[32;5R\x1bO2R\x1b[[A",
+    "other keys": b"\x1b[13;2u\x1b[27;2;13~\x1b[99;2u\x1b[99u\x1b[27;2;99~\x1b[320;2u\x1b[2;32u\x1b[;u\x1b[u\x1b[27;;~\x1b[x;2u",
+    "a mouse": b"\x1b[<0;32;2M\x1b[<35;32;2m\x1b[32;5;2M\x1b[M#\xc2\xa0\x1b[M#!\0\x1b[M#\xc2\xa0\xe3\x80\x80\x1b[M#\0\0",
+    "answers": b"\x1b[0n\x1b[?62;32;4c\x1b[?32u\x1b[8;32;2t\x1b[I\x1b[O\x1b_Gi=31;OK\x1b\\\x1b[>0;32;0c",
+}
+
+
+@pytest.mark.parametrize("data", NO_STOPS.values(), ids=NO_STOPS)
+def test_nothing_else_is_a_stop(data):
+    assert not set(keys.KeyParser().feed(data, NOW)) & set(keys.STOP_KEYS)
+    parser = keys.KeyParser()
+    one_by_one = [key for n, b in enumerate(data) for key in parser.feed(bytes([b]), NOW + n * MS)]
+    assert not set(one_by_one) & set(keys.STOP_KEYS)
+
+
+def acting(found):
+    """Of the keys that a parser gives, those that may do something."""
+    return [key for key in found if key != keys.NO_KEY]
+
+
+MEANINGLESS = ["\u00e9".encode(), "\u4f60".encode(), b"\xff", b"\t", b"\x1be", b"\x1b[A", b"\x1b[13;2u", b"\x1bOR", b"\x1b[15~"]
+
+
+@pytest.mark.parametrize("data", MEANINGLESS)
+def test_a_press_that_means_nothing_is_said_once_and_does_nothing_else(data):
+    parser, v = keys.KeyParser(), view(typed="so")
+    v.leave_asked = NOW
+    for n in range(5):  # it is held down
+        pieces = [parser.feed(bytes([b]), NOW + n * 33 * MS) for b in data]
+        found = [key for piece in pieces for key in piece]
+        found += parser.feed(b"", NOW + n * 33 * MS + 10 * MS)
+        assert found == [keys.NO_KEY]
+        assert desk.press(found[0], v, NOW + SECOND) is None
+    assert (v.last_human, v.typed, v.leave_asked) == (NOW, "so", NOW), "a terminal sends such by itself, too"
+    v.typed = v.leave_asked = None
+    assert shown(v, NOW + SECOND).count("is no key") == 1
+    assert keys.KeyParser().feed(data + b"p", NOW) == ["p"], "a key that comes with it acts as before"
+
+
+def test_the_escape_key_alone_means_nothing_and_is_said_to():
+    parser = keys.KeyParser()
+    assert parser.feed(b"\x1b", NOW) == [] and parser.feed(b"", NOW + 60 * MS) == [keys.NO_KEY]
+    assert parser.feed(b"", NOW + 70 * MS) == []
+
+
+def test_half_a_character_means_nothing_either_and_is_said_to_when_the_rest_stays_away():
+    """An e acute in Latin-1."""
+    parser = keys.KeyParser()
+    found = [parser.feed(data, NOW + ms * MS) for data, ms in ((b"\xe9", 0), (b"", 40), (b"", 60), (b"", 70))]
+    assert found == [[], [], [keys.NO_KEY], []]
+
+
+OWN = [b"\x1b[0n", b"\x1b[?62;4c", b"\x1b[I", b"\x1b[O", b"\x1b[<35;4;2M", b"\x1b_Gi=31;OK\x1b\\", b""]
+
+
+@pytest.mark.parametrize("data", OWN)
+def test_what_a_terminal_says_by_itself_is_no_press(data):
+    assert keys.KeyParser().feed(data, NOW) == []
 
 
 @pytest.mark.parametrize("sequence", SEQUENCES)
@@ -137,7 +238,8 @@ def test_sequences_and_bursts_are_no_keys(burst):
 def test_a_sequence_in_pieces_is_none_either_and_the_key_behind_it_acts(sequence, apart):
     """Over a slow line what follows ESC O or ESC [ may come late; `R` is reset, and moves the robot."""
     parser, late = keys.KeyParser(), apart if len(sequence) > 2 else 0
-    assert [parser.feed(bytes([b]), NOW + max(0, i - 1) * late) for i, b in enumerate(sequence)] == [[]] * len(sequence)
+    pieces = [parser.feed(bytes([b]), NOW + max(0, i - 1) * late) for i, b in enumerate(sequence)]
+    assert [acting(piece) for piece in pieces] == [[]] * len(sequence)
     assert parser.feed(b"p", NOW + len(sequence) * late) == ["p"]
     assert keys.KeyParser().feed(sequence + b"p", NOW) == ["p"]
     for cut in range(len(sequence)):
@@ -181,7 +283,7 @@ def test_what_is_pasted_behind_a_notes_end_is_no_key(rest):
 
 def test_a_split_sequence_is_still_one():
     parser = keys.KeyParser()
-    assert [parser.feed(bytes([b]), NOW + i * MS) for i, b in enumerate(b"\x1bOR")] == [[], [], []]
+    assert [acting(parser.feed(bytes([b]), NOW + i * MS)) for i, b in enumerate(b"\x1bOR")] == [[], [], []]
     assert parser.feed(b"r", NOW + 5 * MS) == ["r"]
 
 
