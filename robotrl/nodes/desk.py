@@ -84,7 +84,7 @@ def _said(command: str, key: str, view: View, now: int) -> Operator:
         view.keys.append((now, key, command))
     if command == "stop":
         view.stop_pressed, view.stop_answered = now, None
-    elif command in ("clear", "enable", "run"):
+    elif command in ("clear", "enable", "run") and view.stop_answered is not None:  # the alarm of one never heard stands
         view.stop_pressed = None
     guard = view.guard()
     nonce = guard.nonce if guard else 0

@@ -724,6 +724,22 @@ def test_a_stop_the_guard_does_not_answer_says_cut_the_power():
     assert "CUT" not in shown(v, late)
 
 
+@pytest.mark.parametrize("key", "cer")
+def test_a_key_after_a_stop_that_was_never_heard_does_not_take_its_alarm_down(key):
+    """The robot ran on, and the screen said so no more: even a clear that the guard refused did that."""
+    v = view()
+    desk.press(" ", v, NOW)
+    late = NOW + 600 * MS
+    v.receive("guard", guard("RUN", t=late), late)
+    v.receive("drive", drive(t=late), late)
+    desk.press(key, v, late)
+    assert "CUT THE MOTOR POWER" in shown(v, late)
+    v.receive("guard", guard("STOPPING", t=late + MS), late + MS)
+    assert "guard answered in 601 ms" in stop_status(v, late + MS)[1]
+    desk.press(key, v, late + 2 * MS)
+    assert "guard answered" not in stop_status(v, late + 2 * MS)[1], "one that was heard is over with the next key"
+
+
 def test_a_stop_state_older_than_the_key_is_no_answer():
     v = view(guard("RUN", t=NOW))
     desk.press(" ", v, NOW)
