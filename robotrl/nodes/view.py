@@ -154,9 +154,10 @@ class View:
         """Note when a stop that was asked for first shows in the guard's state, or where it changes none, at the driver."""
         waiting = self.stop_pressed is not None and self.stop_answered is None
         drive = self.get("drive", Drive)
-        # Of an arm on its way down RELAX was said before the key, and is said of a key that got lost. Not while damping:
-        # that takes half a second, in which a stop changes nothing, and is longer than ANSWER.
-        lowered = guard.state == "RELAX" and drive is not None and drive.stop == "stow"
+        # Of an arm on its way down RELAX was said before the key, and is said of a key that got lost; or PSTOP, where the guard
+        # was started again meanwhile. Not while damping: that takes half a second, in which a stop changes nothing, and is
+        # longer than ANSWER.
+        lowered = guard.state in STOPPED and drive is not None and drive.stop == "stow"
         shows = self._rests() if lowered or guard.state in UNMOVED else guard.state in STOPPED
         if waiting and shows and guard.t >= (self.stop_pressed or 0):
             self.stop_answered = guard.t
@@ -236,8 +237,9 @@ def stop_status(view: View, now: int) -> tuple[str, str, str]:
     if view.stop_pressed is not None and view.stop_answered is not None:
         answer = f"; guard answered in {span(view.stop_answered - view.stop_pressed)}"
     elif view.stop_pressed is not None and now - view.stop_pressed > ANSWER:
-        waited = f"{span(now - view.stop_pressed)} after SPACE: CUT THE MOTOR POWER"
-        return "STOP UNCONFIRMED", f"{'no stop' if view.guard_heard(now) else 'guard silent'} {waited}", "alarm"
+        waited, heard = f"{span(now - view.stop_pressed)} after SPACE", view.guard_heard(now)
+        do = "PRESS SPACE AGAIN, it goes on down" if heard and _sinks(view, now) else "CUT THE MOTOR POWER"
+        return "STOP UNCONFIRMED", f"{'no stop' if heard else 'guard silent'} {waited}: {do}", "alarm"
     stopping = guard is None or guard.state in STOPPED or not view.guard_heard(now)
     age = view.age("drive", now)
     if drive is None or age is None or age > GUARD_SILENT:
@@ -269,6 +271,13 @@ def stop_status(view: View, now: int) -> tuple[str, str, str]:
     writer = applied.writer if applied is not None and driven else ""
     own = f"the driver's own way to off{stage}" if drive.stop else "the driver holds its own goal"
     return "ON", f"{writer}'s targets go to the wire" if writer else own, "plain"
+
+
+def _sinks(view: View, now: int) -> bool:
+    """An arm is on its way down, which a stop key can hold, and which falls where its power is cut."""
+    drive, guard, age = view.get("drive", Drive), view.guard(), view.age("drive", now)
+    fresh = age is not None and age < GUARD_SILENT
+    return fresh and drive is not None and drive.stop == "stow" and guard is not None and guard.state != "LOCKOUT"
 
 
 def clean(text: str) -> str:
