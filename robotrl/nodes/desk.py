@@ -33,16 +33,18 @@ RELABEL = ("last success", "last fail", "last no")
 SAID = {**dict.fromkeys(RELABEL, "relabel"), "undo seconds": "undo"}  # on the bus; all others by their own names
 NAMES = {" ": "SPACE", "\x03": "Ctrl-C", "\x1c": "Ctrl-\\", ENTER: "ENTER", BACKSPACE: "BACKSPACE"}
 LABELS = {"good", "bad", "hold", "success", "fail", *RELABEL, "end", "mark", "note", "undo", "undo seconds"}
+ONCE = {"enable", "run", "reset", "clear", "take"}  # of a key that repeats itself only the first press says these
 LONGEST = 200  # letters of a note
 
 
 def press(key: str, view: View, now: int) -> Operator | None:
     """What a key says to the guard, None for a key of the screen's own. It changes nothing but `view`."""
     if key == NO_KEY:  # no word of a person's: a terminal sends by itself what it may be taken from
-        if not view.keys or view.keys[-1][1:] != (key, "is no key"):  # one that is held down is said once
-            view.keys.append((now, key, "is no key"))
+        _once(key, "is no key", view, now)
         return None
-    view.last_human = now
+    view.repeats.strike(key, now)
+    if not view.repeats.lies:
+        view.last_human = now
     if key == "q" and view.typed is None:
         view.leaving = view.leave_asked is not None and now - view.leave_asked < LEAVE_WITHIN
         view.leave_asked = now
@@ -61,10 +63,27 @@ def press(key: str, view: View, now: int) -> Operator | None:
         why = "your key is a viewer's" if view.afar else "another console supervises"
         view.keys.append((now, NAMES.get(key, key), f"does nothing: {why}, only SPACE acts here"))
         return None
+    if _held_down(command, view):
+        _once(NAMES.get(key, key), "is held down: let go, then press it", view, now)
+        return None
     if command in HANDS and (why := _no_hand(view, command)):
         view.keys.append((now, key, why))
         return None
     return _said(command, NAMES.get(key, key), view, now)
+
+
+def _once(key: str, said: str, view: View, now: int) -> None:
+    """On the line of the keys, where it is not the last thing there: one that is held down is said once."""
+    if not view.keys or view.keys[-1][1:] != (key, said):
+        view.keys.append((now, key, said))
+
+
+def _held_down(command: str, view: View) -> bool:
+    """A press that only repeats one before, and may not act again: what has been stopped or ended since would go on by it."""
+    repeats, stopped = view.repeats, view.stop_pressed
+    if command == "disable":  # to less power, but an arm that a stop key holds goes down by it
+        return repeats.again and stopped is not None and repeats.since <= stopped
+    return (repeats.again and command in ONCE) or (repeats.lies and command == "jog")
 
 
 def _no_hand(view: View, command: str) -> str:
@@ -80,8 +99,7 @@ def _no_hand(view: View, command: str) -> str:
 
 def _said(command: str, key: str, view: View, now: int) -> Operator:
     view.last_press = max(now, view.last_press + 1)  # unique over consoles too: monotonic time never repeats
-    if command != "jog" or not view.keys or view.keys[-1][1:] != (key, command):  # one that is held down is said once
-        view.keys.append((now, key, command))
+    _once(key, command, view, now) if command == "jog" else view.keys.append((now, key, command))
     if command == "stop":
         view.stop_pressed, view.stop_answered = now, None
     elif command in ("clear", "enable", "run") and view.stop_answered is not None:  # the alarm of one never heard stands
@@ -223,7 +241,8 @@ class Link:
         command = press(key, view, now := self.clock.now())
         if command is None:
             return
-        self.operator.send(msgspec.structs.replace(command, command=SAID.get(command.command, command.command)))
+        if not view.repeats.lies or command.command not in LABELS:  # whatever key the guard hears of is a person to it
+            self.operator.send(msgspec.structs.replace(command, command=SAID.get(command.command, command.command)))
         if command.command in LABELS:
             self._label(command, view, now)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from robotrl.labels import said
 from robotrl.messages import Label
+from robotrl.nodes.repeats import HELD_NS
 from robotrl.nodes.view import SECOND, Frame, Said, View
 
 LATE_NS = 5 * SECOND  # after an episode's end a key still speaks of its last step
-HELD_NS = 700_000_000  # between two repeats of a key that is held: terminals begin to repeat after half a second
 
 
 def label(command: str, press: int, view: View, now: int) -> Label | str:

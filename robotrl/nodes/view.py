@@ -13,6 +13,7 @@ from rich.text import Text
 
 from robotrl.config import Agent, Operator, Run
 from robotrl.messages import Applied, Beat, Drive, Episode, Guard, Joints, Label, Message, Process, Teleop
+from robotrl.nodes.repeats import Repeats
 
 SECOND = 1_000_000_000
 GUARD_SILENT = SECOND // 2  # ten of the guard's messages
@@ -103,6 +104,7 @@ class View:
     tested: bool = False  # a person has tried the keyboard
     disk_free: int | None = None  # bytes
     last_human: int = 0
+    repeats: Repeats = field(default_factory=Repeats)
     last_press: int = 0
     seen_tick: int = -1  # Joints tick of the frame on the screen
     reply: tuple[int, str] = (0, "")  # when the guard answered a key, and with what

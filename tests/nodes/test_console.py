@@ -746,8 +746,8 @@ def test_a_key_after_a_stop_that_was_never_heard_does_not_take_its_alarm_down(ke
     assert "CUT THE MOTOR POWER" in shown(v, late)
     v.receive("guard", guard("STOPPING", t=late + MS), late + MS)
     assert "guard answered in 601 ms" in stop_status(v, late + MS)[1]
-    desk.press(key, v, late + 2 * MS)
-    assert "guard answered" not in stop_status(v, late + 2 * MS)[1], "one that was heard is over with the next key"
+    desk.press(key, v, late + SECOND)
+    assert "guard answered" not in stop_status(v, late + SECOND)[1], "one that was heard is over with the next key"
 
 
 def test_a_stop_state_older_than_the_key_is_no_answer():
