@@ -19,6 +19,7 @@ from robotrl.roles import HANDS
 from robotrl.topics import VIEWERS
 
 LEAVE_WITHIN = 2 * SECOND
+FOUND_NS, AGAIN_NS = SECOND // 2, SECOND // 20  # until every hearer has found a new socket; how often a stop is said meanwhile
 TOPICS_SHOWN = (
     "joints", "applied", "drive", "imu", "pose", "action", "permit", "guard", "cause", "episode",
     "episode_end", "learner", "classifier", "reset", "process", "beat", "ack", "teleop",
@@ -148,6 +149,8 @@ class Link:
         """BusError where there are too many consoles. Where one supervises already, this is a viewer until it leaves."""
         self.bus, self.clock = bus, bus.clock
         self._beside, self.giver = False, 0
+        self._stop: Operator | None = None  # one that nobody may have heard: this speaks through a new socket
+        self._said_at = 0
         try:
             if not self._speak():
                 self._watch()
@@ -174,7 +177,7 @@ class Link:
         except BusError:
             mouth.close()
             return False
-        self._mouth, self.operator = mouth, operator
+        self._mouth, self.operator, self._changed = mouth, operator, self.clock.now()
         if self.giver:  # it has supervised before: what is not acknowledged is sent on
             self.labels.publisher = labels
             return True
@@ -194,7 +197,7 @@ class Link:
                 mouth.close()
                 taken = error
             else:
-                self._mouth, self._beside = mouth, True
+                self._mouth, self._beside, self._changed = mouth, True, self.clock.now()
                 return
         raise taken
 
@@ -229,8 +232,14 @@ class Link:
             view.labels = (self.labels.given, self.labels.acked)
 
     def listen(self, view: View) -> None:
-        """The guard's newest word alone: its nonce and its answer to a key."""
+        """The guard's newest word alone: its nonce and its answer to a key. A stop that nobody may have heard is said again."""
         self._take(self.guard, view)
+        now = self.clock.now()
+        if view.stop_answered is not None or now - self._changed > FOUND_NS:
+            self._stop = None
+        if self._stop is not None and now - self._said_at >= AGAIN_NS:
+            self.operator.send(self._stop)
+            self._said_at = now
 
     def _take(self, subscriber: Subscriber | RemoteSubscriber, view: View) -> None:
         for message in subscriber.drain():
@@ -243,6 +252,8 @@ class Link:
             return
         if not view.repeats.lies or command.command not in LABELS:  # whatever key the guard hears of is a person to it
             self.operator.send(msgspec.structs.replace(command, command=SAID.get(command.command, command.command)))
+        if command.command not in LABELS:  # any other key comes behind the stop, and is not to be stopped by it
+            self._stop, self._said_at = command if command.command == "stop" else None, now
         if command.command in LABELS:
             self._label(command, view, now)
 

@@ -9,7 +9,7 @@ import pytest
 
 from robotrl import messages as m
 from robotrl.bus import Bus, BusError
-from robotrl.clock import WallClock
+from robotrl.clock import LockstepClock, WallClock
 from robotrl.config import Operator, Run
 from robotrl.nodes import desk
 from robotrl.nodes.guard import Sentry, causes
@@ -237,6 +237,77 @@ def test_who_retires_makes_room_and_is_back_when_the_other_has_left(tmp_path):
         for link in (gone, here):
             link.close()
         recorder.close()
+
+
+@pytest.mark.parametrize("change", ["promote", "retire", "come"])
+def test_a_stop_is_heard_though_its_console_has_just_changed_seats(change, tmp_path):
+    """Who hears takes some 50 ms to find a new socket, and what is said meanwhile is lost. It is said again, until it is answered
+    or another key is pressed, and only for half a second after the change."""
+    (tmp_path / "ipc").mkdir(mode=0o700)
+    clock = WallClock()
+    node = Bus(tmp_path / "ipc", "guard", clock)
+    ears = node.subscriber("operator")
+
+    def listens(seconds, link=None):
+        came, end = [], time.monotonic() + seconds
+        while time.monotonic() < end:
+            if link is not None:
+                link.listen(v)
+            time.sleep(0.01)
+            came += ears.drain()
+        return came
+
+    found = []
+    for _ in range(3):
+        v = View()
+        first, second = links = [desk.Link(Bus(tmp_path / "ipc", "console", clock)) for _ in range(2)]
+        try:
+            if change == "come":
+                links.append(desk.Link(Bus(tmp_path / "ipc", "console", clock)))
+            else:
+                listens(0.2)
+                links.pop(0 if change == "promote" else 1).close()
+                listens(0.05)
+                assert second.promote() if change == "promote" else not first.retire()
+            link = {"promote": second, "retire": first}.get(change, links[-1])
+            link.obey(" ", v)
+            heard = listens(0.9, link)
+            link.obey(" ", v)
+            once = listens(0.2, link)
+        finally:
+            for other in links:
+                other.close()
+        found.append((heard, once))
+    node.close()
+    for heard, once in found:
+        assert heard and {key.command for key in heard} == {"stop"} and len({key.press for key in heard}) == 1
+        assert len(heard) <= 11 and heard[-1].t - heard[0].press < 600 * MS
+        assert len(once) == 1, "once it can be heard, it is said once"
+
+
+@pytest.mark.parametrize("answer", ["key", "guard"])
+def test_a_stop_behind_a_change_of_seats_is_not_said_again_once_it_is_answered_or_another_key_pressed(answer, tmp_path):
+    """By one of 0.1 s ago an arm would stop again that a d has just sent on."""
+    (tmp_path / "ipc").mkdir(mode=0o700)
+    clock, v, sent = LockstepClock(), view(), []
+    clock.sleep_until(NOW)
+    link = desk.Link(Bus(tmp_path / "ipc", "console", clock))
+    link.operator = type("Publisher", (), {"send": lambda self, message: sent.append(message.command)})()
+    link.obey(" ", v)
+    for _ in range(12):
+        clock.advance(10 * MS)
+        link.listen(v)
+    before = list(sent)
+    if answer == "key":
+        link.obey("d", v)
+    else:
+        v.receive("guard", guard("STOPPING", t=clock.now()), clock.now())
+    del sent[:]
+    for _ in range(60):
+        clock.advance(10 * MS)
+        link.listen(v)
+    link.close()
+    assert before == ["stop"] * 3 and sent == []
 
 
 def test_where_there_are_too_many_to_watch_nobody_retires(tmp_path):
