@@ -74,6 +74,7 @@ def episode_lines(view: View) -> list[Text]:
     return [*rows, fact("policy", policy(episode, view.agent.random_steps))]
 
 
+LONGEST_S = 1e9  # 31 years: what is older is a wrong number
 DONE = ("success", *SUCCESSES)  # how an episode ends that succeeded
 
 
@@ -92,7 +93,7 @@ def policy(episode: Episode, random_steps: int) -> str:
     """Whose actions these are, and how long ago the learner wrote the weights."""
     if episode.policy_version < 0:
         return "no weights yet: random actions"
-    age = span(int(episode.policy_age_s * SECOND)) if math.isfinite(episode.policy_age_s) else "?"
+    age = span(int(min(max(0.0, episode.policy_age_s), LONGEST_S) * SECOND)) if math.isfinite(episode.policy_age_s) else "?"
     random = f"; random to step {random_steps}" if episode.total_steps < random_steps else ""
     return f"v{episode.policy_version}, {age} old{random}"
 

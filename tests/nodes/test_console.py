@@ -43,8 +43,8 @@ def guard(state="RUN", t=NOW, **kw):
 
 
 def drive(t=NOW, **kw):
-    said = dict(gate_open=True, torque_on=True, powered_off_confirmed=False, stop="") | kw
-    return m.Drive(source="servos", t=t, tick=9, late_us=40.0, cycle_us=4100.0, overruns=0, frame_errors=0, **said)
+    said = dict(gate_open=True, torque_on=True, powered_off_confirmed=False, stop="", late_us=40.0) | kw
+    return m.Drive(source="servos", t=t, tick=9, cycle_us=4100.0, overruns=0, frame_errors=0, **said)
 
 
 def joints(t=NOW, **kw):
@@ -660,6 +660,17 @@ def test_numbers_that_are_none_do_not_break_the_screen():
     lost = m.Episode(source="policy", episode=1, step=1, total_steps=1, **sums)
     v.receive("episode", lost, NOW)
     assert "NOT FINITE" in shown(v)
+
+
+@pytest.mark.parametrize("absurd", [1e308, -1e308, 1e20, float("inf"), float("-inf"), float("nan")])
+def test_an_absurd_age_does_not_end_the_console(absurd):
+    """Finite, and yet no whole number of ns that a screen has room for: the console ended, and the robot with it."""
+    said = dict(episode=1, step=2, total_steps=3, total_return=absurd, speed=absurd, policy_version=4)
+    v = view(guard(), drive(late_us=absurd), joints(), m.Episode(source="policy", t=NOW, policy_age_s=absurd, **said))
+    for t in (NOW, -(2**62), 2**62):
+        assert max(map(len, shown(v, NOW + SECOND).splitlines())) <= 80
+        v.receive("learner", m.Learner(source="learner", t=t, updates=5, version=1, updates_per_s=absurd, transitions=9), NOW)
+        json.dumps(status(v, NOW), allow_nan=False)
 
 
 def test_text_from_the_bus_cannot_reach_the_terminal_raw():
