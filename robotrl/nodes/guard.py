@@ -34,6 +34,7 @@ BEGIN_NS = 30_000_000_000  # for a learner to speak for the first time: it impor
 LISTEN_NS = 1_000_000_000  # for a guard that was started again to hear the others before it judges
 GONE_NS = 5_000_000_000  # a learner, a recorder or a manager that has not beaten for so long is gone
 UNSEEN_NS = 300_000_000  # a camera's process that has said nothing for so long, not even that there is no picture; chosen
+MUTE = 2  # cycles that a servo has missed in a row, above which it is silent: bus_silent of the catalogue
 SILENT_S = 0.06  # a driver not heard for so long cannot say whether torque is on
 LATE_FRAME_S = 1.0  # over which bad frames are counted
 UNANSWERED = -1  # no nonce that was ever shown
@@ -146,6 +147,8 @@ class Sentry:
         if out.hold and self._drive is not None and self._drive.stop == "hold":
             hot = "too hot to be held for long; " if "temp_over" in out.causes else ""
             asked = f"{hot}a stop key holds the arm where it is: press disable to lower it on"
+        if out.state == "PSTOP" and self._obedience.untold:
+            asked += "; d now ends in LOCKOUT"
         note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else asked
         shown = m.Guard(
             source="guard", t=now, state=str(out.state), causes=out.causes, last_cause=out.last_cause,
@@ -167,7 +170,9 @@ class Sentry:
         while self._errors and now - self._errors[0][0] > LATE_FRAME_S * 1e9:
             self._errors.popleft()
         self._errors.append((now, drive.frame_errors))
-        self._obedience.hear(drive)
+        # A servo that did not answer three times running counts as silent, as in the catalogue.
+        reached = drive.present and (self._joints is None or min(self._joints.missed) <= MUTE)
+        self._obedience.hear(drive, reached, self.outputs is not None and self.outputs.torque)
 
     def _take_operator(self, key: m.Operator, now: int) -> None:
         role = key.role if key.source == "gateway" else key.source  # the gateway knows its peers by their keys
@@ -198,6 +203,7 @@ class Sentry:
         joints, drive, imu = self._joints, self._drive, self._imu
         note = lacking(self.run, joints, drive, imu, self._heard)
         speaks = drive is not None and drive.present and self._age("Drive", now) < SILENT_S
+        cut_off = self._obedience.untold and self._age("Drive", now) < SILENT_S
         self._began = now if self._began == NEVER else self._began
         return Inputs(
             epoch=self._epoch,
@@ -211,7 +217,8 @@ class Sentry:
             holding=drive is not None and drive.stop == "hold",  # its last word, however late the next is
             let_go=drive is not None and speaks and not drive.gate_open,
             port_lost=drive is not None and not drive.present,
-            stop_unconfirmed=self._obedience.lacking(now, speaks),
+            # Who ends a run with the motors' supply off, or the cable out, has not been disobeyed.
+            stop_unconfirmed=self._obedience.lacking(now, speaks) and not (self._over and cut_off),
             permit_lapsed=self._powered != NEVER and now - self._powered > PERMIT_VALID_NS,
             rescue_gone=drive is not None and drive.unrescued,
             overruns_in_row=self._overruns_in_row,

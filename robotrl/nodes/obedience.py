@@ -21,13 +21,21 @@ class Obedience:
         self._off_since: int | None = None  # for so long torque is off by us and not by the driver's word
         self._had_torque = False  # since the motors were last read back as off
         self._unheard = -math.inf  # when the driver last was silent
+        self._reached = True
         self._awake = Awake()
         self._stopping: int | None = None  # since when the driver says that it damps or lowers; a key that holds begins that anew
 
-    def hear(self, drive: Drive) -> None:
+    def hear(self, drive: Drive, reached: bool = True, powered: bool = False) -> None:
+        """`reached`: the driver has its port, and a servo answers there. `powered`: the guard permits torque."""
         self._drive = drive
+        self._reached = reached or (self._reached and not powered)
         # What was read back as off has obeyed: who cuts the power after that has not made it doubtful.
         self._had_torque = drive.torque_on or (self._had_torque and not drive.powered_off_confirmed)
+
+    @property
+    def untold(self) -> bool:
+        """The motors have been out of reach since torque was permitted last, and had it: nobody could tell them its end."""
+        return not self._reached and self._had_torque
 
     def asked(self, off: bool) -> None:
         """The guard's word of this period, after `lacking`: is torque to be off?"""

@@ -289,6 +289,67 @@ def test_a_driver_that_was_silent_and_is_back_is_given_time_to_damp_before_it_co
     assert world.step(15) == "LOCKOUT" and "stop_unconfirmed" in world.shown.causes
 
 
+CUT_OFF = {
+    "the port is gone": (dict(present=False, gate_open=False, torque_on=False), {}),
+    "no servo answers": (dict(gate_open=True, torque_on=True), dict(missed=(50,) * 8)),
+}
+
+
+@pytest.mark.parametrize("how", CUT_OFF)
+def test_a_run_that_ends_with_the_motors_out_of_reach_since_before_is_no_lockout(how):
+    """Ctrl-C with the motors' supply switched off, or the cable out: nobody has disobeyed, and nobody was asked in time."""
+    world = World().run()
+    drive, world.joints = CUT_OFF[how]
+    world.drive = drive | {"powered_off_confirmed": False}
+    assert world.step(25) == "PSTOP"
+    world.process("manager", "stopping")
+    assert world.step(600) == "RELAX" and "run_over" in world.shown.causes
+    world.drive, world.joints = dict(gate_open=True, torque_on=True, powered_off_confirmed=False), {}
+    assert world.step(400) == "LOCKOUT", "who answers again is judged"
+
+
+@pytest.mark.parametrize("how", CUT_OFF)
+@pytest.mark.parametrize("off", ["disable", "stopping"])
+def test_motors_that_go_out_of_reach_once_torque_is_to_be_off_are_a_lockout_at_the_end_too(how, off):
+    """As before: they may have been on when their word stayed away."""
+    world = World().run()
+    world.drive = {"powered_off_confirmed": False, "torque_on": True}
+    world.press("stop")
+    world.process("manager", "stopping") if off == "stopping" else world.press("disable")
+    world.step(3)
+    drive, world.joints = CUT_OFF[how]
+    world.drive = drive | {"powered_off_confirmed": False}
+    world.process("manager", "stopping")
+    assert world.step(400) == "LOCKOUT"
+
+
+def test_a_driver_that_is_silent_at_the_end_is_judged_as_ever():
+    world = World().run()
+    world.drive = {"powered_off_confirmed": False, "torque_on": True}
+    world.step()
+    world.silent.add("servos")
+    world.step(10)
+    world.process("manager", "stopping")
+    assert world.step(400) == "LOCKOUT"
+
+
+@pytest.mark.parametrize("how", CUT_OFF)
+def test_who_stands_with_the_motors_out_of_reach_is_told_what_disable_leads_to(how):
+    world = World().run()
+    drive, world.joints = CUT_OFF[how]
+    world.drive = drive | {"powered_off_confirmed": False}
+    assert world.step(100) == "PSTOP" and world.shown.note.endswith("; d now ends in LOCKOUT")
+    assert len(world.shown.note) <= 72
+    world.drive, world.joints = {}, {}
+    world.step(100)
+    assert "LOCKOUT" not in world.shown.note and world.shown.note.endswith("press clear")
+    world = World()
+    world.drive = drive | {"powered_off_confirmed": False}
+    world.joints = CUT_OFF[how][1]
+    world.step(100)
+    assert "LOCKOUT" not in world.shown.note, "none that nobody has led yet"
+
+
 def test_a_learner_has_time_to_come_up_and_is_then_missed():
     world = World()
     world.silent.add("learner")
