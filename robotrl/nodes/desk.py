@@ -150,7 +150,7 @@ class Link:
         self.bus, self.clock = bus, bus.clock
         self._beside, self.giver = False, 0
         self._stop: Operator | None = None  # one that nobody may have heard: this speaks through a new socket
-        self._said_at = 0
+        self._said_at, self._changed = 0, -FOUND_NS  # when it was said last, and this changed seats
         try:
             if not self._speak():
                 self._watch()
@@ -177,7 +177,7 @@ class Link:
         except BusError:
             mouth.close()
             return False
-        self._mouth, self.operator, self._changed = mouth, operator, self.clock.now()
+        self._mouth, self.operator = mouth, operator
         if self.giver:  # it has supervised before: what is not acknowledged is sent on
             self.labels.publisher = labels
             return True
@@ -197,7 +197,7 @@ class Link:
                 mouth.close()
                 taken = error
             else:
-                self._mouth, self._beside, self._changed = mouth, True, self.clock.now()
+                self._mouth, self._beside = mouth, True
                 return
         raise taken
 
@@ -208,7 +208,7 @@ class Link:
         before = self._mouth
         if not self._speak():
             return False
-        self._beside = False
+        self._beside, self._changed = False, self.clock.now()
         before.close()
         return True
 
@@ -220,6 +220,7 @@ class Link:
         before = self._mouth
         with contextlib.suppress(BusError):
             self._watch()
+            self._changed = self.clock.now()
             before.close()
 
     def read(self, view: View) -> None:
@@ -235,7 +236,7 @@ class Link:
         """The guard's newest word alone: its nonce and its answer to a key. A stop that nobody may have heard is said again."""
         self._take(self.guard, view)
         now = self.clock.now()
-        if view.stop_answered is not None or now - self._changed > FOUND_NS:
+        if view.stop_answered is not None or now - self._changed >= FOUND_NS:
             self._stop = None
         if self._stop is not None and now - self._said_at >= AGAIN_NS:
             self.operator.send(self._stop)
