@@ -149,6 +149,9 @@ class Chain:
             if complaint := moteus_settings.bring(self._console(servo), moteus_settings.of(self._servos)):
                 raise DeviceError(f"{self._who(servo)}: {complaint}")
 
+    def adopt(self) -> None:
+        """Nothing: what targets go by is in each of them."""
+
     def check(self, set_up: bool = True) -> list[str]:
         """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing.
 

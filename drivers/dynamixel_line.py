@@ -144,6 +144,9 @@ class DynamixelLine:
         settings += [(X.BUS_WATCHDOG, 0), (X.BUS_WATCHDOG, self._watchdog)]  # 0 first: it may have tripped
         return out + [(item.address, item.encode(steps)) for item, steps in settings]
 
+    def quiet_ram(self, servo: int) -> list[tuple[int, bytes]]:
+        return [(address, data) for address, data in self.ram(servo) if address != X.BUS_WATCHDOG.address]
+
     def heed(self, servo: int, read: Mapping[Item, int]) -> None: ...
 
     def wanted(self) -> list[Wanted]:

@@ -16,7 +16,7 @@ import serial
 
 from robotrl.clock import Clock
 from robotrl.complaint import Complaint
-from robotrl.portholders import ADVICE, holders, run_of
+from robotrl.portholders import advice, holders, run_of
 
 WRITE_NS = 50_000_000  # a line that takes no byte for this long has no reader; half a servo watchdog
 PENDING_MAX = 65_536  # bytes kept while waiting for the end of a line
@@ -217,8 +217,8 @@ def _why(path: str, baud: int, error: Exception) -> str:
     if code == errno.EACCES or code == errno.EPERM:
         return f"{path}: no permission; join the group that ls -l {path} shows and log in again"
     if code in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in text:
-        if run := run_of(holders(path)):
-            return f"{path}: a run of robotrl has it: {run}; {ADVICE}"
+        if run := run_of(others := holders(path)):
+            return f"{path}: a run of robotrl has it: {run}; {advice(others)}"
         return f"{path}: held by another process; find it with fuser {path} and stop it"
     if code in (errno.ENOTTY, errno.EISDIR) or f"({errno.ENOTTY}," in text or "[Errno 21]" in text:
         return f"{path}: not a serial port; name a terminal device such as /dev/serial/by-id/..."

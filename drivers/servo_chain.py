@@ -21,6 +21,7 @@ from robotrl.drivers.asking import PATIENCE_NS, Asking
 from robotrl.drivers.dynamixel_line import DynamixelLine
 from robotrl.drivers.feetech_line import FeetechLine
 from robotrl.drivers.goalcheck import GoalCheck
+from robotrl.drivers.handshake import Wanted
 from robotrl.drivers.port import DeviceError, Port
 from robotrl.drivers.pressing import Shares
 from robotrl.drivers.servo_line import TURNS, Flags, Floats, Line, Reading
@@ -194,21 +195,35 @@ class ServoChain:
     def configure(self) -> None:
         """Set up every servo's RAM, and read back. DeviceError at the first that is silent or differs. EEPROM stays as it is."""
         for wanted in self.line.wanted():
-            for address, data in self.line.ram(wanted.id):
-                status = self._asking.write(wanted.id, address, data)
-                if status is None:
-                    silent = [line for line in self.check() if "answer" in line]
-                    raise DeviceError(silent[0] if silent else f"{self._port.name}: {wanted}: does not answer; check its cable")
-            for address, data in dict(self.line.ram(wanted.id)).items():
-                if (got := self._asking.bytes_at(wanted.id, address, len(data))) != data:
-                    what = f"register {address} reads {got.hex() or 'nothing'} after writing {data.hex()}"
-                    raise DeviceError(f"{self._port.name}: {wanted}: {what}; check cable and firmware")
+            self._set(wanted, self.line.ram(wanted.id))
             limits = self._asking.read(wanted.id, self.line.own)
             if len(limits) < len(self.line.own):
                 raise DeviceError(f"{self._port.name}: {wanted}: does not say its own limits; check its cable")
             self.line.heed(wanted.id, limits)
         self.rebooted = ()
         self._doubts[:] = self._silent[:] = 0  # each has just answered, one question after another: nothing is late
+
+    def adopt(self) -> None:
+        """Of servos that hold, and whose RAM another program has left, or their power's return, set up what targets go by.
+        DeviceError as `configure`. Torque, goal and watchdog stay as they are: who is freed of its watchdog's stop goes for its
+        old goal, and one that is armed and then not fed ends the hold."""
+        unset = self.rebooted if self.line.plain(self._servos.ids[0]) else self._servos.ids  # of a Feetech nothing tells
+        for wanted in self.line.wanted():
+            if wanted.id in unset:
+                self._set(wanted, self.line.quiet_ram(wanted.id))
+        self.rebooted = ()
+
+    def _set(self, wanted: Wanted, settings: list[tuple[int, bytes]]) -> None:
+        """Write addresses and bytes, and read back."""
+        for address, data in settings:
+            status = self._asking.write(wanted.id, address, data)
+            if status is None:
+                silent = [line for line in self.check() if "answer" in line]
+                raise DeviceError(silent[0] if silent else f"{self._port.name}: {wanted}: does not answer; check its cable")
+        for address, data in dict(settings).items():
+            if (got := self._asking.bytes_at(wanted.id, address, len(data))) != data:
+                what = f"register {address} reads {got.hex() or 'nothing'} after writing {data.hex()}"
+                raise DeviceError(f"{self._port.name}: {wanted}: {what}; check cable and firmware")
 
     def check(self, set_up: bool = True) -> list[str]:
         """Handshake: one line for each thing that forbids motion; empty when all is well. Moves nothing, changes nothing.

@@ -92,6 +92,10 @@ class Line(Protocol):
         """Address and bytes of what is set at the start, torque off; each is read back."""
         ...
 
+    def quiet_ram(self, servo: int) -> list[tuple[int, bytes]]:
+        """The same without what moves, frees or stops a servo that holds."""
+        ...
+
     def heed(self, servo: int, read: Mapping[Item, int]) -> None:
         """Goals are to exceed no limit that the servo's owner has set in it, where it does not see to that by itself."""
         ...

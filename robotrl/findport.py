@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from robotrl.complaint import command
-from robotrl.portholders import ADVICE, holders, run_of
+from robotrl.portholders import advice, holders, run_of
 
 PATTERNS = (
     "ttyUSB*",
@@ -88,7 +88,7 @@ def judge(path: str, field: str, proc: Path = Path("/proc"), sysfs: Path = Path(
         return Verdict("missing", f"{path}: no permission", _permission(path, mode))
     if others := holders(path, proc):
         if run := run_of(others):
-            return Verdict("missing", f"{path}: a run of robotrl has it: {run}", ADVICE)
+            return Verdict("missing", f"{path}: a run of robotrl has it: {run}", advice(others))
         return Verdict("missing", f"{path}: held by {', '.join(map(str, others))}", "stop that program")
     if why := _claim(path):
         return Verdict("missing", f"{path}: {why}", f"see who holds it: sudo fuser -v {path}")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 NODES = "robotrl.nodes."  # of a process's command line: python -m robotrl.nodes.servos RUN_DIR
 WAIT_S = 20  # a run that has died lowers its arm for less, and gives the port back
-ADVICE = f"it may be lowering the arm: end that run, or wait {WAIT_S} s; do not kill its processes"
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,15 @@ def holders(path: str, proc: Path = Path("/proc")) -> list[Holder]:
         except OSError:
             continue  # gone meanwhile, or another user's
     return sorted(found, key=lambda holder: holder.pid)
+
+
+def advice(found: list[Holder]) -> str:
+    """What to do where a run's nodes hold the port. One that hangs is killed at last, but not under an arm that it holds up."""
+    pids = " ".join(str(holder.pid) for holder in found)
+    return (
+        f"it may be lowering the arm: end that run, or wait {WAIT_S} s; do not kill it before that, and should it be there still,"
+        f" cut the motors' power, then kill -9 {pids}"
+    )
 
 
 def run_of(found: list[Holder]) -> str:

@@ -16,6 +16,7 @@ from robotrl import config
 from robotrl.complaint import ROOT
 from robotrl.configfile import Source, Sources, build, override, read
 
+HERE = ROOT / "launch" / "robots"
 LIMITS = ("limits", "workspace", "stop_profile", "stop_damp_s", "stow")
 OF_SERVOS = ("max_torque", "continuous_torque", "peak_s", "velocity_limit", "watchdog_s", "power", "protection")
 FOUND_BY = ("serial", "path", "url")  # of a camera
@@ -32,7 +33,11 @@ def now(run: config.Run, made_of: dict[str, Any] | None) -> tuple[config.Run, li
 
     `made_of`: by `origin`. A run that kept none is compared with the file of its robot's name in launch/robots.
     """
-    file = Path(made_of["file"]) if made_of else ROOT / "launch" / "robots" / f"{run.robot.name}.toml"
+    file = Path(made_of["file"]) if made_of else HERE / f"{run.robot.name}.toml"
+    if not file.exists() and (HERE / file.name).exists():  # the checkout was moved
+        file = HERE / file.name
+    if not file.exists():
+        raise config.ConfigError(f"{file}: the robot's file is gone, by which its limits of today are known; put it back there")
     data: dict[str, Any] = {"robot": read(file)}
     overrides = list(made_of["set"]) if made_of else []
     for item in overrides:

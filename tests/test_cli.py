@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -347,17 +348,18 @@ def test_a_command_is_printed_as_it_can_be_typed(monkeypatch, tmp_path):
 
 
 def test_a_console_is_attached_by_what_can_be_typed_where_the_run_was_started(monkeypatch, tmp_path):
+    script = shlex.quote(f"{ROOT}/launch/supervise.sh")
     monkeypatch.chdir(ROOT)
     assert attach(Path("runs/a b")) == "bash launch/supervise.sh 'runs/a b'"
     monkeypatch.chdir(tmp_path)
-    assert attach(Path("runs/x")) == f"bash {ROOT}/launch/supervise.sh {tmp_path}/runs/x"
+    assert attach(Path("runs/x")) == f"bash {script} {tmp_path}/runs/x"
     monkeypatch.setattr("robotrl.complaint.ROOT", tmp_path)
     assert attach(Path("runs/x")).endswith(f"-m robotrl console {tmp_path}/runs/x"), "installed without the scripts"
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     monkeypatch.setattr("robotrl.complaint.ROOT", ROOT)
-    assert attach(tmp_path / "x") == f"bash {ROOT}/launch/supervise.sh {tmp_path}/x"
+    assert attach(tmp_path / "x") == f"bash {script} {tmp_path}/x"
 
 
 def test_a_bug_is_not_dressed_up_as_a_complaint(monkeypatch):

@@ -214,7 +214,11 @@ def test_a_port_held_by_another_process_is_named_with_its_holder(line, tmp_path,
         verdict = findport.judge(line, "servos.port")
         assert verdict.state == "missing" and (f"(pid {holder.pid})" in verdict.found) is not bool(node)
         assert (verdict.fix == "stop that program") is not bool(node)
-        assert not node or (str(tmp_path / "runs" / "x") in verdict.found and "do not kill" in verdict.fix)
+        assert not node or (
+            str(tmp_path / "runs" / "x") in verdict.found
+            and "do not kill" in verdict.fix
+            and f"kill -9 {holder.pid}" in verdict.fix
+        )
     finally:
         holder.kill()
         holder.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import shutil
 import signal
 import tempfile
@@ -534,7 +535,7 @@ def test_who_refuses_late_does_not_keep_silent_that_motors_may_be_on(
     assert program.operate(run, directory, 0.0, **how) == code
     said = capsys.readouterr()
     assert ("cut their power" in said.err) is cut
-    elsewhere = f"bash {LAUNCH}/supervise.sh {directory}\n"
+    elsewhere = f"bash {shlex.quote(f'{LAUNCH}/supervise.sh')} {directory}\n"
     assert f"now attach the operator's terminal: {elsewhere}" in said.out, "robotrl is on no PATH"
     gone = program is robotrl.manager and code == 2 and not spoke
     assert directory.exists() is not gone, "where the driver spoke, the rescue's last words may be there"

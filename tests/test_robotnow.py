@@ -82,5 +82,11 @@ def test_a_run_that_kept_no_file_is_compared_with_that_of_the_checkout(made):
 
 
 def test_a_robot_file_that_is_gone_is_one_line(tmp_path):
-    with pytest.raises(config.ConfigError, match="no config file"):
+    with pytest.raises(config.ConfigError, match=r"x\.toml: the robot's file is gone, .*; put it back there$"):
         robotnow.now(config.Run(), {"file": str(tmp_path / "x.toml"), "set": []})
+
+
+def test_a_checkout_that_was_moved_keeps_its_runs(tmp_path):
+    run = config.load(LAUNCH / "reach.toml", ["robot.stop_damp_s=7"])
+    _, differs = robotnow.now(run, {"file": str(tmp_path / "was" / "here" / "so101.toml"), "set": []})
+    assert len(differs) == 1 and differs[0].startswith("robot.stop_damp_s: 7.0 when")

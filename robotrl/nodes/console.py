@@ -85,6 +85,7 @@ def supervise(
 ) -> tuple[str, int]:  # fmt: skip
     """The loop: keys as they come, a beat and a frame ten times a second. Returns why it ended, and the exit code."""
     clock, parser, gallery = link.clock, KeyParser(), Gallery(terminal, lambda: link.bus.subscriber("picture"))
+    sockets = None if directory is None else node.bus_directory(directory)  # of this life of the run
     due = looked = heard = clock.now()
     line = Line(terminal, parser, due)
     state, late = "", False
@@ -96,6 +97,7 @@ def supervise(
         before, heard = heard, clock.now()
         late = heard - before > KEY_NS or (late and bool(typed))
         keys = parser.feed(typed, heard, view.typed is not None)
+        view.repeats.came(keys, heard, late)
         for key in stops_of(keys, view, heard) if late else keys:
             if key == LOOK and view.typed is None:
                 view.keys.append((clock.now(), key, gallery.key(view, clock.now())))
@@ -112,10 +114,10 @@ def supervise(
         link.read(view)
         gallery.listen(parser, now)
         attend(link, view, line, live, now)
-        if directory is not None and now >= looked:
+        if directory is not None and sockets is not None and now >= looked:
             looked = now + SECOND
             view.disk_free = shutil.disk_usage(directory).free
-            if not node.bus_directory(directory).is_dir() and not (view.unconfirmed() and view.driver_heard(now)):
+            if not sockets.is_dir() and not (view.unconfirmed() and view.driver_heard(now)):
                 await_answer(link, view, line)
                 return ended(view, directory)
         show(live, view, now, parser)

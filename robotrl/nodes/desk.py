@@ -9,7 +9,7 @@ import msgspec
 
 from robotrl.bus import Bus, BusError, Subscriber
 from robotrl.logformat import Kind
-from robotrl.messages import Ack, Label, Operator, Teleop
+from robotrl.messages import Ack, Drive, Label, Operator, Teleop
 from robotrl.nodes.keys import BACKSPACE, ENTER, NO_KEY, STOP_KEYS
 from robotrl.nodes.labelling import label, remember
 from robotrl.nodes.outbox import AFAR, BURST, Outbox
@@ -34,6 +34,7 @@ RELABEL = ("last success", "last fail", "last no")
 SAID = {**dict.fromkeys(RELABEL, "relabel"), "undo seconds": "undo"}  # on the bus; all others by their own names
 NAMES = {" ": "SPACE", "\x03": "Ctrl-C", "\x1c": "Ctrl-\\", ENTER: "ENTER", BACKSPACE: "BACKSPACE"}
 LABELS = {"good", "bad", "hold", "success", "fail", *RELABEL, "end", "mark", "note", "undo", "undo seconds"}
+LESS = {"stop", "pause", "disable"}  # motion
 ONCE = {"enable", "run", "reset", "clear", "take"}  # of a key that repeats itself only the first press says these
 LONGEST = 200  # letters of a note
 
@@ -81,9 +82,10 @@ def _once(key: str, said: str, view: View, now: int) -> None:
 
 def _held_down(command: str, view: View) -> bool:
     """A press that only repeats one before, and may not act again: what has been stopped or ended since would go on by it."""
-    repeats, stopped = view.repeats, view.stop_pressed
-    if command == "disable":  # to less power, but an arm that a stop key holds goes down by it
-        return repeats.again and stopped is not None and repeats.since <= stopped
+    repeats, stopped, drive = view.repeats, view.stop_pressed, view.get("drive", Drive)
+    if command == "disable":  # to less power, but an arm that a stop key holds, this console's or another's, goes down by it
+        held = (stopped is not None and repeats.since <= stopped) or (drive is not None and drive.stop == "hold")
+        return repeats.again and held
     return (repeats.again and command in ONCE) or (repeats.lies and command == "jog")
 
 
@@ -251,7 +253,7 @@ class Link:
         command = press(key, view, now := self.clock.now())
         if command is None:
             return
-        if not view.repeats.lies or command.command not in LABELS:  # whatever key the guard hears of is a person to it
+        if not view.repeats.lies or command.command in LESS:  # whatever key the guard hears of is a person to it
             self.operator.send(msgspec.structs.replace(command, command=SAID.get(command.command, command.command)))
         if command.command not in LABELS:  # any other key comes behind the stop, and is not to be stopped by it
             self._stop, self._said_at = command if command.command == "stop" else None, now

@@ -68,6 +68,7 @@ class Sentry:
         self._boots: dict[str, int] = {}  # source -> the life of it that spoke last
         self._down: dict[str, int] = {}  # who died, with the life that did: only another one's word brings it back
         self._over = False
+        self._cut_off = False  # the run has ended with the motors out of reach, as its driver said
         self._powered = NEVER  # when the last permit was made, if it gave torque
         self._began = NEVER
         self._crash_loop = ""
@@ -203,7 +204,7 @@ class Sentry:
         joints, drive, imu = self._joints, self._drive, self._imu
         note = lacking(self.run, joints, drive, imu, self._heard)
         speaks = drive is not None and drive.present and self._age("Drive", now) < SILENT_S
-        cut_off = self._obedience.untold and self._age("Drive", now) < SILENT_S
+        self._cut_off = self._over and self._obedience.untold and (self._cut_off or self._age("Drive", now) < SILENT_S)
         self._began = now if self._began == NEVER else self._began
         return Inputs(
             epoch=self._epoch,
@@ -217,8 +218,8 @@ class Sentry:
             holding=drive is not None and drive.stop == "hold",  # its last word, however late the next is
             let_go=drive is not None and speaks and not drive.gate_open,
             port_lost=drive is not None and not drive.present,
-            # Who ends a run with the motors' supply off, or the cable out, has not been disobeyed.
-            stop_unconfirmed=self._obedience.lacking(now, speaks) and not (self._over and cut_off),
+            # Who ends a run with the motors' supply off, or the cable out, has not been disobeyed; nor when the driver has ended.
+            stop_unconfirmed=self._obedience.lacking(now, speaks) and not self._cut_off,
             permit_lapsed=self._powered != NEVER and now - self._powered > PERMIT_VALID_NS,
             rescue_gone=drive is not None and drive.unrescued,
             overruns_in_row=self._overruns_in_row,

@@ -144,7 +144,10 @@ def lower(
     if not may_hold(joints):
         return False
     say("the arm holds, and nobody leads it: it is lowered")
-    _adopt(chain)
+    try:
+        chain.adopt()
+    except DeviceError as error:
+        raise DeviceError(f"{error}. What holds goes on holding; support the arm, cut its power") from None
     profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
     while profile.step(clock.now(), joints, watch()):
         due = max(due + STEP_NS, clock.now())
@@ -162,17 +165,6 @@ def lower(
     return False
 
 
-def _adopt(chain: Chain) -> None:
-    """Another program has left it so, or its servos were off meanwhile: what targets go by is not set up, and they would reach
-    nobody. Torque and goals stay as they are."""
-    if not chain.rebooted:
-        return
-    try:
-        chain.configure()
-    except DeviceError as error:
-        raise DeviceError(f"{error}. What holds goes on holding; support the arm, cut its power") from None
-
-
 def sink(robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], watch: Callable[[], bool]) -> bool:
     """`lower` of a robot that is stopped by a brake: bus servos that say that they hold brake first, as in any stop. Who is
     silent, ill or another's is no reason to go on holding: what follows stops all of them. A moteus' watchdog has let go of it by
@@ -184,10 +176,11 @@ def sink(robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], wat
     if not any(mode in HELD for mode in joints.mode):
         return False
     say("it holds, and nobody leads it: it is braked, then let go")
-    with contextlib.suppress(DeviceError):
-        _adopt(chain)
-    profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
     watch()
+    if not any(joints.missed):  # who is mute would be waited for
+        with contextlib.suppress(DeviceError):
+            chain.adopt()
+    profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
     while profile.step(clock.now(), joints):
         due = max(due + STEP_NS, clock.now())
         clock.sleep_until(due)
@@ -222,8 +215,9 @@ class PowerDown:
         elsewhere, as a Dynamixel does that was turned past its one turn while limp, and goes for the target the long way."""
         if self._sent is None:
             return False
-        led = zip(self._sent, joints.position, joints.missed, strict=True)
-        return any([not missed and abs(target - at) >= math.pi for target, at, missed in led])
+        gear = self._robot.servos.gear or (1.0,) * len(self._sent)
+        led = zip(self._sent, joints.position, joints.missed, gear, strict=True)
+        return any([not missed and abs(target - at) * turns >= math.pi for target, at, missed, turns in led])
 
     def _led(self, joints: Joints) -> tuple[float | None, ...] | None:
         """The target (n,) of each servo as far as it has not said otherwise: one that is silent goes on to its last. None of one

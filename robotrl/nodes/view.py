@@ -276,10 +276,12 @@ def stop_status(view: View, now: int) -> tuple[str, str, str]:
 
 
 def _sinks(view: View, now: int) -> bool:
-    """An arm is on its way down, which a stop key can hold, and which falls where its power is cut."""
+    """An arm is on its way down, which a stop key can hold, and which falls where its power is cut. In LOCKOUT none holds it, nor
+    without a manager."""
     drive, guard, age = view.get("drive", Drive), view.guard(), view.age("drive", now)
     fresh = age is not None and age < GUARD_SILENT
-    return fresh and drive is not None and drive.stop == "stow" and guard is not None and guard.state != "LOCKOUT"
+    held = guard is not None and guard.state != "LOCKOUT" and "manager_gone" not in guard.causes
+    return fresh and drive is not None and drive.stop == "stow" and held
 
 
 def clean(text: str) -> str:

@@ -818,6 +818,16 @@ def test_a_stop_is_answered_by_a_driver_that_lowers_an_arm(stage, later, word, a
     assert not answered or found[1].endswith(f"guard answered in {10 if stage == 'damp' else 20} ms")
 
 
+def test_of_an_arm_whose_manager_is_dead_nobody_is_told_that_another_press_would_hold_it():
+    """The driver goes by no key any more."""
+    said = guard("RELAX", causes=("run_over", "manager_gone"))
+    v = view(said, drive(gate_open=False, stop="stow"))
+    desk.press(" ", v, NOW)
+    v.receive("drive", drive(NOW + 300 * MS, gate_open=False, stop="stow"), NOW + 300 * MS)
+    v.receive("guard", msgspec.structs.replace(said, t=NOW + 300 * MS), NOW + 300 * MS)
+    assert "CUT THE MOTOR POWER" in stop_status(v, NOW + 300 * MS)[1]
+
+
 # the program itself
 
 

@@ -304,6 +304,9 @@ def test_a_run_that_ends_with_the_motors_out_of_reach_since_before_is_no_lockout
     assert world.step(25) == "PSTOP"
     world.process("manager", "stopping")
     assert world.step(600) == "RELAX" and "run_over" in world.shown.causes
+    world.silent.add("servos")  # it ends before the guard does
+    assert world.step(100) == "RELAX"
+    world.silent.discard("servos")
     world.drive, world.joints = dict(gate_open=True, torque_on=True, powered_off_confirmed=False), {}
     assert world.step(400) == "LOCKOUT", "who answers again is judged"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -100,8 +101,8 @@ def left_holding(tmp_path, robot):
     twin.advance(0.02)
     for servo in twin.bus.servos:
         servo.settle()
-        servo.registers.put("torque", 1)
-    twin.advance(0.2)
+        servo.write(40 if robot == "so101" else 64, b"\1")  # torque
+    twin.advance(1.0)
     return SimpleNamespace(run=run, clock=clock, twin=twin, said=[])
 
 
@@ -120,7 +121,34 @@ def test_one_whose_setting_up_fails_goes_on_holding(tmp_path):
     last.write = lambda at, data: write(at, bytes(len(data)) if at == X.INDIRECT_ADDRESS_1.address else data)
     with pytest.raises(DeviceError, match=r"register 168 reads .*; check cable and firmware\. What holds goes on holding"):
         connected(arm.run.robot, arm.twin.ports()["servos"], TwinClock(arm), -1, arm.said.append)
-    assert registers(arm) == before
+    at = arm.twin.joints.angle.copy()
+    arm.twin.advance(2.0)
+    assert registers(arm) == before and not any(servo.registers.get("bus_watchdog") for servo in arm.twin.bus.servos)
+    assert max(abs(arm.twin.joints.angle - at)) < 0.02
+
+
+@pytest.mark.parametrize("robot", ["omx", "dkitty"])
+def test_servos_that_their_watchdogs_have_stopped_do_not_go_for_their_old_goals_while_another_is_set_up(robot, tmp_path):
+    """A hand has moved them meanwhile, and is on them still."""
+    arm = ArmRig(robot, tmp_path).running()
+    arm.twin.advance(1.0)  # nobody feeds the watchdogs
+    sagged = arm.twin.joints.angle + np.where(np.arange(len(arm.joints.position)) % 2, 0.4, -0.4)
+    arm.twin.joints.put(list(sagged))
+    arm.twin.command({"fault": "reboot", "servo": arm.run.robot.servos.ids[-1]})
+    arm.twin.advance(0.5)
+
+    at, port = [arm.twin.joints.angle.copy()], arm.twin.ports()["servos"]
+    write = port.write
+
+    def told(data):
+        write(data)
+        arm.twin.advance(0.001)  # each question takes its time
+        at.append(arm.twin.joints.angle.copy())
+
+    port.write = told
+    connected(arm.run.robot, port, TwinClock(arm), -1, arm.said.append)
+    fastest = max(float(np.max(np.abs(b - a))) for a, b in itertools.pairwise(at)) / 0.02
+    assert fastest < 2.0, "rad/s, in a step of 20 ms at least"
 
 
 def test_an_arm_that_cannot_come_down_is_not_said_to_be_down(arm):

@@ -11,7 +11,7 @@ from robotrl.clock import LockstepClock
 from robotrl.nodes import desk
 from robotrl.nodes.keys import KeyParser
 from robotrl.nodes.view import SECOND, View
-from tests.nodes.test_console import MS, NOW, guard, joints, shown, view
+from tests.nodes.test_console import MS, NOW, drive, guard, joints, shown, view
 from tests.nodes.test_guard import World
 from tests.nodes.test_takeover import word
 
@@ -42,7 +42,9 @@ class Held:
         now = self.world.now
         self.view.receive("guard", msgspec.structs.replace(self.world.shown, boot=1, seq=next(self.numbers)), now)
         self.clock.sleep_until(now)
-        for key in self.parser.feed(b"".join(typed), now):
+        keys = self.parser.feed(b"".join(typed), now)
+        self.view.repeats.came(keys, now)
+        for key in keys:
             self.link.obey(key, self.view)
         self.send(desk.beat(self.view, now))
         self.world.hear(m.Applied(source="servos", boot=1, tick=0, writer="policy", epoch=0, target=(0.0,) * 8, clamped=()))
@@ -95,7 +97,7 @@ def test_a_run_that_a_pause_or_a_cause_has_ended_is_not_opened_again_by_a_key_th
         held.last(2, b"r")
         held.step(b"p")
         assert held.last(2, b"r", delay=0)[-1][0] == "HOLD"
-        held.last(1, b"")
+        held.last(2.1, b"")
         held.step(b"r")
         assert held.last(0.1, b"")[-1][0] == "RUN", "let go and pressed again it is one"
         held.last(1, b"r")
@@ -107,14 +109,38 @@ def test_a_run_that_a_pause_or_a_cause_has_ended_is_not_opened_again_by_a_key_th
 
 
 @pytest.mark.parametrize("key", "erRco")
-def test_of_a_key_that_repeats_only_the_first_is_sent_and_that_is_said(key):
+def test_of_a_key_that_repeats_none_is_sent_and_that_is_said(key):
+    """Its first repeat comes as late as a person's second press may, and is one."""
     v = view(guard(), joints(), word(epoch=4))
-    sent = [desk.press(key, v, NOW + ms * MS) for ms in (0, 500, 533, 566, 1200)]
-    assert [said is not None for said in sent] == [True, False, False, False, False]
+    sent = [desk.press(key, v, NOW + ms * MS) for ms in (0, 500, 533, 566, 600, 1200)]
+    assert [said is not None for said in sent] == [True, True, False, False, False, False]
     assert shown(v, NOW + 1200 * MS).count("is held down: let go, then press it") == 1
     desk.press("p", v, NOW + 1300 * MS)
-    assert desk.press(key, v, NOW + 1400 * MS) is None, "another key in between does not let it go"
-    assert desk.press(key, v, NOW + 2200 * MS) is not None
+    assert desk.press(key, v, NOW + 3100 * MS) is None, "another key in between does not let it go, nor a line that stalls"
+    assert desk.press(key, v, NOW + 5100 * MS) is not None
+
+
+@pytest.mark.parametrize("gap", [250, 400, 500, 650, 900])
+@pytest.mark.parametrize("key", "erRco")
+def test_who_presses_a_key_again_because_it_was_refused_is_heard_each_time(key, gap):
+    v = view(guard(), joints(), word(epoch=4))
+    assert all(desk.press(key, v, NOW + n * gap * MS) is not None for n in range(20))
+
+
+@pytest.mark.parametrize("stall", [0.6, 0.8, 1.9, 2.5, 6.0])
+@pytest.mark.parametrize("late", [False, True])
+def test_what_a_line_or_a_console_that_stood_still_brings_of_a_key_that_lies_starts_nothing(stall, late, tmp_path):
+    with Held(tmp_path) as held:
+        held.last(2, b"r")
+        held.step(b"p")
+        held.last(1, b"r", delay=0)
+        held.last(stall, b"")
+        if late:  # typed while the console stood still: refused
+            held.view.repeats.came(["r"] * 20, held.world.now, refused=True)
+            held.step()
+        else:
+            held.step(b"r" * round(30 * stall))
+        assert held.last(3, b"r", delay=0)[-1][0] == "HOLD"
 
 
 @pytest.mark.parametrize("key", " \x03\x1cpd+-hsfxuUm8b")
@@ -128,7 +154,9 @@ def test_all_other_keys_repeat_and_a_stop_always_does(key):
 def test_what_lies_on_a_digit_leads_for_ten_seconds():
     v = view(guard(), joints(), word(epoch=4))
     sent = [desk.press("8", v, NOW + n * 33 * MS) is not None for n in range(900)]
-    assert all(sent[:90]) and not any(sent[330:]) and "is held down: let go" in shown(v, NOW)
+    assert all(sent[:300]) and not any(sent[310:]) and "is held down: let go" in shown(v, NOW)
+    later = NOW + 33 * SECOND
+    assert all(desk.press("8", v, later + n * 33 * MS) is not None for n in range(290)), "let go, and pressed again"
 
 
 def test_an_arm_that_space_holds_is_not_lowered_on_by_a_d_that_repeats():
@@ -136,7 +164,20 @@ def test_an_arm_that_space_holds_is_not_lowered_on_by_a_d_that_repeats():
     assert desk.press("d", v, NOW) is not None and desk.press("d", v, NOW + 500 * MS) is not None
     desk.press(" ", v, NOW + 510 * MS)
     assert not any(desk.press("d", v, NOW + 533 * MS + n * 33 * MS) for n in range(60))
-    assert desk.press("d", v, NOW + 4 * SECOND) is not None, "one that is pressed behind it does"
+    assert desk.press("d", v, NOW + 5 * SECOND) is not None, "one that is pressed behind it does"
+
+
+def test_nor_by_one_that_repeats_where_another_console_has_pressed_space():
+    v = view(guard("RELAX"), drive(stop="hold", torque_on=True))
+    assert desk.press("d", v, NOW) is not None
+    assert not any(desk.press("d", v, NOW + n * 33 * MS) for n in range(1, 60))
+
+
+@pytest.mark.parametrize("key", "+hb8mn")
+def test_of_a_key_that_lies_the_guard_hears_nothing(key, tmp_path):
+    with Held(tmp_path) as held:
+        states = held.last(140, key.encode())
+    assert 120 <= next(at for state, at in states if state == "HOLD") <= 132
 
 
 def episode(t, step):

@@ -75,7 +75,7 @@ class FeetechWitness(LineWitness):
     """STS3215: no watchdog, so every goal has its speed with it."""
 
     wide = 1
-    TORQUE, GOAL, PWM, SPEED, LIMIT, LOCK, POSITION = 40, 42, 44, 46, 48, 55, 56
+    TORQUE, ACCELERATION, GOAL, PWM, SPEED, LIMIT, LOCK, POSITION = 40, 41, 42, 44, 46, 48, 55, 56
 
     def frames(self, data: bytes, answers: bool) -> Iterator[Frame | None]:
         return feetech(data, answers)
@@ -89,7 +89,7 @@ class FeetechWitness(LineWitness):
             self._now.damped.add(place)
         elif set(put) == {self.TORQUE} and put[self.TORQUE] in (0, 1):
             self._torque(place, put[self.TORQUE] == 1)
-        elif put != {self.LOCK: 1}:  # closed at the start; open it would let EEPROM be written
+        elif put not in ({self.LOCK: 1}, {self.ACCELERATION: 0}):  # at the start; open it would let EEPROM be written
             self._say(f"servo {self.line.ids[place - 1]}: {put}")
 
     def _lead(self, place: int, put: dict[int, int]) -> None:

@@ -221,8 +221,8 @@ class LineWitness(Witness):
                 continue
             rests = passed < HOLD_NS and place not in done.led
             step = OPENING if first else TICK / 2 if rests else self.line.slew / 2
-            if first and abs(x - before) > step and self._all_led(done):
-                before = self._goal.get(place, seen)  # all still go by these, and it may begin there
+            if first and abs(x - before) > step and done.modes.get(place, 10) == 10:
+                before = self._goal.get(place, seen)  # it says that it still goes by this, or is silent, and may be held there
             if loose and abs(x - before) > step and abs(x - seen) <= OPENING:
                 self._down_since, before, step = done.t, seen, OPENING
             self._hold(place, x, before, seen, step)
