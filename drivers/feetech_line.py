@@ -44,7 +44,6 @@ class FeetechLine:
         self._power = b""
         # Steps that each one's owner allows it (16), and no goal exceeds: the servo only begins with it. nan: not known yet.
         self._own = np.full(len(servos.ids), math.nan)
-        self._seen = np.full(len(servos.ids), -1)  # of who is not known yet, the limit that the last answer had
         self.stopping = self.clear(servos.ids)
         self.stopping_all = feetech.make_write(feetech.BROADCAST, _S.TORQUE_ENABLE.address, b"\0")
 
@@ -103,14 +102,10 @@ class FeetechLine:
             self._own[self.servos.ids.index(servo)], self._power = min(most, FULL_TORQUE), b""
 
     def _leave(self, read: SyncRead) -> None:
-        """Who was never asked for his own limit, as by a rescue, which has no time for it, gets no more than he has. Two answers
-        have to say so: a sum over bytes passes many a damaged one."""
+        """Who was never asked for his own limit, as by a rescue, which has no time for it, gets no more than he has."""
         for servo, limit, heard in zip(read.ids, read.steps(_S.TORQUE_LIMIT), read.heard, strict=True):
-            if not heard or not np.isnan(self._own[i := self.servos.ids.index(servo)]):
-                continue
-            if self._seen[i] == limit:
+            if heard and np.isnan(self._own[i := self.servos.ids.index(servo)]):
                 self._own[i], self._power = min(limit, FULL_TORQUE), b""
-            self._seen[i] = limit
 
     def wanted(self) -> list[Wanted]:
         servos = self.servos
