@@ -9,7 +9,7 @@ if (($#)); then
   exec "${pytest[@]}" "$@"
 fi
 slowest=(--durations=20 --durations-min=5)
-computing=(tests/agents tests/calibration tests/fuzz tests/rewards tests/safety tests/sim tests/tasks)
+computing=(tests/agents tests/calibration tests/drivers tests/fuzz tests/rewards tests/safety tests/sim tests/tasks tests/test_rehearsal.py)
 said=$(mktemp)
 nice -n 19 "${pytest[@]}" -p no:cacheprovider "${computing[@]}" "${slowest[@]}" >"$said" 2>&1 </dev/null &
 beside=$!
