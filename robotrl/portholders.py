@@ -39,10 +39,10 @@ def holders(path: str, proc: Path = Path("/proc")) -> list[Holder]:
 
 def advice(found: list[Holder]) -> str:
     """What to do where a run's nodes hold the port. One that hangs is killed at last, but not under an arm that it holds up."""
-    pids = " ".join(str(holder.pid) for holder in found)
+    pids = " ".join(str(holder.pid) for holder in found if holder.run)
     return (
-        f"it may be lowering the arm: end that run, or wait {WAIT_S} s; do not kill it before that, and should it be there still,"
-        f" cut the motors' power, then kill -9 {pids}"
+        f"it may hold or lower the arm: end that run at its own terminal; do not kill its processes. Where they are there still"
+        f" {WAIT_S} s after its end they hang: support the arm, cut the motors' power, then kill -9 {pids}"
     )
 
 

@@ -96,8 +96,9 @@ def supervise(
         # it may have been typed long before: until nothing more waits to be read only a stop counts.
         before, heard = heard, clock.now()
         late = heard - before > KEY_NS or (late and bool(typed))
+        refused = parser.refused
         keys = parser.feed(typed, heard, view.typed is not None)
-        view.repeats.came(keys, heard, late)
+        view.repeats.came(keys, heard, late, parser.refused > refused)
         for key in stops_of(keys, view, heard) if late else keys:
             if key == LOOK and view.typed is None:
                 view.keys.append((clock.now(), key, gallery.key(view, clock.now())))

@@ -13,6 +13,7 @@ from robotrl.messages import Ack, Drive, Label, Operator, Teleop
 from robotrl.nodes.keys import BACKSPACE, ENTER, NO_KEY, STOP_KEYS
 from robotrl.nodes.labelling import label, remember
 from robotrl.nodes.outbox import AFAR, BURST, Outbox
+from robotrl.nodes.repeats import HELD_NS
 from robotrl.nodes.view import SECOND, Said, View
 from robotrl.remote import Remote, RemoteSubscriber
 from robotrl.roles import HANDS
@@ -84,8 +85,9 @@ def _held_down(command: str, view: View) -> bool:
     """A press that only repeats one before, and may not act again: what has been stopped or ended since would go on by it."""
     repeats, stopped, drive = view.repeats, view.stop_pressed, view.get("drive", Drive)
     if command == "disable":  # to less power, but an arm that a stop key holds, this console's or another's, goes down by it
-        held = (stopped is not None and repeats.since <= stopped) or (drive is not None and drive.stop == "hold")
-        return repeats.again and held
+        if drive is not None and drive.stop == "hold":
+            return repeats.gap < HELD_NS  # its first repeat comes so late
+        return repeats.again and stopped is not None and repeats.since <= stopped
     return (repeats.again and command in ONCE) or (repeats.lies and command == "jog")
 
 

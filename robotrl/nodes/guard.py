@@ -68,7 +68,6 @@ class Sentry:
         self._boots: dict[str, int] = {}  # source -> the life of it that spoke last
         self._down: dict[str, int] = {}  # who died, with the life that did: only another one's word brings it back
         self._over = False
-        self._cut_off = False  # the run has ended with the motors out of reach, as its driver said
         self._powered = NEVER  # when the last permit was made, if it gave torque
         self._began = NEVER
         self._crash_loop = ""
@@ -149,7 +148,7 @@ class Sentry:
             hot = "too hot to be held for long; " if "temp_over" in out.causes else ""
             asked = f"{hot}a stop key holds the arm where it is: press disable to lower it on"
         if out.state == "PSTOP" and self._obedience.untold:
-            asked += "; d now ends in LOCKOUT"
+            asked += "; d ends in LOCKOUT"
         note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else asked
         shown = m.Guard(
             source="guard", t=now, state=str(out.state), causes=out.causes, last_cause=out.last_cause,
@@ -204,7 +203,6 @@ class Sentry:
         joints, drive, imu = self._joints, self._drive, self._imu
         note = lacking(self.run, joints, drive, imu, self._heard)
         speaks = drive is not None and drive.present and self._age("Drive", now) < SILENT_S
-        self._cut_off = self._over and self._obedience.untold and (self._cut_off or self._age("Drive", now) < SILENT_S)
         self._began = now if self._began == NEVER else self._began
         return Inputs(
             epoch=self._epoch,
@@ -218,8 +216,7 @@ class Sentry:
             holding=drive is not None and drive.stop == "hold",  # its last word, however late the next is
             let_go=drive is not None and speaks and not drive.gate_open,
             port_lost=drive is not None and not drive.present,
-            # Who ends a run with the motors' supply off, or the cable out, has not been disobeyed; nor when the driver has ended.
-            stop_unconfirmed=self._obedience.lacking(now, speaks) and not self._cut_off,
+            stop_unconfirmed=self._obedience.lacking(now, speaks),
             permit_lapsed=self._powered != NEVER and now - self._powered > PERMIT_VALID_NS,
             rescue_gone=drive is not None and drive.unrescued,
             overruns_in_row=self._overruns_in_row,

@@ -21,7 +21,7 @@ STOP_KEYS = " \x03\x1c"  # SPACE, Ctrl-C, Ctrl-backslash
 NO_KEY = "that"  # what a person is told of a press that means nothing, as an arrow or an umlaut
 # What the space bar types besides: no-break spaces (Option, AltGr; French), thin and figure ones (bepo, Neo), none at all (Khmer,
 # Persian), an ideographic one (input methods); NUL with Ctrl. Of xkb's symbols/nbsp and the layouts that include it.
-WIDE = "\0\u00a0\u2007\u2009\u200b\u200c\u202f\u3000"
+WIDE = "\0\u00a0\u2007\u2009\u200b\u200c\u200d\u202f\u3000"
 SPACES = frozenset(char.encode() for char in WIDE)
 SPACE_CODES = frozenset(map(ord, " " + WIDE))
 CTRL_CODES = {ord("c"): "\x03", ord("C"): "\x03", ord("\\"): "\x1c"}

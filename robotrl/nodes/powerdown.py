@@ -136,7 +136,12 @@ def lower(
         for _ in range(PATIENT_READS):  # all have answered meanwhile: who was only late has time now
             if UNHEARD not in (joints := chain.read(-1, PATIENCE_NS)).mode:
                 break
-        late = [servo for servo, mode in zip(robot.servos.ids, joints.mode, strict=True) if mode == UNHEARD]
+        # On its way down nobody waits so long: an arm that is led by no reading is not down in its time.
+        for _ in range(PATIENT_READS):
+            joints = chain.read(-1)
+            if not any(joints.missed):
+                break
+        late = [servo for servo, missed in zip(robot.servos.ids, joints.missed, strict=True) if missed]
         complaints = [f"{port.name}: servo {servo} answers too late; set the adapter's latency_timer to 1 ms" for servo in late]
     if complaints:
         more = f" (and {len(complaints) - 1} more)" if complaints[1:] else ""
@@ -176,10 +181,10 @@ def sink(robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], wat
     if not any(mode in HELD for mode in joints.mode):
         return False
     say("it holds, and nobody leads it: it is braked, then let go")
-    watch()
-    if not any(joints.missed):  # who is mute would be waited for
+    if UNHEARD not in joints.mode:  # who is mute would be waited for
         with contextlib.suppress(DeviceError):
             chain.adopt()
+    watch()  # it begins the rescue's watch, which is not to fall into the setting up
     profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
     while profile.step(clock.now(), joints):
         due = max(due + STEP_NS, clock.now())
@@ -205,27 +210,16 @@ class PowerDown:
         self._on, self._profile, self.unconfirmed, self._sent = True, None, 0, sent
 
     def held(self, joints: Joints) -> tuple[float, ...] | None:
-        """The targets (n,) that every servo still goes by, as it has just said itself; None where one is silent, was off, has
-        stopped itself, or is `astray`. One reading tells: torque that was gone does not come back without us."""
-        told = not any(joints.missed) and all(mode == LED for mode in joints.mode) and not self.astray(joints)
-        return self._sent if told else None
-
-    def astray(self, joints: Joints) -> bool:
-        """Does a servo that was led read half a turn or more from its target? No push has moved it there: it counts from
-        elsewhere, as a Dynamixel does that was turned past its one turn while limp, and goes for the target the long way."""
-        if self._sent is None:
-            return False
-        gear = self._robot.servos.gear or (1.0,) * len(self._sent)
-        led = zip(self._sent, joints.position, joints.missed, gear, strict=True)
-        return any([not missed and abs(target - at) * turns >= math.pi for target, at, missed, turns in led])
+        """The targets (n,) that every servo still goes by, as it has just said itself; None where one is silent, was off, or has
+        stopped itself. One reading tells: torque that was gone does not come back without us."""
+        return self._sent if not any(joints.missed) and all(mode == LED for mode in joints.mode) else None
 
     def _led(self, joints: Joints) -> tuple[float | None, ...] | None:
-        """The target (n,) of each servo as far as it has not said otherwise: one that is silent goes on to its last. None of one
-        that has said that it goes by none; of all where one is `astray`, or where nothing was said last."""
-        if self._sent is None or self.astray(joints):
+        """The target (n,) of each servo that has said last that it goes by it, be it silent since; None of the others: one that
+        is freed of its watchdog's stop would leap to it. None where nothing was said last."""
+        if self._sent is None:
             return None
-        servos = zip(self._sent, joints.mode, joints.missed, strict=True)
-        return tuple([at if missed or mode == LED else None for at, mode, missed in servos])
+        return tuple([at if mode == LED else None for at, mode in zip(self._sent, joints.mode, strict=True)])
 
     def step(self, now: int, tick: int, joints: Joints, hold: bool = False) -> str:
         """The stop profile, one step; returns its stage, empty once the motors read back as off. `hold`: not in this step, an arm

@@ -12,9 +12,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 HELD_NS = 700_000_000  # between two repeats of a key that is held: terminals begin to repeat after half a second
-FAST_NS = 250_000_000  # between two presses, of which the second then may be the keyboard's
-MANY_FAST = 3  # in a row, by which a key is held: it is until it has been quiet for QUIET_NS; chosen
-QUIET_NS = 2_000_000_000
+FAST_NS = 150_000_000  # between two presses, of which the second then is the keyboard's; chosen
+MANY_FAST = 3  # in a row, by which a key is held: it is until it has been quiet for HELD_NS; chosen
 PERSON_NS = 10_000_000_000  # who holds a key down is there for so long; chosen
 MANY = 90  # presses of one key in that time: no person's fingers
 
@@ -32,16 +31,17 @@ class Repeats:
     def __init__(self) -> None:
         self.again = self.lies = False
         self.since = 0  # when the press that is repeated was made, ns
+        self.gap = HELD_NS  # since the one before it of its key, ns
         self._keys: dict[str, _Key] = {}
         self._key, self._lately = "", deque[int]()  # the newest, and when it came
 
     def strike(self, key: str, now: int) -> None:
         """`key` was pressed at `now`, ns."""
-        one = self._keys.setdefault(key, _Key(now, now - QUIET_NS))
-        gap = now - one.last
+        one = self._keys.setdefault(key, _Key(now, now - HELD_NS))
+        self.gap = gap = now - one.last
         if gap < FAST_NS:
             one.fast += 1
-        elif one.fast < MANY_FAST or gap >= QUIET_NS:
+        elif one.fast < MANY_FAST or gap >= HELD_NS:
             one.fast = 0
         self.again, one.last = one.fast > 0, now
         if not self.again:
@@ -55,11 +55,13 @@ class Repeats:
             self._lately.popleft()
         self.lies = now - one.since > PERSON_NS and len(self._lately) > MANY
 
-    def came(self, keys: Collection[str], now: int, refused: bool = False) -> None:
+    def came(self, keys: Collection[str], now: int, refused: bool = False, lost: bool = False) -> None:
         """All these in one read. A key that is there twice had waited on its line: it is held, even if it had been quiet before;
-        so is one that was `refused` and goes on."""
+        so is one that was `refused` and goes on. `lost`: so were others, of which nobody was told."""
+        for one in self._keys.values() if lost else ():
+            one.last = now if one.fast >= MANY_FAST else one.last
         for key, times in Counter(keys).items():
             if times > 1 or refused:
                 one = self._keys.setdefault(key, _Key(now, now))
-                one.since = now if now - one.last >= QUIET_NS else one.since
+                one.since = now if now - one.last >= HELD_NS else one.since
                 one.last, one.fast = now, max(one.fast, MANY_FAST * (times > 1))

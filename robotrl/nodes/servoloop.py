@@ -67,7 +67,7 @@ class ServoLoop:
         # Who slept through the end of a permit begins anew: where the servos are held, or else where the joints are (row 22).
         anew = not self._unbroken(permit, began) and self.gate.lapse(began)
         self._doubt(joints)
-        if self._forgetful or self._dropped_out(joints, began) or self._down.astray(joints):
+        if self._forgetful or self._dropped_out(joints, began):
             self._armed_by = None
             self.gate.shut()
         self._hear(permit, began)

@@ -97,7 +97,7 @@ def left_holding(tmp_path, robot):
     """An arm that another program holds up: what our targets go by is as the maker sets it."""
     run, clock = run_of(robot, tmp_path), LockstepClock()
     twin = ServoTwin(robot, clock=clock)
-    twin.joints.put(list(run.robot.home))
+    twin.joints.put(list(run.robot.home or twin.joints.angle))
     twin.advance(0.02)
     for servo in twin.bus.servos:
         servo.settle()
@@ -149,6 +149,21 @@ def test_servos_that_their_watchdogs_have_stopped_do_not_go_for_their_old_goals_
     connected(arm.run.robot, port, TwinClock(arm), -1, arm.said.append)
     fastest = max(float(np.max(np.abs(b - a))) for a, b in itertools.pairwise(at)) / 0.02
     assert fastest < 2.0, "rad/s, in a step of 20 ms at least"
+
+
+def test_legs_that_another_program_left_holding_are_braked_and_not_only_said_to_be(tmp_path):
+    legs = left_holding(tmp_path, "dkitty")
+    braked, step = set(), legs.twin.chain.step
+
+    def stepped():
+        step()
+        servos = legs.twin.bus.servos
+        braked.update(s.id for s in servos if s.registers.get("torque") and s.registers.get("goal_pwm") == 0)
+
+    legs.twin.chain.step = stepped
+    connected(legs.run.robot, legs.twin.ports()["servos"], TwinClock(legs), -1, legs.said.append)
+    assert legs.said[:1] == ["it holds, and nobody leads it: it is braked, then let go"]
+    assert braked == set(legs.run.robot.servos.ids)
 
 
 def test_an_arm_that_cannot_come_down_is_not_said_to_be_down(arm):
