@@ -265,7 +265,7 @@ def opened(path: str, seconds: float = 10.0) -> SerialPort:
 def test_from_the_drivers_death_to_the_end_of_the_rescue_nobody_else_gets_the_port(scene):
     os.kill(scene.drive(), signal.SIGKILL)
     scene.driver.wait()
-    with pytest.raises(PortError, match=f"{scene.directory}; it may be lowering the arm.* do not kill"):
+    with pytest.raises(PortError, match=f"{scene.directory}; it may hold or lower the arm.* do not kill"):
         SerialPort(scene.bus.path, 115200, WallClock())
     next_life = Tether(Path(scene.folder.name), WallClock())
     assert next_life.greet(20) and scene.rescued(), "the next driver is greeted when the motors are off"
