@@ -1,8 +1,9 @@
 """The packets of a Feetech STS line, by the maker's protocol manual and memory table of its STS servos (hardware facts 5).
 
 FF FF | id | length | instruction, or error | parameters | inverted sum. Registers by address, little-endian, positions signed by
-their bit 15: 40 torque (0 off, 1 on, 2 brakes), 42 goal, 44 time or PWM, 46 speed, 48 torque limit, 55 lock, 56 position.
-A cycle's question ends with 70; four of them differ in where they begin, which is how an answer is known.
+their bit 15: 40 torque (0 off, 1 on, 2 brakes), 41 acceleration (0 the most), 42 goal, 44 time or PWM, 46 speed, 48 torque
+limit, 55 lock, 56 position. A cycle's question ends with 70; four of them differ in where they begin, which is how an answer is
+known.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from wirelines import Bytes, Chunks, Line, Reading, Robot
 
 PING, READ, WRITE, SYNC_READ, SYNC_WRITE = 1, 2, 3, 0x82, 0x83
 ALL = 0xFE
-TORQUE, GOAL, LOCK, POSITION, LAST = 40, 42, 55, 56, 70
+TORQUE, ACCELERATION, GOAL, LOCK, POSITION, LAST = 40, 41, 42, 55, 56, 70
 ASKED = (31, 32, 33, 34)  # bytes of a cycle's question, in turn
 FIRST = 32  # with which who takes the port begins
 STEP = math.tau / 4096  # rad; of a speed rad/s
@@ -65,7 +66,7 @@ class FeetechWire:
                 return words
         if instruction == WRITE and servo == ALL and params == bytes((TORQUE, 0)):
             return [Line(t, "stop", i) for i in self.robot.ids]
-        if instruction == WRITE and known and params == bytes((LOCK, 1)):
+        if instruction == WRITE and known and params in (bytes((LOCK, 1)), bytes((ACCELERATION, 0))):
             return [Line(t, "talk", servo)]
         if instruction in (PING, READ):  # also of who may stand in a missing one's place
             return [Line(t, "talk", servo)]
