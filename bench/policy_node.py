@@ -10,6 +10,7 @@ import dataclasses
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from robotrl.processes import ONE_THREAD
 from robotrl.replay import Replay
 
 PERIOD_NS = 20_000_000
+END_S = 30.0  # for a process that was told to end
 EPISODE = 400  # cycles to an epoch: before the time limit
 ZERO, NONE, STANDING = (0.0,) * 8, (0,) * 8, (math.pi / 2,) * 8
 
@@ -85,7 +87,7 @@ class PolicyNode:
         return subprocess.Popen(
             [sys.executable, "-m", f"robotrl.nodes.{name}", str(self.directory)],
             stdin=subprocess.PIPE,
-            env=os.environ | ONE_THREAD,
+            env=os.environ | ONE_THREAD | {"PYTHONFAULTHANDLER": "1"},
         )
 
     def cycle(self) -> int:
@@ -153,7 +155,11 @@ class PolicyNode:
     def __exit__(self, *_: object) -> None:
         for process in (self.process, self.recorder):
             process.terminate()
-            process.wait()
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:  # it says where it hangs
+                process.send_signal(signal.SIGABRT)
+                raise
         for bus in self._buses.values():
             bus.close()
         shutil.rmtree(self.sockets, ignore_errors=True)

@@ -30,6 +30,7 @@ FIRST_NS = 100_000_000  # for all to be heard: an answer may be lost, or late on
 LOOK_NS = 10_000_000
 PATIENT_READS, PATIENCE_NS = 6, 50_000_000  # of whom the first readings missed, for an adapter that holds bytes back; chosen
 CONFIRM_NS = 20_000_000  # for each to say that it is off: asked one by one they take longer than a cycle; chosen
+TOO_LATE = " answers too late; set the adapter's latency_timer to 1 ms"
 STOPPED = 0  # mode of a servo without torque
 LED = 10  # of one that goes by its targets
 BRAKED = 11  # of one that its watchdog has stopped
@@ -136,23 +137,23 @@ def lower(
         for _ in range(PATIENT_READS):  # all have answered meanwhile: who was only late has time now
             if UNHEARD not in (joints := chain.read(-1, PATIENCE_NS)).mode:
                 break
-        # On its way down nobody waits so long: an arm that is led by no reading is not down in its time.
-        for _ in range(PATIENT_READS):
-            joints = chain.read(-1)
-            if not any(joints.missed):
-                break
-        late = [servo for servo, missed in zip(robot.servos.ids, joints.missed, strict=True) if missed]
-        complaints = [f"{port.name}: servo {servo} answers too late; set the adapter's latency_timer to 1 ms" for servo in late]
+        late = [servo for servo, mode in zip(robot.servos.ids, joints.mode, strict=True) if mode == UNHEARD]
+        complaints = [f"{port.name}: servo {servo}{TOO_LATE}" for servo in late]
     if complaints:
         more = f" (and {len(complaints) - 1} more)" if complaints[1:] else ""
         raise DeviceError(f"{complaints[0]}{more}{HOLDS}")
     if not may_hold(joints):
         return False
-    say("the arm holds, and nobody leads it: it is lowered")
     try:
         chain.adopt()
+        for _ in range(PATIENT_READS):  # now each is asked as on its way down, where nobody waits so long for an answer
+            if not any((joints := chain.read(-1)).missed):
+                break
+        if late := [servo for servo, missed in zip(robot.servos.ids, joints.missed, strict=True) if missed]:
+            raise DeviceError(f"{port.name}: servo {late[0]}{TOO_LATE}")
     except DeviceError as error:
         raise DeviceError(f"{error}. What holds goes on holding; support the arm, cut its power") from None
+    say("the arm holds, and nobody leads it: it is lowered")
     profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
     while profile.step(clock.now(), joints, watch()):
         due = max(due + STEP_NS, clock.now())

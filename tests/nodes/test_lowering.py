@@ -19,6 +19,7 @@ from robotrl.messages import Operator
 from robotrl.nodes.guard import Sentry
 from robotrl.nodes.lowering import RECENT_NS, Lowering, StopKey
 from robotrl.nodes.obedience import Obedience
+from robotrl.nodes.powerdown import lower
 from robotrl.nodes.servoloop import connected, fresh, taken
 from robotrl.safety.halt import HELD_NS
 from robotrl.sim.faults import Silence
@@ -93,9 +94,9 @@ def test_what_the_servos_have_tripped_over_meanwhile_does_not_keep_it_up(arm):
     assert not any(on for on, _ in registers(arm))
 
 
-def left_holding(tmp_path, robot):
+def left_holding(tmp_path, robot, clock=None):
     """An arm that another program holds up: what our targets go by is as the maker sets it."""
-    run, clock = run_of(robot, tmp_path), LockstepClock()
+    run, clock = run_of(robot, tmp_path), clock or LockstepClock()
     twin = ServoTwin(robot, clock=clock)
     twin.joints.put(list(run.robot.home or twin.joints.angle))
     twin.advance(0.02)
@@ -487,6 +488,41 @@ def test_an_adapter_that_holds_bytes_back_is_said_and_nobody_is_let_go_for_it(tm
         taken(run.robot, TimedPort(bus, clock), clock, print)
     bus.latency_ns = 4_000_000
     assert not taken(run.robot, TimedPort(bus, clock), clock, print), "none of them holds"
+
+
+class WaitingClock:
+    """Virtual time that a timed port moves on, and with it the joints."""
+
+    def __init__(self):
+        self.t, self.twin = 10**9, None
+
+    def now(self):
+        return self.t
+
+    def sleep_until(self, due):
+        if due > self.t:
+            if self.twin is not None:
+                self.twin.advance((due - self.t) * 1e-9)
+            self.t = due
+
+
+@pytest.mark.parametrize(("ms", "lowered"), [(1.0, True), (4.0, True), (16.0, False)])
+@pytest.mark.parametrize("robot", ["so101", "omx"])
+def test_what_another_program_left_holding_is_lowered_over_any_adapter_that_is_quick_enough(robot, ms, lowered, tmp_path):
+    """Servos whose registers are another's are asked one by one, which is no slowness of the adapter's; one that is slow would
+    have the arm led by no reading, and let go where it is."""
+    clock = WaitingClock()
+    arm = left_holding(tmp_path, robot, clock)
+    clock.twin, arm.twin.bus.latency_ns = arm.twin, round(ms * 1e6)
+    port, said = TimedPort(arm.twin.bus, clock), []
+    if lowered:
+        assert lower(arm.run.robot, port, clock, said.append) and said[1] == "it is down, and read back as off"
+    else:
+        with pytest.raises(
+            DeviceError, match=r"(?i)too late; set the adapter's latency_timer to 1 ms.*what holds goes on holding"
+        ):
+            lower(arm.run.robot, port, clock, said.append)
+        assert not said and all(on for on, _ in registers(arm))
 
 
 # ---- a robot that is stopped by a brake: an arm that is homed against its stops, a D'Kitty
