@@ -127,6 +127,7 @@ class Inputs(NamedTuple):
     imu_same_in_row: int = 0  # identical raw samples
     imu_implausible_in_row: int = 0  # samples refused as not finite or out of range
     missed_share: float = 0.0  # cycles of the last second in which the servo that missed most did not answer
+    turned: bool = False  # a limp joint was turned so far that with torque it would read a turn off
     wrong_mode: bool = False  # torque is on, and a servo says that it does something else
     same_in_row: int = 0  # identical readings in a row of one servo under torque
     stalled_s: float = 0.0  # for which a joint has strained without moving
@@ -251,6 +252,7 @@ def catalogue(
         Cause("operator_absent", 61, "human_age_s", 120.0, hold, auto, "nobody is there: press a key", 0, 0, MOVING | FALLEN),
         Cause("hand_gone", 0, "hand_gone", 0, hold, operator, "the hand that led is gone: see its device, then press run",
               states=RUN, answer="run"),
+        Cause("turned", 0, "turned", 0, hold, operator, "a limp joint reads a turn off: turn it back by hand", 0.1, 0, FALLEN),
         Cause("operator_stop", 62, "", 0, pstop, operator, "stopped by the operator"),
         Cause("stop_unconfirmed", 63, "stop_unconfirmed", 0, Severity.LOCKOUT, Clear.RESTART,
               "CUT POWER: the motors did not confirm the stop"),

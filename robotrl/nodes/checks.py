@@ -21,10 +21,8 @@ def lacking(run: Run, joints: m.Joints | None, drive: m.Drive | None, imu: m.Imu
         return f"motor {', '.join(silent)} does not answer: look at its cable and power"
     if any(joints.fault):
         return f"a servo reports fault {max(joints.fault)}: read its code in the manual"
-    if name := turned(run.robot, joints.position):
-        return f"motor {name} reads a turn off: put the leg amid its range by hand, then switch the motors' power off and on"
-    if name := beyond_the_turn(run.robot, joints.position):
-        return f"motor {name} was turned past the end of its encoder's turn: turn it back by hand"
+    if note := astray(run.robot, joints.position):
+        return note
     if drive.unrescued:
         return "waiting for the rescue: nobody would stop the motors should the servo driver die"
     if imu is None and "imu" in run.robot.senses:
@@ -39,6 +37,15 @@ def lacking(run: Run, joints: m.Joints | None, drive: m.Drive | None, imu: m.Imu
 def motors(robot: Robot) -> Sequence[str]:
     """What a person calls each motor: its joint, or its number."""
     return robot.servos.joints or [str(i + 1) for i in range(len(robot.servos.ids))]
+
+
+def astray(robot: Robot, position: Sequence[float]) -> str:
+    """Which motor must not get torque before a person has turned it by hand, by all angles (rad); "" for none."""
+    if name := turned(robot, position):
+        return f"motor {name} reads a turn off: put the leg amid its range by hand, then switch the motors' power off and on"
+    if name := beyond_the_turn(robot, position):
+        return f"motor {name} was turned past the end of its encoder's turn: turn it back by hand"
+    return ""
 
 
 def turned(robot: Robot, position: Sequence[float]) -> str:

@@ -18,7 +18,7 @@ from robotrl import messages as m
 from robotrl.complaint import Complaint
 from robotrl.config import Run
 from robotrl.node import Node
-from robotrl.nodes.checks import hottest, lacking
+from robotrl.nodes.checks import astray, hottest, lacking
 from robotrl.nodes.epoch import EpochFile, LockoutFile
 from robotrl.nodes.evidence import Evidence, causes, looked_through
 from robotrl.nodes.grip import Held
@@ -74,6 +74,7 @@ class Sentry:
         self._ended = ""
         self._reset = ""
         self._asks = ""  # what the reset asks a person to set up
+        self._astray = ""  # the joint that a person must turn back first
         self._obedience = Obedience(run.robot.stop_damp_s, restarted)
         self.outputs: Outputs | None = None
         self._refused = ("", NEVER)  # the last refusal and when: the operator must have time to read it
@@ -161,6 +162,7 @@ class Sentry:
     def _told(self) -> dict[str, str]:
         """What a person is told of a cause in the place of its note, where more is known."""
         told = {"set_up": f"{self._asks}; stand clear, press run"} if self._asks else {}
+        told |= {"turned": self._astray} if self._astray else {}
         return told | ({"hand_gone": f"the hand that led is gone: {self._hand.why}; press run"} if self._hand.why else {})
 
     def _take_drive(self, drive: m.Drive, now: int) -> None:
@@ -202,12 +204,14 @@ class Sentry:
     def _inputs(self, now: int) -> Inputs:
         joints, drive, imu = self._joints, self._drive, self._imu
         note = lacking(self.run, joints, drive, imu, self._heard)
+        self._astray = astray(self.run.robot, joints.position) if joints is not None and not any(joints.missed) else ""
         speaks = drive is not None and drive.present and self._age("Drive", now) < SILENT_S
         self._began = now if self._began == NEVER else self._began
         return Inputs(
             epoch=self._epoch,
             commands=tuple(self._commands),
             checks_passed=not note,
+            turned=bool(self._astray),
             check_note=note,
             still=joints is not None and all([abs(v) < STILL_RAD_S for v in joints.velocity]),
             drive_age_s=self._age("Drive", now),

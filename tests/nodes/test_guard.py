@@ -68,6 +68,10 @@ class World:
         self.hear(m.Operator(source="console", boot=self.boot["console"], command=key, press=1, nonce=self.shown.nonce))
         return self.step()
 
+    def fall(self) -> None:
+        counted = (field for field in m.Episode.__struct_fields__ if field not in (*m.Message.__struct_fields__, "ended"))
+        self.hear(m.Episode(source="policy", boot=1, ended="fall", **dict.fromkeys(counted, 0)))
+
     def process(self, name: str, event: str) -> None:
         self.hear(m.Process(source="manager", boot=1, name=name, pid=1, event=event))
 
@@ -210,6 +214,35 @@ def test_a_leg_of_which_a_motor_reads_a_turn_off_is_not_enabled(leg, fits):
     world.joints = {"position": (*(2.0,) * 4, *leg, *(2.0,) * 2)}
     assert (world.step(20) == "READY") is fits
     assert fits or world.shown.note.startswith("motor 5 or 6 reads a turn off")
+
+
+def test_a_session_does_not_go_on_by_itself_with_a_limp_joint_turned_past_its_turn():
+    """Nor once it is turned back: the hand that did it is there still."""
+    world = World().run()
+    leg = (*(2.0,) * 4, 2.0 - math.tau, *(2.0,) * 3)
+    world.fall()
+    assert world.step() == "RELAX" and world.shown.session
+    world.joints = {"position": leg}
+    assert world.step(4) == "RELAX" and world.shown.session
+    assert world.step(200) == "RELAX" and world.shown.causes == ("turned",) and not world.shown.session
+    assert world.shown.note.startswith("motor 5 or 6 reads a turn off") and world.press("clear") == "RELAX"
+    world.joints = {}
+    assert world.step(200) == "RELAX" and world.shown.note.endswith("turn it back by hand; press clear")
+    assert world.press("clear") == "READY"
+
+
+def test_of_servos_that_are_not_heard_nobody_says_that_they_are_turned():
+    world = World().run()
+    assert world.press("stop") == "PSTOP"
+    world.joints = {"position": (math.nan,) * 8, "missed": (9,) * 8, "temp_c": (math.nan,) * 8}
+    assert world.press("disable") == "RELAX" and world.step(50) == "RELAX"
+    assert "bus_silent" in world.shown.causes and "turned" not in world.shown.causes
+
+
+def test_a_fallen_robot_whose_joints_are_where_they_were_gets_up_by_itself():
+    world = World().run()
+    world.fall()
+    assert world.step() == "RELAX" and world.step(200) == "RESET"
 
 
 def test_a_servo_that_answers_and_obeys_no_stop_is_lockout_at_once():

@@ -39,7 +39,7 @@ STARTS = ("enable", "run", "reset")
 
 SECOND = 50  # all below in steps
 COOLDOWN = {"temp_high": 30 * SECOND, "temp_over": 60 * SECOND}
-DEBOUNCE = {"frame_errors": 50, "let_go": 15, "attitude": 15, "oscillation": 10, "tilt": 5, "workspace": 2}
+DEBOUNCE = {"frame_errors": 50, "let_go": 15, "attitude": 15, "oscillation": 10, "tilt": 5, "workspace": 2, "turned": 5}
 GRACE = {"servo_timeout": 10, "action_stale": 25, "reset_silent": 50, "clamped": 50, "stalled": 100}
 RAMP, WELL_AGAIN, PSTOP_LONG, SESSION = 15, 10, 600 * SECOND, 4 * 3600 * SECOND
 HELD, HEARD, STANDSTILL = 600 * SECOND, 10, 2  # an arm on its way down; a gap between two steps counts as no more than STANDSTILL

@@ -71,6 +71,7 @@ CAUSES: dict[str, tuple[dict[str, object], str, str]] = {
     "episode_fall": ({"episode_ended": "fall"}, "RELAX", "RUN"),
     "operator_absent": ({"human_age_s": 121.0}, "HOLD", "RUN RESET RELAX"),
     "hand_gone": ({"hand_gone": True}, "HOLD", "RUN"),
+    "turned": ({"turned": True}, "HOLD", "RELAX"),
     "operator_stop": ({"commands": (Command("stop", "anyone"),)}, "PSTOP", ALL),
     "stop_unconfirmed": ({"stop_unconfirmed": True}, "LOCKOUT", ALL),
 }
@@ -301,7 +302,7 @@ def test_nonce_is_good_for_just_under_5_s():
 @pytest.mark.parametrize("id", sorted(set(CAUSES) - AUTO - {"stop_unconfirmed", "hand_gone"}))
 def test_clear_waits_for_cause_gone_cooldown_and_stillness(id):
     changes, _, where = CAUSES[id]
-    bench = at("RUN" if "RUN" in where.split() else "HOLD", catalogue(falls=0), damp_s=0.0)
+    bench = at(next(state for state in ("RUN", "HOLD", "RELAX") if state in where.split()), catalogue(falls=0), damp_s=0.0)
     bench.step(110)  # longer than any grace
     bench.step(30, **changes)  # longer than any debounce
     assert bench.out.last_cause == id and bench.state() in ("PSTOP", "RELAX")

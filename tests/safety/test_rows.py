@@ -81,6 +81,7 @@ ROWS: dict[str, tuple[int, str, tuple[object, object], str, str]] = {
     "workspace": (60, "outside_m", (0.02, 0.020001), "PSTOP", "OPERATOR"),
     "operator_absent": (61, "human_age_s", (120.0, 120.001), "HOLD", "AUTO"),
     "hand_gone": (0, "hand_gone", FLAG, "HOLD", "OPERATOR"),
+    "turned": (0, "turned", FLAG, "HOLD", "OPERATOR"),
     "operator_stop": (62, "", (), "PSTOP", "OPERATOR"),
     "stop_unconfirmed": (63, "stop_unconfirmed", FLAG, "LOCKOUT", "RESTART"),
     "session_over": (0, "", (), "HOLD", "AUTO"),
@@ -99,10 +100,19 @@ STATES = {
     **dict.fromkeys(("guard_late", "overrun", "oscillation", "nan_action"), "RUN RESET"),
     "operator_absent": "RUN RESET RELAX",
     "reset_dead": "HOLD RESET RELAX",
+    "turned": "RELAX",
     "runaway": "HOLD RUN RESET",
     "let_go": "HOLD RUN RESET STOPPING",
 }
-DEBOUNCE_S = {"frame_errors": 1.0, "let_go": 0.3, "attitude": 0.3, "tilt": 0.1, "oscillation": 0.2, "workspace": 0.03}
+DEBOUNCE_S = {
+    "frame_errors": 1.0,
+    "let_go": 0.3,
+    "attitude": 0.3,
+    "tilt": 0.1,
+    "oscillation": 0.2,
+    "workspace": 0.03,
+    "turned": 0.1,
+}
 GRACE_S = {"stalled": 2.0, "servo_timeout": 0.2, "action_stale": 0.5, "reset_silent": 1.0, "clamped": 1.0}
 COOLDOWN_S = {"temp_high": 30.0, "temp_over": 60.0}
 FALL, HICCUP = ("fall", 5), ("hiccup", 10)
