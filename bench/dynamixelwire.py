@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from wirelines import Bytes, Chunks, Line, Reading, Robot
+from wirelines import Bytes, Chunks, Line, Reading, Robot, packets
 
 PING, READ, WRITE, STATUS, SYNC_READ, SYNC_WRITE = 1, 2, 3, 0x55, 0x82, 0x83
 ALL = 0xFE
@@ -63,17 +63,13 @@ class DynamixelWire:
         self._least = 0  # bytes of a cycle's question
 
     def lines(self, chunks: Chunks) -> list[Line]:
-        line = Bytes(chunks)
-        data, at, out = line.data, 0, list[Line]()
-        while at < len(data):
-            t = line.time(at)
-            if end := packet(data, at):
-                out += self._words(t, data[at:end])
+        out: list[Line] = []
+        for t, piece, sound in packets(chunks, packet):
+            if sound:
+                out += self._words(t, piece)
             else:
-                end = next((k for k in range(at + 1, len(data)) if packet(data, k)), len(data))
-                begun = data[at:end].startswith(HEADER[: end - at])
-                out.append(Line(t, "torn" if begun else "", text=data[at:end].hex()))
-            at = end
+                begun = piece.startswith(HEADER[: len(piece)])
+                out.append(Line(t, "torn" if begun else "", text=piece.hex()))
         return out
 
     def _words(self, t: int, frame: bytes) -> list[Line]:

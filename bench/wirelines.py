@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
@@ -98,6 +98,16 @@ class Bytes:
 
     def time(self, at: int) -> int:
         return self._times[bisect.bisect_right(self._starts, at, hi=len(self._times)) - 1]
+
+
+def packets(chunks: Chunks, ends: Callable[[bytes, int], int]) -> Iterable[tuple[int, bytes, bool]]:
+    """Each sound packet, and what lies between two in one piece, with its time; `ends`: where one from here ends, 0: none."""
+    line, at = Bytes(chunks), 0
+    while at < len(line.data):
+        end = ends(line.data, at)
+        until = end or next((k for k in range(at + 1, len(line.data)) if ends(line.data, k)), len(line.data))
+        yield line.time(at), line.data[at:until], bool(end)
+        at = until
 
 
 def whole(chunks: Chunks, at_end: bool) -> Iterable[tuple[int, bytes]]:
