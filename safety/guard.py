@@ -161,7 +161,6 @@ class Guard:
             self._first, self._epoch, self._entered = False, inputs.epoch, now
             if self._restarted:
                 raised |= {"guard_restart"} | self._kept
-                self._halt.step(now, inputs.holding, inputs.lowering)  # the key was pressed in an earlier life
                 self._limp = not inputs.torque_on or inputs.port_lost or not inputs.drive_age_s <= HEARD_S
         if self.session and now - self._opened > SESSION_NS:
             raised.add("session_over")
@@ -177,6 +176,8 @@ class Guard:
 
     def _enter(self, now: int, state: State, why: str) -> None:
         if state is not self.state:
+            if self.state is State.PSTOP and state is State.RELAX:  # heat, ten minutes, `disable`: it is to come down
+                self._halt.forget()
             self.state, self._entered, self._trigger = state, now, why
             self._granted = self._reset_began = self._limp = False
 
@@ -239,10 +240,15 @@ class Guard:
         return "" if self._torque else "damp" if damping and self.state is not State.LOCKOUT else "off"
 
     def _hold(self, now: int, inputs: Inputs) -> bool:
-        """Is an arm on its way down to stay where it is? From a stop key on, until `disable`; whatever is permitted."""
+        """Is an arm on its way down to stay where it is? From a stop key on, until `disable`; whatever is permitted.
+
+        In PSTOP it stays as if a key were pressed in each step, should its driver shut the gate or be another one now; but not
+        one that is on its way down already.
+        """
         if self.state is State.LOCKOUT:  # which nothing leaves
             return False
-        pressed = any(command.name == "stop" for command in inputs.commands)
+        stands = self.state is State.PSTOP and (inputs.holding or not inputs.lowering)
+        pressed = stands or any(command.name == "stop" for command in inputs.commands)
         unseen = inputs.port_lost or not inputs.drive_age_s <= HEARD_S  # a driver's way down goes on when it is back
         hold = self._halt.step(now, pressed, inputs.lowering or unseen)
         if hold and inputs.lowering:

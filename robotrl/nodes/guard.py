@@ -24,6 +24,7 @@ from robotrl.nodes.evidence import Evidence, causes, looked_through
 from robotrl.nodes.grip import Held
 from robotrl.nodes.obedience import Obedience
 from robotrl.nodes.vigil import NEVER, Vigil
+from robotrl.nodes.waydown import way_down
 from robotrl.roles import HANDS, LABELLING, LARGEST
 from robotrl.safety.causes import Command, Inputs
 from robotrl.safety.gate import PERMIT_VALID_NS
@@ -145,9 +146,8 @@ class Sentry:
         asked = self._told.get(out.causes[0] if out.causes else "", out.note)
         if out.state == "CHECK" and not (self._joints and self._drive):  # what nobody has said yet is not too hot
             asked = inputs.check_note
-        if out.hold and self._drive is not None and self._drive.stop == "hold":
-            hot = "too hot to be held for long; " if "temp_over" in out.causes else ""
-            asked = f"{hot}a stop key holds the arm where it is: press disable to lower it on"
+        if self._drive is not None and self._joints is not None:
+            asked = way_down(self.run.robot, self._drive, self._joints, out) or asked
         if out.state == "PSTOP" and self._obedience.untold:
             asked += "; d ends in LOCKOUT"
         note = self._refused[0] if 0 <= now - self._refused[1] < READ_NS and self._refused[1] != NEVER else asked

@@ -52,7 +52,7 @@ class Lowering:
         self, node: Node, key: StopKey, tether: Tether | None, port: SerialPort, hold: bool = False,
         tell: Callable[[str], None] = lambda _: None, profile: str = STOW,
     ) -> None:  # fmt: skip
-        """`hold`: the guard's word, that a stop key holds the arm. Without it, one that was pressed long before counts for
+        """`hold`: the guard's word, that the arm is held where it is. Without it, one that was pressed long before counts for
         nothing. `port`: for the rescue. `profile`: how the robot is stopped; a brake has no hold. `tell`: the stage, in each
         step, for the guard: it would take silence for a stop that was not obeyed."""
         self._tell, self._profile = tell, profile
@@ -93,7 +93,7 @@ class Lowering:
             self._key.pressed, why = None, "held for 10 minutes"
         held, self._held = self._held, self._key.pressed is not None
         if self._held and not held:
-            self._say("stopped by a key: the arm is held where it is; disable (d) lowers it")
+            self._say("stopped: the arm is held where it is; disable (d) lowers it")
         elif held and not self._held:
             self._say(f"{why}: the arm is lowered")
         return self._held

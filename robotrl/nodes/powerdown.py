@@ -30,6 +30,7 @@ FIRST_NS = 100_000_000  # for all to be heard: an answer may be lost, or late on
 LOOK_NS = 10_000_000
 PATIENT_READS, PATIENCE_NS = 6, 50_000_000  # of whom the first readings missed, for an adapter that holds bytes back; chosen
 CONFIRM_NS = 20_000_000  # for each to say that it is off: asked one by one they take longer than a cycle; chosen
+SHORT = 3  # parts of its time, of which the last is a warning to a person where an arm is not down yet; chosen
 TOO_LATE = " answers too late; set the adapter's latency_timer to 1 ms"
 STOPPED = 0  # mode of a servo without torque
 LED = 10  # of one that goes by its targets
@@ -65,6 +66,8 @@ class Profile:
     ) -> None:  # fmt: skip
         """`led`: the target that each servo goes by as it begins, None where that is not known."""
         self.held: tuple[float, ...] | None = None  # the targets that the servos go by, where that is known of all
+        self.raised = False  # its time is nearly up, or is, and the arm is not down
+        self._pose = robot.stow
         self._chain = chain
         self._lowers = robot.stop_profile == STOW
         self._awake = Awake(max(LONGEST_STEP_NS, int(2e9 * period_s)))
@@ -83,6 +86,8 @@ class Profile:
         awake = self._awake.step(now)
         if hold := hold and self._lowers:
             self._until = awake + self._length_ns
+        if self._lowers and joints is not None:
+            self.raised = awake >= self._until - self._length_ns // SHORT and not _near(joints.position, self._pose)
         if awake >= self._until or (joints is not None and off(joints)):  # or all are off already: their power was gone
             self._until = awake
             return ""
@@ -159,8 +164,8 @@ def lower(
         due = max(due + STEP_NS, clock.now())
         clock.sleep_until(due)
         joints = chain.read(-1)
-    down = all(abs(at - pose) < NEAR_RAD for at, pose in zip(joints.position, robot.stow, strict=True))
-    where = "it is down" if down else f"it is not all the way down after {robot.stop_damp_s:g} s"
+    after = f" after {robot.stop_damp_s:g} s" if profile.raised else ""  # or its power was cut
+    where = "it is down" if _near(joints.position, robot.stow) else f"it is not all the way down{after}"
     for _ in range(TRIES):
         watch()
         chain.stop()
@@ -197,10 +202,11 @@ def sink(robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], wat
 
 
 class PowerDown:
-    """A driver's way to torque off. `unconfirmed`: stops in a row that were not read back."""
+    """A driver's way to torque off. `unconfirmed`: stops in a row that were not read back. `raised`: an arm is not down yet, and
+    its torque goes off soon, or went."""
 
     def __init__(self, robot: Robot, chain: Chain, period_s: float) -> None:
-        self.unconfirmed = 0
+        self.unconfirmed, self.raised = 0, False
         self._robot, self._chain, self._period_s = robot, chain, period_s
         self._on = False
         self._profile: Profile | None = None
@@ -208,7 +214,7 @@ class PowerDown:
 
     def driven(self, sent: tuple[float, ...]) -> None:
         """Targets (n,) have been written: torque is on, by somebody's word."""
-        self._on, self._profile, self.unconfirmed, self._sent = True, None, 0, sent
+        self._on, self._profile, self.unconfirmed, self._sent, self.raised = True, None, 0, sent, False
 
     def held(self, joints: Joints) -> tuple[float, ...] | None:
         """The targets (n,) that every servo still goes by, as it has just said itself; None where one is silent, was off, or has
@@ -229,7 +235,9 @@ class PowerDown:
             self._on = False
             self._profile = Profile(self._robot, self._chain, self._period_s, now, self._led(joints))
         if self._profile is not None:
-            if stage := self._profile.step(now, joints, hold):
+            stage = self._profile.step(now, joints, hold)
+            self.raised = self._profile.raised
+            if stage:
                 self._sent = self._profile.held
                 return stage
             self._profile = self._sent = None
@@ -241,6 +249,10 @@ class PowerDown:
         self._chain.stop() if self.unconfirmed < TRIES else self._chain.stop_all()
         self.unconfirmed += 1
         return OFF
+
+
+def _near(position: Sequence[float], pose: Sequence[float]) -> bool:
+    return all(abs(at - end) < NEAR_RAD for at, end in zip(position, pose, strict=True))
 
 
 def may_hold(joints: Joints) -> bool:

@@ -29,6 +29,7 @@ from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.port import OpenPort, PortError
 from robotrl.nodes.powerdown import STOW, Profile, first_reading
 from robotrl.nodes.tether import BURIED, CHECKED, DONE, DROP, HELD, HOLD, NAME, OFF, ON, PORT, READY, RESCUED
+from robotrl.nodes.waydown import LET_GO, NOT_DOWN
 from robotrl.realtime import real_time
 
 PRIORITY = 20  # the driver's, whose place it takes
@@ -80,10 +81,15 @@ def stop_motors(
     try:
         profile = Profile(robot, chain, STEP_S, began)
         joints = first_reading(chain, clock) if torque_on and robot.stop_profile == STOW else None  # damping waits for no answer
-        due = clock.now()
+        due, warned = clock.now(), False
         while torque_on and profile.step(clock.now(), joints, held()):
+            if profile.raised and not warned:
+                tell(NOT_DOWN)
+            warned = profile.raised
             joints = chain.read(-1)  # it takes the adapter's answers off the line
             step()
+        if profile.raised:
+            tell(LET_GO)
         off, tries = clock.now(), 0
         while tries <= TRIES or clock.now() - off < INSIST_S * 1e9:
             chain.stop() if tries < TRIES else chain.stop_all()

@@ -179,7 +179,7 @@ class ServoLoop:
             source="servos", t=joints.t, tick=self.tick, gate_open=self._on, torque_on=self._on or stage in POWERED,
             powered_off_confirmed=off(joints), late_us=self.late_us,
             cycle_us=cycle_us, overruns=self.overruns,
-            frame_errors=self.chain.frame_errors, stop=stage, unrescued=self.unrescued,
+            frame_errors=self.chain.frame_errors, stop=stage, unrescued=self.unrescued, raised=self._down.raised,
             disobeyed=min(self._down.unconfirmed, self._answered) > TRIES + 1,
         )  # fmt: skip
 

@@ -180,7 +180,7 @@ class Driver:
     def _without(self) -> None:
         if self.tether is not None:
             self.tether.beat(False)
-        self.off = self.node.stopping  # nobody can be told to power down: the servos' watchdogs do it
+        self.off = False  # nobody can be told to power down, and who ends looks for the port until its time is up
         late = self.node.lateness
         self.drive.send(
             Drive(

@@ -389,7 +389,7 @@ def test_a_stop_that_begins_while_servos_are_unread_holds_their_targets(arm, mut
         arm.step()
     led = wires_goals(arm)
     for _ in range(5):
-        drive = arm.loop.cycle(msgspec.structs.replace(arm.permit, torque=False, state="RELAX"), None)[2]
+        drive = arm.loop.cycle(msgspec.structs.replace(arm.permit, torque=False, hold=False, state="RELAX"), None)[2]
         arm.twin.advance(PERIOD_S)
         assert drive.stop == "stow" and wires_goals(arm) == pytest.approx(led, abs=0.002)
 
@@ -495,9 +495,13 @@ def test_a_servo_that_reboots_is_noticed_gets_no_torque_and_is_set_up_anew(arm):
     who = MUTE[arm.run.robot.name]
     i = arm.run.robot.servos.ids.index(who)
     arm.twin.command({"fault": "reboot", "servo": who})
+    for _ in range(400):
+        arm.step()
+    assert (arm.guard.state, arm.drive.stop) == ("PSTOP", "hold"), "the others hold until a person says so"
+    assert arm.guard.note.startswith(f"motor {arm.run.robot.servos.joints[i]} has let go: support the arm, press disable")
     with pytest.raises(DeviceError, match=rf"servo {who}: was off and on again"):
-        for _ in range(400):
-            arm.step()
+        for k in range(400):
+            arm.step("" if k else "disable")
     assert arm.guard.state in ("PSTOP", "RELAX")
     assert torques(arm)[i] == 0 and arm.states[3] == "RUN" and arm.states[4] in ("PSTOP", "RELAX")
     arm.loop = arm.connect()

@@ -270,7 +270,7 @@ def test_anybodys_stop_key_holds_the_arm_and_a_consoles_disable_lowers_it(omx, s
     assert stage.moved(15, 39) > 0.1, "it was on its way"
     assert stage.moved(45, 114) < 0.02, "held, and then for 0.3 s as ever"
     assert stage.said[1:3] == [
-        "stopped by a key: the arm is held where it is; disable (d) lowers it",
+        "stopped: the arm is held where it is; disable (d) lowers it",
         "disable: the arm is lowered",
     ]
     assert stage.said[-1] == "it is down, and read back as off"

@@ -19,6 +19,7 @@ STARTING_NS = 220_000_000  # from the first goal on, in which torque may be swit
 HOLD_NS = 280_000_000  # for which an arm that stops comes to rest before it lowers itself: 0.3 s less a period
 PERIOD_NS = 20_000_000
 FALL_RAD_S = 8.0  # of a limp joint
+AWAY_NS = 5_020_000_000  # for which the last word of a guard that is silent holds it: 5 s, and a period
 BACK_NS = 300_000_000  # for which one that was silent for long may not be believed yet: what it says may be old
 EVERYBODY = 0xFE
 PING, READ, WRITE, SYNC_READ, SYNC_WRITE = 1, 2, 3, 0x82, 0x83
@@ -47,6 +48,7 @@ class LineWitness(Witness):
         self._place = {servo: i for i, servo in enumerate(bounds.ids, 1)}
         self._question: tuple[int, int, set[int]] | None = None  # address, length, who has yet to answer
         self._now_t = self._led_t = 0  # of this judgement, and of the last goals
+        self._stays = False  # it is on no way down: it is held in PSTOP
         self._opened = self._down_since = -1  # when goals began; when an arm began to lower itself
         self._told_at: dict[int, tuple[int, bool]] = {}  # when a servo was heard last, and whether it was led then
         self._back: dict[int, int] = {}  # when one that was silent for long was heard again
@@ -208,7 +210,9 @@ class LineWitness(Witness):
         """It holds, goes slowly where it falls no farther, and in time; nobody is there to permit more."""
         done.lowers = True
         first = self._down_since < 0
-        self._down_since = done.t if first else self._down_since
+        stays = self._permit is not None and self._permit[1] == "PSTOP" and done.t - self._permit[0] <= AWAY_NS
+        self._stays = stays and (first or self._stays)  # held in PSTOP, it is lowered by a key, or when no guard comes back
+        self._down_since = done.t if first or self._stays else self._down_since
         passed = done.t - self._down_since
         if passed > self.line.stop_s * 1e9 + PERIOD_NS:
             self._say(f"goals without a permit for {passed * 1e-9:.2f} s")

@@ -84,7 +84,8 @@ class Paper:
         if self.state == before:
             self._move_on(robot["episode_ended"] or "episode_fall" in ids, robot)
         unseen = "port_lost" in ids or "driver_silent" in ids  # who is not heard may still have an arm on its way
-        self._say(stop, robot["lowering"], unseen, dt)
+        stands = self.state == "PSTOP" and (robot["holding"] or not robot["lowering"])
+        self._say(stop or stands, robot["lowering"], unseen, dt)
 
     def _shows(self, ids: frozenset[str], stop: bool, robot: Mapping[str, Any]) -> frozenset[str]:
         """Those that are judged in this state, have been there for long enough, and it in the state."""
@@ -126,6 +127,8 @@ class Paper:
         return max([RANK[id] for id in self.active | self.latched], default=0)
 
     def _go(self, state: str) -> None:
+        if (self.state, state) == ("PSTOP", "RELAX"):
+            self.pressed = -1
         if state != self.state:
             self.state, self.entered, self.script, self.leased, self.limp = state, self.now, False, False, False
 

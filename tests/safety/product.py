@@ -34,7 +34,7 @@ from tests.safety.test_guard import ALL, QUICK, ROWS, T
 
 STATES = (
     *ALL.split(), "RESET in a session", "RUN for 4 hours", "PSTOP for 10 minutes", "PSTOP after a restart",
-    "PSTOP after a restart, limp", "RELAX on its way down",
+    "PSTOP after a restart, limp", "RELAX on its way down", "PSTOP held by its driver",
 )  # fmt: skip
 WHEN = ("at once", "standing", "gone", "one after the other", "the other stands", "as it begins to count")
 NAMES = ("enable", "run", "pause", "stop", "clear", "reset", "disable", "beat", "")
@@ -42,7 +42,7 @@ ROLES = ("console", "policy", "learner", "")
 NONCES = ("shown", "old", "wrong")
 KEYS_PRESSED = [Key(*key) for key in itertools.product(NAMES, ROLES, NONCES)]
 ANSWERS = [key for key in KEYS_PRESSED if (key.role, key.nonce) == ("console", "shown")]
-# For the last three times and the last five starts: who presses, and in answer to what, is there in full for the others.
+# For the last three times and the last six starts: who presses, and in answer to what, is there in full for the others.
 FEWER = ANSWERS + [
     key for key in KEYS_PRESSED if key.name in ("clear", "run") and (key.role == "console") is not (key.nonce == "shown")
 ]
@@ -74,7 +74,7 @@ class Pair:
     def set(self, **robot: Any) -> None:
         """How the robot is from now on."""
         self.base = self.base._replace(**robot)
-        told = ("still", "checks_passed", "torque_on", "lowering")
+        told = ("still", "checks_passed", "torque_on", "lowering", "holding")
         self.robot = self.robot | {name: getattr(self.base, name) for name in told}
 
     def step(self, ids: frozenset[str] = NOBODY, key: Key | None = None, dt: int = 1, **changes: Any) -> str:
@@ -167,6 +167,8 @@ def begun(start: str, delays: bool = False) -> Pair:
         pair.set(still=False)
         for _ in range(1 + delays * DEBOUNCE["frame_errors"]):
             pair.step(FRAMES)
+    if "held by" in start:
+        pair.set(lowering=True, holding=True)
     if "way down" in start:
         pair.set(lowering=True)
         pair.step(frozenset({"imu_stale"}))

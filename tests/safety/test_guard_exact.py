@@ -557,9 +557,37 @@ def test_it_is_held_only_while_the_driver_says_that_there_is_something_to_hold()
     assert desk.passes(200 * MS).hold and not desk.after(1).hold, "it is down"
 
 
-def test_a_key_while_torque_is_on_holds_an_arm_that_the_driver_lowers_by_itself_and_no_other():
+def test_in_pstop_an_arm_stays_where_it_is_whatever_shuts_the_drivers_gate():
+    """A servo's own protection, a cable that blinks, a guard that dies: a person may have his hand in it."""
     desk = Desk(damp_s=5.0).to("PSTOP")
-    assert desk.out.hold and desk.out.torque and desk.passes(200 * MS).hold and not desk.after(1).hold
+    assert desk.out.torque and desk.passes(300 * S).hold
+    assert desk.passes(30 * S, torque_on=False, lowering=True, holding=True).hold and desk.out.state == "PSTOP"
+    assert desk.press("clear", torque_on=False, lowering=True, holding=True).state == "READY"
+    assert desk.passes(30 * S, lowering=True, holding=True).hold, "no key has lowered it"
+    assert not desk.press("disable", lowering=True, holding=True).hold
+
+
+@pytest.mark.parametrize("how", ["d", "heat", "10 minutes"])
+def test_what_ends_a_pstop_lets_the_arm_down(how):
+    desk = Desk(damp_s=5.0).to("PSTOP")
+    desk.passes(S, lowering=True, holding=True)
+    if how == "d":
+        desk.press("disable", lowering=True, holding=True)
+    else:
+        desk.after(MS if how == "heat" else 600 * S, lowering=True, holding=True, temp_c=95.0 if how == "heat" else 30.0)
+    assert (desk.out.state, desk.out.hold) == ("RELAX", False) and not desk.passes(S, lowering=True, holding=True).hold
+    assert desk.press("stop", lowering=True).hold, "a key that is pressed then does"
+
+
+def test_one_that_is_on_its_way_down_as_pstop_begins_goes_on():
+    """A driver that lowers it by itself says so first."""
+    desk = Desk(damp_s=5.0).to("HOLD")
+    desk.after(MS, lowering=True, torque_on=False, let_go=False, servo_fault=True)
+    assert (desk.out.state, desk.out.hold) == ("PSTOP", False)
+    assert not desk.passes(S, lowering=True, torque_on=False).hold
+
+
+def test_a_key_while_torque_is_on_holds_an_arm_that_the_driver_lowers_by_itself():
     desk = Desk(damp_s=5.0).to("HOLD")
     desk.press("stop", lowering=True)
     for torque in (True, False):
@@ -580,7 +608,7 @@ def test_who_stood_still_together_with_the_driver_goes_on_holding():
 def test_a_restarted_guard_goes_on_holding_what_the_driver_holds(holding):
     desk = Desk(restarted=True, damp_s=5.0)
     assert desk.after(MS, torque_on=False, lowering=True, holding=holding).hold is holding
-    assert desk.passes(30 * S, torque_on=False, lowering=True, holding=True).hold is holding, "in its first step, and in no other"
+    assert desk.passes(30 * S, torque_on=False, lowering=True, holding=holding).hold is holding
     assert not desk.press("disable", torque_on=False, lowering=True, holding=True).hold
     assert not Desk(damp_s=5.0).after(MS, lowering=True, holding=True).hold, "nor one that is no restarted one"
 

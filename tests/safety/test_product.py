@@ -21,7 +21,7 @@ CLEAR = Key("clear", "console", "shown")
 
 
 def test_the_product_has_every_cause_that_comes_from_without():
-    assert len(product.STATES) == 16 and len(product.KEYS_PRESSED) == 9 * 4 * 3
+    assert len(product.STATES) == 17 and len(product.KEYS_PRESSED) == 9 * 4 * 3
     assert {id for ids in product.CAUSE_SETS for id in ids} == set(product.TABLE)
     assert len(product.ORDERED) == len(product.TABLE) * (len(product.TABLE) - 1)
     assert {id for ids in product.DELAYED for id in ids} == set(product.TABLE)
@@ -59,6 +59,11 @@ def test_a_fall_that_no_budget_forgives_is_latched_whatever_ends_the_session_bes
 
 
 HALF = (State.HOLD, State.HOLD, State.HOLD, State.STOPPING, State.STOPPING, State.RELAX, State.LOCKOUT)
+
+
+def by_keys_alone(self, now, inputs):
+    """A PSTOP holds nothing."""
+    return self._halt.step(now, any(command.name == "stop" for command in inputs.commands), inputs.lowering)
 
 
 def by_time(self, now, inputs):
@@ -144,8 +149,9 @@ WRONG = {
     "damped for ever": (attr(G, "_stage", lambda s, _: STAGES[s._torque]), "READY", SERVO, TOGETHER, "stop"),
     "damped by a period less": (attr(G, "_stage", early), "RUN", TILT, AFTER, "stop"),
     "a stop key lets it down": (attr(H, "step", lambda *_: False), "RELAX on its way down", STOP[:1], TOGETHER, "hold"),
+    "PSTOP lets it down": (attr(G, "_hold", by_keys_alone), "PSTOP after a restart", SERVO, "standing", "hold"),
     "held in spite of disable": (attr(H, "forget", lambda _: None), "RELAX on its way down", STOP, AFTER, "hold"),
-    "held, and nothing to hold": (attr(halt, "LOWERS_NS", 10**12), "HOLD", STOP, AFTER, "hold"),
+    "held, and nothing to hold": (attr(halt, "LOWERS_NS", 10**12), "READY", STOP, AFTER, "hold"),
     "warnings are not told": (attr(L, "standing", not_warned), "HOLD", ("temp_warning",), TOGETHER, "causes"),
     "not latched while it stands": (attr(product, "QUICK", UNLATCHED), "PSTOP", ("console_silent",), TOGETHER, "latched"),
     "moved, and not said why": (attr(G, "_cause", lambda *_: ""), "HOLD", SERVO, "at once", "explained"),
