@@ -9,21 +9,27 @@ import json
 import math
 import re
 import struct
+from binascii import unhexlify
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 # Mode 10 | position f32 | kp and kd scale 1 | torque limit | watchdog | velocity limit (moteus reference, register map 5)
 GOAL = re.compile(
-    rb"can send 00([0-9a-f]{2}) 01000a0d20([0-9a-f]{8})02237f7f0d25([0-9a-f]{8})0e27([0-9a-f]{8})([0-9a-f]{8})(?:50)*"
+    rb"(?m)^can send 00([0-9a-f]{2}) 01000a0d20([0-9a-f]{8})02237f7f0d25([0-9a-f]{8})0e27([0-9a-f]{8})[0-9a-f]{8}(?:50)*$"
 )
 DAMP = re.compile(rb"can send 00([0-9a-f]{2}) 01000a0e200000c07f000000000223007f0d25[0-9a-f]{8}0e27[0-9a-f]{16}(?:50)*")
 STOP = re.compile(rb"can send 00([0-9a-f]{2}) 010000")
 ASK = re.compile(rb"can send ([c-f][0-9a-f])([0-9a-f]{2}) 11001f01110a130d")
 CONSOLE = re.compile(rb"can send [8-9a-f0][0-9a-f]{3} 4[02][0-9a-f]*")
 # At the end of a line: one whose own end was lost has swallowed the next. A flipped bit may have made a digit a capital.
-ANSWER = re.compile(rb"rcv ([0-9a-fA-F]+) (?i:2100([0-9a-f]{2})2f01([0-9a-f]{8})[0-9a-f]{16}210a..230d[0-9a-f]{6}(?:50)*)$")
+ANSWER = re.compile(
+    rb"rcv ([0-9a-fA-F]+) 2100([0-9a-fA-F]{2})2[fF]01([0-9a-fA-F]{8})[0-9a-fA-F]{16}210[aA][^\r\n]{2}230[dD][0-9a-fA-F]{6}(?:50)*"
+    rb"[ \t\v\f]*(?=[\r\n]|\Z)"
+)
 TAU = 2 * math.pi
+QUESTIONS = 256  # writes remembered
+F32, THREE_F32 = struct.Struct("<f"), struct.Struct("<3f")
 ROUND = 3e-5  # rad: float32 revolutions, twice
 OPENING = 0.035  # rad: 2 degrees (fault catalogue, row 53)
 INWARD = 0.5  # rad/s: a joint that came on outside is brought in no faster where nobody drives
@@ -54,7 +60,7 @@ class Bounds:
         return (low if isinstance(low, float) else low[servo - 1]), (high if isinstance(high, float) else high[servo - 1])
 
 
-@dataclass
+@dataclass(slots=True)
 class Moment:
     """One period as it was: when, what the guard had permitted before, what was written."""
 
@@ -87,40 +93,55 @@ class Witness:
         self._seen: dict[int, float] = {}
         self._unread: dict[int, int] = {}
         self._heard: set[int] = set()
+        self._ends = {servo: bounds.ends(servo) for servo in range(len(bounds.sign) + 1)}
+        self._everyone = set(range(1, len(bounds.sign) + 1))
+        self._questions: dict[bytes, tuple[int, set[int]]] = {}  # writes that only ask, as read once: by what host, and whom
 
     def permit(self, t: int, state: str, torque: bool, speed: float) -> None:
         self._permit = (t, state, torque, speed)
 
     def wrote(self, t: int, data: bytes) -> None:
         self._now.t = t
-        for line in data.splitlines():
+        if known := self._questions.get(data):  # the same bytes say the same
+            self._host = known[0]
+            self._now.asked |= known[1]
+            return
+        lines, asked = data.splitlines(), []
+        goals = GOAL.findall(data)
+        if len(goals) == len(lines):  # nearly always; else one after another, in their order
+            for servo, turns, torque, watchdog in goals:
+                self._take_goal(int(servo, 16), *THREE_F32.unpack(unhexlify(turns + torque + watchdog)))
+            return
+        for line in lines:
             if found := GOAL.fullmatch(line):
-                self._take_goal(int(found[1], 16), *_f32s(found[2] + found[3] + found[4]))
+                self._take_goal(int(found[1], 16), *THREE_F32.unpack(unhexlify(found[2] + found[3] + found[4])))
             elif found := DAMP.fullmatch(line):
                 self._now.damped.add(int(found[1], 16))
             elif found := STOP.fullmatch(line):
                 self._now.stopped.add(int(found[1], 16))
             elif found := ASK.fullmatch(line):
                 self._host = int(found[1], 16) & 0x7F
-                self._now.asked.add(int(found[2], 16))
+                asked.append(int(found[2], 16))
             elif not CONSOLE.fullmatch(line):
                 self._say(f"nobody knows this line: {line[:80]!r}")
+        self._now.asked.update(asked)
+        if asked and len(asked) == len(lines) and len(self._questions) < QUESTIONS:
+            self._questions[data] = self._host, set(asked)
 
     def heard(self, data: bytes) -> None:
-        for line in data.splitlines():
-            found = ANSWER.search(line.strip())
-            if not found or int(found[1], 16) & 0xFF != self._host:
-                continue
-            servo, (turns,) = int(found[1], 16) >> 8, _f32s(found[3])
+        sign, offset, seen, unread = self.bounds.sign, self.bounds.offset, self._seen, self._unread
+        for sender, mode, digits in ANSWER.findall(data):
+            number, (turns,) = int(sender, 16), F32.unpack(unhexlify(digits))
+            servo = number >> 8
             i = servo - 1
-            if not 0 <= i < len(self.bounds.sign) or not abs(turns) < 1e6:
+            if number & 0xFF != self._host or not 0 <= i < len(sign) or not abs(turns) < 1e6:
                 continue
-            angle = self.bounds.sign[i] * (turns * TAU - self.bounds.offset[i])
-            known = self._unread.get(servo, 3) < 3
-            if known and abs(angle - self._seen[servo]) > VMAX_JUMP:
+            angle = sign[i] * (turns * TAU - offset[i])
+            known = unread.get(servo, 3) < 3
+            if known and abs(angle - seen[servo]) > VMAX_JUMP:
                 continue
-            self._seen[servo], self._unread[servo] = angle, 0
-            self._now.modes[servo] = int(found[2], 16)
+            seen[servo], unread[servo] = angle, 0
+            self._now.modes[servo] = int(mode, 16)
             self._heard.add(servo)
 
     def moment(self, t: int, state: str, causes: tuple[str, ...]) -> Moment:
@@ -141,14 +162,15 @@ class Witness:
 
     def _must_move(self) -> set[int]:
         """Whose goal may not stay where it is: the joint was pushed out of its reach, or came on out of its range."""
-        bounds, goal = self.bounds, self._goal
-        reach = {s for s, x in goal.items() if s in self._seen and abs(x - self._seen[s]) > bounds.lead - 0.05}
-        out = {s for s, x in goal.items() if _out(x, *bounds.ends(s)) > 0}
-        if not bounds.gap:
-            return reach | out
-        legs = [(a, a + 1) for a in range(1, len(bounds.sign), 2) if a in goal and a + 1 in goal]
-        closed = {s for leg in legs if _out(sum(goal[i] for i in leg), bounds.gap, TAU - bounds.gap) > 0 for s in leg}
-        return reach | out | closed
+        goal, seen, gap = self._goal, self._seen, self.bounds.gap
+        reach, led = self.bounds.lead - 0.05, set()
+        for s, x in goal.items():
+            low, high = self._ends[s]
+            if x < low or x > high or (s in seen and abs(x - seen[s]) > reach):
+                led.add(s)
+            if gap and s % 2 and s + 1 in goal and not gap <= x + goal[s + 1] <= TAU - gap:
+                led |= {s, s + 1}
+        return led
 
     def _take_goal(self, servo: int, turns: float, torque: float, watchdog: float) -> None:
         bounds = self.bounds
@@ -166,7 +188,7 @@ class Witness:
         permit = self._permit
         if permit is None or not permit[2] or permit[1] not in POWERED or done.t - permit[0] > PERMIT_NS:
             return self._say(f"a goal without a permit: {permit}")
-        if set(done.goal) != set(range(1, len(self.bounds.sign) + 1)) or done.damped or done.stopped - set(done.goal):
+        if done.goal.keys() != self._everyone or done.damped or done.stopped - done.goal.keys():
             self._say(f"goals for {sorted(done.goal)}, damped {done.damped}, stopped {done.stopped}")
         opening = not self._goal
         for servo, x in done.goal.items():
@@ -182,10 +204,10 @@ class Witness:
         self._legs(done.goal, opening)
 
     def _hold(self, servo: int, x: float, before: float, seen: float, step: float) -> None:
-        (low, high), lead = self.bounds.ends(servo), self.bounds.lead
+        (low, high), lead = self._ends[servo], self.bounds.lead
         if abs(x - before) > step + ROUND:
             self._say(f"servo {servo}: jumps from {before:.4f} to {x:.4f}")
-        if _out(x, low, high) > _out(before, low, high) + ROUND:
+        if not low <= x <= high and _out(x, low, high) > _out(before, low, high) + ROUND:
             self._say(f"servo {servo}: leaves its range: {x:.4f}")
         if self._unread.get(servo, 0) > 3:
             if abs(x - before) > ROUND:
@@ -201,7 +223,7 @@ class Witness:
         for a in range(1, len(self.bounds.sign), 2):
             if a in goal and a + 1 in goal and a in base and a + 1 in base:
                 now, was = goal[a] + goal[a + 1], base[a] + base[a + 1]
-                if _out(now, low, high) > _out(was, low, high) + 2 * ROUND:
+                if not low <= now <= high and _out(now, low, high) > _out(was, low, high) + 2 * ROUND:
                     self._say(f"servos {a} and {a + 1}: their leg closes")
 
     def _say(self, what: str) -> None:
@@ -233,10 +255,6 @@ def bounds_of(run: dict[str, Any]) -> Bounds:
         limits["slew_rad_s"] / run["task"]["rate_hz"], limits["lead_rad"], limits["gap_min"], servos["max_torque"],
         servos["watchdog_s"], inward=INWARD / run["task"]["rate_hz"],
     )  # fmt: skip
-
-
-def _f32s(digits: bytes) -> tuple[float, ...]:
-    return struct.unpack(f"<{len(digits) // 8}f", bytes.fromhex(digits.decode()))
 
 
 def _out(x: float, low: float, high: float) -> float:
