@@ -93,6 +93,7 @@ class Soak(Scene):
         self.counts: Counter[str] = Counter()
         self.missing: list[str] = []
         self.stops: Counter[str] = Counter()
+        self._causes: tuple[str, ...] = ()  # that stand, by the guard's newest word; and as a set
         self._standing: set[str] = set()
         self._was = ""
 
@@ -115,12 +116,13 @@ class Soak(Scene):
 
     def _note(self) -> None:
         assert self.rig.guard is not None
-        standing = set(self.rig.guard.causes)
-        for id in standing - self._standing:
-            self.stops[id] += 1
-        self._standing = standing
-        if self.due and standing & set(self.due):
-            self.due = ()
+        causes = self.rig.guard.causes
+        if causes != self._causes:
+            self._causes, standing = causes, set(causes)
+            self.stops.update(standing - self._standing)
+            self._standing = standing
+            if standing & set(self.due):
+                self.due = ()
         self._time(self.judging)
 
     @property

@@ -79,6 +79,14 @@ class History:
         self.rows[i, TORSO:] = (*pose[0], *pose[1], *twist[0], *twist[1])
         return self._joints[i]
 
+    def stay(self) -> Array:
+        """As `push`, for a torso that goes on as it was."""
+        before = self.rows[self.step % self.depth]
+        self.step += 1
+        i = self.step % self.depth
+        self.rows[i, TORSO:] = before[TORSO:]
+        return self._joints[i]
+
     @property
     def newest(self) -> Array:
         """Joints (24,) as they are; read only."""

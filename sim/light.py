@@ -33,18 +33,16 @@ class LightTwin(Twin):
 
     def _step(self) -> None:
         bank, history = self.bus.bank, self.world.history
-        before = history.newest
-        row = history.rows[history.step % history.depth]
-        pose, twist = row[24:31].tolist(), row[31:37].tolist()
-        angles = before[0:8].tolist()
-        joints = history.push((pose[:3], pose[3:]), (twist[:3], twist[3:]))
-        dt, speeds = self.world.twin.physics_dt, [0.0] * 8
+        angles, joints = history.newest[0:8].tolist(), history.stay()
+        dt, speeds = history.dt, [0.0] * 8
         if self.world.time >= bank.next_event:
             bank.tick()
+        signs, offsets, modes = bank._signs, bank.offset.tolist(), bank.mode
         for i, command in enumerate(bank.command):
-            if bank.mode[i] == POSITION and command[KP] > 0 and command[P] == command[P]:
-                move = (bank._signs[i] * (command[P] * TURN - bank.offset[i]) - angles[i]) * SHARE
+            goal = command[P]
+            if modes[i] == POSITION and command[KP] > 0 and goal == goal:
+                move = (signs[i] * (goal * TURN - offsets[i]) - angles[i]) * SHARE
                 angles[i] += move
                 speeds[i] = move / dt
-            bank._fresh[i] = False
-        joints[0:8], joints[8:16] = angles, speeds
+        bank._fresh = [False] * 8
+        joints[0:16] = angles + speeds

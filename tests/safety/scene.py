@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -115,10 +116,10 @@ class Scene:
         """As the rig's, each in its life: a reset that has died says nothing more, and beats neither."""
         rig = self.rig
         if "reset" in self.beats:
-            rig.sentry.hear(msgspec.structs.replace(rig.resetter.state, boot=self.boot), now)
+            state = rig.resetter.state
+            rig.sentry.hear(msgspec.structs.replace(state, boot=self.boot) if state.boot != self.boot else state, now)
         for name in sorted(self.beats):
-            note = self.unkept if name == "recorder" else ""
-            rig.sentry.hear(Beat(source=name, progress=0, boot=self.boot, note=note), now)
+            rig.sentry.hear(_beat(name, self.boot, self.unkept if name == "recorder" else ""), now)
         rig._operate(now)
 
     def _operate(self, now: int) -> None:
@@ -219,3 +220,8 @@ class Scene:
             if self.state == state:
                 return
         raise AssertionError(f"no {state} within {cycles} periods; {self.state}, {self.rig.guard}")
+
+
+@functools.lru_cache(maxsize=64)
+def _beat(name: str, boot: int, note: str) -> Beat:
+    return Beat(source=name, progress=0, boot=boot, note=note)
