@@ -53,15 +53,17 @@ class FaultyWire:
         return [fault for _, fault in self._stages]
 
     def receive(self, data: bytes) -> None:
-        for fault in self.faults if self._stages else ():
-            data = fault.inward(data)
+        if self._stages:
+            for fault in self.faults:
+                data = fault.inward(data)
         if data:
             self.far.receive(data)
 
     def transmit(self) -> bytes:
         data = self.far.transmit()
-        for fault in self.faults if self._stages else ():
-            data = fault.outward(data)
+        if self._stages:
+            for fault in self.faults:
+                data = fault.outward(data)
         return data
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robotrl.sim.faults import Fault
-from robotrl.sim.senses import ACCELERATION, ATTITUDE, FRAME, crc8
+from robotrl.sim.fdcanusb import checksum
+from robotrl.sim.senses import ACCELERATION, ATTITUDE, FRAME
 
 Value = Callable[[float], float]  # of what is so
 
@@ -102,7 +103,7 @@ class Mispose(Fault):
             if len(words) == 10 and words[0] == b"pose":
                 numbers = self._how([float(word) for word in words[3:9]])
                 text = b" ".join(words[:3]) + "".join(f" {n:.5f}" for n in numbers).encode() + b" "
-                line = text + b"*%02X\n" % crc8(text)
+                line = text + b"*%02X\n" % checksum(text)
             out += line
         return out
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from robotrl import config
 from robotrl.sim.domain import Domain
+from robotrl.sim.fdcanusb import checksum
 from robotrl.sim.noise import Normals
 
 FRAME = 11  # bytes: 0x55, type, four int16, sum
@@ -77,10 +78,11 @@ class ImuSensor:
         if now - self._next > 1.0:  # nobody called for long: no burst
             self._next = now
         latency, extra = self._twin.imu_latency_s, self._world.domain.extra_latency_s
-        delays = []
-        while self._next <= now + 1e-9:
-            delays.append(max(0.0, now - self._next) + latency + extra)
-            self._next += period
+        delays, due = [], self._next
+        while due <= now + 1e-9:
+            delays.append(max(0.0, now - due) + latency + extra)
+            due += period
+        self._next = due
         if delays:
             self._out += self._samples(delays)
         if len(self._out) > WAITING_MAX:
@@ -184,25 +186,8 @@ class TrackerSensor:
         while self._seen and self._seen[0][0] + self._twin.tracker_delay_s <= now + 1e-9:
             taken, seq, pose = self._seen.pop(0)
             text = b"pose %d %d %.5f %.5f %.5f %.5f %.5f %.5f " % (seq, round((now - taken) * 1e6), *pose)
-            out += b"%b*%02X\n" % (text, crc8(text))
+            out += b"%b*%02X\n" % (text, checksum(text))
         return out
-
-
-def crc8(data: bytes) -> int:
-    """CRC-8, polynomial 0x97, start 0."""
-    crc = 0
-    for byte in data:
-        crc = _CRC[crc ^ byte]
-    return crc
-
-
-def _crc_of(byte: int) -> int:
-    for _ in range(8):
-        byte = (byte << 1) ^ (0x197 if byte & 0x80 else 0)
-    return byte
-
-
-_CRC = bytes(_crc_of(b) for b in range(256))
 
 
 def _wrap(angle: float) -> float:

@@ -18,7 +18,7 @@ from robotrl import config
 from robotrl.sim import firmware as fw
 from robotrl.sim.blocks import Goal
 from robotrl.sim.domain import Domain
-from robotrl.sim.firmware import Array, configuration
+from robotrl.sim.firmware import TURN, Array, configuration
 from robotrl.sim.motor import RESISTANCE, TORQUE_CONSTANT
 from robotrl.sim.ramp import Ramp
 
@@ -118,7 +118,7 @@ class ServoBank:
     def _retarget(self, index: int, position: float, velocity: float, now: float) -> None:
         self._deadline[index] = now + self._silence[index]
         sign = self._signs[index]
-        self.ramp.retarget(index, sign * (position * fw.TURN - self.offset.item(index)), sign * velocity * fw.TURN)
+        self.ramp.retarget(index, sign * (position * TURN - self.offset.item(index)), sign * velocity * TURN)
         self.aimed = False
 
     def trip(self, index: int, code: int) -> None:
@@ -201,8 +201,8 @@ class ServoBank:
         if fresh.any():
             self._plan(row, fresh, angle, velocity)
         scale_p, scale_d = np.nan_to_num(row[:, fw.KP]), np.nan_to_num(row[:, fw.KD])
-        kp = self._conf("servo.pid_position.kp") / fw.TURN / fw.NM_PER_A
-        kd = self._conf("servo.pid_position.kd") / fw.TURN / fw.NM_PER_A
+        kp = self._conf("servo.pid_position.kp") / TURN / fw.NM_PER_A
+        kd = self._conf("servo.pid_position.kd") / TURN / fw.NM_PER_A
         amps = self._conf("servo.max_current_A")
         fallback = self._conf("servo.timeout_mode")
         timed_out = mode == fw.TIMEOUT
@@ -225,9 +225,9 @@ class ServoBank:
         """Hand the freshly commanded servos' goals and limits to the ramp."""
         vlim = np.where(np.isnan(row[:, fw.VLIM]), self._conf("servo.default_velocity_limit"), row[:, fw.VLIM])
         alim = np.where(np.isnan(row[:, fw.ALIM]), self._conf("servo.default_accel_limit"), row[:, fw.ALIM])
-        goal = self.sign * (row[:, fw.P] * fw.TURN - self.offset)
-        speed = self.sign * np.nan_to_num(row[:, fw.V]) * fw.TURN
-        self.ramp.start(fresh, angle, velocity, goal, speed, (vlim * fw.TURN, alim * fw.TURN))
+        goal = self.sign * (row[:, fw.P] * TURN - self.offset)
+        speed = self.sign * np.nan_to_num(row[:, fw.V]) * TURN
+        self.ramp.start(fresh, angle, velocity, goal, speed, (vlim * TURN, alim * TURN))
 
     def _aim(self) -> None:
         """The law's constant part: stiffness times where the ramp stands, damping times its speed, feedforward."""
@@ -239,7 +239,7 @@ class ServoBank:
     def _stay_within(self, angle: Array) -> None:
         """Mode 13: nothing but feedforward between the bounds, the position law toward the nearer one outside."""
         mode, row = np.asarray(self.mode) == fw.WITHIN, np.array(self.command)
-        ends = self.sign[:, None] * (row[:, (fw.LOWER, fw.UPPER)] * fw.TURN - self.offset[:, None])
+        ends = self.sign[:, None] * (row[:, (fw.LOWER, fw.UPPER)] * TURN - self.offset[:, None])
         inside = np.fmin(np.fmax(angle, np.fmin(ends[:, 0], ends[:, 1])), np.fmax(ends[:, 0], ends[:, 1]))
         self.bias[mode] = (self.stiffness * inside + self.feedforward)[mode]
         outside = inside != angle
@@ -301,14 +301,14 @@ class ServoBank:
         amps = self.sign * self.world.current
         late = self.world.domain.extra_latency_s
         seen = self.world.sensed(late) if late else self.world
-        turns = (self.sign * (seen.angle + joint_noise) + self.offset) / fw.TURN
+        turns = (self.sign * (seen.angle + joint_noise) + self.offset) / TURN
         out[:, 0] = self.mode
         out[:, 1] = turns
-        out[:, 2] = speed = self.sign * seen.velocity / fw.TURN
+        out[:, 2] = speed = self.sign * seen.velocity / TURN
         out[:, 3] = torque = amps * fw.NM_PER_A
         out[:, 4] = amps
         out[:, 6] = turns
-        out[:, 7] = torque * speed * fw.TURN + RESISTANCE * amps * amps
+        out[:, 7] = torque * speed * TURN + RESISTANCE * amps * amps
         out[:, 10] = self.motor_c * self.thermistor
         out[:, 11] = self.ramp.arrived
         out[:, 13] = self.world.domain.battery_v

@@ -10,7 +10,8 @@ import pytest
 
 from robotrl import config
 from robotrl.sim.domain import Domain
-from robotrl.sim.senses import ImuSensor, TrackerSensor, crc8
+from robotrl.sim.fdcanusb import checksum
+from robotrl.sim.senses import ImuSensor, TrackerSensor
 
 QUIET = {"imu_rate_noise": 0.0, "tracker_noise_m": 0.0, "tracker_noise_rad": 0.0}
 
@@ -135,7 +136,7 @@ def test_tracker_lines(world):
     assert len(lines) == pytest.approx(60 - 2, abs=1)
     for n, (arrived, line) in enumerate(lines):
         body, _, crc = line.rpartition(b"*")
-        assert line.endswith(b"\n") and int(crc, 16) == crc8(body) and crc == crc.upper()
+        assert line.endswith(b"\n") and int(crc, 16) == checksum(body) and crc == crc.upper()
         word, seq, age, x, _, z, *rpy = body.split()
         assert word == b"pose" and int(seq) == n and len(rpy) == 3
         assert 33_000 <= int(age) <= 36_000
@@ -158,4 +159,4 @@ def test_tracker_noise(world):
 
 
 def test_crc_of_the_manual():
-    assert crc8(b"OK ") == 0xBD
+    assert checksum(b"OK ") == 0xBD
