@@ -34,4 +34,4 @@ class Easing:
             strained = abs(nm) > self._limit - 0.05  # the limit itself, as it reads back: it still asks for all it gets
             self._strain[i] = self._strain[i] + passed if strained else 0.0
         warm = {i for i, celsius in enumerate(temp_c) if celsius > self._warm_c}
-        self.servos = tuple(i for i, s in enumerate(self._strain) if s >= self._peak_s or i in warm)
+        self.servos = tuple([i for i, s in enumerate(self._strain) if s >= self._peak_s or i in warm])

@@ -15,6 +15,9 @@ class Sudden:
 
     def doubted(self, i: int, before: Sequence[float], now: Sequence[float]) -> bool:
         """One reading of servo `i`: deg C, nan where it is not known, beside those that were believed last."""
-        jumps = any(was == was and not abs(at - was) <= JUMP_C for at, was in zip(now, before, strict=True))
+        if now == before:  # what says the same as before does not jump: nearly always
+            self._jumps[i] = 0
+            return False
+        jumps = any([was == was and not abs(at - was) <= JUMP_C for at, was in zip(now, before, strict=True)])
         self._jumps[i] = self._jumps[i] + 1 if jumps else 0
         return 0 < self._jumps[i] < SUDDEN
