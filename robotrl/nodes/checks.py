@@ -88,4 +88,4 @@ def hottest(joints: m.Joints, robot: Robot) -> float:
     boards = [c + lead for c in joints.board_c]
     said = (*zip(joints.temp_c, joints.missed, strict=True), *zip(boards, joints.missed, strict=False))
     temps = [t for t, missed in said if t == t or not missed]
-    return math.nan if any([t != t for t in temps]) else max(temps, default=-math.inf)
+    return math.nan if any(map(math.isnan, temps)) else max(temps, default=-math.inf)

@@ -59,7 +59,7 @@ class Evidence:
     def __init__(self, robot: Robot) -> None:
         n = len(robot.servos.ids)
         self._motion = Motion(robot)
-        self._joints: m.Joints | None = None
+        self._readings: list[tuple[float, float, float]] = []  # of each servo: angle, speed, torque
         self._target: Sequence[float] = ()
         self._open_since: int | None = None  # torque on, by the driver's word
         self._wrong_mode = False
@@ -82,7 +82,7 @@ class Evidence:
             case m.Applied():
                 self._target = message.target if message.writer != "off" else ()
                 if message.writer == "policy":
-                    self._clamps.append(any(bits & RANGE_BIT for bits in message.clamped))
+                    self._clamps.append(any([bits & RANGE_BIT for bits in message.clamped]))
             case m.Drive():
                 if not message.gate_open:
                     self._open_since = None
@@ -114,14 +114,13 @@ class Evidence:
             "pose_same_in_row": self._pose_same,
             "pose_jump": jump,
             "camera_frozen": "frozen" in sights,
-            "camera_late": any(sight in UNTIMELY for sight in sights),
-            "camera_blind": any(sight in BLIND for sight in sights),
+            "camera_late": any([sight in UNTIMELY for sight in sights]),
+            "camera_blind": any([sight in BLIND for sight in sights]),
             "attitude_gap_rad": self._gap,
             "clamped_share": sum(self._clamps) / WINDOW,
         }
 
     def _take_joints(self, joints: m.Joints) -> None:
-        before, self._joints = self._joints, joints
         self._misses.append(tuple([i for i, missed in enumerate(joints.missed) if missed]) if any(joints.missed) else ())
         driven = self._open_since is not None and joints.t - self._open_since > STARTING_NS
         self._wrong_mode = driven and any(
@@ -131,10 +130,10 @@ class Evidence:
             ]
         )
         self._motion.take(joints, self._target if driven and self._target else joints.position, driven)
-        said_before = _readings(before) if driven and before is not None else ()
-        for i, (reading, missed) in enumerate(zip(_readings(joints), joints.missed, strict=True)):
+        before, self._readings = self._readings, list(zip(joints.position, joints.velocity, joints.torque, strict=True))
+        for i, (reading, missed) in enumerate(zip(self._readings, joints.missed, strict=True)):
             if not missed:  # an old value shows nothing new
-                self._same[i] = self._same[i] + 1 if said_before and said_before[i] == reading else 0
+                self._same[i] = self._same[i] + 1 if driven and before and before[i] == reading else 0
 
     def _take_weight(self, imu: m.Imu) -> None:
         if imu.stale:
@@ -171,9 +170,4 @@ def up(roll: float, pitch: float) -> Up:
 
 def angle(a: Up, b: Up) -> float:
     """Between two unit vectors, rad."""
-    return math.acos(max(-1.0, min(1.0, sum(x * y for x, y in zip(a, b, strict=True)))))
-
-
-def _readings(joints: m.Joints) -> list[tuple[float, float, float]]:
-    """Of each servo: angle, speed, torque."""
-    return list(zip(joints.position, joints.velocity, joints.torque, strict=True))
+    return math.acos(max(-1.0, min(1.0, a[0] * b[0] + a[1] * b[1] + a[2] * b[2])))

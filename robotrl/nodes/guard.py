@@ -91,32 +91,32 @@ class Sentry:
                 if message.source == "recorder":
                     self._unkept = message.note
                 return
+            case m.Operator():
+                return self._take_operator(message, now)
+            case m.Reset():
+                self._reset = message.outcome
+                self._asks = message.reason if message.outcome == "asks" else self._asks
             case m.Joints():
                 self._joints = message
+            case m.Applied():
+                if message.writer in ("policy", "reset"):
+                    self._used_action = now
+                self._nan_action = message.refused == "nan_action"
+            case m.Drive():
+                self._take_drive(message, now)
+            case m.Imu():
+                self._imu = message
+                self._stale_imu = self._stale_imu + 1 if message.stale else 0
             case m.Image():
                 if message.camera not in self._cameras:
                     return
                 self._cameras[message.camera] = now
             case m.Teleop():
                 self._hand.hear(message)
-            case m.Drive():
-                self._take_drive(message, now)
-            case m.Imu():
-                self._imu = message
-                self._stale_imu = self._stale_imu + 1 if message.stale else 0
-            case m.Applied():
-                if message.writer in ("policy", "reset"):
-                    self._used_action = now
-                self._nan_action = message.refused == "nan_action"
-            case m.Operator():
-                return self._take_operator(message, now)
             case m.Process():
                 self._take_process(message)
             case m.Episode():
                 self._ended = message.ended
-            case m.Reset():
-                self._reset = message.outcome
-                self._asks = message.reason if message.outcome == "asks" else self._asks
         self._evidence.hear(message)
         self._heard[type(message).__name__] = now
 

@@ -219,7 +219,7 @@ class PowerDown:
     def held(self, joints: Joints) -> tuple[float, ...] | None:
         """The targets (n,) that every servo still goes by, as it has just said itself; None where one is silent, was off, or has
         stopped itself. One reading tells: torque that was gone does not come back without us."""
-        return self._sent if not any(joints.missed) and all(mode == LED for mode in joints.mode) else None
+        return self._sent if not any(joints.missed) and all([mode == LED for mode in joints.mode]) else None
 
     def _led(self, joints: Joints) -> tuple[float | None, ...] | None:
         """The target (n,) of each servo that has said last that it goes by it, be it silent since; None of the others: one that
