@@ -87,8 +87,7 @@ class Cause:
             raise ValueError(f"cause {self.id}: LOCKOUT is left by a restart only; give it the rule RESTART")
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """An operator's key. `role` is who sent it, as the bus knows him, not as he says."""
 
     name: str  # enable run pause stop clear reset disable

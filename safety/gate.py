@@ -21,8 +21,8 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from robotrl.safety.limits import READING_MAX, GateLimits, PairSum
 
@@ -72,8 +72,7 @@ class ActionLike(Protocol):
     def target(self) -> Sequence[float]: ...
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What to write in this cycle. `target` None: write no target; stop profile, or torque off."""
 
     target: tuple[float, ...] | None  # rad, (n,)
@@ -164,7 +163,7 @@ class Gate:
                 return Verdict(None, "", nothing, self._refuse("no reading"))
             self._goal = tuple(self._present) if held is None else held
         refused = self._objection(now, action, permit)
-        want = self._goal if refused or action is None else tuple(float(v) for v in action.target)
+        want = self._goal if refused or action is None else tuple([float(v) for v in action.target])
         self._goal, clamped = self._limited(self._goal, want, permit.speed_scale, opening, driven=not refused)
         cause = "nan_action" if self._bad_actions >= BAD_ACTIONS else ""
         if refused:
@@ -208,14 +207,14 @@ class Gate:
         target = action.target
         if type(target) not in (tuple, list) or len(target) != self.limits.joints:
             return "shape"
-        if not all(isinstance(v, NUMBERS) and type(v) is not bool for v in target):
+        if not all([isinstance(v, NUMBERS) and type(v) is not bool for v in target]):
             return "shape"
         bad = self._bad_numbers(target)
         self._bad_actions = self._bad_actions + 1 if bad else 0
         return bad
 
     def _bad_numbers(self, target: Sequence[float]) -> str:
-        if not all(_number(v) for v in target):
+        if not all([_number(v) for v in target]):
             return "non-finite"
         for v, low, high in zip(target, self.limits.position_min, self.limits.position_max, strict=True):
             if v < low - WILD_RANGES * (high - low) or v > high + WILD_RANGES * (high - low):

@@ -11,7 +11,7 @@ key; any cause that no budget forgives, a pause, and four hours end it. Without 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from robotrl.safety.causes import Cause, Clear, Command, Inputs, Severity, State
 from robotrl.safety.halt import Halt
@@ -27,8 +27,7 @@ HEARD_S = 0.06  # a driver that was heard so lately is believed
 RESUME_S = 0.2  # all must be well for so long before a session goes on after a cause its budget forgave
 
 
-@dataclass(frozen=True)
-class Powers:
+class Powers(NamedTuple):
     """What a state permits; the default is nothing."""
 
     torque: bool = False
@@ -80,8 +79,7 @@ AFTER_COMMAND: dict[tuple[State, str], State] = {
 STARTS = ("enable", "run", "reset")  # refused while anything stands
 
 
-@dataclass(frozen=True)
-class Outputs:
+class Outputs(NamedTuple):
     """The permit's fields, what the console shows, and what the node has to do (`next_epoch`)."""
 
     state: State
@@ -143,7 +141,8 @@ class Guard:
             inputs = inputs._replace(reset_outcome="")
         self.session = self.ledger.judge(now, before, self._entered, self.session, inputs, raised)
         self._trigger = ""
-        self._enter(now, AFTER_CAUSE[before][self.ledger.worst()], self._cause(inputs))
+        if (after := AFTER_CAUSE[before][self.ledger.worst()]) is not before:
+            self._enter(now, after, self._cause(inputs))
         refused = tuple(
             f"{command.name}: {why}"
             for command in inputs.commands
@@ -155,7 +154,7 @@ class Guard:
 
     def _raised(self, now: int, inputs: Inputs) -> set[str]:
         """The causes that only the guard itself can see."""
-        raised = {"operator_stop"} if any(command.name == "stop" for command in inputs.commands) else set()
+        raised = {"operator_stop"} if any([command.name == "stop" for command in inputs.commands]) else set()
         self._limp |= self.state is State.PSTOP and not inputs.torque_on and now - self._entered > LIMP_NS
         if self._first:
             self._first, self._epoch, self._entered = False, inputs.epoch, now
@@ -248,7 +247,7 @@ class Guard:
         if self.state is State.LOCKOUT:  # which nothing leaves
             return False
         stands = self.state is State.PSTOP and (inputs.holding or not inputs.lowering)
-        pressed = stands or any(command.name == "stop" for command in inputs.commands)
+        pressed = stands or any([command.name == "stop" for command in inputs.commands])
         unseen = inputs.port_lost or not inputs.drive_age_s <= HEARD_S  # a driver's way down goes on when it is back
         hold = self._halt.step(now, pressed, inputs.lowering or unseen)
         if hold and inputs.lowering:

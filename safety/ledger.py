@@ -65,7 +65,7 @@ class Ledger:
 
     def standing(self) -> list[Cause]:
         """Active or latched, most severe first."""
-        rows = (self.rows[id] for id in self.active | self.latched)
+        rows = [self.rows[id] for id in self.active | self.latched]
         return sorted(rows, key=lambda row: (-row.action, row.id))
 
     def worst(self) -> Severity:
