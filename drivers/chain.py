@@ -292,9 +292,9 @@ class Chain:
             return False
         if not -TORQUE_MAX <= torque <= TORQUE_MAX or -128 < volts < 0:
             return False
-        sign = self._servos.sign[i]
+        sign, before = self._servos.sign[i], self._values[i]
         angle = sign * (turn * TAU - self._servos.offset[i])
-        if self._missed[i] < UNKNOWN_AFTER and abs(angle - self._values[i][0]) > self._reach:
+        if self._missed[i] < UNKNOWN_AFTER and abs(angle - before[0]) > self._reach:
             return False
         if i not in self._waiting:  # which of two is right nobody knows: the first stays, however many one read brings
             self._twice.add(i)
@@ -305,25 +305,27 @@ class Chain:
             return True
         if fault in LIMITING and mode != Mode.FAULT:
             fault = 0
-        temp_c, board = self._temperatures(i, motor_c, board_c, mode)
+        temp_c, board = self._temperatures(i, motor_c, board_c, mode, (before[3], before[7]))
         voltage = volts * 0.5 if volts != -128 else math.nan
         self._values[i] = (angle, sign * speed * TAU, sign * torque, temp_c, voltage, mode, fault, board)
         self._missed[i] = 0
         return True
 
-    def _temperatures(self, i: int, winding: int, board: int, mode: int) -> tuple[float, float]:
-        """deg C of winding and board; nan where it is not known. 0 is what a servo says that does not read its thermistor, less
-        where the wire is off.
+    def _temperatures(
+        self, i: int, winding: int, board: int, mode: int, before: tuple[float, float]
+    ) -> tuple[float, float]:  # fmt: skip
+        """deg C of winding and board, as they were `before`; nan where it is not known. 0 is what a servo says that does not read
+        its thermistor, less where the wire is off.
 
         One that is stopped and has said a number before was perhaps switched off and on: its winding does not get hotter, and it
         is to be set up anew.
         """
         board_c = float(board) if board != -128 else math.nan
-        temp_c = board_c if not self._servos.thermistors else float(winding) if winding > 0 else math.nan
-        before = self._values[i][3], self._values[i][7]
+        thermistors = self._servos.thermistors
+        temp_c = board_c if not thermistors else float(winding) if winding > 0 else math.nan
         if self._sudden.doubted(i, before, (temp_c, board_c)):
             return before
-        if self._servos.thermistors and math.isnan(temp_c) and mode == Mode.STOPPED and not math.isnan(before[0]):
+        if thermistors and math.isnan(temp_c) and mode == Mode.STOPPED and not math.isnan(before[0]):
             if (servo := self._servos.ids[i]) not in self.rebooted:
                 self.rebooted += (servo,)
             return before[0], board_c

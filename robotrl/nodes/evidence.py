@@ -106,7 +106,7 @@ class Evidence:
         jump, self._jump = self._jump, False
         missed, sights = list(chain.from_iterable(self._misses)), self._sights.values()
         return {
-            "missed_share": max(map(missed.count, set(missed)), default=0) / WINDOW,
+            "missed_share": max(map(missed.count, set(missed))) / WINDOW if missed else 0.0,
             "wrong_mode": self._wrong_mode,
             "same_in_row": max(self._same),
             **self._motion.fields(),

@@ -109,8 +109,9 @@ class Witness:
         lines, asked = data.splitlines(), []
         goals = GOAL.findall(data)
         if len(goals) == len(lines):  # nearly always; else one after another, in their order
-            for servo, turns, torque, watchdog in goals:
-                self._take_goal(int(servo, 16), *THREE_F32.unpack(unhexlify(turns + torque + watchdog)))
+            numbers = unhexlify(b"".join([turns + torque + watchdog for _, turns, torque, watchdog in goals]))
+            for (servo, *_), three in zip(goals, THREE_F32.iter_unpack(numbers), strict=True):
+                self._take_goal(int(servo, 16), *three)
             return
         for line in lines:
             if found := GOAL.fullmatch(line):
