@@ -27,6 +27,7 @@ from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 from robotrl import config
 from robotrl.calibration.making import making
 from robotrl.complaint import Complaint, command
+from robotrl.configfile import hints_of
 
 How = Callable[[], str]  # the command that makes a record; looked for only where one is missing or wrong
 SCHEMA = 1
@@ -171,7 +172,7 @@ def read(kind: type[Record], path: Path, how: How | None = None) -> Record:
         raise CalibrationError(f"{path}: not readable: {' '.join(str(error).split())}; make it again: {how()}") from None
     if not isinstance(data, dict):
         raise CalibrationError(f"{path}: must hold one object, not {type(data).__name__}; make it again: {how()}")
-    types = typing.get_type_hints(kind)
+    types = hints_of(kind)
     hints = {field.name: types[field.name] for field in dataclasses.fields(kind)}
     for key in data:
         if key not in hints:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import re
@@ -138,11 +139,14 @@ def check_whole_numbers(data: dict[str, Any], where: Sources) -> None:
             raise ConfigError(f"{where.of(path)}: {path!r} is a number of more than a thousand digits; write a smaller one")
 
 
+hints_of = functools.cache(typing.get_type_hints)  # it compiles every annotation anew, which takes as long as all the rest
+
+
 def build(cls: type, data: Any, path: str, where: Sources) -> Any:
     """The dataclass `cls` filled from `data`, which stands at the dotted `path`; what `data` leaves out keeps its default."""
     if not isinstance(data, dict):
         raise ConfigError(f"{where.of(path)}: {path or 'the file'} must be a section, not {data!r}")
-    hints = typing.get_type_hints(cls)
+    hints = hints_of(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     values = {}
     for key, value in data.items():
@@ -174,9 +178,10 @@ def require(holds: bool, key: str, asked: str, value: Any, where: Sources, *othe
 
 def _convert(kind: Any, bound: Within | None, value: Any, full: str, where: Sources) -> Any:
     """`value` as the field's type asks, within its bound; ConfigError for one that is not."""
-    if typing.get_origin(kind) is Literal:
+    origin = typing.get_origin(kind)
+    if origin is Literal:
         return _choose(typing.get_args(kind), value, full, where)
-    if typing.get_origin(kind) is tuple and isinstance(value, list):
+    if origin is tuple and isinstance(value, list):
         item = typing.get_args(kind)[0]
         return tuple(_convert(item, bound, v, full, where) for v in value)
     if kind is float and value is None:  # as nan is written in JSON
