@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import mmap
 import os
 import re
 from dataclasses import dataclass
@@ -137,10 +138,11 @@ def mapped(file: Path, kind: str, shape: tuple[int, ...], write: bool) -> NDArra
         size = file.stat().st_size
         if size != need:
             raise ReplayError(f"{file}: {size} bytes, the header says {need}; {COPY}")
-        column = np.memmap(file, DTYPES[kind], "r+" if write else "r", shape=shape)
+        with file.open("r+b" if write else "rb") as opened:
+            column = mmap.mmap(opened.fileno(), need, access=mmap.ACCESS_WRITE if write else mmap.ACCESS_READ)
     except OSError as error:
         raise ReplayError(f"{file}: {error.strerror}; {COPY}") from None
-    return np.asarray(column)  # a plain view: indexing a memmap costs microseconds
+    return np.frombuffer(column, DTYPES[kind]).reshape(shape)  # no np.memmap: indexing one costs microseconds
 
 
 def claim(columns: dict[int, NDArray[Any]], first: int, end: int) -> None:
