@@ -21,6 +21,7 @@ class Diagnostic:
     def __init__(self, port: Port, servo: int, clock: Clock, checksum: bool = False) -> None:
         self._port, self._servo, self._clock, self._checksum = port, servo, clock, checksum
         self._lines = Lines()
+        self._asking = self._line(moteus.REPLY_WANTED, moteus.make_poll())
 
     def ask(self, command: str) -> str:
         """The first line the servo prints after `command`; empty when it stays silent."""
@@ -29,7 +30,7 @@ class Diagnostic:
                 break
         text = command.encode() + b"\n"
         for at in range(0, len(text), PIECE):
-            self._send(0, moteus.make_console(text[at : at + PIECE]))
+            self._port.write(self._line(0, moteus.make_console(text[at : at + PIECE])))
         heard = b""
         for _ in range(POLLS_MAX):
             heard += self._poll()
@@ -37,12 +38,12 @@ class Diagnostic:
                 break
         return heard.split(b"\n")[0].decode(errors="replace").strip()
 
-    def _send(self, reply: int, frame: bytes) -> None:
-        self._port.write(moteus.make_send(reply << 8 | self._servo, frame, self._checksum))
+    def _line(self, reply: int, frame: bytes) -> bytes:
+        return moteus.make_send(reply << 8 | self._servo, frame, self._checksum)
 
     def _poll(self) -> bytes:
         """What the servo has printed since the last time."""
-        self._send(moteus.REPLY_WANTED, moteus.make_poll())
+        self._port.write(self._asking)
         deadline = self._clock.now() + POLL_NS
         for _ in range(READS_MAX):
             data = self._port.read(deadline)
