@@ -64,12 +64,14 @@ class Block:
         self.heard: NDArray[np.bool_]
         self.data, self.error, self.heard = self._blank
         self._records = self._blank_records
+        self._awaited = len(self.ids)
         self.strangers = 0
 
     def take(self, error: Bytes, data: Bytes) -> None:
         """Everybody's answer: error bytes (n,) and registers (n, length)."""
         self.error, self.data, self.heard = error, data, self._all
         self._records = self.layout.records(data)
+        self._awaited = 0
 
     def put(self, servo: int, error: int, params: bytes) -> None:
         """One servo's answer. The first counts: a second is of another servo with the same id, or late.
@@ -87,11 +89,12 @@ class Block:
         if params:
             self.data[row] = np.frombuffer(params, np.uint8)
             self.heard[row] = True
+            self._awaited -= 1
 
     @property
     def complete(self) -> bool:
         """Whether all have answered."""
-        return bool(self.heard.all())
+        return not self._awaited
 
     def steps(self, item: Item) -> NDArray[np.int64]:
         """(n,) steps of a register that was named; 0 where `heard` is not."""
