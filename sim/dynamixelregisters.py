@@ -26,6 +26,8 @@ class Registers(RegisterFile):
         """None where the table has no such bytes. Gaps read 0."""
         if length < 1 or address + length > self.table.size:
             return None
+        if self._slots.keys().isdisjoint(range(address, address + length)):
+            return bytes(self.raw[address : address + length])
         return bytes(self.raw[at] for at in self._pointed(address, length))
 
     def changes(self, address: int, data: bytes) -> tuple[int, list[Change]]:

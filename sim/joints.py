@@ -61,5 +61,5 @@ class Pendulums:
         free = (self.inertia * self.velocity + dt * (drive + pull)) / heavy
         self.velocity = np.sign(free) * np.maximum(np.abs(free) - dt * friction / heavy, 0.0)
         angle = self.angle + dt * self.velocity
-        self.angle = np.clip(angle, self.lower, self.upper)
+        self.angle = np.minimum(np.maximum(angle, self.lower), self.upper)  # np.clip takes as long as all the rest
         self.velocity[self.angle != angle] = 0.0  # a stop takes all of it
