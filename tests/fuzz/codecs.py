@@ -30,9 +30,8 @@ def _divided(rest: int) -> int:
 CRC = tuple(_divided(byte << 8) for byte in range(256))
 
 
-def crc16(data: bytes) -> int:
-    """x^16 + x^15 + x^2 + 1, start 0, by long division, a byte a time."""
-    rest = 0
+def crc16(data: bytes, rest: int = 0) -> int:
+    """x^16 + x^15 + x^2 + 1, start 0, by long division, a byte a time. `rest`: of what comes before."""
     for byte in data:
         rest = (rest << 8 & 0xFF00) ^ CRC[rest >> 8 ^ byte]
     return rest
@@ -251,11 +250,13 @@ class FastCycle(DynamixelCycle):
     def _found(data: bytes) -> set[tuple[int, int, bytes]]:
         found = packets(data)
         for match in re.finditer(rb"(?=\xff\xff\xfd\x00\xfe..)", data, re.DOTALL):
-            for end in range(match.start() + 22, len(data) + 1, 14):
-                whole = data[match.start() : end]
-                if whole[-2:] != struct.pack("<H", crc16(whole[:-2])):
+            at, crc = match.start() + 8, crc16(data[match.start() : match.start() + 8])
+            while len(part := data[at : at + 14]) == 14:
+                crc = crc16(part[:-2], crc)
+                if part[-2:] != struct.pack("<H", crc):
                     break
-                found.add((whole[-13], whole[-14], whole[-12:-2]))
+                found.add((part[1], part[0], part[2:-2]))
+                at, crc = at + 14, crc16(part[-2:], crc)
         return found
 
 

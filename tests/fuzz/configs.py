@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import random
-from collections.abc import Iterable
 from typing import Any
 
 from robotrl import config, rundir
@@ -17,21 +17,30 @@ from tests.fuzz.files import OnDisk, complaint
 
 def sound(run: config.Run) -> None:
     """Every number of a run that was taken is one, within its bound, asked independently of the reader."""
-    for path, value, bound in _numbers(run):
-        if isinstance(value, float) and not math.isfinite(value) and not (math.isnan(value) and bound.nan):
-            raise Broken(f"{path} is {value}")
-        if bound is not None and not math.isnan(value) and not bound.low <= value <= bound.high:
-            raise Broken(f"{path} is {value}")
+    parts: list[Any] = [run]
+    while parts:
+        part = parts.pop()
+        for name, bound in _bounds(type(part)):
+            value = getattr(part, name)
+            if hasattr(value, "__dataclass_fields__"):
+                parts.append(value)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, _NUMBERS) and not isinstance(number, bool) and not _may_be(number, bound):
+                    raise Broken(f"{name} of {part} is {value}")
 
 
-def _numbers(part: Any, path: str = "run") -> Iterable[tuple[str, float, Any]]:
-    for field in dataclasses.fields(part):
-        value, here = getattr(part, field.name), f"{path}.{field.name}"
-        if dataclasses.is_dataclass(value):
-            yield from _numbers(value, here)
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int | float) and not isinstance(number, bool):
-                yield here, number, field.metadata.get("within")
+def _may_be(number: float, bound: Any) -> bool:
+    if isinstance(number, float) and not math.isfinite(number):
+        return math.isnan(number) and bool(bound.nan)
+    return bound is None or bound.low <= number <= bound.high
+
+
+_NUMBERS = (int, float)
+
+
+@functools.cache
+def _bounds(kind: type) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.metadata.get("within")) for field in dataclasses.fields(kind))
 
 
 def _toml(rng: random.Random, part: Any, names: tuple[str, ...] = ()) -> str:

@@ -41,6 +41,10 @@ class Rotors:
         return self
 
 
+SAID = b"OKERrcv *0123456789ABCDEFabcdef\r\nlgthmarosuinwkqd-_.xyp"  # what an adapter's answers are made of
+QUERY = b"\n%b\n" % checked(b"can send 8001 190000")
+
+
 class Bus:
     """`sim/fdcanusb.py` and `sim/moteusbus.py`, each servo's console too."""
 
@@ -69,10 +73,10 @@ class Bus:
         merged, pieced = one.transmit(), many.transmit()
         if merged != pieced:
             raise Broken(f"torn bytes are answered {pieced[-200:]!r}, merged ones {merged[-200:]!r}")
-        if not set(merged) <= set(b"OKERrcv *0123456789ABCDEFabcdef\r\nlgthmarosuinwkqd-_.xyp"):
+        if merged.translate(None, SAID):
             raise Broken(f"says {merged[-200:]!r}")
         for bus in self._buses:
-            bus.receive(b"\n" + checked(b"can send 8001 190000") + b"\n")
+            bus.receive(QUERY)
             if b"rcv 100 2" not in bus.transmit():
                 raise Broken("a good query after it is not answered")
             bus.checked = False

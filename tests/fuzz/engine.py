@@ -256,13 +256,16 @@ def shrunk(make: Callable[[], Target], data: bytes, kind: type[BaseException]) -
     return data
 
 
+_TEXTS, _LISTS = (bytes, bytearray, str), (list, tuple, set, frozenset)  # a union would be made anew at each call
+
+
 def held(*things: Any, depth: int = 4) -> int:
     """Bytes in the texts, lists, tables and slots of some objects, numbers and all as 8 each: what a parser keeps for later."""
     total = 0
     for thing in things:
-        if isinstance(thing, bytes | bytearray | str):
+        if isinstance(thing, _TEXTS):
             total += len(thing)
-        elif isinstance(thing, list | tuple | set | frozenset):
+        elif isinstance(thing, _LISTS):
             total += held(*thing, depth=depth - 1) if depth else 8 * len(thing)
         elif isinstance(thing, dict):
             total += held(*thing.keys(), *thing.values(), depth=depth - 1) if depth else 8 * len(thing)

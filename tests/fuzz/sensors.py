@@ -13,11 +13,10 @@ import msgspec
 from robotrl import config
 from robotrl.clock import LockstepClock
 from robotrl.drivers.imu import WitImu
-from robotrl.drivers.port import MemoryPort
 from robotrl.drivers.tracker import PoseStream
 from robotrl.messages import Imu, Pose
 from tests.fuzz.engine import Broken, held, torn
-from tests.fuzz.wires import Far, checked, wild
+from tests.fuzz.wires import Told, checked, wild
 
 AWAY_MAX = 0.15 + 1e-9  # rad, of a filtered angle from the measured one
 IMU_LATE_NS, IMU_DEAF_NS, POSE_LATE_NS, POSE_DEAF_NS = 60_000_000, 30_000_000, 61_000_000, 100_000_000
@@ -40,9 +39,9 @@ class WitMotion:
     words = (b"\x55", b"\x55\x51", b"\x55\x52", b"\x55\x53", b"\x55\x5f", b"\xff\x7f", b"\x00\x80", b"\x55" * 12)
 
     def __init__(self) -> None:
-        self._far, self._clock, self._number = [Far() for _ in range(4)], LockstepClock(), 0
+        self._ports, self._clock, self._number = [Told() for _ in range(4)], LockstepClock(), 0
         wirings = [config.ImuPort(smoothing_s=smoothing_s) for smoothing_s in (0.0, 0.0, 0.1, 0.1)]
-        self._imus = [WitImu(MemoryPort(far), wiring, self._clock) for far, wiring in zip(self._far, wirings, strict=True)]
+        self._imus = [WitImu(port, wiring, self._clock) for port, wiring in zip(self._ports, wirings, strict=True)]
         self._tail = b""
 
     def example(self, rng: random.Random) -> bytes:
@@ -66,8 +65,7 @@ class WitMotion:
             self._sound(merged, self._tail + data)
         for _ in range(1 if late else 2):  # the first may have been begun by a false head, of which a late look leaves nothing
             self._number = self._number % 30 + 1  # no byte of it is 0x55
-            good = [wit(kind, [self._number] * 4) for kind in (0x51, 0x52, 0x53)]
-            merged = self._read(b"".join(good), 5_000_000)
+            merged = self._read(good := GOOD_SAMPLES[self._number - 1], 5_000_000)
         if (
             merged is None
             or merged.stale
@@ -75,7 +73,7 @@ class WitMotion:
             or merged.t != self._clock.now()
         ):
             raise Broken(f"after two good samples it says {merged}")
-        self._tail = b"".join(good)
+        self._tail = good
 
     def _deaf(self, sample: Imu | None) -> None:
         if sample is not None and (sample.t > self._clock.now() - IMU_LATE_NS or not sample.stale):
@@ -84,8 +82,9 @@ class WitMotion:
     def _read(self, data: bytes, after_ns: int) -> Imu | None:
         """The sample of all four, without the filter."""
         self._clock.advance(after_ns)
-        for k, far in enumerate(self._far):
-            far.pieces = torn(data) if k & 1 else [data]
+        pieces = torn(data)
+        for k, port in enumerate(self._ports):
+            port.pieces = pieces.copy() if k & 1 else [data]
         plain, pieced, smooth, smooth_pieced = [imu.read() for imu in self._imus]
         if plain != pieced or smooth != smooth_pieced or len({(imu.errors, imu.refused) for imu in self._imus}) > 1:
             raise Broken(f"torn bytes read {pieced} or {smooth_pieced}, merged ones {plain} or {smooth}")
@@ -120,7 +119,7 @@ def wit(kind: int, numbers: list[int]) -> bytes:
     return body + bytes((sum(body) & 0xFF,))
 
 
-TORN_SAMPLE = b"".join(wit(kind, [31] * 4) for kind in (0x51, 0x52, 0x53))
+*GOOD_SAMPLES, TORN_SAMPLE = (b"".join(wit(kind, [number] * 4) for kind in (0x51, 0x52, 0x53)) for number in range(1, 32))
 TORN_POSE = checked(b"pose 1 1000 1 2 3 0.1 0.2 0.3") + b"\n"
 
 
@@ -130,6 +129,9 @@ def _places(part: bytes, data: bytes) -> list[int]:
         found.append(at)
         at = data.find(part, at + 1)
     return found
+
+
+SUMMED = re.compile(rb"\*[0-9A-F]{2}\s*$")
 
 
 class Poses:
@@ -142,9 +144,9 @@ class Poses:
     words = (b"pose ", b" *", b"\n", b"\r\n", b" nan", b" inf", b" 1e9", b" -", b"_", b" 0x10", b"9" * 30)
 
     def __init__(self) -> None:
-        self._far, self._clock, self._seq = (Far(), Far()), LockstepClock(), 10**12
+        self._ports, self._clock, self._seq = (Told(), Told()), LockstepClock(), 10**12
         self._clock.advance(10**12)
-        self._streams = [PoseStream(MemoryPort(far), self._clock) for far in self._far]
+        self._streams = [PoseStream(port, self._clock) for port in self._ports]
 
     def example(self, rng: random.Random) -> bytes:
         out, seq = b"", rng.randrange(10**6)
@@ -159,7 +161,7 @@ class Poses:
         cut = 1 + len(data) % (len(TORN_POSE) - 1) if (late := is_late(data)) else 0
         self._read(TORN_POSE[:cut], 0)
         merged = self._read(data, POSE_LATE_NS if late else 20_000_000)
-        sound = [n for n in re.split(rb"\n", data) if re.search(rb"\*[0-9A-F]{2}\s*$", n)]
+        sound = [line for line in data.split(b"\n") if SUMMED.search(line)]
         if len(merged) > min(len(sound), 0 if late else 8):
             raise Broken(f"{len(merged)} poses of {len(sound)} lines with a check sum{', looked at late' * late}")
         for pose in merged:
@@ -177,7 +179,7 @@ class Poses:
 
     def _read(self, data: bytes, after_ns: int) -> list[Pose]:
         self._clock.advance(after_ns)
-        self._far[0].pieces, self._far[1].pieces = [data], torn(data)
+        self._ports[0].pieces, self._ports[1].pieces = [data], torn(data)
         one, many = self._streams
         merged, pieced = one.read(), many.read()
         if merged != pieced or (one.bad_lines, one.lost, one.repeats) != (many.bad_lines, many.lost, many.repeats):

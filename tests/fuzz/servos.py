@@ -25,7 +25,7 @@ class Line:
     bus: DynamixelBus | FeetechBus
 
     def _start(self) -> None:
-        self._chain = Chain(self.bus.servos, Pendulums([0.01, 0.02], 0.3), 0.002)
+        self._chain = Chain(self.bus.servos, Pendulums([0.01, 0.02], 0.3), 0.008)  # coarse: steps take longer than bytes
 
     def check(self, data: bytes) -> None:
         self.bus.receive(data)
