@@ -249,9 +249,12 @@ def value(rng: random.Random, kind: Any) -> Any:
         return rng.choice(("", "run", "hold", "\u00e4" * 5))
     if kind is bytes:
         return rng.randbytes(rng.choice((0, 1, 32, 33)))
-    if not (items := typing.get_args(kind)):
+    if not (items := items_of(kind)):
         return kind(**{name: value(rng, part) for name, part in fields(kind)})
     return tuple(value(rng, item) for item in (items if items[-1] is not ... else items[:1] * rng.choice((8, 8, 0, 3))))
+
+
+items_of = cache(typing.get_args)
 
 
 @cache
@@ -261,7 +264,7 @@ def fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
 
 def fits(value: Any, kind: Any) -> bool:
     """Whether `value` is of a message's declared type, what is in it too."""
-    if items := typing.get_args(kind):
+    if items := items_of(kind):
         if type(value) is not tuple:
             return False
         if items[-1] is ...:

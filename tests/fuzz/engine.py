@@ -7,6 +7,7 @@ Inputs come in blocks of BLOCK, each with a generator of its own, so that number
 from __future__ import annotations
 
 import random
+import re
 import signal
 import time
 import zlib
@@ -20,6 +21,7 @@ HELD_MAX = 65_536  # bytes a parser may keep for later (safety facts 4, row 6)
 HANG_CPU_S = 60  # of this process's own time, for one block: a loop without an end, not a slow machine
 SHRINKS = 400  # checks spent on making a find small
 EXTREME = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 63, (1 << 64) - 1)
+DIGITS = re.compile(rb"[0-9][0-9.]*")
 NUMBERS = (
     b"0",
     b"-1",
@@ -202,12 +204,8 @@ def _lie(draw: Draw, data: bytes, shelf: list[bytes], words: tuple[bytes, ...]) 
 
 def _number(draw: Draw, data: bytes, shelf: list[bytes], words: tuple[bytes, ...]) -> bytes:
     """The same in text: from some digit on, another number."""
-    start = int(draw() * (len(data) + 1))
-    while start < len(data) and not 48 <= data[start] <= 57:
-        start += 1
-    end = start
-    while end < len(data) and (48 <= data[end] <= 57 or data[end] == 46):
-        end += 1
+    found = DIGITS.search(data, int(draw() * (len(data) + 1)))
+    start, end = found.span() if found else (len(data), len(data))
     number = NUMBERS[int(draw() * len(NUMBERS))]
     return data[:start] + (number if len(number) < 100 or draw() < 0.02 else b"7") + data[end:]
 
