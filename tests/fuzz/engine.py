@@ -34,6 +34,8 @@ NUMBERS = (
     b"1e999",
     b"-1e999",
     b"nan",
+    b"NaN",
+    b"null",
     b"inf",
     b"1_0",
     b"0x1",
