@@ -20,6 +20,7 @@ from robotrl.drivers import handshake
 from robotrl.drivers.asking import PATIENCE_NS, Asking
 from robotrl.drivers.dynamixel_line import DynamixelLine
 from robotrl.drivers.feetech_line import FeetechLine
+from robotrl.drivers.frozen import AFTER_NS, Frozen
 from robotrl.drivers.goalcheck import GoalCheck
 from robotrl.drivers.handshake import Wanted
 from robotrl.drivers.port import DeviceError, Port
@@ -29,6 +30,7 @@ from robotrl.drivers.sudden import Sudden
 from robotrl.drivers.sync import SyncRead
 from robotrl.drivers.tables import Item, Mode
 from robotrl.messages import Joints
+from robotrl.serialarm import ARMS
 
 CYCLE_NS = 12_000_000  # whole read at most, or quiet_s where that is longer: leaves time to write within 20 ms; chosen
 READS_MAX = 256  # a babbling far end ends the cycle even where the clock stands still
@@ -44,6 +46,7 @@ ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
 TRIPS = 5
 STOPPED, POSITION, TIMEOUT = int(Mode.STOPPED), int(Mode.POSITION), int(Mode.TIMEOUT)
 STARTING_NS = 200_000_000  # for every servo to have heard that it is switched on; chosen
+ITS_WAY_NS = 20_000_000  # for the guard to see a frozen reading first: led nowhere it looks like any other
 BITS = 10  # of a byte on the line
 TWICE_READS = 4  # of one servo's block: two servos of one number differ in it, and what they say at once is unsound
 EVERY_ID = range(253)
@@ -86,6 +89,8 @@ class ServoChain:
         self._order = self._all = tuple(range(n))  # in which they are asked: the silent late, who silences others last
         self._stalls = np.zeros(n, int)  # a cycle's first question has ended there, the greatest number last; 0: heard since
         self._shares, self._goals, self._sudden = Shares(robot), GoalCheck(n, self.line.tick), Sudden(n)
+        self._frozen = Frozen(robot, AFTER_NS + ITS_WAY_NS) if robot.kind in ARMS else None
+        self._led: tuple[float, ...] = ()  # targets, where they are the last that was said
         self._unwatched: tuple[int, ...] = ()  # numbers of those that said so in this cycle
         self._starts = starts
         self._starting: int | None = None  # since when; None: the last that was sent is a stop, or a Feetech's brake
@@ -121,6 +126,8 @@ class ServoChain:
         position, velocity, torque, temp_c, voltage = map(tuple, self._values.tolist())
         starting = self._starting is not None and sent - self._starting <= STARTING_NS
         self._shares.read(sent, velocity, torque, temp_c, starting)
+        if self._frozen is not None and self._led:
+            self._frozen.read(sent, position, torque, self._led, ((self._mode == POSITION) & ~silent).tolist())
         return Joints(
             t=sent, tick=tick, position=position, velocity=velocity, torque=torque, temp_c=temp_c, voltage=voltage,
             mode=tuple(self._mode.tolist()), fault=tuple(self._fault.tolist()), missed=tuple(self._missed.tolist()),
@@ -141,6 +148,8 @@ class ServoChain:
         wanted = np.asarray(targets, float)
         if wanted.shape != self._sign.shape:
             raise ValueError(f"{len(targets)} targets for {len(self._sign)} servos; nothing was sent")
+        if self._frozen is not None and (frozen := list(self._frozen.servos)):
+            wanted[frozen] = self._values[0, frozen]  # it stops where it has come to: anywhere else its motor would run for
         power = np.array(self._shares.of_supply())
         packet, held = self.line.goals(self._sign * wanted * self._gear + self._offset, power, but)
         now = self._clock.now()
@@ -152,19 +161,23 @@ class ServoChain:
             packet += self.line.switch_on([self._servos.ids[i] for i in np.flatnonzero(limp)]) + packet
         self._port.write(self._watch() + packet)
         self._goals.sent(held, but)
-        return tuple(self._joint(held).tolist())
+        self._led = tuple(self._joint(held).tolist())
+        return self._led
 
     def damp(self) -> None:
         """Brake, where they are, with torque on. To be sent every cycle."""
         self._goals.forget()
+        self._led = ()
         if self._servos.protocol == "feetech":  # a Dynamixel's next goal ends its brake by itself
             self._starting, self._braked = None, True
         self._port.write(self._watch() + self.line.damp(self._sign * self._values[0] * self._gear + self._offset))
 
     def stop(self) -> None:
         """Torque off for all. Sent is not done: see `confirmed_off`."""
-        self._starting = None
+        self._starting, self._led = None, ()
         self._shares.let_go()
+        if self._frozen is not None:
+            self._frozen.let_go()
         self._goals.forget()
         self._port.write(self.line.stopping)
 

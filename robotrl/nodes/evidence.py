@@ -13,14 +13,13 @@ from typing import Any
 
 from robotrl import messages as m
 from robotrl.config import Robot, Run
-from robotrl.nodes.motion import Motion
+from robotrl.nodes.motion import POSITION_MODE, Motion
 from robotrl.robot import learnable
 from robotrl.safety.causes import Cause, catalogue
 from robotrl.safety.fitting import changed, for_arms, for_unwatched, without
 from robotrl.serialarm import ARMS
 
 STARTING_NS = 200_000_000  # from the first target on, for a servo to come into position mode
-POSITION_MODE = 10
 TOLD = (1, 11)  # fault and watchdog have causes of their own
 WINDOW = 50  # cycles: a second at the rate of the servo loop
 WEIGHTLESS_M_S2 = 0.3 * 9.81  # less than this an IMU on its way down feels (row 58)
@@ -28,6 +27,7 @@ JUMP_M, JUMP_M_S = 0.15, 4.0  # a tracker's noise, and faster than any Minitaur 
 GAP_S = 0.5  # poses farther apart than this are not compared
 ATTITUDES = 64  # of the IMU that are kept: 0.3 s at 200 Hz, a pose is younger
 RANGE_BIT = 1
+SAME_MAX = 100  # readings: for ever
 UNTIMELY, BLIND = ("late", "size"), ("black", "white", "flat")  # what `Image.fault` says (rows 18, 19)
 
 Up = tuple[float, float, float]
@@ -40,7 +40,7 @@ def causes(run: Run) -> tuple[Cause, ...]:
     rows = catalogue(temp_c=limits.temp_c, tilt_rad=limits.tilt_rad, tilt_s=limits.tilt_s, falls=limits.falls)
     absent = {sense for sense in ("imu", "tracker") if sense not in robot.senses}
     absent |= set() if looked_through(run) else {"camera"}
-    absent |= set() if robot.servos.protocol == "moteus" else {"noise"}
+    absent |= set() if robot.servos.protocol == "moteus" or robot.kind in ARMS else {"noise"}
     absent |= set() if learnable(robot, run.task.name) else {"learner"}
     absent |= set() if robot.kind in ARMS else {"arm"}
     absent |= set() if robot.workspace.low else {"workspace"}
@@ -59,6 +59,7 @@ class Evidence:
     def __init__(self, robot: Robot) -> None:
         n = len(robot.servos.ids)
         self._motion = Motion(robot)
+        self._noisy = robot.servos.protocol == "moteus"  # a bus servo says whole ticks, and the same for ever where it stands
         self._readings: list[tuple[float, float, float]] = []  # of each servo: angle, speed, torque
         self._target: Sequence[float] = ()
         self._open_since: int | None = None  # torque on, by the driver's word
@@ -108,7 +109,7 @@ class Evidence:
         return {
             "missed_share": max(map(missed.count, set(missed))) / WINDOW if missed else 0.0,
             "wrong_mode": self._wrong_mode,
-            "same_in_row": max(self._same),
+            "same_in_row": max(self._same) if self._noisy else SAME_MAX * self._motion.frozen,
             **self._motion.fields(),
             "weightless_s": (self._weightless[1] - self._weightless[0]) * 1e-9 if self._weightless is not None else 0.0,
             "pose_same_in_row": self._pose_same,

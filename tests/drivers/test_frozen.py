@@ -1,0 +1,84 @@
+"""A reading that stands still: by plain numbers, and on the twin's arms, whose motors run on."""
+
+from __future__ import annotations
+
+import pytest
+
+from robotrl.drivers.frozen import AFTER_NS, Frozen
+from robotrl.nodes.evidence import causes
+from tests.nodes.armrig import ArmRig, run_of
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def frozen(tmp_path):
+    return Frozen(run_of("so101", tmp_path).robot)
+
+
+def told(frozen, cycles, at=0.1, led=0.1 + 0.081, torque=0.5, on=True, place=1, moves=0.0):
+    """Readings every 20 ms of one joint, the others at rest."""
+    for k in range(cycles):
+        position, nm, to = [0.0] * 6, [0.0] * 6, [0.0] * 6
+        position[place], nm[place], to[place] = at + moves * k, torque, led + moves * k
+        frozen.read(k * 20 * MS, position, nm, to, [on] * 6)
+    return frozen.servos
+
+
+def test_it_is_found_after_its_time_and_not_before(frozen):
+    n = AFTER_NS // (20 * MS)
+    assert told(frozen, n + 1) == () and told(frozen, n + 2) == (1,)
+    frozen.let_go()
+    assert frozen.servos == () and told(frozen, n + 1) == ()
+
+
+@pytest.mark.parametrize(
+    "calm",
+    [
+        {"led": 0.1 + 0.079},  # a weight hangs so far under its target
+        {"torque": 1.21},  # something is in its way
+        {"torque": -1.21},
+        {"moves": 0.0016},  # a tick
+        {"on": False},
+        {"place": 5},  # a gripper that holds something
+    ],
+)
+def test_who_follows_strains_or_is_near_is_not(frozen, calm):
+    assert told(frozen, 100, **calm) == ()
+
+
+def stands_still(servo):
+    """Its electronics see the same angle for ever; its horn goes on."""
+    at = servo.angle
+
+    def stand(angle, velocity):
+        servo.angle, servo.velocity = at, 0.0
+
+    servo.stand = stand
+
+
+@pytest.mark.parametrize("key", ["", "stop", "disable"])
+@pytest.mark.parametrize("robot", ["so101", "omx"])
+@pytest.mark.parametrize("joint", [0, 1])
+def test_an_arms_joint_whose_reading_stands_still_is_stopped(robot, joint, key, tmp_path):
+    """On its own goal it would run to its mechanical end at twice the slew, SPACE or not; lowered by it, too."""
+    arm = ArmRig(robot, tmp_path).running()
+    home = arm.wish = tuple(arm.run.robot.home)
+    arm.until(lambda: max(abs(a - b) for a, b in zip(arm.joints.position, home, strict=True)) < 0.12)
+    for _ in range(30):
+        arm.step()
+    stands_still(arm.twin.bus.servos[joint])
+    began = arm.twin.joints.angle[joint]
+    arm.wish = tuple(at + 0.2 * (i == joint) for i, at in enumerate(home))
+    for k in range(60):
+        arm.step("stop" if key and k == 4 else "")
+    assert "servo_frozen" in arm.guard.causes and arm.guard.state == "PSTOP"
+    fastest = 0.0
+    for k in range(100):
+        arm.step(key if not k else "")
+        fastest = max(fastest, abs(arm.twin.joints.velocity[joint]))
+    assert abs(arm.twin.joints.angle[joint] - began) < 1.25 and fastest < 1.5, "it sinks, and is driven nowhere"
+
+
+def test_a_robot_of_legs_is_not_judged_by_it(tmp_path):
+    assert not any(row.id == "servo_frozen" for row in causes(run_of("dkitty", tmp_path)))
