@@ -87,7 +87,7 @@ class Nemesis:
         self.sockets = Path(tempfile.mkdtemp(prefix="robotrl-"))
         rundir.write_json(self.directory / "bus.json", {"directory": str(self.sockets)})
         self.said = self.directory / "said.txt"
-        self.zygote = Zygote(ONE_THREAD, self.said)
+        self.zygote = Zygote(ONE_THREAD | {"OMP_NUM_THREADS": "1"}, self.said)  # torch is there before the learner is
         self.bus = Bus(self.sockets, "witness", WallClock())
         topics = ("ack", "beat", "drive", "transition", "label")
         self.acks, self.beats, self.drives, self.steps, self.labels = (self.bus.subscriber(t, whole=True) for t in topics)

@@ -7,6 +7,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -61,6 +63,7 @@ def in_this_process(monkeypatch):
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.setattr(Node, "orphaned", lambda self: False)
     monkeypatch.setattr(os, "nice", lambda by: 0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # that what a learner says there is taken back
     monkeypatch.setattr(learner, "expendable", lambda: None)
     yield
     for number, handler in before.items():
@@ -221,18 +224,23 @@ def test_a_disk_that_takes_nothing_is_one_line(directory, monkeypatch, capsys):
 
 
 def test_threads_are_two_at_most_where_none_are_asked_for_and_as_many_as_asked(monkeypatch):
-    """Of the cores that it may use, not of those that there are."""
-    import torch
+    """Of the cores that it may use, not of those that there are; torch hears of them where it is imported."""
+    for cores, asked, given in ((8, 0, 2), (1, 3, 3), (1, 0, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda: 64)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(range(cores)))
+        run = learner._prepare(dataclasses.replace(Run(), agent=Agent(threads=asked)), threads=2)
+        assert run.agent.threads == int(os.environ["OMP_NUM_THREADS"]) == given
+    words = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "1\n"
 
-    before = torch.get_num_threads()
-    try:
-        for cores, asked, given in ((8, 0, 2), (1, 0, 1), (1, 3, 3)):
-            monkeypatch.setattr(os, "cpu_count", lambda: 64)
-            monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: set(range(cores)))
-            run = learner._prepare(dataclasses.replace(Run(), agent=Agent(threads=asked)), threads=2)
-            assert run.agent.threads == torch.get_num_threads() == given
-    finally:
-        torch.set_num_threads(before)
+
+def test_torch_is_not_imported_by_a_learner_whose_engine_does_without(directory):
+    """Each start of one would take two seconds more of the robot's processor."""
+    code = "import sys; from robotrl.nodes import learner; learner.main(sys.argv[1:]); print('torch' in sys.modules)"
+    words = [sys.executable, "-c", code, str(directory), "--lockstep"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    said, imported = done.stdout.splitlines()
+    assert imported == str(not json.loads(said)["engine"].startswith("fused"))
 
 
 class Hours:
