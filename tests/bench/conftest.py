@@ -1,5 +1,6 @@
 """The nemesis's checker, as its own files have it: they are scripts beside each other, no package."""
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -9,23 +10,30 @@ import pytest
 BENCH = str(Path(__file__).resolve().parents[2] / "bench")
 
 
-@pytest.fixture
-def checker(monkeypatch):
-    monkeypatch.syspath_prepend(BENCH)
+@pytest.fixture(scope="module")
+def checker():
     before = set(sys.modules)
-    import lanes
-    import nemesis
-    import onlooker
-    import schedule
-    import told
-    import watched
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCH)
+        import lanes
+        import nemesis
+        import onlooker
+        import schedule
+        import told
+        import watched
 
-    def check(records, until=math.inf):
-        return {v.invariant for v in nemesis.check(told.History(records)) if v.t <= until}
+        def check(records, until=math.inf):
+            return {v.invariant for v in nemesis.check(told.History(records)) if v.t <= until}
 
-    check.draw, check.called = schedule.draw, onlooker.called
-    check.nemesis, check.schedule, check.lanes, check.watched = nemesis, schedule, lanes, watched
-    yield check
+        check.draw, check.called = schedule.draw, onlooker.called
+        check.nemesis, check.schedule, check.lanes, check.watched = nemesis, schedule, lanes, watched
+        yield check
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(BENCH):
             del sys.modules[name]
+
+
+@pytest.fixture
+def copied(sound):
+    """The sound history again, to be doctored; as a real one is read."""
+    return json.loads(json.dumps(sound))

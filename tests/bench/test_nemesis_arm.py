@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 
 from robotrl import config
@@ -193,10 +191,9 @@ def test_a_sound_history_of_an_arm_breaks_nothing(checker, sound):
 
 
 @pytest.mark.parametrize(("invariant", "doctor"), [(i, d) for i, doctors in DOCTORED.items() for d in doctors])
-def test_a_doctored_one_is_found(checker, sound, invariant, doctor):
-    records = copy.deepcopy(sound)
-    doctor(records)
-    assert invariant in checker(records)
+def test_a_doctored_one_is_found(checker, copied, invariant, doctor):
+    doctor(copied)
+    assert invariant in checker(copied)
 
 
 def test_a_goal_that_carries_no_speed_is_found(checker):
@@ -205,11 +202,10 @@ def test_a_goal_that_carries_no_speed_is_found(checker):
     assert checker(records) == {"I2"}
 
 
-def test_a_packet_may_be_torn_by_a_death(checker, sound):
-    records = copy.deepcopy(sound)
-    a_packet_that_nobody_died_in(records)
-    records.append({"t": 1_504 * MS, "k": "died", "name": "servos", "pid": 104})
-    assert "I4" not in checker(records)
+def test_a_packet_may_be_torn_by_a_death(checker, copied):
+    a_packet_that_nobody_died_in(copied)
+    copied.append({"t": 1_504 * MS, "k": "died", "name": "servos", "pid": 104})
+    assert "I4" not in checker(copied)
 
 
 def test_a_stop_begins_where_joints_hang_only_where_not_all_go_by_their_goals(checker, sound):
@@ -232,12 +228,11 @@ def test_deeds_upon_an_arm_are_such_as_its_twin_knows(checker, run, robot):
         twin.command(line)
 
 
-def test_an_arm_that_does_not_come_down_is_let_go_when_its_time_is_over(checker, sound):
+def test_an_arm_that_does_not_come_down_is_let_go_when_its_time_is_over(checker, copied):
     """It stops half-way: something is in its way."""
-    records = copy.deepcopy(sound)
-    for x in said(records, "at"):
-        if x["t"] > at_state(records, "RELAX") + 600 * MS:
+    for x in said(copied, "at"):
+        if x["t"] > at_state(copied, "RELAX") + 600 * MS:
             x["v"] = [whole(0.3), 0.1]
-    assert checker(records) == set()
-    let_go_while_it_is_up(records)
-    assert checker(records) == {"I5"}
+    assert checker(copied) == set()
+    let_go_while_it_is_up(copied)
+    assert checker(copied) == {"I5"}
