@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,6 +93,11 @@ BANNED_CALLS = {
 BANNED_METHODS = ("recv_pyobj", "send_pyobj", "read_pickle", "to_pickle")
 
 
+@functools.lru_cache(maxsize=1)  # a file's imports are looked at, and then its calls
+def parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
 @dataclass(frozen=True)
 class Import:
     line: int
@@ -115,10 +121,17 @@ def layer_of(module: str) -> str | None:
     return parts[1] if parts[1] in FOLDERS else LAYER_OF.get(parts[1])
 
 
+def statements(tree: ast.AST, late: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+    """All statements, and whether each is inside a function."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):
+            yield node, late
+            yield from statements(node, late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
 def imports(tree: ast.AST, module: str, package: bool = False) -> Iterator[Import]:
     """All imports, also those in functions and under TYPE_CHECKING; `from a import b` names a.b."""
-    late = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
-    for node in ast.walk(tree):
+    for node, late in statements(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -129,7 +142,7 @@ def imports(tree: ast.AST, module: str, package: bool = False) -> Iterator[Impor
             names = [f"{base}.{alias.name}" for alias in node.names]
         else:
             continue
-        yield from (Import(node.lineno, name, id(node) in late) for name in names)
+        yield from (Import(node.lineno, name, late) for name in names)
 
 
 def import_violations(source: str, module: str, package: bool = False) -> list[str]:
@@ -139,7 +152,7 @@ def import_violations(source: str, module: str, package: bool = False) -> list[s
     layer = layer_of(module) if inside else None
     if inside and layer is None:
         return [f"{module}: has no place in the import table; give it a layer in tests/test_layout.py"]
-    for found in imports(ast.parse(source), module, package):
+    for found in imports(parsed(source), module, package):
         top = found.module.split(".")[0]
         where = f"{module}:{found.line}"
         if top in SECOND_COPIES:
@@ -179,9 +192,9 @@ def dotted(node: ast.expr) -> str:
 
 def call_violations(source: str, module: str) -> list[str]:
     """Calls that no file may hold, under any alias an import gives them."""
-    tree, out = ast.parse(source), []
+    tree, out = parsed(source), []
     alias = {}
-    for node in ast.walk(tree):
+    for node, _ in statements(tree):
         if isinstance(node, ast.Import):
             alias |= {a.asname: a.name for a in node.names if a.asname}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -243,8 +256,15 @@ def files() -> list[Path]:
     return sorted(p for p in found if not any(q.is_symlink() for q in p.parents if q.is_relative_to(ROOT)))
 
 
-def violations(check) -> list[str]:
-    return [v for path in files() for v in check(path.read_text(), module_name(path))]
+@pytest.fixture(scope="module")
+def found() -> dict[str, list[str]]:
+    """All that is wrong with the tree's imports, and with its calls: each file is read once."""
+    found: dict[str, list[str]] = {"imports": [], "calls": []}
+    for path in files():
+        source, module = path.read_text(), module_name(path)
+        found["imports"] += import_violations(source, module, path.name == "__init__.py")
+        found["calls"] += call_violations(source, module)
+    return found
 
 
 def test_the_walk_sees_the_tree():
@@ -259,16 +279,12 @@ def test_the_four_links_are_relative_and_lead_to_the_folders():
         assert (ROOT / "robotrl" / name).readlink() == Path("..") / name
 
 
-def test_imports_keep_to_the_table():
-    found = []
-    for path in files():
-        found += import_violations(path.read_text(), module_name(path), path.name == "__init__.py")
-    assert not found, "\n".join(found)
+def test_imports_keep_to_the_table(found):
+    assert not found["imports"], "\n".join(found["imports"])
 
 
-def test_nothing_runs_what_a_file_tells_it_to_or_reads_the_time_of_day():
-    found = violations(call_violations)
-    assert not found, "\n".join(found)
+def test_nothing_runs_what_a_file_tells_it_to_or_reads_the_time_of_day(found):
+    assert not found["calls"], "\n".join(found["calls"])
 
 
 def test_packages_hold_a_docstring_alone():
