@@ -20,54 +20,18 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from rich.console import Console
 
 from robotrl import checkpoint, cli, config, rundir
 from robotrl.agents.sac import Sac
 from robotrl.nodes.learner import Student
 from robotrl.replay import Batch, Replay
 from robotrl.replaycheck import compared
-from robotrl.sim.course import Course
 from robotrl.sim.rig import Rig
-from robotrl.sim.training import Training
+from tests.smallrun import RANDOM, SMALL, STEPS, WALK, rehearse, train
 
 pytestmark = pytest.mark.learns
-WALK = Path(__file__).resolve().parent.parent / "launch" / "walk.toml"
 POWERED = ("HOLD", "RUN", "RESET", "STOPPING", "PSTOP")  # states in which the guard lets targets be written
-RANDOM, STEPS = 300, 1000
-# `main` below in a process of its own; the arguments follow
-ITSELF = [
-    sys.executable, "-c", "import sys; sys.path[:0] = sys.argv[1:2]; from test_rehearsal import main; main(sys.argv[2:])",
-    str(Path(__file__).parent),
-]  # fmt: skip
-SMALL = [
-    "seed=1", f"steps={STEPS}", "task.episode_steps=40", "task.acceleration_weight=1.0",
-    "task.smoothing=0.4", "task.swing_range=0.5", "task.extension_range=0.5", "task.speed_cap=0.5",
-    "agent.hidden=[64,64]", "agent.batch=64", "agent.capacity=2000", f"agent.random_steps={RANDOM}",
-    f"agent.learn_after={RANDOM}", "agent.updates_per_step=3", "agent.discount=0.95", "agent.polyak=0.02",
-    "agent.actor_lr=1e-3", "agent.critic_lr=1e-3", "agent.temperature_lr=3e-3",
-    "agent.initial_temperature=0.1", "agent.target_entropy=-8.0",
-    # as it was tuned: what it must show is the algorithm
-    "agent.noise_beta=0", "agent.mirror=false", "task.tilt_weight=0.05", "task.tilt_free=0.2", "task.effort_weight=0",
-    "task.turning_weight=0", "task.overspeed_weight=0", "twin.randomise=false",
-]  # fmt: skip
-
-
-def rehearse(directory: Path, *overrides: str) -> config.Run:
-    """A training as the command makes it, in `directory`; returns its run."""
-    run = config.load(WALK, [*SMALL, *overrides])
-    (directory / "weights").mkdir(parents=True)
-    rundir.write_json(directory / "run.json", {"clock": "lockstep", "config": config.to_dict(run)})
-    train(run, directory, None)
-    return run
-
-
-def train(run: config.Run, directory: Path, kept: checkpoint.Checkpoint | None) -> None:
-    training = Training(run, directory, Console(quiet=True), kept=kept)
-    try:
-        training.train(Course(training.console, run.steps))
-    finally:
-        training.close()
+ITSELF = [sys.executable, str(Path(__file__).with_name("smallrun.py"))]  # in a process of its own; the arguments follow
 
 
 def rows_of(directory: Path) -> Batch:
@@ -242,8 +206,3 @@ def test_what_cannot_be_gone_on_from_is_one_line_and_nothing_is_changed(tmp_path
     (path / "agent.safetensors").write_bytes(b"y")
     assert "none of 1 is whole" in refusal(str(tmp_path))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint", "run.json"]
-
-
-def main(argv: list[str]) -> None:
-    """A rehearsal in a process of its own, for the test above."""
-    rehearse(Path(argv[0]), *argv[1:])
