@@ -90,19 +90,27 @@ def test_the_first_command_sets_up_torch_first_and_the_second_does_not(checkout)
     assert checkout.run("test.sh", "-x") == (0, [str(checkout.root), "-m", "pytest", "-x"], [])
 
 
-def test_all_tests_run_in_two_halves_and_either_that_fails_fails_them(checkout):
+def test_all_tests_run_in_three_parts_and_any_that_fails_fails_them(checkout):
     checkout.run()
     code, out, _ = checkout.run()
-    at = out.index(str(checkout.root), 1)
-    live, computing = (set(half) for half in (out[:at], out[at:]))
-    folders = {word for word in computing if word.startswith("tests/")}
-    assert code == 0 and "tests" in live and len(folders) > 1
-    assert {f"--ignore={folder}" for folder in folders} == {word for word in live if word.startswith("--ignore")}
+    starts = [at for at, line in enumerate(out) if line == str(checkout.root)]
+    rest, *parts = (set(out[a:b]) for a, b in zip(starts, [*starts[1:], None], strict=True))
+    of_each = [{word for word in part if word.startswith("tests/")} for part in parts]
+    folders = set.union(*of_each)
+    assert code == 0 and "tests" in rest and len(parts) == 2 and all(of_each) and not set.intersection(*of_each)
+    assert {f"--ignore={folder}" for folder in folders} == {word for word in rest if word.startswith("--ignore")}
     assert all((ROOT / folder).exists() for folder in folders)
-    for half in ("-p no:cacheprovider", "tests --ignore"):
-        checkout.python.write_text(PYTHON.replace('case "$*" in', f'case "$*" in "-m pytest {half}"*) exit 3 ;;'))
-        assert checkout.run()[0] == 3, half
+    for part in ("-p no:cacheprovider tests/agents", "-p no:cacheprovider tests/bench", "tests --ignore"):
+        checkout.python.write_text(PYTHON.replace('case "$*" in', f'case "$*" in "-m pytest {part}"*) exit 3 ;;'))
+        assert checkout.run()[0] == 3, part
     assert len(checkout.installs()) == 2
+
+
+def test_what_the_tests_start_may_keep_what_it_has_compiled(checkout):
+    checkout.run()
+    said = '"COMPILED=${PYTHONDONTWRITEBYTECODE-kept}" '
+    checkout.python.write_text(PYTHON.replace("*) printf '%s\\n' ", f"*) printf '%s\\n' {said}"))
+    assert checkout.run(PYTHONDONTWRITEBYTECODE="1")[1].count("COMPILED=kept") == 3
 
 
 def test_the_set_up_alone_sets_up_and_starts_nothing(checkout):
