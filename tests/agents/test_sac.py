@@ -1,4 +1,4 @@
-"""Soft actor-critic where the answer is known in closed form, and its parts against numpy."""
+"""Soft actor-critic's parts against numpy, and its state; what it learns is judged by test_theory.py."""
 
 from __future__ import annotations
 
@@ -26,50 +26,6 @@ class Memory:
 
     def rows(self, indices: NDArray[np.int64]) -> Batch:
         return Batch._make(column[indices] for column in self.batch)
-
-
-SCALE, NOISE, DISCOUNT = 2.0, 0.1, 0.8
-
-
-def soft_lqr(seed: int, rows: int = 20_000) -> Memory:
-    """s' = s + u + w, r = -s^2 - u^2, u = SCALE a, small enough for a straight tanh. Half the rows are truncated."""
-    rng = np.random.default_rng(seed)
-    s = rng.uniform(-2, 2, rows)
-    u = rng.uniform(np.maximum(-2, s - 2), np.minimum(2, s + 2)) - s  # s + u stays where there is data
-    u = np.clip(u, -SCALE, SCALE)
-    s_next = s + u + NOISE * rng.standard_normal(rows)
-    s_column, a, next_column = (x.astype(np.float32)[:, None] for x in (s, u / SCALE, s_next))
-    truncated = (rng.random(rows) < 0.5).astype(np.uint8)
-    reward = (-(s**2) - u**2).astype(np.float32)
-    return Memory(Batch(s_column, a, reward, np.zeros(rows, np.uint8), truncated, next_column, np.ones(rows, np.int64)))
-
-
-def closed_form(target_entropy: float) -> dict[str, float]:
-    """Gain, standard deviation of u, temperature and V(0) of the soft optimum; entropies are of a = u / SCALE."""
-    p = 1.0
-    for _ in range(200):
-        p = 1 + DISCOUNT * p / (1 + DISCOUNT * p)
-    m = 1 + DISCOUNT * p
-    alpha = m * math.exp(2 * (target_entropy + math.log(SCALE)) - 1) / math.pi
-    step = alpha / 2 * math.log(math.pi * alpha / m) - alpha * math.log(SCALE) - DISCOUNT * p * NOISE**2
-    return {"gain": p - 1, "std": math.sqrt(alpha / 2 / m), "alpha": alpha, "v0": step / (1 - DISCOUNT)}
-
-
-def learned(sac: Sac) -> dict[str, float]:
-    """The same four figures of an agent, from its networks."""
-    with torch.no_grad():
-        s = torch.linspace(-1, 1, 41)[:, None]
-        u = SCALE * sac.pi(s, torch.zeros(41, 1))[0]
-        zero = torch.zeros(4000, 1)
-        a, log_pi = sac.pi(zero, torch.randn(4000, 1, generator=torch.Generator().manual_seed(0)))
-        alpha = sac.log_alpha.exp()
-        v0 = (sac.q("critic", zero, a).min(0).values - alpha * log_pi).mean()
-        return {
-            "gain": -float((s * u).sum() / (s * s).sum()),
-            "std": SCALE * float(a.std()),
-            "alpha": float(alpha),
-            "v0": float(v0),
-        }
 
 
 @pytest.fixture(autouse=True)
@@ -106,24 +62,6 @@ def train(sac: Sac, updates: int, seed: int = 0) -> dict[str, float]:
     for _ in range(updates):
         metrics = sac.update(rng.integers(0, 200, 32))
     return metrics
-
-
-@pytest.mark.learns
-def test_soft_lqr_against_the_closed_form() -> None:
-    """Fails with the entropy term's sign flipped anywhere, and with truncation treated as termination."""
-    lr = 1e-3
-    agent = config.Agent(
-        engine="reference", hidden=(64, 64), discount=DISCOUNT, polyak=0.05, initial_temperature=0.3, target_entropy=-1.0,
-        actor_lr=lr, critic_lr=lr, temperature_lr=lr,
-    )  # fmt: skip
-    sac, rng = Sac(agent, 1, 1, 0, soft_lqr(0)), np.random.default_rng(0)
-    for _ in range(3000):
-        sac.update(rng.integers(0, 20_000, 256))
-    want, have = closed_form(-1.0), learned(sac)
-    assert have["gain"] == pytest.approx(want["gain"], rel=0.1)
-    assert have["std"] == pytest.approx(want["std"], rel=0.2)
-    assert have["alpha"] == pytest.approx(want["alpha"], rel=0.15)
-    assert have["v0"] == pytest.approx(want["v0"], abs=0.5)  # the entropy's wrong sign shifts it by 1.1
 
 
 def forward(parameters: dict[str, NDArray[np.float32]], prefix: str, x: NDArray[np.float64]) -> NDArray[np.float64]:
