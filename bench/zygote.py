@@ -17,7 +17,11 @@ import traceback
 from pathlib import Path
 
 NODES = ("recorder", "policy", "learner", "servos", "rescue")
-WARM = ("torch", "policy_node", "robotrl.agents.sac", "robotrl.agents.fused.engine", "robotrl.nodes.outbox")
+# Numpy and torch import the first three late: a learner would be killed in the midst of that.
+WARM = (
+    "numpy.random", "sympy", "torch._dynamo", "policy_node", "robotrl.agents.sac", "robotrl.agents.fused.engine",
+    "robotrl.nodes.outbox",
+)  # fmt: skip
 QUIET_NS = 60_000_000  # without a word of the driver's: its gate is to be shut
 
 
