@@ -109,13 +109,9 @@ class Guard:
 
     def __init__(
         self,
-        rows: tuple[Cause, ...],
-        new_nonce: Callable[[], int],
-        *,
-        damp_s: float = 1.0,
-        restarted: bool = False,
-        kept: Sequence[str] = (),
-    ) -> None:
+        rows: tuple[Cause, ...], new_nonce: Callable[[], int], *,
+        damp_s: float = 1.0, restarted: bool = False, kept: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.ledger = Ledger(rows)
         self.state = State.PSTOP if restarted else State.BOOT
         self.session = False
@@ -239,11 +235,8 @@ class Guard:
         return "" if self._torque else "damp" if damping and self.state is not State.LOCKOUT else "off"
 
     def _hold(self, now: int, inputs: Inputs) -> bool:
-        """Is an arm on its way down to stay where it is? From a stop key on, until `disable`; whatever is permitted.
-
-        In PSTOP it stays as if a key were pressed in each step, should its driver shut the gate or be another one now; but not
-        one that is on its way down already.
-        """
+        """Is an arm on its way down to stay where it is? From a stop key on, until `disable`; whatever is permitted. A PSTOP is
+        such a key in each step, but for one that is on its way down already."""
         if self.state is State.LOCKOUT:  # which nothing leaves
             return False
         stands = self.state is State.PSTOP and (inputs.holding or not inputs.lowering)
