@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests: bash launch/test.sh [pytest arguments]
-# Without arguments all of them, in three parts at once: those that play whole runs on the wall clock and mostly wait, those that
-# only compute, which take what the others leave of the cores, and the rest, whose progress is shown.
+# Without arguments all of them, in four parts at once: those that play whole runs on the wall clock and mostly wait, two that only
+# compute, which take what the others leave of the cores, and the rest, whose progress is shown.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/env.sh"
 cd -- "$robotrl_root"
@@ -11,17 +11,22 @@ if (($#)); then
   exec "${pytest[@]}" "$@"
 fi
 slowest=(--durations=20 --durations-min=5)
-computing=(tests/agents tests/calibration tests/drivers tests/fuzz tests/rewards tests/safety tests/sim tests/tasks tests/test_rehearsal.py)
 playing=(tests/bench tests/test_wall_clock.py)
+learning=(tests/agents tests/calibration tests/fuzz tests/rewards tests/tasks tests/test_rehearsal.py)
+guarding=(tests/drivers tests/safety tests/sim)
+elsewhere=("${playing[@]}" "${learning[@]}" "${guarding[@]}")
 said=$(mktemp -d)
 beside=()
 trap 'kill "${beside[@]}" 2>/dev/null || true; rm -rf "$said"' EXIT
-nice -n 19 "${pytest[@]}" -p no:cacheprovider "${computing[@]}" "${slowest[@]}" >"$said/computing" 2>&1 </dev/null &
-beside+=($!)
-"${pytest[@]}" -p no:cacheprovider "${playing[@]}" "${slowest[@]}" >"$said/playing" 2>&1 </dev/null &
-beside+=($!)
+begin() { # a part's name, how much it leaves to the others, its tests
+  nice -n "$2" "${pytest[@]}" -p no:cacheprovider "${@:3}" "${slowest[@]}" >"$said/$1" 2>&1 </dev/null &
+  beside+=($!)
+}
+begin playing 0 "${playing[@]}"
+begin learning 19 "${learning[@]}"
+begin guarding 19 "${guarding[@]}"
 code=0
-"${pytest[@]}" tests "${computing[@]/#/--ignore=}" "${playing[@]/#/--ignore=}" "${slowest[@]}" || code=$?
+"${pytest[@]}" tests "${elsewhere[@]/#/--ignore=}" "${slowest[@]}" || code=$?
 for part in "${beside[@]}"; do wait "$part" || code=$?; done
-cat "$said/playing" "$said/computing"
+cat "$said/playing" "$said/learning" "$said/guarding"
 exit "$code"

@@ -90,17 +90,22 @@ def test_the_first_command_sets_up_torch_first_and_the_second_does_not(checkout)
     assert checkout.run("test.sh", "-x") == (0, [str(checkout.root), "-m", "pytest", "-x"], [])
 
 
-def test_all_tests_run_in_three_parts_and_any_that_fails_fails_them(checkout):
+def test_all_tests_run_in_four_parts_and_any_that_fails_fails_them(checkout):
     checkout.run()
     code, out, _ = checkout.run()
     starts = [at for at, line in enumerate(out) if line == str(checkout.root)]
     rest, *parts = (set(out[a:b]) for a, b in zip(starts, [*starts[1:], None], strict=True))
     of_each = [{word for word in part if word.startswith("tests/")} for part in parts]
     folders = set.union(*of_each)
-    assert code == 0 and "tests" in rest and len(parts) == 2 and all(of_each) and not set.intersection(*of_each)
+    assert code == 0 and "tests" in rest and len(parts) == 3 and all(of_each) and not set.intersection(*of_each)
     assert {f"--ignore={folder}" for folder in folders} == {word for word in rest if word.startswith("--ignore")}
     assert all((ROOT / folder).exists() for folder in folders)
-    for part in ("-p no:cacheprovider tests/agents", "-p no:cacheprovider tests/bench", "tests --ignore"):
+    for part in (
+        "-p no:cacheprovider tests/agents",
+        "-p no:cacheprovider tests/bench",
+        "-p no:cacheprovider tests/drivers",
+        "tests --ignore",
+    ):
         checkout.python.write_text(PYTHON.replace('case "$*" in', f'case "$*" in "-m pytest {part}"*) exit 3 ;;'))
         assert checkout.run()[0] == 3, part
     assert len(checkout.installs()) == 2
@@ -110,7 +115,7 @@ def test_what_the_tests_start_may_keep_what_it_has_compiled(checkout):
     checkout.run()
     said = '"COMPILED=${PYTHONDONTWRITEBYTECODE-kept}" '
     checkout.python.write_text(PYTHON.replace("*) printf '%s\\n' ", f"*) printf '%s\\n' {said}"))
-    assert checkout.run(PYTHONDONTWRITEBYTECODE="1")[1].count("COMPILED=kept") == 3
+    assert checkout.run(PYTHONDONTWRITEBYTECODE="1")[1].count("COMPILED=kept") == 4
 
 
 def test_the_set_up_alone_sets_up_and_starts_nothing(checkout):
