@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from robotrl import config
 from robotrl.drivers.pressing import STRAIN
 
-# A joint of the twin's arms, led anywhere, stands still to the tick so far from its target for one cycle; one that something
-# is in the way of strains there.
+# A joint of the twin's arms, led anywhere, stands still to the tick so far from its target for one cycle. One that something is
+# in the way of strains there, or presses with what little it is given; one that runs free draws less.
 FAR = 0.4  # of the lead
+GIVEN = 0.8  # of what it is given at most, as by who homes it against its stops
 AFTER_NS = 100_000_000
 
 
 class Frozen:
-    """`servos`: by place, those that have said the same to the tick for AFTER_NS with their target FAR away, and did not strain.
+    """`servos`: by place, those that have said the same to the tick for AFTER_NS with their target FAR away, and ran free.
 
     A servo goes by its own reading: from one that stands still it is driven on past every limit for as long as its goal is
     elsewhere, in whatever state its robot is. They stay until torque is off. The last joint may hold something gently, and is
@@ -23,18 +24,20 @@ class Frozen:
 
     def __init__(self, robot: config.Robot, after_ns: int = AFTER_NS) -> None:
         self.servos: tuple[int, ...] = ()
-        self._far, self._strain = FAR * robot.limits.lead_rad, STRAIN * robot.servos.continuous_torque
+        self._far = FAR * robot.limits.lead_rad
+        servos = robot.servos
+        self._free = min(STRAIN * servos.continuous_torque, GIVEN * servos.power * servos.max_torque)
         self._after_ns = after_ns
         self.let_go()
 
     def read(
         self, now: int, position: Sequence[float], torque: Sequence[float], led: Sequence[float], driven: Sequence[bool]
     ) -> None:  # fmt: skip
-        """Take a reading (ns, rad, Nm); `led`: the targets; `driven`: who goes by them, and was heard."""
+        """Take a reading (ns, rad, Nm); `led`: the targets; `driven`: who goes by them with all his torque, and was heard."""
         for i, (at, nm, to, on) in enumerate(zip(position[:-1], torque, led, driven, strict=False)):
             same, self._said[i] = on and at == self._said.get(i), at
             since = self._since.get(i)
-            if not (same and abs(to - at) >= self._far and abs(nm) <= self._strain):
+            if not (same and abs(to - at) >= self._far and abs(nm) <= self._free):
                 self._since.pop(i, None)
             elif since is None:
                 self._since[i] = now

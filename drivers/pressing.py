@@ -60,10 +60,15 @@ class Shares:
         if self._pressing is not None:
             self._pressing.read(now, velocity, torque if not starting else (0.0,) * self._n)
 
+    @property
+    def pressing(self) -> tuple[int, ...]:
+        """Places of those that have pressed, and are left with little."""
+        return self._pressing.servos if self._pressing is not None else ()
+
     def of_supply(self) -> list[float]:
         """By place, 0 to 1."""
         out = [self._eased if i in self._easing.servos else self._whole for i in range(self._n)]
-        for i in self._pressing.servos if self._pressing is not None else ():
+        for i in self.pressing:
             out[i] = min(out[i], SHARE * self._whole)
         return out
 

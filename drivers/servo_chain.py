@@ -127,7 +127,9 @@ class ServoChain:
         starting = self._starting is not None and sent - self._starting <= STARTING_NS
         self._shares.read(sent, velocity, torque, temp_c, starting)
         if self._frozen is not None and self._led:
-            self._frozen.read(sent, position, torque, self._led, ((self._mode == POSITION) & ~silent).tolist())
+            goes = (self._mode == POSITION) & ~silent
+            goes[list(self._shares.pressing)] = False
+            self._frozen.read(sent, position, torque, self._led, goes.tolist())
         return Joints(
             t=sent, tick=tick, position=position, velocity=velocity, torque=torque, temp_c=temp_c, voltage=voltage,
             mode=tuple(self._mode.tolist()), fault=tuple(self._fault.tolist()), missed=tuple(self._missed.tolist()),

@@ -16,7 +16,7 @@ def frozen(tmp_path):
     return Frozen(run_of("so101", tmp_path).robot)
 
 
-def told(frozen, cycles, at=0.1, led=0.1 + 0.081, torque=0.5, on=True, place=1, moves=0.0):
+def told(frozen, cycles, at=0.1, led=0.1 + 0.081, torque=1.1, on=True, place=1, moves=0.0):
     """Readings every 20 ms of one joint, the others at rest."""
     for k in range(cycles):
         position, nm, to = [0.0] * 6, [0.0] * 6, [0.0] * 6
@@ -45,6 +45,40 @@ def test_it_is_found_after_its_time_and_not_before(frozen):
 )
 def test_who_follows_strains_or_is_near_is_not(frozen, calm):
     assert told(frozen, 100, **calm) == ()
+
+
+def test_one_that_is_given_little_presses_with_that(tmp_path):
+    run = run_of("so101", tmp_path, ["robot.servos.power=0.4"])
+    n = AFTER_NS // (20 * MS) + 2
+    assert told(Frozen(run.robot), n, torque=0.94) == () and told(Frozen(run.robot), n, torque=0.92) == (1,)
+
+
+def wall(arm, joint):
+    """A joint that stands still whatever its servo gives."""
+    joints, step = arm.twin.joints, arm.twin.joints.step
+
+    def stuck(drive, damping, friction, dt):
+        held = friction.copy()
+        held[joint] = 1e3
+        step(drive, damping, held, dt)
+
+    joints.step = stuck
+
+
+@pytest.mark.parametrize("robot", ["so101", "omx"])
+def test_a_joint_that_something_is_in_the_way_of_is_blocked_and_not_frozen(robot, tmp_path):
+    """Nor when the driver has left it with little."""
+    arm = ArmRig(robot, tmp_path).running()
+    arm.wish = tuple(arm.run.robot.home)
+    arm.until(lambda: max(abs(a - b) for a, b in zip(arm.joints.position, arm.wish, strict=True)) < 0.12)
+    servo = arm.twin.bus.servos[1]
+    wall(arm, 1)
+    arm.wish = tuple(at + 1.0 * (i == 1) for i, at in enumerate(arm.wish))
+    seen = set()
+    for _ in range(150):
+        arm.step()
+        seen |= set(arm.guard.causes)
+    assert "stalled" in seen and "servo_frozen" not in seen and servo.registers.get("torque")
 
 
 def stands_still(servo):

@@ -211,7 +211,8 @@ class LineWitness(Witness):
         done.lowers = True
         first = self._down_since < 0
         stays = self._permit is not None and self._permit[1] == "PSTOP" and done.t - self._permit[0] <= AWAY_NS
-        self._stays = stays and (first or self._stays)  # held in PSTOP, it is lowered by a key, or when no guard comes back
+        # Held in PSTOP, it is lowered by a key, when no guard comes back, or by who is alone there.
+        self._stays = stays and not self.alone and (first or self._stays)
         self._down_since = done.t if first or self._stays else self._down_since
         passed = done.t - self._down_since
         if passed > self.line.stop_s * 1e9 + PERIOD_NS:
