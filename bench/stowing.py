@@ -24,6 +24,7 @@ DOWN = 0.15  # rad from where a joint is to lie, at most, of one that lies
 JUST_ON = 300 * MS  # since torque came: what lay until then falls no farther
 TAKEN_MS = {"kill": 120, "stop": 350}  # until somebody holds it where its driver died, or hung and was killed for it
 UNHEARD_MS = 200  # by which that is later where a servo does not answer: it is waited for
+HELD = 5_000 * MS  # for which the word of a guard that is silent holds an arm
 GREETED = 6_000 * MS  # for a new rescue to be told of the port
 BOTH = ("servos", "rescue")
 
@@ -114,6 +115,8 @@ def _unpermitted(history: History) -> Iterator[Violation]:
             continue
         if new:
             began, told = line.t, False
+        if _held(history, line.t):
+            began = line.t  # it has all its time again from there
         if n not in down and moves(history, last, line):
             yield Violation("I1", line.t, f"servo {line.servo} was led, by no permit and no stop profile")
         if new and _limp(history, line.t):
@@ -122,6 +125,12 @@ def _unpermitted(history: History) -> Iterator[Violation]:
         if line.t - began > most and not told:
             told = True
             yield Violation("I1", line.t, f"an arm is being stopped since {(line.t - began) // MS} ms")
+
+
+def _held(history: History, t: int) -> bool:
+    """Is an arm to stay where it is, by the guard's last word? For a while after it has died, too."""
+    newest = history.permit_before(t)
+    return newest is not None and bool(newest.m.get("hold")) and t - newest.m["t"] <= HELD
 
 
 def _limp(history: History, t: int) -> bool:

@@ -30,7 +30,6 @@ from robotrl.drivers.sudden import Sudden
 from robotrl.drivers.sync import SyncRead
 from robotrl.drivers.tables import Item, Mode
 from robotrl.messages import Joints
-from robotrl.serialarm import ARMS
 
 CYCLE_NS = 12_000_000  # whole read at most, or quiet_s where that is longer: leaves time to write within 20 ms; chosen
 READS_MAX = 256  # a babbling far end ends the cycle even where the clock stands still
@@ -89,7 +88,7 @@ class ServoChain:
         self._order = self._all = tuple(range(n))  # in which they are asked: the silent late, who silences others last
         self._stalls = np.zeros(n, int)  # a cycle's first question has ended there, the greatest number last; 0: heard since
         self._shares, self._goals, self._sudden = Shares(robot), GoalCheck(n, self.line.tick), Sudden(n)
-        self._frozen = Frozen(robot, AFTER_NS + ITS_WAY_NS) if robot.kind in ARMS else None
+        self._frozen = Frozen(robot, AFTER_NS + ITS_WAY_NS)
         self._led: tuple[float, ...] = ()  # targets, where they are the last that was said
         self._unwatched: tuple[int, ...] = ()  # numbers of those that said so in this cycle
         self._starts = starts
@@ -126,7 +125,7 @@ class ServoChain:
         position, velocity, torque, temp_c, voltage = map(tuple, self._values.tolist())
         starting = self._starting is not None and sent - self._starting <= STARTING_NS
         self._shares.read(sent, velocity, torque, temp_c, starting)
-        if self._frozen is not None and self._led:
+        if self._led:
             goes = (self._mode == POSITION) & ~silent
             goes[list(self._shares.pressing)] = False
             self._frozen.read(sent, position, torque, self._led, goes.tolist())
@@ -150,8 +149,8 @@ class ServoChain:
         wanted = np.asarray(targets, float)
         if wanted.shape != self._sign.shape:
             raise ValueError(f"{len(targets)} targets for {len(self._sign)} servos; nothing was sent")
-        if self._frozen is not None and (frozen := list(self._frozen.servos)):
-            wanted[frozen] = self._values[0, frozen]  # it stops where it has come to: anywhere else its motor would run for
+        for i in self._frozen.servos if self._led else ():
+            wanted[i] = self._frozen.stopped(self._led[i], self._values[0, i])
         power = np.array(self._shares.of_supply())
         packet, held = self.line.goals(self._sign * wanted * self._gear + self._offset, power, but)
         now = self._clock.now()
@@ -178,8 +177,7 @@ class ServoChain:
         """Torque off for all. Sent is not done: see `confirmed_off`."""
         self._starting, self._led = None, ()
         self._shares.let_go()
-        if self._frozen is not None:
-            self._frozen.let_go()
+        self._frozen.let_go()
         self._goals.forget()
         self._port.write(self.line.stopping)
 

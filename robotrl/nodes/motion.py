@@ -70,7 +70,7 @@ class Motion:
         self._swings = [Swings(HARD * servos.max_torque) for _ in range(n)] if arm else []
         self._reversals = [0] * n
         self._pressed: set[int] = set()  # joints that the driver leaves with little since they strained for so long
-        self._frozen = Frozen(robot) if arm and servos.protocol != "moteus" else None
+        self._frozen = Frozen(robot)
         self._outside = outside(robot)
         self._outside_m = 0.0
         self._t = 0
@@ -82,14 +82,17 @@ class Motion:
         for i, missed in enumerate(joints.missed):
             if not missed:  # an old value shows nothing new
                 self._take_one(i, joints, led[i], driven)
-        if self._frozen is not None:
-            if not driven:
-                self._frozen.let_go()
-                self._pressed.clear()
-            goes = [driven and not n and mode == POSITION_MODE for n, mode in zip(joints.missed, joints.mode, strict=True)]
-            for i in self._pressed:
-                goes[i] = False
-            self._frozen.read(joints.t, joints.position, joints.torque, led, goes)
+        if self._swings:
+            self._take_frozen(joints, led, driven)
+
+    def _take_frozen(self, joints: m.Joints, led: Sequence[float], driven: bool) -> None:
+        if not driven:
+            self._frozen.let_go()
+            self._pressed.clear()
+        goes = [driven and not n and mode == POSITION_MODE for n, mode in zip(joints.missed, joints.mode, strict=True)]
+        for i in self._pressed:
+            goes[i] = False
+        self._frozen.read(joints.t, joints.position, joints.torque, led, goes)
 
     def _take_one(self, i: int, joints: m.Joints, led: float, driven: bool) -> None:
         angle, speed, torque = joints.position[i], joints.velocity[i], joints.torque[i]
@@ -109,7 +112,7 @@ class Motion:
     @property
     def frozen(self) -> bool:
         """A bus servo's reading stands still while it is led elsewhere."""
-        return self._frozen is not None and bool(self._frozen.servos)
+        return bool(self._frozen.servos)
 
     def fields(self) -> dict[str, Any]:
         """For `Inputs`."""

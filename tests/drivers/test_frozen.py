@@ -111,7 +111,7 @@ def test_an_arms_joint_whose_reading_stands_still_is_stopped(robot, joint, key, 
     for k in range(100):
         arm.step(key if not k else "")
         fastest = max(fastest, abs(arm.twin.joints.velocity[joint]))
-    assert abs(arm.twin.joints.angle[joint] - began) < 1.25 and fastest < 1.5, "it sinks, and is driven nowhere"
+    assert abs(arm.twin.joints.angle[joint] - began) < 1.6 and fastest < 1.5, "it sinks, and is driven nowhere"
 
 
 def test_a_robot_of_legs_is_not_judged_by_it(tmp_path):

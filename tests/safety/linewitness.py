@@ -232,6 +232,8 @@ class LineWitness(Witness):
                 self._down_since, before, step = done.t, seen, OPENING
             self._hold(place, x, before, seen, step)
             follows = abs(before - seen) > self.line.lead - 0.05  # it may not be farther ahead of the joint
+            # One that goes nowhere is led back to where it says that it is, be it deaf, or its reading frozen.
+            follows |= abs(x - seen) < abs(before - seen)
             if abs(x - to) > max(abs(before - to), OPENING) + TICK and not follows and not first:
                 self._say(f"servo {self.line.ids[place - 1]}: goes away from where it is stowed, without a permit")
 
