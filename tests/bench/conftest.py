@@ -1,5 +1,6 @@
-"""The nemesis's checker, as its own files have it: they are scripts beside each other, no package."""
+"""What is in bench/, as its own files have it: they are scripts beside each other, no package. The nemesis's checker, too."""
 
+import contextlib
 import json
 import math
 import sys
@@ -10,11 +11,28 @@ import pytest
 BENCH = str(Path(__file__).resolve().parents[2] / "bench")
 
 
-@pytest.fixture(scope="module")
-def checker():
+@contextlib.contextmanager
+def scripts():
+    """They see each other as when one of them is run; afterwards none of them is imported."""
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(BENCH)
+        yield
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(BENCH):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def script():
+    """`script("engine")`: one of them, as a module."""
+    with scripts():
+        yield __import__
+
+
+@pytest.fixture(scope="module")
+def checker():
+    with scripts():
         import lanes
         import nemesis
         import onlooker
@@ -28,9 +46,6 @@ def checker():
         check.draw, check.called = schedule.draw, onlooker.called
         check.nemesis, check.schedule, check.lanes, check.watched = nemesis, schedule, lanes, watched
         yield check
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(BENCH):
-            del sys.modules[name]
 
 
 @pytest.fixture

@@ -18,17 +18,6 @@ from robotrl import benches, cli, config
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def script(monkeypatch):
-    """`script("engine")`: a module of bench/, which see each other as when one of them is run."""
-    monkeypatch.syspath_prepend(str(ROOT / "bench"))
-    before = set(sys.modules)
-    yield lambda name: __import__(name)
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(ROOT / "bench")):
-            del sys.modules[name]
-
-
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "robotrl", "bench", *words], cwd=ROOT, capture_output=True, text=True, timeout=250

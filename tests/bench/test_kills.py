@@ -6,24 +6,17 @@ Where it would take longer than SECONDS, on a busy machine, it ends there and ju
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.logwitness import Seen, faults
 
 KILLS, STOPS, SECONDS, LEAST = 100, 10, 90.0, 3  # of each process; at least, in that time, with fourteen others on two cores
-BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 
 @pytest.fixture
-def kills(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCH))
-    before = set(sys.modules)
-    yield __import__("kills")
-    for name in {"kills", "zygote", "farend", "labelwitness"} & set(sys.modules) - before:
-        del sys.modules[name]
+def kills(script):
+    return script("kills")
 
 
 def test_what_was_given_is_there_whoever_is_killed_or_stopped(kills, tmp_path):

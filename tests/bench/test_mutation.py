@@ -14,13 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def mutants(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "bench"))
-    before = set(sys.modules)
-    yield __import__("mutants")
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(ROOT / "bench")):
-            del sys.modules[name]
+def mutants(script):
+    return script("mutants")
 
 
 def bench(*words: str, **options: object) -> subprocess.CompletedProcess[str]:

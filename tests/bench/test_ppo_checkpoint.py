@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-BENCH = str(Path(__file__).resolve().parents[2] / "bench")
 pytest.importorskip("pybullet_data")
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    """The scripts of bench/ see each other as when one of them is run."""
-    monkeypatch.syspath_prepend(BENCH)
-    before = set(sys.modules)
-    import peer_gaits
-    import ppo_checkpoint
-
-    yield peer_gaits, ppo_checkpoint
-    for name in set(sys.modules) - before:
-        if name in ("peer_gaits", "ppo_checkpoint"):
-            del sys.modules[name]
+def bench(script):
+    return script("peer_gaits"), script("ppo_checkpoint")
 
 
 @pytest.mark.parametrize("name", ["trotting", "reactive"])

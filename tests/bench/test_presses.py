@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 
 @pytest.fixture
-def presses(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCH))
-    yield __import__("presses")
-    del sys.modules["presses"]
+def presses(script):
+    return script("presses")
 
 
 def test_a_few_quick_stops_are_never_said_to_be_confirmed_when_they_are_not(presses):

@@ -11,19 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCH = str(ROOT / "bench")
 
 
 @pytest.fixture
-def stage(monkeypatch):
-    monkeypatch.syspath_prepend(BENCH)
-    before = set(sys.modules)
-    import stage
-
-    yield stage
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(BENCH):
-            del sys.modules[name]
+def stage(script):
+    return script("stage")
 
 
 def target(digits: str) -> bytes:

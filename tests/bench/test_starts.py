@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
 GUARD = """\
 1000000000 CHECK <- started [temp_high driver_silent] waiting for the servo driver
 3000000000 READY <- checks passed [] 
@@ -19,13 +17,8 @@ GUARD = """\
 
 
 @pytest.fixture
-def starts(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCH))
-    before = set(sys.modules)
-    yield __import__("starts")
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCH)):
-            del sys.modules[name]
+def starts(script):
+    return script("starts")
 
 
 def test_what_the_checks_wait_for_and_what_the_end_brings_are_no_causes(starts):

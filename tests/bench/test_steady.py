@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import mmap
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
 CALM = {"looks": 100, "mb": 40.0, "mb_an_hour": 0.4, "fds": [12, 12]}
 
 
 @pytest.fixture
-def steady(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCH))
-    before = set(sys.modules)
-    yield __import__("steady")
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCH)):
-            del sys.modules[name]
+def steady(script):
+    return script("steady")
 
 
 def looks(steady, kb, fds=lambda k: 12, seconds=600):

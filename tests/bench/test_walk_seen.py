@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-BENCH = Path(__file__).resolve().parent.parent.parent / "bench"
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCH))
-    import walk_seen
-
-    yield walk_seen
-    for name in ("walk_seen", "walk"):
-        sys.modules.pop(name, None)
+def bench(script):
+    return script("walk_seen")
 
 
 def ran(speed: float, total: float) -> dict[str, float]:
