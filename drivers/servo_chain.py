@@ -20,7 +20,7 @@ from robotrl.drivers import handshake
 from robotrl.drivers.asking import PATIENCE_NS, Asking
 from robotrl.drivers.dynamixel_line import DynamixelLine
 from robotrl.drivers.feetech_line import FeetechLine
-from robotrl.drivers.frozen import AFTER_NS, Frozen
+from robotrl.drivers.frozen import Frozen
 from robotrl.drivers.goalcheck import GoalCheck
 from robotrl.drivers.handshake import Wanted
 from robotrl.drivers.port import DeviceError, Port
@@ -45,7 +45,6 @@ ROUND_TRIP_NS = 4_000_000  # beyond it the adapter holds bytes back (row 12)
 TRIPS = 5
 STOPPED, POSITION, TIMEOUT = int(Mode.STOPPED), int(Mode.POSITION), int(Mode.TIMEOUT)
 STARTING_NS = 200_000_000  # for every servo to have heard that it is switched on; chosen
-ITS_WAY_NS = 20_000_000  # for the guard to see a frozen reading first: led nowhere it looks like any other
 BITS = 10  # of a byte on the line
 TWICE_READS = 4  # of one servo's block: two servos of one number differ in it, and what they say at once is unsound
 EVERY_ID = range(253)
@@ -88,7 +87,7 @@ class ServoChain:
         self._order = self._all = tuple(range(n))  # in which they are asked: the silent late, who silences others last
         self._stalls = np.zeros(n, int)  # a cycle's first question has ended there, the greatest number last; 0: heard since
         self._shares, self._goals, self._sudden = Shares(robot), GoalCheck(n, self.line.tick), Sudden(n)
-        self._frozen = Frozen(robot, AFTER_NS + ITS_WAY_NS)
+        self._frozen = Frozen(robot)
         self._led: tuple[float, ...] = ()  # targets, where they are the last that was said
         self._unwatched: tuple[int, ...] = ()  # numbers of those that said so in this cycle
         self._starts = starts
@@ -134,6 +133,11 @@ class ServoChain:
             mode=tuple(self._mode.tolist()), fault=tuple(self._fault.tolist()), missed=tuple(self._missed.tolist()),
         )  # fmt: skip
 
+    @property
+    def frozen(self) -> bool:
+        """A servo's reading stands still while its motor runs."""
+        return bool(self._frozen.servos)
+
     def skip(self, cycles: int) -> None:
         """As if it had asked so often before: each cycle's question has another size."""
         self._turn = (self._turn + cycles) % TURNS
@@ -149,8 +153,8 @@ class ServoChain:
         wanted = np.asarray(targets, float)
         if wanted.shape != self._sign.shape:
             raise ValueError(f"{len(targets)} targets for {len(self._sign)} servos; nothing was sent")
-        for i in self._frozen.servos if self._led else ():
-            wanted[i] = self._frozen.stopped(self._led[i], self._values[0, i])
+        if self._led:
+            wanted = np.asarray(self._frozen.lead(wanted.tolist(), self._led, self._values[0].tolist()))
         power = np.array(self._shares.of_supply())
         packet, held = self.line.goals(self._sign * wanted * self._gear + self._offset, power, but)
         now = self._clock.now()

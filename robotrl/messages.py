@@ -116,6 +116,7 @@ class Drive(Message, frozen=True, kw_only=True, gc=False):
     stop: str  # the stop profile's stage now running, empty when none
     present: bool = True  # the port is open
     unrescued: bool = False  # nobody would stop the motors by the profile should the driver die
+    frozen: bool = False  # a bus servo's reading stands still while its motor runs
     raised: bool = False  # an arm is not down yet, and its torque goes off soon, or went
     disobeyed: bool = False  # servos that answer were told to stop, each and then all at once, and have not
 

@@ -42,6 +42,8 @@ def for_arms(rows: tuple[Cause, ...]) -> tuple[Cause, ...]:
         rows, "stalled", above=0.5, action=Severity.PSTOP, grace_s=0.0, states=POWERED, budget=None,
         note="a joint is blocked: free what is caught, press disable",
     )  # fmt: skip
+    if "servo_frozen" in {row.id for row in rows}:
+        rows = changed(rows, "servo_frozen", note="a joint says the same for ever: support the arm, press disable, see the servo")
     return changed(rows, "temp_high", action=Severity.RELAX)
 
 

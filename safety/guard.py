@@ -171,7 +171,7 @@ class Guard:
 
     def _enter(self, now: int, state: State, why: str) -> None:
         if state is not self.state:
-            if self.state is State.PSTOP and state is State.RELAX:  # heat, ten minutes, `disable`: it is to come down
+            if self.state is State.PSTOP and state is not State.READY:  # heat, ten minutes, `disable`: it is to come down
                 self._halt.forget()
             self.state, self._entered, self._trigger = state, now, why
             self._granted = self._reset_began = self._limp = False

@@ -13,13 +13,14 @@ from typing import Any
 
 from robotrl import messages as m
 from robotrl.config import Robot, Run
-from robotrl.nodes.motion import POSITION_MODE, Motion
+from robotrl.nodes.motion import Motion
 from robotrl.robot import learnable
 from robotrl.safety.causes import Cause, catalogue
 from robotrl.safety.fitting import changed, for_arms, for_unwatched, without
 from robotrl.serialarm import ARMS
 
 STARTING_NS = 200_000_000  # from the first target on, for a servo to come into position mode
+POSITION_MODE = 10
 TOLD = (1, 11)  # fault and watchdog have causes of their own
 WINDOW = 50  # cycles: a second at the rate of the servo loop
 WEIGHTLESS_M_S2 = 0.3 * 9.81  # less than this an IMU on its way down feels (row 58)
@@ -59,6 +60,7 @@ class Evidence:
     def __init__(self, robot: Robot) -> None:
         n = len(robot.servos.ids)
         self._motion = Motion(robot)
+        self._frozen = False  # by the driver's word
         self._noisy = robot.servos.protocol == "moteus"  # a bus servo says whole ticks, and the same for ever where it stands
         self._readings: list[tuple[float, float, float]] = []  # of each servo: angle, speed, torque
         self._target: Sequence[float] = ()
@@ -85,6 +87,7 @@ class Evidence:
                 if message.writer == "policy":
                     self._clamps.append(any([bits & RANGE_BIT for bits in message.clamped]))
             case m.Drive():
+                self._frozen = message.frozen
                 if not message.gate_open:
                     self._open_since = None
                 elif self._open_since is None:
@@ -109,7 +112,7 @@ class Evidence:
         return {
             "missed_share": max(map(missed.count, set(missed))) / WINDOW if missed else 0.0,
             "wrong_mode": self._wrong_mode,
-            "same_in_row": max(self._same) if self._noisy else SAME_MAX * self._motion.frozen,
+            "same_in_row": max(self._same) if self._noisy else SAME_MAX * self._frozen,
             **self._motion.fields(),
             "weightless_s": (self._weightless[1] - self._weightless[0]) * 1e-9 if self._weightless is not None else 0.0,
             "pose_same_in_row": self._pose_same,

@@ -13,15 +13,12 @@ from typing import Any
 from robotrl import messages as m
 from robotrl.config import Robot
 from robotrl.drivers import pressing
-from robotrl.drivers.frozen import Frozen
 from robotrl.serialarm import ARMS, Box
 
 # Away from its target and far from it, at no mere creep: shares of the lead and of the velocity limit. A target that the gate
 # lets lead by little is soon far off, so a joint is known in time however slow its servo is. A fall, or a leg that the ground
 # throws back, does that for 0.04 s at most: ordinary and random motion of every shipped robot on the twin.
 FAR, AWAY = 0.25, 0.1
-POSITION_MODE = 10
-PRESSED_NS = 500_000_000  # row 59
 EASED, STILL_RAD_S = 0.98, 0.5  # of the continuous torque, to which the driver eases a leg (row 59: 80 %, which a walk takes)
 # Row 54: a reversal has more than 2 degrees, and 40 % of the torque. Under the row's 30 % random actions have nine in a second.
 SWING_RAD, HARD = 0.035, 0.4
@@ -69,8 +66,6 @@ class Motion:
         self._running: list[int | None] = [None] * n
         self._swings = [Swings(HARD * servos.max_torque) for _ in range(n)] if arm else []
         self._reversals = [0] * n
-        self._pressed: set[int] = set()  # joints that the driver leaves with little since they strained for so long
-        self._frozen = Frozen(robot)
         self._outside = outside(robot)
         self._outside_m = 0.0
         self._t = 0
@@ -82,24 +77,11 @@ class Motion:
         for i, missed in enumerate(joints.missed):
             if not missed:  # an old value shows nothing new
                 self._take_one(i, joints, led[i], driven)
-        if self._swings:
-            self._take_frozen(joints, led, driven)
-
-    def _take_frozen(self, joints: m.Joints, led: Sequence[float], driven: bool) -> None:
-        if not driven:
-            self._frozen.let_go()
-            self._pressed.clear()
-        goes = [driven and not n and mode == POSITION_MODE for n, mode in zip(joints.missed, joints.mode, strict=True)]
-        for i in self._pressed:
-            goes[i] = False
-        self._frozen.read(joints.t, joints.position, joints.torque, led, goes)
 
     def _take_one(self, i: int, joints: m.Joints, led: float, driven: bool) -> None:
         angle, speed, torque = joints.position[i], joints.velocity[i], joints.torque[i]
         blocked = driven and abs(torque) > self._strain and abs(speed) < self._still
         self._stalled[i] = _since(self._stalled[i], blocked, joints.t)
-        if (since := self._stalled[i]) is not None and joints.t - since >= PRESSED_NS:
-            self._pressed.add(i)
         error = led - angle
         away = driven and abs(error) > self._far and abs(speed) > self._away and error * speed < 0
         away = away and torque * speed > -self._push * abs(speed)  # who brakes with all it has is pushed: by the weight, a hand
@@ -108,11 +90,6 @@ class Motion:
             if not driven:
                 self._swings[i].forget()
             self._reversals[i] = self._swings[i].take(joints.t, angle, torque) if driven else 0
-
-    @property
-    def frozen(self) -> bool:
-        """A bus servo's reading stands still while it is led elsewhere."""
-        return bool(self._frozen.servos)
 
     def fields(self) -> dict[str, Any]:
         """For `Inputs`."""

@@ -243,6 +243,7 @@ class PowerDown:
             self._profile = self._sent = None
         if off(joints):
             self.unconfirmed = 0
+            self.raised = self.raised and not _near(joints.position, self._robot.stow)  # or somebody has laid it down
             if tick % OFF_EVERY == 0:
                 self._chain.stop()
             return ""
@@ -252,7 +253,8 @@ class PowerDown:
 
 
 def _near(position: Sequence[float], pose: Sequence[float]) -> bool:
-    return all(abs(at - end) < NEAR_RAD for at, end in zip(position, pose, strict=True))
+    """Is an arm down? What its hand, the last joint, holds may keep that open."""
+    return all(abs(at - end) < NEAR_RAD for at, end in zip(position[:-1], pose[:-1], strict=True))
 
 
 def may_hold(joints: Joints) -> bool:

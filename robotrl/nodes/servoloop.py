@@ -180,6 +180,7 @@ class ServoLoop:
             powered_off_confirmed=off(joints), late_us=self.late_us,
             cycle_us=cycle_us, overruns=self.overruns,
             frame_errors=self.chain.frame_errors, stop=stage, unrescued=self.unrescued, raised=self._down.raised,
+            frozen=self.chain.frozen,
             disobeyed=min(self._down.unconfirmed, self._answered) > TRIES + 1,
         )  # fmt: skip
 

@@ -35,6 +35,7 @@ class Driver:
         self.stop_key = StopKey(node.bus.subscriber("operator"))
         self.tape = Tape(node.clock)
         self.off = self._ending = False
+        self._tried = 0  # ns, for the port in vain
         self.tick = -1
         self.cycles_us = array("f")  # of the newest cycles
         self._lost_servos: tuple[int, ...] = ()
@@ -98,8 +99,8 @@ class Driver:
             self.watch()
         self._ending = True
         awake = Awake(max(LONGEST_STEP_NS, 2 * period))  # as the stop counts its time: who stood still meanwhile is not done
-        enough = POWER_DOWN_NS + int(self.node.run.robot.stop_damp_s * 1e9)
-        for _ in self.node.every(period, lambda: self.off or awake.step(self.node.clock.now()) > enough):
+        enough, self._tried = POWER_DOWN_NS + int(self.node.run.robot.stop_damp_s * 1e9), 0
+        for _ in self.node.every(period, lambda: self.off or awake.step(self.node.clock.now()) + self._tried > enough):
             self.cycle(None, None)
         if self.tether is not None and self.off:
             self.tether.done()
@@ -109,7 +110,9 @@ class Driver:
         loop = self.wire.device
         held = self._held_without_a_guard(permit)
         if loop is None:
-            self.wire.again()
+            began = self.node.clock.now()
+            if not self.wire.again():
+                self._tried += self.node.clock.now() - began  # it takes its time, and is no standstill
             return self._without()
         late = self.node.lateness
         if self.node.suspended() and not self._ending:  # at its end nobody leads, and it is to come down

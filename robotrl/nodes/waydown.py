@@ -9,6 +9,7 @@ from robotrl.safety.guard import Outputs
 
 NOT_DOWN = "the arm is not down yet: support it, its torque goes off soon"
 LET_GO = "the arm was let go before it was down: see what is in its way"
+TOLD = {"stalled", "servo_frozen"}  # causes whose notes say what is to be done first, and to press disable
 LIMP = (0, 1)  # modes of a servo that holds nothing: stopped, and in a fault
 
 
@@ -19,9 +20,9 @@ def way_down(robot: Robot, drive: Drive, joints: Joints, out: Outputs) -> str:
         return f"motor {limp} has let go: support the arm{lower}"
     if drive.raised and drive.lowers:
         return NOT_DOWN
-    if drive.raised and out.state in ("READY", "RELAX"):
+    if drive.raised and out.stop and not out.note and not out.hold:
         return LET_GO
-    if out.hold and lower:
+    if out.hold and lower and not TOLD & set(out.causes):
         return f"{'too hot to be held for long; ' if 'temp_over' in out.causes else ''}the arm is held where it is{lower}"
     return ""
 

@@ -50,7 +50,23 @@ def test_who_follows_strains_or_is_near_is_not(frozen, calm):
 def test_one_that_is_given_little_presses_with_that(tmp_path):
     run = run_of("so101", tmp_path, ["robot.servos.power=0.4"])
     n = AFTER_NS // (20 * MS) + 2
-    assert told(Frozen(run.robot), n, torque=0.94) == () and told(Frozen(run.robot), n, torque=0.92) == (1,)
+    assert told(Frozen(run.robot), n, torque=0.49) == () and told(Frozen(run.robot), n, torque=0.47) == (1,), "warm, too"
+
+
+def test_who_moves_again_is_frozen_no_more_and_led_on_without_a_leap(frozen):
+    n = AFTER_NS // (20 * MS) + 2
+    assert told(frozen, n) == (1,)
+    at, goal, last, sent = [0.1] * 6, [0.281] * 6, [0.281] * 6, []
+    for k in range(30):
+        if k == 12:
+            at = [0.11] * 6
+            frozen.read((n + k) * 20 * MS, at, [0.0] * 6, last, [True] * 6)
+            assert frozen.servos == ()
+        last = frozen.lead(goal, last, at)
+        sent.append(last[1])
+        assert last[0] == goal[0]
+    steps = [b - a for a, b in zip([0.281, *sent], sent, strict=False)]
+    assert max(map(abs, steps)) <= 0.0201 and sent[11] == 0.1 and sent[-1] == 0.281
 
 
 def wall(arm, joint):
@@ -79,6 +95,52 @@ def test_a_joint_that_something_is_in_the_way_of_is_blocked_and_not_frozen(robot
         arm.step()
         seen |= set(arm.guard.causes)
     assert "stalled" in seen and "servo_frozen" not in seen and servo.registers.get("torque")
+
+
+@pytest.mark.parametrize("where", ["run", "way down"])
+def test_a_warm_joint_that_gets_little_is_not_taken_for_a_frozen_one(where, tmp_path):
+    """Eased, it presses with its share of the continuous torque: less than four fifths of that."""
+    arm = ArmRig("so101", tmp_path, ["robot.servos.power=0.5"]).running()
+    arm.wish = tuple(arm.run.robot.home)
+    arm.until(lambda: max(abs(a - b) for a, b in zip(arm.joints.position, arm.wish, strict=True)) < 0.12)
+    for servo in arm.run.robot.servos.ids:
+        arm.twin.command({"fault": "heat", "servo": servo, "celsius": arm.run.robot.limits.temp_c - 8})
+    seen = set()
+    if where == "run":
+        wall(arm, 1)
+        arm.wish = tuple(at + 1.0 * (i == 1) for i, at in enumerate(arm.wish))
+    for k in range(100):
+        arm.step("pause" if not k and where != "run" else "disable" if k == 20 and where != "run" else "")
+        seen |= set(arm.guard.causes)
+        assert not arm.chain.frozen
+    assert "servo_frozen" not in seen
+
+
+@pytest.mark.parametrize("late", [4, 5, 6])
+@pytest.mark.parametrize("robot", ["so101", "omx"])
+def test_what_the_driver_has_found_no_late_guard_leads(robot, late, tmp_path):
+    """The gate shuts for it, and opens again: who was frozen before is frozen still."""
+    arm = ArmRig(robot, tmp_path).running()
+    home = arm.wish = tuple(arm.run.robot.home)
+    arm.until(lambda: max(abs(a - b) for a, b in zip(arm.joints.position, home, strict=True)) < 0.12)
+    for _ in range(30):
+        arm.step()
+    stands_still(arm.twin.bus.servos[1])
+    arm.wish = tuple(at + 0.2 * (i == 1) for i, at in enumerate(home))
+    for _ in range(5):
+        arm.step()
+    for _ in range(late):
+        arm.loop.cycle(arm.permit, None)
+        arm.twin.advance(0.02)
+    arm.until(lambda: arm.guard.state == "PSTOP", seconds=2.0)
+    for _ in range(150):
+        arm.step()
+    assert arm.guard.state == "PSTOP" and {"servo_frozen", "stalled"} & set(arm.guard.causes)
+    for key in ("clear", "enable", "run"):
+        for _ in range(60):
+            arm.step(key)
+            key = ""
+        assert arm.guard.state == "PSTOP"
 
 
 def stands_still(servo):

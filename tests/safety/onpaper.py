@@ -127,7 +127,7 @@ class Paper:
         return max([RANK[id] for id in self.active | self.latched], default=0)
 
     def _go(self, state: str) -> None:
-        if (self.state, state) == ("PSTOP", "RELAX"):
+        if self.state == "PSTOP" and state not in ("PSTOP", "READY"):
             self.pressed = -1
         if state != self.state:
             self.state, self.entered, self.script, self.leased, self.limp = state, self.now, False, False, False

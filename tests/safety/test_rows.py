@@ -236,7 +236,9 @@ def test_a_row_that_is_changed_is_changed_alone():
 def test_an_arms_table_differs_where_something_may_be_caught_and_where_it_is_hot():
     before = {row.id: row for row in catalogue()}
     differ = {row.id: row for row in for_arms(catalogue()) if row != before[row.id]}
-    assert set(differ) == {"stalled", "temp_high"}
+    assert set(differ) == {"stalled", "temp_high", "servo_frozen"}
+    frozen = differ["servo_frozen"]
+    assert frozen == replace(before["servo_frozen"], note=frozen.note) and "support the arm, press disable" in frozen.note
     stalled, hot = differ["stalled"], differ["temp_high"]
     assert (stalled.above, stalled.action, stalled.clear) == (0.5, Severity.PSTOP, Clear.OPERATOR)
     assert stalled.budget is None and stalled.grace_s == stalled.debounce_s == 0 and set(stalled.states) == set(POWERED)
