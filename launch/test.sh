@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The tests: bash launch/test.sh [pytest arguments]
-# Without arguments all of them, in four parts at once: those that play whole runs on the wall clock and mostly wait, two that only
-# compute, which take what the others leave of the cores, and the rest, whose progress is shown.
+# Without arguments all of them, in four parts at once: the benches' own, which play whole runs and mostly wait, two that only
+# compute, which take what the others leave of the cores, and the rest, whose progress is shown. A run whose twin is killed looks
+# for its port by a name that the next one's may have: such tests stay in one part with those that open ports of their own.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/env.sh"
 cd -- "$robotrl_root"
@@ -11,9 +12,9 @@ if (($#)); then
   exec "${pytest[@]}" "$@"
 fi
 slowest=(--durations=20 --durations-min=5)
-playing=(tests/bench tests/test_wall_clock.py)
-learning=(tests/agents tests/calibration tests/fuzz tests/rewards tests/tasks tests/test_rehearsal.py)
-guarding=(tests/drivers tests/safety tests/sim)
+playing=(tests/bench)
+learning=(tests/agents tests/calibration tests/rewards tests/tasks tests/test_rehearsal.py)
+guarding=(tests/drivers tests/fuzz tests/safety tests/sim)
 elsewhere=("${playing[@]}" "${learning[@]}" "${guarding[@]}")
 said=$(mktemp -d)
 beside=()

@@ -53,7 +53,7 @@ class Checkout:
 
     def start(self, script: str = "test.sh", *arguments: str, **environment: str) -> subprocess.Popen[str]:
         inherited = {key: os.environ[key] for key in ("HOME", "PATH") if key in os.environ}
-        named = {"ROBOTRL_PYTHON": str(self.python), "FAKE_LOG": str(self.log), **environment}
+        named = {"ROBOTRL_PYTHON": str(self.python), "FAKE_LOG": str(self.log), "TMPDIR": str(self.elsewhere), **environment}
         return subprocess.Popen(
             [BASH, str(self.root / "launch" / script), *arguments],
             env={k: v for k, v in {**inherited, **named}.items() if v},
