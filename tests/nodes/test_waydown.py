@@ -162,3 +162,27 @@ def test_one_that_is_out_for_good_ends_the_driver_in_its_time_and_nobody_is_told
     driver.serve()
     assert node.clock.now() < (300 + 1000 + 1500) * MS + node.run.robot.stop_damp_s * 1e9
     assert "done" not in line.told and line.told[-1] == "off" and "drop" in line.told
+
+
+def test_the_time_that_a_driver_tries_for_its_port_in_vain_is_part_of_its_end(ending, monkeypatch):
+    """A servo that is silent makes each try a second long: it is no standstill, and nobody waits for so many of them."""
+    node, twin = ending
+    driver = Driver(node, Line())
+    twin.wires["servos"].add(Blink(node.clock, 400 * MS, 10**15))
+
+    def in_vain():
+        node.clock.advance(900 * MS)
+        raise PortError("servo 3 does not answer")
+
+    monkeypatch.setattr(driver.wire, "_connect", in_vain)
+    driver.serve()
+    assert node.clock.now() * 1e-9 < 0.3 + 1.0 + node.run.robot.stop_damp_s + 2.0
+
+
+def test_an_open_hand_is_no_arm_that_is_up(arm):
+    """Something is in it, which keeps it open on its way down."""
+    hand = len(arm.run.robot.servos.ids) - 1
+    arm.twin.joints.push[hand] = 1.5
+    arm.reach("HOLD", "pause").reach("READY", "disable")
+    assert set(steps(arm, arm.run.robot.stop_damp_s + 1.0)) == {""} and not arm.drive.raised
+    assert abs(arm.joints.position[hand] - arm.run.robot.stow[hand]) > 0.1, "it is open"
