@@ -2,14 +2,19 @@
 
 Prints a row a target and keeps machine, commit, seed and counts. A broken property ends its target: the input's number and the
 least bytes that break it are printed, and the exit code is 1. Again: --target NAME --seed S --first NUMBER --inputs 1.
-Run: python bench/fuzz.py [--inputs N] [--target NAME ...] [--seed S] [--seconds T] [--out FILE]   (10 minutes a wire)
+Hours of work: with --out it is kept after each part, and the same command goes on from what the file holds (of its seed); each
+row names the commits that played it.
+Run: python bench/fuzz.py [--inputs N] [--target NAME ...] [--seed S] [--seconds T] [--jobs N] [--out FILE]   (12 minutes a wire)
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +24,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # its tests hold the targets
 
 from tests.fuzz import codecs, configs, ends, files, network, sensors, servos, wires  # noqa: E402
-from tests.fuzz.engine import BLOCK, HELD_MAX, Outcome, campaign  # noqa: E402
+from tests.fuzz.engine import HELD_MAX, Outcome, campaign  # noqa: E402
 
 NETS = (*ends.TARGETS, *network.TARGETS)
 WIRES = {target.name: target for target in (*wires.TARGETS, *sensors.TARGETS, *NETS, *servos.TARGETS, *codecs.TARGETS)}
 FILES = {target.name: target for target in (*configs.TARGETS, *files.TARGETS)}
 INPUTS = 10_000_000  # of each wire
 FILE_INPUTS = 2_000_000  # of each file
+WIRE_PART, FILE_PART = 100_000, 10_000  # inputs played in one go, by a parser that begins anew
+
+Row = dict[str, Any]
 
 
 def main() -> int:
@@ -34,50 +42,75 @@ def main() -> int:
     parser.add_argument("--target", action="append", choices=[*WIRES, *FILES], help="only this one; may be given again")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="end each target after so long, whatever it has done")
-    parser.add_argument("--out", type=Path, help="write the result there too, with machine and commit")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="of processor time, and a target ends where it is")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--out", type=Path, help="keep the result there, with machine and commit, and go on from what it holds")
     args = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    print("target | inputs | MB | inputs/s of processor time | most bytes kept | finds")
-    for name, target in (WIRES | FILES).items():
-        if args.target and name not in args.target:
-            continue
+    kept = {**rundir.provenance(), "seed": args.seed, "first": args.first, "kept_bytes_allowed": HELD_MAX}
+    rows = _before(args.out, args.seed, args.first)
+    for name in args.target or WIRES | FILES:
         wanted = args.inputs or (INPUTS if name in WIRES else FILE_INPUTS)
-        cpu, wall = time.process_time(), time.perf_counter()
-        outcome = _run(target, wanted, args.seed, args.first, args.seconds)
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        row = {"target": name, "wanted": wanted, "inputs": outcome.inputs, "bytes": outcome.bytes, "cpu_s": cpu, "wall_s": wall}
-        rows.append(row | {"most_bytes_kept": outcome.held, "find": str(outcome.find) if outcome.find else None})
-        rate, size = outcome.inputs / max(cpu, 1e-9), outcome.bytes / 1e6
-        print(
-            f"\r{name} | {outcome.inputs:,} | {size:.1f} | {rate:,.0f} | {outcome.held:,} | {1 if outcome.find else 0}",
-            flush=True,
-        )
-        if outcome.find:
-            print(outcome.find, flush=True)
-    if args.out is not None:
-        kept = {**rundir.provenance(), "seed": args.seed, "first": args.first, "kept_bytes_allowed": HELD_MAX, "rows": rows}
-        rundir.write_json(args.out, kept)
-    return 1 if any(row["find"] for row in rows) else 0
+        rows[name] = rows.get(name, _empty(name)) | {"wanted": wanted}
+    print("target | inputs | MB | inputs/s of processor time | most bytes kept | finds")
+    with ProcessPoolExecutor(args.jobs, get_context("fork")) as pool:
+        playing: dict[Future[tuple[Outcome, float]], str] = {}
+        while True:
+            left = (name for name in args.target or WIRES | FILES if not _ended(rows[name], args.seconds))
+            for name in [name for name in left if name not in playing.values()][: args.jobs - len(playing)]:
+                first, inputs = args.first + rows[name]["inputs"], rows[name]["wanted"] - rows[name]["inputs"]
+                part = min(inputs, WIRE_PART if name in WIRES else FILE_PART)
+                playing[pool.submit(_play, name, first, part, args.seed)] = name
+            if not playing:
+                break
+            for future in wait(playing, return_when=FIRST_COMPLETED).done:
+                row = rows[playing.pop(future)]
+                _count(row, *future.result(), kept["commit"])
+                _show(row, last=_ended(row, args.seconds))
+                if args.out is not None:
+                    rundir.write_json(args.out, kept | {"rows": list(rows.values())})
+    return 1 if any(row["find"] for row in rows.values()) else 0
 
 
-def _run(target: Any, wanted: int, seed: int, first: int, seconds: float) -> Outcome:
-    """A campaign, in parts where there is a limit of time: one part's parser begins anew."""
-    began, done, size, held = time.perf_counter(), 0, 0, 0
-    part = wanted if seconds == float("inf") else 10 * BLOCK if target.name in WIRES else BLOCK // 10
-    while True:
-        outcome = campaign(target, min(part, wanted - done), seed, _told(target.name, done, wanted), first + done)
-        done, size, held = done + outcome.inputs, size + outcome.bytes, max(held, outcome.held)
-        if outcome.find or done >= wanted or time.perf_counter() - began >= seconds:
-            return Outcome(done, size, time.perf_counter() - began, held, outcome.find)
+def _play(name: str, first: int, inputs: int, seed: int) -> tuple[Outcome, float]:
+    """In a process of its own: what came of it, and the processor time in s."""
+    began = time.process_time()
+    return campaign((WIRES | FILES)[name], inputs, seed, first=first), time.process_time() - began
 
 
-def _told(name: str, before: int, wanted: int) -> Any:
-    def told(done: int) -> None:
+def _before(out: Path | None, seed: int, first: int) -> dict[str, Row]:
+    if out is None or not out.is_file():
+        return {}
+    kept = json.loads(out.read_text())
+    return {row["target"]: row for row in kept["rows"] if (kept["seed"], kept["first"]) == (seed, first) and "commits" in row}
+
+
+def _empty(name: str) -> Row:
+    return {"target": name, "wanted": 0, "inputs": 0, "bytes": 0, "cpu_s": 0.0, "most_bytes_kept": 0, "find": None, "commits": []}
+
+
+def _count(row: Row, outcome: Outcome, cpu: float, commit: str) -> None:
+    row["inputs"] += outcome.inputs
+    row["bytes"] += outcome.bytes
+    row["cpu_s"] += cpu
+    row["most_bytes_kept"] = max(row["most_bytes_kept"], outcome.held)
+    row["find"] = row["find"] or (str(outcome.find) if outcome.find else None)
+    if commit not in row["commits"]:
+        row["commits"].append(commit)
+
+
+def _ended(row: Row, seconds: float) -> bool:
+    return bool(row["find"]) or row["inputs"] >= row["wanted"] or row["cpu_s"] >= seconds
+
+
+def _show(row: Row, last: bool) -> None:
+    if not last:
         if sys.stderr.isatty():
-            print(f"\r{name} {before + done:,} of {wanted:,}", end="", file=sys.stderr, flush=True)
-
-    return told
+            print(f"\r{row['target']} {row['inputs']:,} of {row['wanted']:,}", end="", file=sys.stderr, flush=True)
+        return
+    rate, size, finds = row["inputs"] / max(row["cpu_s"], 1e-9), row["bytes"] / 1e6, 1 if row["find"] else 0
+    print(f"\r{row['target']} | {row['inputs']:,} | {size:.1f} | {rate:,.0f} | {row['most_bytes_kept']:,} | {finds}", flush=True)
+    if row["find"]:
+        print(row["find"], flush=True)
 
 
 if __name__ == "__main__":
