@@ -12,6 +12,28 @@ SHARE = 0.3  # of the torque, for who presses (safety facts, row 59); an arm's o
 # Row 59 too. An arm that works, loads and presses on purpose stays below 80 % of its continuous torque where it stands still.
 STRAIN, STILL_RAD_S = 0.8, 0.2
 AFTER_NS = 600_000_000  # the guard's 0.5 s and its way: who is eased sooner, it would not see. Nor does it count while they start
+DIP_NS = 60_000_000  # easing takes a joint's peak for a reading or two, and at little power all its strain; chosen
+
+
+class Strain:
+    """One joint that strains above `limit` Nm, slower than `still` rad/s, `since` when (ns). A dip of `dip_ns` ends nothing."""
+
+    def __init__(self, limit: float, still: float, dip_ns: int = DIP_NS) -> None:
+        self._limit, self._still, self._dip_ns = limit, still, dip_ns
+        self.forget()
+
+    def forget(self) -> None:
+        self.since: int | None = None
+        self._last = 0  # reading that showed it
+
+    def take(self, t: int, speed: float, nm: float) -> None:
+        """One reading (ns, rad/s, Nm)."""
+        if abs(speed) >= self._still:
+            self.forget()
+        elif abs(nm) > self._limit:
+            self.since, self._last = t if self.since is None else self.since, t
+        elif t - self._last > self._dip_ns:
+            self.forget()
 
 
 class Pressing:
@@ -22,24 +44,20 @@ class Pressing:
 
     def __init__(self, wiring: config.Servos) -> None:
         self.servos: tuple[int, ...] = ()
-        self._limit = STRAIN * wiring.continuous_torque
-        self._since: list[int | None] = [None] * len(wiring.ids)
+        self._strains = [Strain(STRAIN * wiring.continuous_torque, STILL_RAD_S) for _ in wiring.ids]
 
     def read(self, now: int, velocity: Sequence[float], torque: Sequence[float]) -> None:
         """Take a reading (ns, rad/s, Nm)."""
-        for i, (speed, nm) in enumerate(zip(velocity, torque, strict=True)):
-            since = self._since[i]
-            if not (abs(nm) > self._limit and abs(speed) < STILL_RAD_S):
-                self._since[i] = None
-            elif since is None:
-                self._since[i] = now
-            elif now - since >= AFTER_NS and i not in self.servos:
+        for i, (strain, speed, nm) in enumerate(zip(self._strains, velocity, torque, strict=True)):
+            strain.take(now, speed, nm)
+            if strain.since is not None and now - strain.since >= AFTER_NS and i not in self.servos:
                 self.servos = (*self.servos, i)
 
     def let_go(self) -> None:
         """Torque is off."""
         self.servos = ()
-        self._since = [None] * len(self._since)
+        for strain in self._strains:
+            strain.forget()
 
 
 class Shares:

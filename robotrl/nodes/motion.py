@@ -59,11 +59,10 @@ class Motion:
     def __init__(self, robot: Robot) -> None:
         servos, n, arm = robot.servos, len(robot.servos.ids), robot.kind in ARMS
         self._push = EASED * servos.continuous_torque  # with all that the driver leaves it in the long run
-        self._strain = pressing.STRAIN * servos.continuous_torque if arm else self._push
-        self._still = pressing.STILL_RAD_S if arm else STILL_RAD_S
+        still = (pressing.STRAIN * servos.continuous_torque, pressing.STILL_RAD_S) if arm else (self._push, STILL_RAD_S, 0)
+        self._strains = [pressing.Strain(*still) for _ in range(n)]
         self._far, self._away = FAR * robot.limits.lead_rad, AWAY * servos.velocity_limit
-        self._stalled: list[int | None] = [None] * n  # since when
-        self._running: list[int | None] = [None] * n
+        self._running: list[int | None] = [None] * n  # since when
         self._swings = [Swings(HARD * servos.max_torque) for _ in range(n)] if arm else []
         self._reversals = [0] * n
         self._outside = outside(robot)
@@ -80,8 +79,7 @@ class Motion:
 
     def _take_one(self, i: int, joints: m.Joints, led: float, driven: bool) -> None:
         angle, speed, torque = joints.position[i], joints.velocity[i], joints.torque[i]
-        blocked = driven and abs(torque) > self._strain and abs(speed) < self._still
-        self._stalled[i] = _since(self._stalled[i], blocked, joints.t)
+        self._strains[i].take(joints.t, speed, torque) if driven else self._strains[i].forget()
         error = led - angle
         away = driven and abs(error) > self._far and abs(speed) > self._away and error * speed < 0
         away = away and torque * speed > -self._push * abs(speed)  # who brakes with all it has is pushed: by the weight, a hand
@@ -94,7 +92,7 @@ class Motion:
     def fields(self) -> dict[str, Any]:
         """For `Inputs`."""
         return {
-            "stalled_s": _longest(self._stalled, self._t),
+            "stalled_s": _longest([strain.since for strain in self._strains], self._t),
             "runaway_s": _longest(self._running, self._t),
             "reversals": max(self._reversals, default=0),
             "outside_m": self._outside_m,

@@ -460,6 +460,23 @@ def test_a_servo_that_does_not_obey_a_guard_started_again_is_told_of_all_the_sam
     assert "stop_unconfirmed" in arm.guard.causes
 
 
+@pytest.mark.parametrize(("robot", "power", "volts"), [("so101", 0.5, 12.0), ("omx", 0.5, 12.0), ("so101", 1.0, 9.0)])
+def test_a_blocked_joint_that_has_little_power_stops_the_arm(robot, power, volts, tmp_path):
+    """Easing takes its strain for a reading every 0.4 s, and it presses on."""
+    arm = ArmRig(robot, tmp_path, [f"robot.servos.power={power}"]).running()
+    arm.wish = arm.run.robot.home
+    arm.until(lambda: all(abs(p - w) < 0.15 for p, w in zip(arm.joints.position, arm.wish, strict=True)))
+    arm.twin.chain.supply_v, step = volts, arm.twin.joints.step
+
+    def stuck(drive, damping, friction, dt):
+        step(drive, damping, friction + [0.0, 1e3, *[0.0] * (len(friction) - 2)], dt)
+
+    arm.twin.joints.step = stuck
+    arm.wish = tuple(w + 0.8 * (k == 1) for k, w in enumerate(arm.wish))
+    arm.reach("PSTOP", seconds=1.0)
+    assert arm.guard.causes == ("stalled",) and arm.states[-2] == "RUN"
+
+
 def test_a_silent_servo_is_the_only_one_missed_and_stops_the_robot(rig):
     rig.running()
     who = MUTE[rig.run.robot.name]

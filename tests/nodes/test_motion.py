@@ -27,7 +27,7 @@ def told(robot: config.Robot, path, led=0.0, torque=0.0, cycles: int = 60, speed
     rest = (robot.home or (0.0,) * n)[1:] if robot.kind != "minitaur" else (2.0,) * (n - 1)
     for k in range(cycles):
         s = k * T * 1e-9
-        v = (path(s + 1e-4) - path(s)) / 1e-4 if speed is None else speed
+        v = (path(s + 1e-4) - path(s)) / 1e-4 if speed is None else speed(s) if callable(speed) else speed
         nm = torque(s) if callable(torque) else torque
         joints = m.Joints(source="servos", t=k * T, tick=k, position=(path(s), *rest), velocity=(v,) + (0.0,) * (n - 1),
                           torque=(nm,) + (0.0,) * (n - 1), temp_c=(30.0,) * n, voltage=(12.0,) * n, mode=(10,) * n,
@@ -72,6 +72,18 @@ def test_a_joint_is_blocked_that_strains_and_stands_still(name, share, still):
 
     assert stalled(nm * (share + 0.01), still - 0.01) == stalled(-nm * (share + 0.01), 0.01 - still) == pytest.approx(0.78)
     assert stalled(nm * (share - 0.01), 0.0) == stalled(nm, still + 0.01) == stalled(nm, 0.0, driven=False) == 0.0
+
+
+@pytest.mark.parametrize(("name", "dip_s", "goes_on"), [("so101", 0.06, True), ("so101", 0.08, False), ("minitaur", 0.02, False)])
+def test_easing_that_takes_a_blocked_arms_peak_for_a_moment_does_not_free_it(name, dip_s, goes_on):
+    """At little power it takes all of the strain, again and again; a joint that moves meanwhile is free."""
+    robot = robot_of(name)
+    hard, at = robot.servos.continuous_torque, 0.41
+    dipping = lambda s: 0.0 if at < s < at + dip_s else hard  # noqa: E731
+    last = told(robot, lambda s: 0.0, torque=dipping, speed=0.0, cycles=40)[-1]["stalled_s"]
+    assert last == pytest.approx(0.78 if goes_on else 0.78 - 0.42 - dip_s)
+    moved = told(robot, lambda s: 0.0, torque=hard, speed=lambda s: float(at < s < at + 0.02), cycles=40)[-1]["stalled_s"]
+    assert moved == pytest.approx(0.78 - 0.44)
 
 
 def swing(hz: float, amplitude: float):
