@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from invariants import GRACE, MOVED, MOVING, STOPPED, TORQUE, Violation, permitted
 from opening import PERIOD, PERMIT, ROUND, SHARE, begins_anew
-from told import MS, Deed, Heard, History, Line
+from told import MS, Deed, Heard, History, Life, Line
 
 AT_REST = 300 * MS  # before it is lowered
 SHORT = 500 * MS  # by which a profile may seem shorter than it was: nobody sees it begin, and it rests in between
@@ -86,9 +86,17 @@ def lowered(history: History) -> frozenset[int]:
 
 def _another(history: History, since: int, until: int) -> bool:
     """Is another hand at work, because a driver died between the two, or a rescue that had the port?"""
-    return history.ended_between(since, until, "servos") or (
+    died = [life for life in history.lives if life.name == "servos" and since <= life.died <= until]
+    return any(_had_the_port(history, life) for life in died) or (
         until - since > GAP and history.ended_between(since, until, "rescue")
     )
+
+
+def _had_the_port(history: History, driver: Life) -> bool:
+    """Not one that was killed while it waited for the rescue to be done: it had not said a word."""
+    said = history.bus["drive"]
+    k = bisect.bisect_left(said, driver.born, key=lambda heard: heard.t)
+    return k < len(said) and said[k].t <= driver.died
 
 
 def check(history: History) -> list[Violation]:

@@ -196,6 +196,16 @@ def test_a_doctored_one_is_found(checker, copied, invariant, doctor):
     assert invariant in checker(copied)
 
 
+@pytest.mark.parametrize("spoke", [False, True])
+def test_a_driver_that_dies_before_it_has_said_a_word_had_no_hand_in_a_stop(checker, copied, spoke):
+    """The rescue of its last life lowers the arm, and it waits for that; who had the port and died leaves it to be held first."""
+    dies = at_state(copied, "RELAX") + 500 * MS
+    word = next(x["t"] for x in reversed(copied) if x["k"] == "bus" and x["topic"] == "drive" and x["t"] <= dies)
+    for k, t in (("born", word - MS if spoke else word + MS), ("died", word + 2 * MS)):
+        copied.append({"t": t, "k": k, "name": "servos", "pid": 999, "at": t})
+    assert (checker(copied) - {"I4"} == {"I1", "I5"}) is spoke and ("I5" in checker(copied)) is spoke
+
+
 def test_a_goal_that_carries_no_speed_is_found(checker):
     records = ArmTale("feetech").records
     goal_that_may_be_reached_at_any_speed(records)
