@@ -46,7 +46,8 @@ class StopKey:
 
 
 class Lowering:
-    """`watch` before each step of it: does the arm hold in this one? Then `over`, whatever came of it."""
+    """`watch` before each step of it: does the arm hold in this one? Then `over`, whatever came of it. A servo that is hot
+    ends a hold, once: a key that is pressed then holds all the same."""
 
     def __init__(
         self, node: Node, key: StopKey, tether: Tether | None, port: SerialPort, hold: bool = False,
@@ -59,13 +60,13 @@ class Lowering:
         self._say, self._over, self._tether, self._port = node.say, node.over, tether, port
         self._clock: Clock = node.clock
         self._key = key
-        self._begun = self._ending = self._held = False
+        self._begun = self._ending = self._held = self._heeded = False
         now = self._clock.now()
         key.hear(now)
         if key.pressed is None or now - key.pressed > RECENT_NS:
             key.pressed = now if hold else None
 
-    def watch(self) -> bool:
+    def watch(self, hot: bool) -> bool:
         if self._tether is not None:
             self._tether.beat(True)  # first: should we die between the two, the rescue is to lower it and not to let it go
             if not self._begun:
@@ -77,7 +78,7 @@ class Lowering:
             self._key.hear(self._clock.now())
             self._tell(self._profile)
             return False
-        held = ends or (not self._ending and self._holds())
+        held = ends or (not self._ending and self._holds(hot))
         self._tell(HOLD if held else STOW)
         return held
 
@@ -86,11 +87,15 @@ class Lowering:
             self._tether.beat(False)
             self._tether.drop()
 
-    def _holds(self) -> bool:
-        now, why = self._clock.now(), "disable"
+    def _holds(self, hot: bool) -> bool:
+        now, why, pressed = self._clock.now(), "disable", self._key.pressed
         self._key.hear(now)
         if self._key.pressed is not None and not self._key.holds(now):
             self._key.pressed, why = None, "held for 10 minutes"
+        if hot and not self._heeded and (pressed is None or now - pressed > RECENT_NS):
+            self._heeded = True
+            if self._key.pressed == pressed:
+                self._key.pressed, why = None, "too hot to be held on"
         held, self._held = self._held, self._key.pressed is not None
         if self._held and not held:
             self._say("stopped: the arm is held where it is; disable (d) lowers it")

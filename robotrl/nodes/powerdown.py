@@ -35,9 +35,12 @@ TOO_LATE = " answers too late; set the adapter's latency_timer to 1 ms"
 STOPPED = 0  # mode of a servo without torque
 LED = 10  # of one that goes by its targets
 BRAKED = 11  # of one that its watchdog has stopped
+TOO_HOT_C = 5.0  # below the limit (`safety/causes.py`, temp_high): held on, it would get no cooler
 HELD = (LED, BRAKED)  # of one that holds
 UNHEARD = -1  # of one that has not answered: it may hold
 POWERED = (DAMP, STOW, HOLD)  # stages with torque
+
+Watch = Callable[[bool], bool]
 
 
 def gate_limits(robot: Robot, period_s: float) -> GateLimits:
@@ -124,14 +127,14 @@ def first_reading(chain: Chain, clock: Clock) -> Joints:
 
 
 def lower(
-    robot: Robot, port: Port, clock: Clock, say: Callable[[str], None] = lambda _: None, watch: Callable[[], bool] = lambda: False
+    robot: Robot, port: Port, clock: Clock, say: Callable[[str], None] = lambda _: None, watch: Watch = lambda hot: False
 ) -> bool:  # fmt: skip
     """Stow an arm that a port just opened finds with torque on: the stop that follows would let it fall. Else nothing. True where
     it was lowered and then read back as off.
 
     Its driver was unplugged, or killed together with its rescue. Nobody is switched on for it. DeviceError, and not one byte
-    written that moves it or lets it go, where it is not the robot's own: it holds as it did. `watch` is asked before each step;
-    while it says so the arm is held where it is.
+    written that moves it or lets it go, where it is not the robot's own: it holds as it did. `watch` is asked before each step,
+    and told whether a servo is hot; while it says so the arm is held where it is.
     """
     if robot.stop_profile != STOW:
         return sink(robot, port, clock, say, watch)
@@ -160,14 +163,14 @@ def lower(
         raise DeviceError(f"{error}. What holds goes on holding; support the arm, cut its power") from None
     say("the arm holds, and nobody leads it: it is lowered")
     profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
-    while profile.step(clock.now(), joints, watch()):
+    while profile.step(clock.now(), joints, watch(_hot(robot, joints))):
         due = max(due + STEP_NS, clock.now())
         clock.sleep_until(due)
         joints = chain.read(-1)
     after = f" after {robot.stop_damp_s:g} s" if profile.raised else ""  # or its power was cut
     where = "it is down" if _near(joints.position, robot.stow) else f"it is not all the way down{after}"
     for _ in range(TRIES):
-        watch()
+        watch(False)
         chain.stop()
         if chain.confirmed_off(CONFIRM_NS):
             say(f"{where}, and read back as off")
@@ -176,7 +179,7 @@ def lower(
     return False
 
 
-def sink(robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], watch: Callable[[], bool]) -> bool:
+def sink(robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], watch: Watch) -> bool:
     """`lower` of a robot that is stopped by a brake: bus servos that say that they hold brake first, as in any stop. Who is
     silent, ill or another's is no reason to go on holding: what follows stops all of them. A moteus' watchdog has let go of it by
     itself. No key holds such a robot, so `watch` is only told of each step."""
@@ -190,13 +193,13 @@ def sink(robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], wat
     if UNHEARD not in joints.mode:  # who is mute would be waited for
         with contextlib.suppress(DeviceError):
             chain.adopt()
-    watch()  # it begins the rescue's watch, which is not to fall into the setting up
+    watch(False)  # it begins the rescue's watch, which is not to fall into the setting up
     profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
     while profile.step(clock.now(), joints):
         due = max(due + STEP_NS, clock.now())
         clock.sleep_until(due)
         joints = chain.read(-1)
-        watch()
+        watch(False)
     chain.stop()
     return chain.confirmed_off(CONFIRM_NS)
 
@@ -255,6 +258,10 @@ class PowerDown:
 def _near(position: Sequence[float], pose: Sequence[float]) -> bool:
     """Is an arm down? What its hand, the last joint, holds may keep that open."""
     return all(abs(at - end) < NEAR_RAD for at, end in zip(position[:-1], pose[:-1], strict=True))
+
+
+def _hot(robot: Robot, joints: Joints) -> bool:
+    return any(celsius > robot.limits.temp_c - TOO_HOT_C for celsius in joints.temp_c)
 
 
 def may_hold(joints: Joints) -> bool:

@@ -19,7 +19,7 @@ from robotrl.drivers.identity import recognise
 from robotrl.drivers.port import DeviceError, Port
 from robotrl.lateness import keep
 from robotrl.messages import Action, Applied, Drive, Joints, Permit
-from robotrl.nodes.powerdown import OFF, POWERED, STOPPED, TRIES, PowerDown, gate_limits, lower, off
+from robotrl.nodes.powerdown import OFF, POWERED, STOPPED, TRIES, PowerDown, Watch, gate_limits, lower, off
 from robotrl.safety.awake import LONGEST_STEP_NS, Awake
 from robotrl.safety.gate import PERMIT_VALID_NS, Gate, Verdict
 
@@ -206,7 +206,7 @@ def prepare(chain: Chain, tick: int, say: Callable[[str], None]) -> None:
 
 
 def taken(
-    robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], watch: Callable[[], bool] = lambda: False
+    robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], watch: Watch = lambda hot: False
 ) -> bool:  # fmt: skip
     """Of a port that was just opened: are these the robot's servos? Then an arm that holds is lowered; `watch` and result as in
     `lower`."""

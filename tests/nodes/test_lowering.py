@@ -234,10 +234,10 @@ class Stage:
     def press(self, command, source="console", role=""):
         self.pressed.append(Operator(command=command, press=1, source=source, role=role))
 
-    def watch(self):
+    def watch(self, hot):
         self.at.append(tuple(self.arm.twin.joints.angle))
         self.script.get(len(self.at), lambda stage: None)(self)
-        return self.lowering.watch()
+        return self.lowering.watch(hot)
 
     def play(self):
         taken(self.arm.run.robot, self.port, self.clock, self.say, self.watch)
@@ -294,7 +294,7 @@ def test_a_key_of_just_before_counts_and_an_older_one_only_by_the_guards_word(om
             stage.press(after, "viewer")
             stage.press(after)
             key.hear(now, taken_up=True)
-        assert Lowering(stage, key, stage.line, stage.port, hold).watch() is held, (ago, after, hold)
+        assert Lowering(stage, key, stage.line, stage.port, hold).watch(False) is held, (ago, after, hold)
 
 
 def test_what_takes_up_nothing_lowers_nothing_and_each_step_is_told(omx):
@@ -311,14 +311,36 @@ def test_what_takes_up_nothing_lowers_nothing_and_each_step_is_told(omx):
 def test_a_key_that_nobody_takes_back_ends_in_ten_minutes(omx):
     stage = Stage(omx)
     lowering = stage.lowering
-    assert not lowering.watch()
+    assert not lowering.watch(False)
     stage.press("stop")
-    assert lowering.watch()
+    assert lowering.watch(False)
     now = stage.clock.now()
     stage.clock.now = lambda: now + HELD_NS
-    assert lowering.watch()
+    assert lowering.watch(False)
     stage.clock.now = lambda: now + HELD_NS + 1
-    assert not lowering.watch() and stage.said[-1] == "held for 10 minutes: the arm is lowered"
+    assert not lowering.watch(False) and stage.said[-1] == "held for 10 minutes: the arm is lowered"
+
+
+def test_a_servo_that_is_hot_ends_a_hold_and_a_key_holds_it_again(omx):
+    """Five seconds of it at least; who presses while it is hot knows."""
+    heat = {"fault": "heat", "servo": 12, "celsius": omx.run.robot.limits.temp_c + 2}  # the twin cools
+    script = {40: lambda s: s.press("stop"), 60: lambda s: s.arm.twin.command(heat), 310: lambda s: s.press("stop"),
+              620: lambda s: s.press("disable")}  # fmt: skip
+    stage = Stage(omx, script).play()
+    assert stage.moved(45, 289) < 0.02 < stage.moved(289, 309) and stage.moved(314, 619) < 0.02
+    lowered = "too hot to be held on: the arm is lowered"
+    assert [line.split(":")[0] for line in stage.said[1:5]] == ["stopped", lowered.split(":")[0], "stopped", "disable"]
+    assert lowered in stage.said
+
+
+def test_who_presses_while_a_servo_is_hot_has_the_arm_held(omx):
+    stage = Stage(omx)
+    assert not stage.lowering.watch(True)
+    stage.press("stop")
+    assert stage.lowering.watch(True)
+    now = stage.clock.now()
+    stage.clock.now = lambda: now + HELD_NS
+    assert stage.lowering.watch(True)
 
 
 @pytest.mark.parametrize("stopped", [False, True])
@@ -375,12 +397,12 @@ def test_a_key_that_holds_it_over_a_port_that_was_away_is_no_stop_that_was_not_o
     lowering = Lowering(stage, stage.key, stage.line, stage.port, True, clock.tell if told else lambda _: None)
     seen = []
 
-    def watch():
+    def watch(hot):
         seen.append(arm.guard.state)
         if len(seen) == 800:  # 16 s
             clock.key = "disable"
             stage.press("disable")
-        return lowering.watch()
+        return lowering.watch(hot)
 
     taken(arm.run.robot, stage.port, clock, stage.say, watch)
     assert ("LOCKOUT" in seen) is not told
@@ -405,9 +427,9 @@ def test_an_arm_that_is_lowered_beside_a_guard_that_has_just_begun_is_no_stop_th
     lowering = Lowering(stage, stage.key, stage.line, stage.port, False, clock.tell)
     seen = []
 
-    def watch():
+    def watch(hot):
         seen.append((omx.guard.state, clock.now()))
-        return lowering.watch()
+        return lowering.watch(hot)
 
     assert taken(omx.run.robot, stage.port, clock, stage.say, watch)
     if told:
@@ -543,10 +565,10 @@ def test_what_holds_is_braked_before_it_is_let_go_and_for_its_time_alone(braked)
     stage.lowering._tell = told.append
     fastest = [0.0]
 
-    def watch():
+    def watch(hot):
         assert all(on for on, _ in registers(braked)), "let go while it is braked"
         fastest.append(max(map(abs, braked.twin.joints.velocity)))
-        return stage.watch()
+        return stage.watch(hot)
 
     assert taken(braked.run.robot, stage.port, stage.clock, stage.say, watch)
     assert not any(on for on, _ in registers(braked)), "off, and read back"
