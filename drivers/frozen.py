@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from robotrl import config
@@ -12,17 +13,19 @@ from robotrl.serialarm import ARMS
 # in the way of strains there, or presses with what little it is given; one that runs free draws less.
 FAR = 0.4  # of the lead
 AFTER_NS = 100_000_000
-TICK_RAD = 0.0016  # farther than the lead no gate leads: such a reading has jumped (row 4)
+TICK_RAD = 0.0016
+STILL_RAD = 2.5 * TICK_RAD  # an encoder that is dead may still flicker
+SHARE = 0.05  # of the supply, for who is frozen: its motor would race back as soon as its reading does; chosen
 PACE_S = 0.01  # of the slew: a period's at half its speed, as in a stop
 GIVEN = 0.8  # of what a joint is given at least: all its power where it is cold, its continuous torque's share where it is warm
 
 
 class Frozen:
-    """`servos`: by place, those that have said the same to the tick for AFTER_NS with their target FAR away, and ran free.
+    """`servos`: by place, those that have said the same for AFTER_NS with their target FAR away, and ran free.
 
     A servo goes by its own reading: from one that stands still it is driven on past every limit for as long as its goal is
-    elsewhere, in whatever state its robot is. They stay until their reading moves, or torque is off. The last joint may hold
-    something gently, and is not judged; nor are legs, which stand on the ground.
+    elsewhere, in whatever state its robot is. They are left with SHARE until torque is off: one whose reading moves again is
+    where nobody knew. The last joint may hold something gently, and is not judged; nor are legs, which stand on the ground.
     """
 
     def __init__(self, robot: config.Robot) -> None:
@@ -42,12 +45,10 @@ class Frozen:
             if not on:
                 self._since.pop(i, None)
                 continue
-            same, self._said[i] = at == self._said.get(i), at
-            if i in self.servos and not same:
-                self.servos = tuple([k for k in self.servos if k != i])
-                self._returns.add(i)
+            if not (same := abs(at - self._said.get(i, math.inf)) < STILL_RAD):
+                self._said[i] = at
             since = self._since.get(i)
-            if not (same and self._far <= abs(to - at) <= self._lead and abs(nm) <= self._free):
+            if not (same and abs(to - at) >= self._far and abs(nm) <= self._free):
                 self._since.pop(i, None)
             elif since is None:
                 self._since[i] = now
@@ -56,13 +57,12 @@ class Frozen:
 
     def lead(self, wanted: Sequence[float], last: Sequence[float], position: Sequence[float]) -> list[float]:
         """The targets to send (rad) for those that are `wanted`, after the `last`: who is frozen goes to its reading, where its
-        motor comes to rest, and back from there when it is no more; neither in one leap."""
+        motor comes to rest, and not in one leap. Farther than the lead no gate leads: such a reading has jumped (row 4), and may
+        be anywhere."""
         out = list(wanted)
-        for i in (*self.servos, *self._returns):
-            to = position[i] if i in self.servos else wanted[i]
+        for i in self.servos:
+            to = position[i] if abs(last[i] - position[i]) <= self._lead else last[i]
             out[i] = min(max(to, last[i] - self._step), last[i] + self._step)
-            if i not in self.servos and out[i] == wanted[i]:
-                self._returns.discard(i)
         return out
 
     def let_go(self) -> None:
@@ -70,4 +70,3 @@ class Frozen:
         self.servos = ()
         self._said: dict[int, float] = {}
         self._since: dict[int, int] = {}
-        self._returns: set[int] = set()

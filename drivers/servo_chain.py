@@ -16,11 +16,10 @@ import numpy as np
 
 from robotrl import config
 from robotrl.clock import Clock
-from robotrl.drivers import handshake
+from robotrl.drivers import frozen, handshake
 from robotrl.drivers.asking import PATIENCE_NS, Asking
 from robotrl.drivers.dynamixel_line import DynamixelLine
 from robotrl.drivers.feetech_line import FeetechLine
-from robotrl.drivers.frozen import Frozen
 from robotrl.drivers.goalcheck import GoalCheck
 from robotrl.drivers.handshake import Wanted
 from robotrl.drivers.port import DeviceError, Port
@@ -87,7 +86,7 @@ class ServoChain:
         self._order = self._all = tuple(range(n))  # in which they are asked: the silent late, who silences others last
         self._stalls = np.zeros(n, int)  # a cycle's first question has ended there, the greatest number last; 0: heard since
         self._shares, self._goals, self._sudden = Shares(robot), GoalCheck(n, self.line.tick), Sudden(n)
-        self._frozen = Frozen(robot)
+        self._frozen = frozen.Frozen(robot)
         self._led: tuple[float, ...] = ()  # targets, where they are the last that was said
         self._unwatched: tuple[int, ...] = ()  # numbers of those that said so in this cycle
         self._starts = starts
@@ -156,6 +155,7 @@ class ServoChain:
         if self._led:
             wanted = np.asarray(self._frozen.lead(wanted.tolist(), self._led, self._values[0].tolist()))
         power = np.array(self._shares.of_supply())
+        power[list(self._frozen.servos)] = frozen.SHARE
         packet, held = self.line.goals(self._sign * wanted * self._gear + self._offset, power, but)
         now = self._clock.now()
         if self._starting is None and self._starts:

@@ -43,7 +43,7 @@ def for_arms(rows: tuple[Cause, ...]) -> tuple[Cause, ...]:
         note="a joint is blocked: free what is caught, press disable",
     )  # fmt: skip
     if "servo_frozen" in {row.id for row in rows}:
-        rows = changed(rows, "servo_frozen", note="a joint says the same for ever: support the arm, press disable, see the servo")
+        rows = changed(rows, "servo_frozen", note="a joint's encoder stands still: support the arm, press disable, see its servo")
     return changed(rows, "temp_high", action=Severity.RELAX)
 
 

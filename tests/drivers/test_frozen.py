@@ -53,20 +53,29 @@ def test_one_that_is_given_little_presses_with_that(tmp_path):
     assert told(Frozen(run.robot), n, torque=0.49) == () and told(Frozen(run.robot), n, torque=0.47) == (1,), "warm, too"
 
 
-def test_who_moves_again_is_frozen_no_more_and_led_on_without_a_leap(frozen):
+def test_a_dead_encoder_may_flicker_by_two_ticks(frozen):
     n = AFTER_NS // (20 * MS) + 2
-    assert told(frozen, n) == (1,)
+    for k in range(n):
+        frozen.read(k * 20 * MS, [0.0, 0.1 + 0.0031 * (k % 2), 0.0], [0.0] * 6, [0.0, 0.2, 0.0], [True] * 6)
+    assert frozen.servos == (1,)
+
+
+def test_it_is_led_to_its_reading_without_a_leap_until_torque_is_off(frozen):
+    """One that moves again is where nobody knew."""
+    assert told(frozen, AFTER_NS // (20 * MS) + 2) == (1,)
     at, goal, last, sent = [0.1] * 6, [0.281] * 6, [0.281] * 6, []
     for k in range(30):
         if k == 12:
-            at = [0.11] * 6
-            frozen.read((n + k) * 20 * MS, at, [0.0] * 6, last, [True] * 6)
-            assert frozen.servos == ()
+            at = [0.15] * 6
+            frozen.read(k * 20 * MS, at, [0.0] * 6, last, [True] * 6)
         last = frozen.lead(goal, last, at)
         sent.append(last[1])
         assert last[0] == goal[0]
     steps = [b - a for a, b in zip([0.281, *sent], sent, strict=False)]
-    assert max(map(abs, steps)) <= 0.0201 and sent[11] == 0.1 and sent[-1] == 0.281
+    assert frozen.servos == (1,) and max(map(abs, steps)) <= 0.0201 and sent[11] == 0.1 and sent[-1] == 0.15
+    assert frozen.lead(goal, [0.281] * 6, [-0.1] * 6) == [0.281] * 6, "so far no gate leads"
+    frozen.let_go()
+    assert frozen.lead(goal, last, at) == goal
 
 
 def wall(arm, joint):
@@ -174,6 +183,32 @@ def test_an_arms_joint_whose_reading_stands_still_is_stopped(robot, joint, key, 
         arm.step(key if not k else "")
         fastest = max(fastest, abs(arm.twin.joints.velocity[joint]))
     assert abs(arm.twin.joints.angle[joint] - began) < 1.6 and fastest < 1.5, "it sinks, and is driven nowhere"
+
+
+@pytest.mark.parametrize("robot", ["so101", "omx"])
+@pytest.mark.parametrize("leap", [0.0, -1.0])
+def test_a_joint_whose_reading_has_stood_still_or_leapt_does_not_race_back_with_it(robot, leap, tmp_path):
+    """Its horn is elsewhere by then, and a person supports the arm."""
+    arm = ArmRig(robot, tmp_path).running()
+    home = arm.wish = tuple(arm.run.robot.home)
+    arm.until(lambda: max(abs(a - b) for a, b in zip(arm.joints.position, home, strict=True)) < 0.12)
+    servo = arm.twin.bus.servos[0]
+    stand, began = servo.stand, arm.twin.joints.angle[0]
+    servo.angle += leap
+    stands_still(servo)
+    arm.wish = tuple(at + 0.2 * (i == 0 and not leap) for i, at in enumerate(home))
+    for _ in range(80):
+        arm.step()
+    assert "servo_frozen" in arm.guard.causes and arm.guard.state == "PSTOP"
+    assert abs(arm.twin.joints.angle[0] - began) < 1.3
+    servo.stand = stand
+    for _ in range(60):
+        arm.step()
+        assert abs(arm.twin.joints.velocity[0]) < 0.5
+    assert arm.chain.frozen
+    arm.step("disable")
+    arm.until(lambda: arm.drive.powered_off_confirmed, seconds=12.0)
+    assert not arm.chain.frozen
 
 
 def test_a_robot_of_legs_is_not_judged_by_it(tmp_path):
