@@ -54,14 +54,14 @@ class Frozen:
                 self._since[i] = now
             elif now - since >= AFTER_NS and i not in self.servos:
                 self.servos = (*self.servos, i)
+                self._rest[i] = at if abs(to - at) <= self._lead else None
 
-    def lead(self, wanted: Sequence[float], last: Sequence[float], position: Sequence[float]) -> list[float]:
-        """The targets to send (rad) for those that are `wanted`, after the `last`: who is frozen goes to its reading, where its
-        motor comes to rest, and not in one leap. Farther than the lead no gate leads: such a reading has jumped (row 4), and may
-        be anywhere."""
+    def lead(self, wanted: Sequence[float], last: Sequence[float]) -> list[float]:
+        """The targets to send (rad) for those `wanted`, after the `last`: who is frozen goes to where it says it is, where its
+        motor comes to rest, and not in one leap. Farther than the lead no gate leads: such a reading has jumped (row 4)."""
         out = list(wanted)
-        for i in self.servos:
-            to = position[i] if abs(last[i] - position[i]) <= self._lead else last[i]
+        for i, rest in self._rest.items():
+            to = last[i] if rest is None else rest
             out[i] = min(max(to, last[i] - self._step), last[i] + self._step)
         return out
 
@@ -70,3 +70,4 @@ class Frozen:
         self.servos = ()
         self._said: dict[int, float] = {}
         self._since: dict[int, int] = {}
+        self._rest: dict[int, float | None] = {}  # what each said when it was found

@@ -153,7 +153,7 @@ class ServoChain:
         if wanted.shape != self._sign.shape:
             raise ValueError(f"{len(targets)} targets for {len(self._sign)} servos; nothing was sent")
         if self._led:
-            wanted = np.asarray(self._frozen.lead(wanted.tolist(), self._led, self._values[0].tolist()))
+            wanted = np.asarray(self._frozen.lead(wanted.tolist(), self._led))
         power = np.array(self._shares.of_supply())
         power[list(self._frozen.servos)] = frozen.SHARE
         packet, held = self.line.goals(self._sign * wanted * self._gear + self._offset, power, but)
