@@ -14,7 +14,6 @@ import json
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def main() -> int:
         wanted = args.inputs or (INPUTS if name in WIRES else FILE_INPUTS)
         rows[name] = rows.get(name, _empty(name)) | {"wanted": wanted}
     print("target | inputs | MB | inputs/s of processor time | most bytes kept | finds")
-    with ProcessPoolExecutor(args.jobs, get_context("fork")) as pool:
+    with ProcessPoolExecutor(args.jobs) as pool:
         playing: dict[Future[tuple[Outcome, float]], str] = {}
         while True:
             left = (name for name in args.target or WIRES | FILES if not _ended(rows[name], args.seconds))

@@ -20,7 +20,6 @@ STOPPED = frozenset(("PSTOP", "RELAX", "LOCKOUT"))
 MOVING = {"RUN": "policy", "RESET": "reset"}
 GRACE = PERIOD + 10 * MS  # until the driver has heard a permit and its next cycle is over
 OPENING = 0.035  # rad: first target after torque came on
-MOVED = 1e-3  # rad
 FASTER = 2e-3  # rad/s: half a step of a speed
 ACTION = 75 * MS
 NONCE = 5_000 * MS

@@ -17,6 +17,7 @@ UNHEARD = PERMIT - PERIOD + 3 * MS  # between two looks, after which a permit th
 HELD_UP = 160 * MS  # before a goal, in which a cycle of the driver's may have been late: two permits and two periods
 COUNTED = 5  # cycles
 BELIEVED = 3 * PERIOD  # by an arm's driver, of a reading when newer ones came too late for it
+MOVED = 1e-3  # rad: less is none
 ROUND = 2e-4  # rad: of a float32 and of a reading that came in between
 SHARE = 0.5  # of the slew, with which an arm is lowered
 INWARD_RAD_S = 0.5  # where nobody drives, a goal outside comes in no faster
@@ -38,6 +39,14 @@ def begins_anew(history: History, last: Line, line: Line) -> bool:
     permit = history.permit_before(heard)
     lapsed = permit is None or line.t - permit.m["t"] > PERMIT
     return lapsed or any(after - before > UNHEARD for before, after in pairwise(asked))
+
+
+def comes_in(history: History, last: Line, line: Line) -> bool:
+    """Torque came on where the joint may not be: where nobody drives it is led in, slowly."""
+    robot, step = history.robot, line.angle - last.angle
+    i = robot.ids.index(line.servo)
+    outside = last.angle - min(max(last.angle, robot.low[i] + MOVED), robot.high[i] - MOVED)
+    return outside * step < 0 and abs(step) <= INWARD_RAD_S * robot.period_s + ROUND
 
 
 def _at(history: History, line: Line, reading: Reading) -> bool:

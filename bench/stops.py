@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from invariants import GRACE, MOVED, Violation, frozen, unheard
-from opening import INWARD_RAD_S, PERIOD, PERMIT, ROUND, begins_anew
+from invariants import GRACE, Violation, frozen, unheard
+from opening import INWARD_RAD_S, MOVED, PERIOD, PERMIT, ROUND, begins_anew, comes_in
 from stowing import leased, lowered
 from told import MS, Deed, History, Line
 
@@ -48,13 +48,13 @@ def moves(history: History) -> list[int]:
 
 def _comes_in(history: History, last: Line, line: Line, goals: dict[int, Line]) -> bool:
     """Torque came on where the joint, or its leg, may not be: where nobody drives the gate leads it in, slowly."""
+    if comes_in(history, last, line):
+        return True
     robot, at = history.robot, history.robot.ids.index(last.servo)
-    low, high = robot.low[at], robot.high[at]
-    step, middle = line.angle - last.angle, (low + high) / 2
-    if abs(step) > INWARD_RAD_S * robot.period_s + ROUND:
+    step = line.angle - last.angle
+    inside = robot.low[at] + MOVED < last.angle < robot.high[at] - MOVED
+    if not inside or abs(step) > INWARD_RAD_S * robot.period_s + ROUND:
         return False
-    if not low + MOVED < last.angle < high - MOVED:
-        return step * (middle - last.angle) > 0
     if not robot.gap_min:
         return False
     leg = robot.ids[at // 2 * 2 : at // 2 * 2 + 2]

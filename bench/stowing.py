@@ -12,8 +12,8 @@ import bisect
 from collections.abc import Iterator
 from functools import lru_cache
 
-from invariants import GRACE, MOVED, MOVING, STOPPED, TORQUE, Violation, permitted
-from opening import PERIOD, PERMIT, ROUND, SHARE, begins_anew
+from invariants import GRACE, MOVING, STOPPED, TORQUE, Violation, permitted
+from opening import MOVED, PERIOD, PERMIT, ROUND, SHARE, begins_anew, comes_in
 from told import MS, Deed, Heard, History, Life, Line
 
 AT_REST = 300 * MS  # before it is lowered
@@ -38,8 +38,11 @@ def leased(history: History, t: int) -> list[Heard]:
 
 
 def moves(history: History, last: Line | None, line: Line) -> bool:
-    """Does it lead a joint elsewhere? Not by what one that is pushed away drags along, nor where a gate that opens begins."""
-    if last is None or abs(line.angle - last.angle) <= MOVED or begins_anew(history, last, line):
+    """Does it lead a joint elsewhere? Not by what one that is pushed away drags along, nor where a gate that opens begins, nor
+    one that hangs out of its range."""
+    if last is None or abs(line.angle - last.angle) <= MOVED:
+        return False
+    if begins_anew(history, last, line) or comes_in(history, last, line):
         return False
     seen = history.last_readings(line.servo, line.t, 100 * MS)
     return not any(abs(r.angle - last.angle) > history.robot.lead - 0.05 for r in seen)

@@ -205,6 +205,7 @@ class Sentry:
         joints, drive, imu = self._joints, self._drive, self._imu
         note = lacking(self.run, joints, drive, imu, self._heard)
         self._astray = astray(self.run.robot, joints.position) if joints is not None and not any(joints.missed) else ""
+        blind = drive is not None and drive.lowers and self._age("Joints", now) > SILENT_S  # on a port that has just come back
         speaks = drive is not None and drive.present and self._age("Drive", now) < SILENT_S
         self._began = now if self._began == NEVER else self._began
         return Inputs(
@@ -213,7 +214,7 @@ class Sentry:
             checks_passed=not note,
             turned=bool(self._astray),
             check_note=note,
-            still=joints is not None and all([abs(v) < STILL_RAD_S for v in joints.velocity]),
+            still=joints is not None and not blind and all([abs(v) < STILL_RAD_S for v in joints.velocity]),
             drive_age_s=self._age("Drive", now),
             torque_on=drive is not None and (drive.gate_open or not speaks),
             lowering=drive is not None and speaks and drive.lowers,

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from robotrl.bus import Subscriber
 from robotrl.clock import Clock
 from robotrl.drivers.port import SerialPort
-from robotrl.messages import Operator
+from robotrl.messages import Operator, Permit
 from robotrl.node import Node
 from robotrl.nodes.powerdown import HOLD, STOW
 from robotrl.nodes.tether import Tether
 from robotrl.safety.halt import HELD_NS
 
 RECENT_NS = 5_000_000_000  # before the port is opened: who pressed so lately stands there still; chosen
+HEARD_NS = 100_000_000  # in which a guard has heard a key, and judged; chosen
 
 
 class StopKey:
@@ -50,12 +51,13 @@ class Lowering:
     ends a hold, once: a key that is pressed then holds all the same."""
 
     def __init__(
-        self, node: Node, key: StopKey, tether: Tether | None, port: SerialPort, hold: bool = False,
-        tell: Callable[[str], None] = lambda _: None, profile: str = STOW,
+        self, node: Node, key: StopKey, tether: Tether | None, port: SerialPort, permit: Permit | None = None,
+        tell: Callable[[str, bool], None] = lambda stage, raised: None, profile: str = STOW,
     ) -> None:  # fmt: skip
-        """`hold`: the guard's word, that the arm is held where it is. Without it, one that was pressed long before counts for
-        nothing. `port`: for the rescue. `profile`: how the robot is stopped; a brake has no hold. `tell`: the stage, in each
-        step, for the guard: it would take silence for a stop that was not obeyed."""
+        """`permit`: the guard's word, where it lives: whether the arm is held where it is. Only a key that it may not have heard
+        counts beside it; without a guard, one that was pressed a moment before. `port`: for the rescue. `profile`: how the robot
+        is stopped; a brake has no hold. `tell`: the stage, in each step, and whether its time is nearly up, for the guard: it
+        would take silence for a stop that was not obeyed."""
         self._tell, self._profile = tell, profile
         self._say, self._over, self._tether, self._port = node.say, node.over, tether, port
         self._clock: Clock = node.clock
@@ -63,10 +65,12 @@ class Lowering:
         self._begun = self._ending = self._held = self._heeded = False
         now = self._clock.now()
         key.hear(now)
-        if key.pressed is None or now - key.pressed > RECENT_NS:
-            key.pressed = now if hold else None
+        if permit is not None and not (key.pressed is not None and key.pressed > permit.t - HEARD_NS):
+            key.pressed = now if permit.hold else None
+        elif permit is None and key.pressed is not None and now - key.pressed > RECENT_NS:
+            key.pressed = None
 
-    def watch(self, hot: bool) -> bool:
+    def watch(self, hot: bool, raised: bool) -> bool:
         if self._tether is not None:
             self._tether.beat(True)  # first: should we die between the two, the rescue is to lower it and not to let it go
             if not self._begun:
@@ -76,10 +80,10 @@ class Lowering:
         self._ending = self._ending or ends
         if self._profile != STOW:
             self._key.hear(self._clock.now())
-            self._tell(self._profile)
+            self._tell(self._profile, raised)
             return False
         held = ends or (not self._ending and self._holds(hot))
-        self._tell(HOLD if held else STOW)
+        self._tell(HOLD if held else STOW, raised)
         return held
 
     def over(self) -> None:

@@ -15,6 +15,7 @@ from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.identity import HOLDS
 from robotrl.drivers.port import DeviceError, Port
 from robotrl.messages import Joints
+from robotrl.nodes.waydown import Unheard
 from robotrl.safety.awake import LONGEST_STEP_NS, Awake
 from robotrl.safety.limits import INWARD_RAD_S, READING_MAX, GateLimits, jointed_limits, legged_limits
 from robotrl.safety.stow import NEAR_RAD, Stow
@@ -40,7 +41,7 @@ HELD = (LED, BRAKED)  # of one that holds
 UNHEARD = -1  # of one that has not answered: it may hold
 POWERED = (DAMP, STOW, HOLD)  # stages with torque
 
-Watch = Callable[[bool], bool]
+Watch = Callable[[bool, bool], bool]  # is a servo hot, is the time nearly up: is the arm to be held?
 
 
 def gate_limits(robot: Robot, period_s: float) -> GateLimits:
@@ -127,14 +128,14 @@ def first_reading(chain: Chain, clock: Clock) -> Joints:
 
 
 def lower(
-    robot: Robot, port: Port, clock: Clock, say: Callable[[str], None] = lambda _: None, watch: Watch = lambda hot: False
+    robot: Robot, port: Port, clock: Clock, say: Callable[[str], None] = lambda _: None, watch: Watch = lambda hot, raised: False
 ) -> bool:  # fmt: skip
     """Stow an arm that a port just opened finds with torque on: the stop that follows would let it fall. Else nothing. True where
     it was lowered and then read back as off.
 
     Its driver was unplugged, or killed together with its rescue. Nobody is switched on for it. DeviceError, and not one byte
     written that moves it or lets it go, where it is not the robot's own: it holds as it did. `watch` is asked before each step,
-    and told whether a servo is hot; while it says so the arm is held where it is.
+    and told whether a servo is hot and whether its time is nearly up; while it says so the arm is held where it is.
     """
     if robot.stop_profile != STOW:
         return sink(robot, port, clock, say, watch)
@@ -163,14 +164,16 @@ def lower(
         raise DeviceError(f"{error}. What holds goes on holding; support the arm, cut its power") from None
     say("the arm holds, and nobody leads it: it is lowered")
     profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
-    while profile.step(clock.now(), joints, watch(_hot(robot, joints))):
+    told = Unheard(robot, say)
+    while profile.step(clock.now(), joints, watch(hot(robot, joints), profile.raised)):
+        told.step(joints, profile.raised)
         due = max(due + STEP_NS, clock.now())
         clock.sleep_until(due)
         joints = chain.read(-1)
     after = f" after {robot.stop_damp_s:g} s" if profile.raised else ""  # or its power was cut
     where = "it is down" if _near(joints.position, robot.stow) else f"it is not all the way down{after}"
     for _ in range(TRIES):
-        watch(False)
+        watch(False, profile.raised)
         chain.stop()
         if chain.confirmed_off(CONFIRM_NS):
             say(f"{where}, and read back as off")
@@ -193,13 +196,13 @@ def sink(robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], wat
     if UNHEARD not in joints.mode:  # who is mute would be waited for
         with contextlib.suppress(DeviceError):
             chain.adopt()
-    watch(False)  # it begins the rescue's watch, which is not to fall into the setting up
+    watch(False, False)  # it begins the rescue's watch, which is not to fall into the setting up
     profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
     while profile.step(clock.now(), joints):
         due = max(due + STEP_NS, clock.now())
         clock.sleep_until(due)
         joints = chain.read(-1)
-        watch(False)
+        watch(False, False)
     chain.stop()
     return chain.confirmed_off(CONFIRM_NS)
 
@@ -260,8 +263,9 @@ def _near(position: Sequence[float], pose: Sequence[float]) -> bool:
     return all(abs(at - end) < NEAR_RAD for at, end in zip(position[:-1], pose[:-1], strict=True))
 
 
-def _hot(robot: Robot, joints: Joints) -> bool:
-    return any(celsius > robot.limits.temp_c - TOO_HOT_C for celsius in joints.temp_c)
+def hot(robot: Robot, joints: Joints | None) -> bool:
+    """Is a servo near the heat at which it lets go by itself?"""
+    return joints is not None and any(celsius > robot.limits.temp_c - TOO_HOT_C for celsius in joints.temp_c)
 
 
 def may_hold(joints: Joints) -> bool:

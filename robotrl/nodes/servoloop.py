@@ -206,7 +206,7 @@ def prepare(chain: Chain, tick: int, say: Callable[[str], None]) -> None:
 
 
 def taken(
-    robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], watch: Watch = lambda hot: False
+    robot: Robot, port: Port, clock: Clock, say: Callable[[str], None], watch: Watch = lambda hot, raised: False
 ) -> bool:  # fmt: skip
     """Of a port that was just opened: are these the robot's servos? Then an arm that holds is lowered; `watch` and result as in
     `lower`."""

@@ -57,22 +57,24 @@ class Driver:
         self.stop_key.hear(now)
         if self.node.run.robot.stop_profile != STOW or self.node.over():
             return False
-        if held := self.stop_key.holds(now) or self._guard_holds():
+        word = self._guards_word()
+        if held := self.stop_key.holds(now) or (word is not None and word.hold):
             self._lowers(HOLD)
         return held
 
-    def _guard_holds(self) -> bool:
-        """Does a stop key hold an arm by the guard's last word? It may be started again meanwhile."""
+    def _guards_word(self) -> Permit | None:
+        """The guard's last: it may be started again meanwhile."""
         permit = self.permits.latest()
-        return permit is not None and permit.hold and self.node.clock.now() - permit.t <= HOLD_NS
+        return permit if permit is not None and self.node.clock.now() - permit.t <= HOLD_NS else None
 
     def connect(self) -> tuple[SerialPort, ServoLoop]:
         """Open the port, lower an arm that holds, stop every servo, configure it, check it. PortError, ValueError: nothing but an
         arm that was lowered has moved, nothing will."""
         robot = self.node.run.robot
         port = SerialPort(robot.servos.port, baud_of(robot.servos), self.node.clock)
-        holds, profile = self._guard_holds(), robot.stop_profile
-        lowering = Lowering(self.node, self.stop_key, self.tether, port, holds, self._lowers, profile)
+        lowering = Lowering(
+            self.node, self.stop_key, self.tether, port, self._guards_word(), self._lowers, robot.stop_profile
+        )  # fmt: skip
         try:
             try:  # not on the tape: it takes seconds, and what a person's key does there the tape would not know
                 if taken(robot, port, self.node.clock, self.node.say, lowering.watch):
@@ -162,12 +164,13 @@ class Driver:
         if drive is not None:
             self.drive.send(drive)
 
-    def _lowers(self, stage: str) -> None:
-        """An arm that was found holding is at this stage of its way down; "": it is down, and read back as off."""
+    def _lowers(self, stage: str, raised: bool = False) -> None:
+        """An arm that was found holding is at this stage of its way down; "": it is read back as off."""
         self.drive.send(
             Drive(
                 tick=self.tick, gate_open=False, torque_on=bool(stage), powered_off_confirmed=not stage, late_us=0.0,
-                cycle_us=0.0, overruns=self.node.lateness.overruns, frame_errors=0, stop=stage, unrescued=self._unrescued(),
+                cycle_us=0.0, overruns=self.node.lateness.overruns, frame_errors=0, stop=stage, raised=raised,
+                unrescued=self._unrescued(),
             )
         )  # fmt: skip
 

@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from robotrl.config import Robot
 from robotrl.messages import Drive, Joints
 from robotrl.nodes.checks import motors
 from robotrl.safety.guard import Outputs
 
 NOT_DOWN = "the arm is not down yet: support it, its torque goes off soon"
+GONE = "has let go: support the arm"
 LET_GO = "the arm was let go before it was down: see what is in its way"
 TOLD = {"stalled", "servo_frozen"}  # causes whose notes say what is to be done first, and to press disable
+HOT = {"temp_high", "temp_over"}
 LIMP = (0, 1)  # modes of a servo that holds nothing: stopped, and in a fault
 
 
 def way_down(robot: Robot, drive: Drive, joints: Joints, out: Outputs) -> str:
     """What he is to do, before all else that the guard has to say; "" where there is nothing."""
     lower = ", press disable to lower it on" if drive.stop == "hold" else ""
-    if drive.lowers and (limp := _limp(robot, joints)):
-        return f"motor {limp} has let go: support the arm{lower}"
+    if drive.lowers and (who := limp(robot, joints)):
+        return f"motor {who} {GONE}{lower}"
     if drive.raised and drive.lowers:
         return NOT_DOWN
-    if drive.raised and out.stop and not out.note and not out.hold:
-        return LET_GO
+    if drive.raised and out.stop and not out.refused and not out.hold:
+        return LET_GO + ("; press clear" if out.note.endswith("press clear") else "")
     if out.hold and lower and not TOLD & set(out.causes):
-        return f"{'too hot to be held for long; ' if 'temp_over' in out.causes else ''}the arm is held where it is{lower}"
+        return f"{'too hot to be held for long; ' if HOT & set(out.causes) else ''}the arm is held where it is{lower}"
     return ""
 
 
-def _limp(robot: Robot, joints: Joints) -> str:
+def limp(robot: Robot, joints: Joints) -> str:
     said = zip(motors(robot), joints.mode, joints.missed, strict=True)
     return ", ".join(name for name, mode, missed in said if mode in LIMP and not missed)
+
+
+class Unheard:
+    """The same, once each, by who lowers an arm while the guard hears nothing of its joints."""
+
+    def __init__(self, robot: Robot, say: Callable[[str], None]) -> None:
+        self._robot, self._say = robot, say
+        self._limp, self._raised = "", False
+
+    def step(self, joints: Joints | None, raised: bool) -> None:
+        """Of an arm that is on its way; `raised`: its time is nearly up."""
+        who = limp(self._robot, joints) if joints is not None and any(joints.mode) else ""  # all of them: it has come to its end
+        if who and who != self._limp:
+            self._say(f"motor {who} {GONE}")
+        if raised and not self._raised:
+            self._say(NOT_DOWN)
+        self._limp, self._raised = who, raised

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from robotrl import config
@@ -204,6 +206,25 @@ def test_a_driver_that_dies_before_it_has_said_a_word_had_no_hand_in_a_stop(chec
     for k, t in (("born", word - MS if spoke else word + MS), ("died", word + 2 * MS)):
         copied.append({"t": t, "k": k, "name": "servos", "pid": 999, "at": t})
     assert (checker(copied) - {"I4"} == {"I1", "I5"}) is spoke and ("I5" in checker(copied)) is spoke
+
+
+@pytest.mark.parametrize(
+    ("last", "goal", "so"),
+    [
+        (1.40, 1.39, True),
+        (1.40, 1.388, False),
+        (1.40, 1.41, False),
+        (1.35, 1.34, False),
+        (-1.40, -1.39, True),
+        (1.3601, 1.351, True),
+    ],
+)
+def test_a_joint_that_hangs_out_of_its_range_is_led_in_slowly_and_that_is_no_leading(script, last, goal, so):
+    """Its watchdog had stopped it; whoever holds it then rests it inside."""
+    robot = SimpleNamespace(ids=[11, 12], low=[-2.0, -1.36], high=[2.0, 1.36], period_s=0.02, stow=())
+    history = SimpleNamespace(robot=robot)
+    at = lambda angle: SimpleNamespace(servo=12, angle=angle)  # noqa: E731
+    assert script("opening").comes_in(history, at(last), at(goal)) is so
 
 
 def test_a_goal_that_carries_no_speed_is_found(checker):

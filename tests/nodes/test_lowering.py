@@ -21,6 +21,7 @@ from robotrl.nodes.lowering import RECENT_NS, Lowering, StopKey
 from robotrl.nodes.obedience import Obedience
 from robotrl.nodes.powerdown import lower
 from robotrl.nodes.servoloop import connected, fresh, taken
+from robotrl.nodes.waydown import NOT_DOWN
 from robotrl.safety.halt import HELD_NS
 from robotrl.sim.faults import Silence
 from robotrl.sim.fleets import FLEETS
@@ -30,6 +31,7 @@ from tests.nodes.armrig import ArmRig, TwinClock, run_of
 
 HOLDS = ("torque", "goal_position")
 STEP_S = 0.02
+MS = 1_000_000
 
 
 @pytest.fixture(params=["so101", "omx"])
@@ -172,7 +174,8 @@ def test_an_arm_that_cannot_come_down_is_not_said_to_be_down(arm):
     arm.twin.joints.push[1] = math.copysign(8.0, arm.run.robot.home[1] - arm.run.robot.stow[1])
     connected(arm.run.robot, arm.twin.ports()["servos"], TwinClock(arm), -1, arm.said.append)
     seconds = f"{arm.run.robot.stop_damp_s:g}"
-    assert arm.said[1] == f"it is not all the way down after {seconds} s, and read back as off"
+    assert arm.said[1] == NOT_DOWN
+    assert arm.said[2] == f"it is not all the way down after {seconds} s, and read back as off"
 
 
 class Line:
@@ -234,10 +237,10 @@ class Stage:
     def press(self, command, source="console", role=""):
         self.pressed.append(Operator(command=command, press=1, source=source, role=role))
 
-    def watch(self, hot):
+    def watch(self, hot, raised):
         self.at.append(tuple(self.arm.twin.joints.angle))
         self.script.get(len(self.at), lambda stage: None)(self)
-        return self.lowering.watch(hot)
+        return self.lowering.watch(hot, raised)
 
     def play(self):
         taken(self.arm.run.robot, self.port, self.clock, self.say, self.watch)
@@ -283,8 +286,9 @@ def test_a_key_of_just_before_counts_and_an_older_one_only_by_the_guards_word(om
     stage = Stage(omx)
     now = stage.clock.now()
     for ago, after, hold, held in (
-        (RECENT_NS, "", False, True), (RECENT_NS + 1, "", False, False), (RECENT_NS + 1, "", True, True), (0, "", False, True),
+        (RECENT_NS, "", None, True), (RECENT_NS + 1, "", None, False), (RECENT_NS + 1, "", True, True), (0, "", False, True),
         (0, taken_back, False, False), (0, taken_back, True, True), (None, "", True, True), (None, "", False, False),
+        (120 * MS, "", False, False), (80 * MS, "", False, True), (None, "", None, False), (0, taken_back, None, False),
     ):  # fmt: skip
         key = StopKey(stage)
         if ago is not None:
@@ -294,14 +298,15 @@ def test_a_key_of_just_before_counts_and_an_older_one_only_by_the_guards_word(om
             stage.press(after, "viewer")
             stage.press(after)
             key.hear(now, taken_up=True)
-        assert Lowering(stage, key, stage.line, stage.port, hold).watch(False) is held, (ago, after, hold)
+        word = None if hold is None else msgspec.structs.replace(omx.permit, t=now, hold=hold)
+        assert Lowering(stage, key, stage.line, stage.port, word).watch(False, False) is held, (ago, after, hold)
 
 
 def test_what_takes_up_nothing_lowers_nothing_and_each_step_is_told(omx):
     told = []
     script = {40: lambda s: s.press("stop"), 60: lambda s: s.press("enable"), 100: lambda s: s.press("disable")}
     stage = Stage(omx, script)
-    stage.lowering._tell = told.append
+    stage.lowering._tell = lambda stage, raised: told.append(stage)
     stage.play()
     assert stage.moved(45, 99) < 0.02, "no guard leads: an enable takes nobody up"
     assert told[:39] == ["stow"] * 39 and told[39:99] == ["hold"] * 60 and set(told[99:]) == {"stow"}
@@ -311,14 +316,14 @@ def test_what_takes_up_nothing_lowers_nothing_and_each_step_is_told(omx):
 def test_a_key_that_nobody_takes_back_ends_in_ten_minutes(omx):
     stage = Stage(omx)
     lowering = stage.lowering
-    assert not lowering.watch(False)
+    assert not lowering.watch(False, False)
     stage.press("stop")
-    assert lowering.watch(False)
+    assert lowering.watch(False, False)
     now = stage.clock.now()
     stage.clock.now = lambda: now + HELD_NS
-    assert lowering.watch(False)
+    assert lowering.watch(False, False)
     stage.clock.now = lambda: now + HELD_NS + 1
-    assert not lowering.watch(False) and stage.said[-1] == "held for 10 minutes: the arm is lowered"
+    assert not lowering.watch(False, False) and stage.said[-1] == "held for 10 minutes: the arm is lowered"
 
 
 def test_a_servo_that_is_hot_ends_a_hold_and_a_key_holds_it_again(omx):
@@ -335,12 +340,12 @@ def test_a_servo_that_is_hot_ends_a_hold_and_a_key_holds_it_again(omx):
 
 def test_who_presses_while_a_servo_is_hot_has_the_arm_held(omx):
     stage = Stage(omx)
-    assert not stage.lowering.watch(True)
+    assert not stage.lowering.watch(True, False)
     stage.press("stop")
-    assert stage.lowering.watch(True)
+    assert stage.lowering.watch(True, False)
     now = stage.clock.now()
     stage.clock.now = lambda: now + HELD_NS
-    assert stage.lowering.watch(True)
+    assert stage.lowering.watch(True, False)
 
 
 @pytest.mark.parametrize("stopped", [False, True])
@@ -359,7 +364,7 @@ class Guarded(TwinClock):
         super().__init__(arm)
         self.arm, self.drive, self.key = arm, None, ""
 
-    def tell(self, stage):
+    def tell(self, stage, raised):
         self.drive = msgspec.structs.replace(
             self.arm.drive, present=stage is not None, stop=stage or "", torque_on=bool(stage), gate_open=False,
             powered_off_confirmed=False,
@@ -390,19 +395,19 @@ def test_a_key_that_holds_it_over_a_port_that_was_away_is_no_stop_that_was_not_o
     arm.until(lambda: arm.drive.stop == "hold", seconds=0.3)
     stage, clock = Stage(arm), Guarded(arm)
     for _ in range(50):
-        clock.tell(None)
+        clock.tell(None, False)
         clock.sleep_until(clock.now() + 20_000_000)
     assert fresh(arm.permit, clock.now()) and arm.permit.hold
     stage.clock = clock
-    lowering = Lowering(stage, stage.key, stage.line, stage.port, True, clock.tell if told else lambda _: None)
+    lowering = Lowering(stage, stage.key, stage.line, stage.port, arm.permit, *([clock.tell] if told else []))
     seen = []
 
-    def watch(hot):
+    def watch(hot, raised):
         seen.append(arm.guard.state)
         if len(seen) == 800:  # 16 s
             clock.key = "disable"
             stage.press("disable")
-        return lowering.watch(hot)
+        return lowering.watch(hot, raised)
 
     taken(arm.run.robot, stage.port, clock, stage.say, watch)
     assert ("LOCKOUT" in seen) is not told
@@ -424,12 +429,12 @@ def test_an_arm_that_is_lowered_beside_a_guard_that_has_just_begun_is_no_stop_th
     stage, clock = Stage(omx), Guarded(omx)
     omx.sentry, stage.clock = Sentry(omx.run, lambda: 1, lambda: 7), clock
     clock.sleep_until(clock.now() + 2_000_000_000)  # it is there first
-    lowering = Lowering(stage, stage.key, stage.line, stage.port, False, clock.tell)
+    lowering = Lowering(stage, stage.key, stage.line, stage.port, None, clock.tell)
     seen = []
 
-    def watch(hot):
+    def watch(hot, raised):
         seen.append((omx.guard.state, clock.now()))
-        return lowering.watch(hot)
+        return lowering.watch(hot, raised)
 
     assert taken(omx.run.robot, stage.port, clock, stage.say, watch)
     if told:
@@ -562,13 +567,13 @@ def test_what_holds_is_braked_before_it_is_let_go_and_for_its_time_alone(braked)
     stage, began = Stage(braked), braked.clock.now()
     stage.lowering._profile = "damp"
     told = []
-    stage.lowering._tell = told.append
+    stage.lowering._tell = lambda stage, raised: told.append(stage)
     fastest = [0.0]
 
-    def watch(hot):
+    def watch(hot, raised):
         assert all(on for on, _ in registers(braked)), "let go while it is braked"
         fastest.append(max(map(abs, braked.twin.joints.velocity)))
-        return stage.watch(hot)
+        return stage.watch(hot, raised)
 
     assert taken(braked.run.robot, stage.port, stage.clock, stage.say, watch)
     assert not any(on for on, _ in registers(braked)), "off, and read back"

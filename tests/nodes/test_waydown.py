@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 
+import msgspec
 import pytest
 
+from robotrl import messages as m
 from robotrl.drivers.chains import chain_of
 from robotrl.drivers.port import DeviceError, PortError
 from robotrl.nodes import servos
+from robotrl.nodes.powerdown import lower
 from robotrl.nodes.rescue import stop_motors
 from robotrl.nodes.servos import Driver
 from robotrl.nodes.waydown import LET_GO, NOT_DOWN
@@ -88,6 +91,67 @@ def test_an_arm_that_does_not_come_down_is_said_to_be_let_go_where_it_is(arm):
 def test_of_one_that_comes_down_nothing_of_it_is_said(arm):
     arm.reach("HOLD", "pause").reach("READY", "disable")
     assert set(steps(arm, arm.run.robot.stop_damp_s + 1.0)) == {""} and arm.drive.powered_off_confirmed
+
+
+def test_that_it_was_let_go_is_said_beside_the_cause_that_stands(arm):
+    arm.twin.joints.push[1] = HARD
+    arm.reach("PSTOP", "stop")
+    notes = steps(arm, arm.run.robot.stop_damp_s + 1.0, "disable")
+    assert notes[-1] == f"{LET_GO}; press clear" and arm.drive.raised
+
+
+def test_a_held_arm_that_gets_hot_is_said_to_be_too_hot_before_it_lets_go(arm):
+    arm.reach("HOLD", "pause").reach("READY", "disable")
+    steps(arm, 0.6)
+    arm.step("stop")
+    arm.twin.command({"fault": "heat", "servo": arm.run.robot.servos.ids[1], "celsius": arm.run.robot.limits.temp_c - 3})
+    assert steps(arm, 0.2)[-1] == "too hot to be held for long; the arm is held where it is, press disable to lower it on"
+
+
+def test_no_clear_is_taken_while_an_arm_is_lowered_whose_joints_nobody_reads_to_the_guard(arm):
+    """On a port that has just come back they are as they were before: at rest."""
+    steps(arm, 1.0, "stop")
+    drive = msgspec.structs.replace(arm.drive, stop="stow", torque_on=True, gate_open=False, raised=False)
+    for k in range(40):
+        arm.clock.advance(20 * MS)
+        now = arm.clock.now()
+        arm.sentry.hear(msgspec.structs.replace(drive, t=now), now)
+        command = "clear" if k == 30 else "beat"
+        arm.sentry.hear(m.Operator(source="console", t=now, command=command, press=k, nonce=arm.guard.nonce), now)
+        _, arm.guard = arm.sentry.step(now)
+    assert arm.guard.state == "PSTOP" and arm.guard.note == "clear: the robot still moves"
+
+
+def test_a_joint_that_lets_go_while_the_driver_lowers_or_holds_the_arm_is_said(arm):
+    clock, said, n = TwinClock(arm), [], [0]
+
+    def watch(hot, raised):
+        n[0] += 1
+        if n[0] == 40:
+            lets_go(arm, 1, "trips")
+        return 20 < n[0] < 60
+
+    lower(arm.run.robot, arm.twin.ports()["servos"], clock, said.append, watch)
+    assert said[1] == f"motor {arm.run.robot.servos.joints[1]} has let go: support the arm"
+    assert sum("has let go" in line for line in said) == 1
+
+
+@pytest.mark.parametrize(("what", "said"), [("trips", "motor {} has let go: support the arm"), ("hot", "")])
+def test_a_rescue_that_holds_an_arm_says_who_lets_go_and_lowers_what_is_hot(arm, what, said):
+    told, clock, n = [], TwinClock(arm), [0]
+    chain = chain_of(arm.twin.ports()["servos"], arm.run.robot, clock, starts=False)
+
+    def held():
+        n[0] += 1
+        if n[0] == 20 and what == "trips":
+            lets_go(arm, 1, what)
+        if n[0] == 20 and what == "hot":
+            arm.twin.command({"fault": "heat", "servo": arm.run.robot.servos.ids[1], "celsius": arm.run.robot.limits.temp_c - 1})
+        return n[0] < 2000
+
+    assert stop_motors(arm.run.robot, chain, clock, True, told.append, held).confirmed
+    assert (n[0] < 700) is (what == "hot")
+    assert told[:1] == ([said.format(arm.run.robot.servos.joints[1])] if said else [])
 
 
 @pytest.mark.parametrize(("push", "told"), [(HARD, [NOT_DOWN, LET_GO]), (0.0, [])])
