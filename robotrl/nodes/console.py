@@ -9,6 +9,7 @@ by its pid in the beat. A key is sent when it is read, not at the next redraw.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -116,11 +117,12 @@ def supervise(
         gallery.listen(parser, now)
         attend(link, view, line, live, now)
         if directory is not None and sockets is not None and now >= looked:
-            looked = now + SECOND
-            view.disk_free = shutil.disk_usage(directory).free
+            looked, view.disk_free = now + SECOND, None
             if not sockets.is_dir() and not (view.unconfirmed() and view.driver_heard(now)):
                 await_answer(link, view, line)
                 return ended(view, directory)
+            with contextlib.suppress(OSError):  # it was renamed, say, and the stop key is not to go with it
+                view.disk_free = shutil.disk_usage(directory).free
         show(live, view, now, parser)
         gallery.over()
         if (guard := view.guard()) is not None and guard.state != state:

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -1022,6 +1023,30 @@ def test_of_two_live_runs_it_attaches_to_the_robots_and_not_to_a_twins_that_was_
                 time.sleep(0.02)
         assert found.result() == expected
         (hardware / "bus.json").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed"])
+def test_a_run_directory_that_is_gone_takes_no_console_with_it(run_dir, robot, how):
+    """A run that is refused at its start removes its own; who renames that of a live run still has the stop key."""
+    person = Person(run_dir)
+    try:
+        person.until(lambda: "THE ROBOT MOVES" in person.seen and robot.heard, robot)
+        if how == "removed":
+            for directory in (run_dir.parent / "ipc", run_dir):
+                shutil.rmtree(directory)
+            person.until(person.ended)
+            person.until(lambda: "the run has ended" in person.seen)
+            assert person.process.returncode == 0
+        else:
+            run_dir.rename(run_dir.parent / "renamed")
+            end = time.monotonic() + 1.5  # it looks once a second
+            person.until(lambda: time.monotonic() > end, robot)
+            person.types(" ")
+            person.until(lambda: any(o.command == "stop" for o in robot.heard), robot)
+            assert not person.ended()
+        assert "Traceback" not in person.seen
+    finally:
+        person.close()
 
 
 @pytest.mark.parametrize("heard", [True, False])
