@@ -31,6 +31,7 @@ from robotrl.replay import Replay
 POLL_NS = 20_000_000
 LUMP_NS = 20_000_000  # of updates between two looks at whether to end, to publish, to tell; one that has begun is finished
 TELL_NS = 200_000_000  # between two messages
+AGAIN_NS = 1_000_000_000  # between two looks whether a full disk has room again
 BUILDING = "building"  # in place of an engine's name while there is none: the first one of a machine is compiled
 
 
@@ -156,10 +157,9 @@ def _student(node: Node, replay: Replay) -> Student:
 
 def _learn(node: Node, student: Student, status: Publisher) -> None:
     """Study until told to end; publish as `Pace` says, and keep a checkpoint each EVERY updates."""
-    saved = student.updates
     marks: deque[tuple[int, int]] = deque(maxlen=20)
     student.version = max(student.version, student.published())
-    pace = Pace(node.run, max(student.updates, student.published_updates()), student.replay.count)
+    shelf = Shelf(node, student)
     if missed := student.forgive(student.replay.count):
         node.say(f"owed more than {node.run.agent.max_backlog} steps' updates at its start: {missed} are dropped, and counted")
     behind = False
@@ -169,12 +169,8 @@ def _learn(node: Node, student: Student, status: Publisher) -> None:
             behind = True
             node.say(_too_slow(node.run))
         student.study(count, pause=_lump(node))
-        if student.updates >= saved + checkpoint.EVERY:  # first: of weights that are out, what they were learnt by is kept
-            saved = student.updates
-            student.save()
-        if pace.due(student.updates, student.replay.count):
-            student.publish(now=node.clock.now())
         now = node.clock.now()
+        shelf.tend(now)
         if not marks or now > marks[-1][0] + TELL_NS:
             marks.append((now, student.updates))
             status.send(_status(student, marks))
@@ -182,6 +178,48 @@ def _learn(node: Node, student: Student, status: Publisher) -> None:
         if not student.owed(student.replay.count):
             node.clock.sleep_until(node.clock.now() + POLL_NS)
     student.save()
+
+
+class Shelf:
+    """Where what is learnt is put: a checkpoint each EVERY updates, and the weights as `Pace` says.
+
+    On a full disk the learner keeps it, says so, and tries again: to end would lose what it has learnt, and make no room.
+    """
+
+    def __init__(self, node: Node, student: Student) -> None:
+        self._node, self._student = node, student
+        self._pace = Pace(node.run, max(student.updates, student.published_updates()), student.replay.count)
+        self._saved, self._due = student.updates, False
+        self._full, self._again = False, 0  # has it no room, and when is it looked at again?
+
+    def tend(self, now: int) -> None:
+        """OSError from a disk that fails otherwise than by being full."""
+        student = self._student
+        self._due = self._due or self._pace.due(student.updates, student.replay.count)
+        if now < self._again:
+            return
+        try:
+            if student.updates >= self._saved + checkpoint.EVERY:
+                student.save()  # first: of weights that are out, what they were learnt by is kept
+                self._saved = student.updates
+                self._tell(full=False)
+            if self._due:
+                student.publish(now=now)
+                self._due = False
+                self._tell(full=False)
+        except OSError as error:
+            if error.errno not in rundir.FULL:
+                raise
+            self._again = now + AGAIN_NS
+            self._tell(full=True)
+
+    def _tell(self, full: bool) -> None:
+        """Once, and not at every try."""
+        if full and not self._full:
+            self._node.say(f"{self._node.directory}: disk full: it goes on, but nobody gets what it learns; free some space")
+        elif self._full and not full:
+            self._node.say("there is room again: what it has learnt is written")
+        self._full = full
 
 
 def _lump(node: Node) -> Callable[[], bool]:

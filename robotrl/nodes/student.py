@@ -170,20 +170,24 @@ class Student:
         RanAway, and the last ones stay, when one is not finite.
         """
         weights = self._finite(self.agent.weights())
-        self.version += 1
-        path = self.weights
-        about = {"version": str(self.version)}
+        path, version = self.weights, self.version + 1
+        about = {"version": str(version)}
         if now is not None:
             about |= {"published_ns": str(now), "updates": str(self.updates)}
         aside = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(aside, "wb") as file:
-            file.write(packed(weights, about))
-            if not numbered:
-                file.flush()
-                os.fdatasync(file.fileno())
-        if numbered:
-            os.link(aside, path.with_name(f"policy-{self.version}.safetensors"))
-        os.replace(aside, path)
+        try:
+            with open(aside, "wb") as file:
+                file.write(packed(weights, about))
+                if not numbered:
+                    file.flush()
+                    os.fdatasync(file.fileno())
+            if numbered:
+                os.link(aside, path.with_name(f"policy-{version}.safetensors"))
+            os.replace(aside, path)
+        except OSError:
+            aside.unlink(missing_ok=True)  # a full disk needs the room
+            raise
+        self.version = version
         return path
 
     def save(self, also: Mapping[str, Any] | None = None) -> None:

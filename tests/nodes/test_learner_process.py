@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 
 from robotrl import checkpoint, rundir
@@ -211,16 +213,47 @@ def test_weights_that_are_no_numbers_are_not_published_and_not_kept(directory, m
 
 
 def test_a_disk_that_takes_nothing_is_one_line(directory, monkeypatch, capsys):
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
+    def broken(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
 
     plays(monkeypatch, Puppet(then=end_at(10)))
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(checkpoint.os, "fsync", broken)
     assert learner.wall_clock(directory) == 3
     assert capsys.readouterr().err == (
-        f"learner: {directory}: weights or checkpoint not written: No space left on device; check disk and permissions, resume\n"
+        f"learner: {directory}: weights or checkpoint not written: Input/output error; check disk and permissions, resume\n"
     )
     assert not list((directory / "checkpoint").iterdir())
+
+
+def test_a_disk_that_is_full_for_a_while_ends_no_learning(directory, monkeypatch, capsys):
+    """It died of it again and again, within seconds for good; now all is written when there is room, the checkpoint first."""
+    full, left, order = [True], [], []
+
+    def takes(descriptor):
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def then(updates):
+        if updates == 300:
+            left.extend(path.name for path in (directory / "weights").iterdir())
+            full.clear()
+        end_at(600)(updates)
+
+    plays(monkeypatch, Puppet(seconds=0.001, then=then))
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, takes)
+    for name in ("save", "publish"):
+        made = getattr(Student, name)
+        monkeypatch.setattr(Student, name, lambda *a, made=made, name=name, **b: [made(*a, **b), order.append(name)])
+    monkeypatch.setattr(learner, "AGAIN_NS", 50_000_000)
+    monkeypatch.setattr(checkpoint, "EVERY", 100)
+    assert learner.wall_clock(directory) == 0
+    assert not left, "nothing half written stays"
+    assert order[:2] == ["save", "publish"], "of weights that are out, what they were learnt by is kept"
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and "disk full" in said[0] and "goes on" in said[0] and "room again" in said[1]
+    with safetensors.safe_open(directory / "weights" / "policy.safetensors", "numpy") as file:
+        assert int(file.metadata()["version"]) == order.count("publish"), "one that was not written has no number"
 
 
 def test_threads_are_two_at_most_where_none_are_asked_for_and_as_many_as_asked(monkeypatch):
