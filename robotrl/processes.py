@@ -18,6 +18,7 @@ from robotrl import aloud, config
 from robotrl.bus import Bus
 from robotrl.clock import WallClock
 from robotrl.messages import Beat, Drive, Guard, Process
+from robotrl.nodelog import NodeLog
 from robotrl.roster import OPERATOR, Spec
 
 RESTARTS, WITHIN_S = 3, 60.0  # Erlang's restart intensity: more often, and it stays down
@@ -53,10 +54,8 @@ class Child:
     spec: Spec
     process: subprocess.Popen[bytes]
     pidfd: int
-    log: Path
+    log: NodeLog
     deaths: list[float] = field(default_factory=list)
-    begin: int = 0  # where this life's log begins
-    read: int = 0  # bytes of the log already shown
 
 
 class Wait:
@@ -97,22 +96,22 @@ class Manager:
         words = [sys.executable, "-m", spec.module, str(self.directory), *spec.words, *self.extra.get(spec.name, [])]
         if deaths:
             words.append("--restarted")
-        path = self.directory / "logs" / f"{spec.name}.log"
-        path.parent.mkdir(exist_ok=True)  # a person made room
-        # A group of its own: Ctrl-C is for us, who then end all in order.
-        with open(path, "ab") as log:
-            read = log.tell()
+        with contextlib.ExitStack() as undo:
+            log = NodeLog(self.directory / "logs" / f"{spec.name}.log")
+            undo.callback(log.close)
+            # A group of its own: Ctrl-C is for us, who then end all in order.
             process = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=self.keep, process_group=0,
+                words, stdin=subprocess.PIPE, stdout=log.fd, stderr=log.fd, pass_fds=self.keep, process_group=0,
                 env=os.environ | ONE_THREAD,
             )  # fmt: skip
-        try:
-            pidfd = os.pidfd_open(process.pid)
-        except OSError:
-            with process:  # nobody would watch it, or end it
-                process.kill()
-            raise
-        self.children[spec.name] = Child(spec, process, pidfd, path, deaths or [], read, read)
+            try:
+                pidfd = os.pidfd_open(process.pid)
+            except OSError:
+                with process:  # nobody would watch it, or end it
+                    process.kill()
+                raise
+            undo.pop_all()
+        self.children[spec.name] = Child(spec, process, pidfd, log, deaths or [])
         self.say(spec.name, process.pid, "started", restarts=len(deaths or []))
 
     def wait_for(self, name: str) -> None:
@@ -157,7 +156,8 @@ class Manager:
         name, pid = child.spec.name, child.process.pid
         self._last_words += self._words(child)
         del self.children[name]
-        code, said = self._reap(child), last_line(child.log, child.begin)
+        code, said = self._reap(child), child.log.last_line()
+        child.log.close()
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         self.say(name, pid, "died", how, len(child.deaths))
         if code == 2 and said and not child.deaths:
@@ -179,9 +179,9 @@ class Manager:
         if child.spec.expendable:
             self.gone[name], self._gone_said = why, time.monotonic()
             self.say(name, pid, "gone", why)
-            return f"{why}: {said or 'it said nothing'}; it stays down, and the run goes on without it; see {child.log}"
+            return f"{why}: {said or 'it said nothing'}; it stays down, and the run goes on without it; see {child.log.path}"
         self.say(name, pid, "gave up", why)
-        raise GaveUp(f"{why}: {said or 'it said nothing'}; see {child.log}")
+        raise GaveUp(f"{why}: {said or 'it said nothing'}; see {child.log.path}")
 
     def _once(self, said: str) -> str:
         """What is told with a node's death, and so not among its last words."""
@@ -204,23 +204,16 @@ class Manager:
         return lines
 
     def _words(self, child: Child) -> list[str]:
-        try:
-            with open(child.log, "rb") as log:
-                log.seek(child.read)
-                text = log.read()
-        except OSError:  # a person made room
-            return []
-        whole = text[: text.rfind(b"\n") + 1]
-        child.read += len(whole)
-        self._listen_to_the_rescue(child, whole)
+        lines = child.log.whole_lines().splitlines()
+        self._listen_to_the_rescue(child, lines)
         if child.spec is OPERATOR:
             return []
-        return [line for line in whole.decode(errors="replace").splitlines() if line.startswith(f"{child.spec.name}: ")]
+        return [line for line in lines if line.startswith(f"{child.spec.name}: ")]
 
-    def _listen_to_the_rescue(self, child: Child, said: bytes) -> None:
+    def _listen_to_the_rescue(self, child: Child, lines: list[str]) -> None:
         from robotrl.nodes.tether import BURIED, RESCUED
 
-        for line in said.decode(errors="replace").splitlines() if child.spec.name == "rescue" else ():
+        for line in lines if child.spec.name == "rescue" else ():
             if BURIED in line:
                 self._buried = self.clock.now(), RESCUED in line
 
@@ -292,6 +285,8 @@ class Manager:
         self._end(early, END_S)
         for name in LAST:
             self._end([self.children[name]] if name in self.children else [], DOWN_S if name in LOWER else END_S)
+        for child in self.children.values():
+            child.log.close()
         self.children.clear()
         self.bus.close()
 
@@ -311,14 +306,3 @@ class Manager:
 def off(drive: Drive | None, now: int) -> bool:
     """The driver has just said that every motor reads back as off."""
     return drive is not None and drive.powered_off_confirmed and now - drive.t < FRESH_NS
-
-
-def last_line(log: Path, start: int) -> str:
-    """The last line written to a log since `start`, without a traceback's indentation; "" where the log is gone."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(start)
-            lines = file.read().decode(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1].strip() if lines else ""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robotrl.config import ConfigError
-from robotrl.processes import last_line
+from robotrl.nodelog import NodeLog
 
 
 class TwinProcess:
@@ -21,19 +21,18 @@ class TwinProcess:
     def __init__(self, directory: Path, seed: int) -> None:
         """The twin of the run in `directory`; its words go to logs/twin.log there. ConfigError when it does not start."""
         self.read_fd, self.write_fd = os.pipe()
-        log = directory / "logs" / "twin.log"
+        log = NodeLog(directory / "logs" / "twin.log")
         words = [sys.executable, *self.program, "--run-dir", str(directory), "--seed", str(seed), "--until-eof"]
-        with open(log, "ab") as file:
-            begun = file.tell()
-            self.process = subprocess.Popen(
-                words, stdin=self.read_fd, stdout=subprocess.PIPE, stderr=file, text=True, process_group=0
-            )
+        self.process = subprocess.Popen(
+            words, stdin=self.read_fd, stdout=subprocess.PIPE, stderr=log.fd, text=True, process_group=0
+        )
         os.close(self.read_fd)  # the twin has its own; with ours open, a write after its death would never fail
         self.pidfd = os.pidfd_open(self.process.pid)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
+        said = log.last_line()
+        log.close()
         if not line:
-            said = last_line(log, begun)
             self.close()
             raise ConfigError(f"the twin did not start: {said or 'it said nothing'}")
         self.ports: dict[str, str] = json.loads(line)

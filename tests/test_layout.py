@@ -26,7 +26,7 @@ TOP = (
     "findport", "findcameras", "setupservo", "replaycheck", "resume", "relabel", "plotlabels", "benches", "keytool",
     "installed", "notify", "play", "timing", "picture", "plotreach", "lerobotformat", "lerobotread", "lerobotexport",
     "lerobotimport", "lerobotvideo", "homestops", "classified", "inspection", "report",
-    "robotnow",
+    "robotnow", "nodelog",
 )  # fmt: skip
 LAYER_OF = {
     **dict.fromkeys(CORE, "core"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
 import shlex
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from dataclasses import replace
@@ -25,11 +27,12 @@ from robotrl.clock import WallClock
 from robotrl.config import CameraPort, Run, Servos, load
 from robotrl.manager import Ending, with_ports
 from robotrl.messages import Beat, Drive, Episode, Guard
+from robotrl.nodelog import NodeLog
 from robotrl.nodes import rescue
 from robotrl.nodes.guard import GONE_NS
 from robotrl.nodes.servos import POWER_DOWN_NS
 from robotrl.notify import Notify
-from robotrl.processes import DOWN_S, END_S, FRESH_NS, OFF_S, GaveUp, Manager, last_line
+from robotrl.processes import DOWN_S, END_S, FRESH_NS, OFF_S, GaveUp, Manager
 from robotrl.robot import STOP_MAX_S
 from robotrl.roster import Spec, nodes_of
 from robotrl.safety.halt import HELD_NS, Halt
@@ -38,6 +41,8 @@ from robotrl.watch import Watch, power, standing
 LAUNCH = Path(__file__).resolve().parent.parent / "launch"
 BODIES = {
     "stays": "import sys\nprint('stays: here', file=sys.stderr, flush=True)\nsys.stdin.read()",
+    "says": "import sys\nprint('says: here, and some more words of the start', flush=True)\n"
+    "for line in sys.stdin:\n    print('says:', line, end='', flush=True)",
     "well": "",
     "dies": "raise SystemExit(1)",
     "falls": "import sys\nprint('falls: slept for too long', file=sys.stderr)\nraise SystemExit('--restarted' in sys.argv or 3)",
@@ -372,7 +377,7 @@ def test_a_standstill_takes_nothing_of_the_time_in_which_an_arm_is_waited_for(ma
 def test_an_arm_that_the_rescue_lowers_after_a_driver_that_died_for_good_is_waited_for(manager, monkeypatch, capsys, ends, off):
     monkeypatch.setattr(processes, "OFF_S", 0.3)
     manager.start(replace(spec("stays"), name="rescue"))
-    log, looks = manager.children["rescue"].log, []
+    log, looks = manager.children["rescue"].log.path, []
     monkeypatch.setattr(manager.drive, "latest", lambda: msgspec.structs.replace(drives("", False), t=manager.clock.now()))
     heard = manager.heard
 
@@ -399,7 +404,7 @@ def naps(monkeypatch):
 
 def test_a_standstill_takes_nothing_of_the_time_in_which_a_rescue_is_waited_for(manager, monkeypatch):
     manager.start(replace(spec("stays"), name="rescue"))
-    log, looks, heard = manager.children["rescue"].log, [], manager.heard
+    log, looks, heard = manager.children["rescue"].log.path, [], manager.heard
     monkeypatch.setattr(manager.drive, "latest", lambda: drives("stow", False))
 
     def hears():
@@ -428,7 +433,7 @@ def test_what_a_rescue_says_while_its_driver_is_to_end_is_told_at_once(manager, 
     manager.start(replace(spec("lingers"), name="servos"))
     until((manager.directory / "logs" / "servos.log").read_text)
     manager.start(replace(spec("stays"), name="rescue"))
-    with manager.children["rescue"].log.open("a") as file:
+    with manager.children["rescue"].log.path.open("a") as file:
         file.write("rescue: CUT POWER\n")
     servos, alive = manager.children["servos"].process, {}
     monkeypatch.setattr(processes.aloud, "say", lambda line: alive.setdefault(line, servos.poll() is None))
@@ -446,7 +451,7 @@ def test_a_rescue_that_has_died_too_is_not_waited_for(manager, monkeypatch, late
         manager.children[name].process.wait()
     monkeypatch.setattr(manager.drive, "latest", lambda: drives("stow", False))
     if late:
-        with manager.children["rescue"].log.open("a") as file:
+        with manager.children["rescue"].log.path.open("a") as file:
             file.write("rescue: the servo driver died with torque on; the motors are read back as off (0.60 s)\n")
     began = time.monotonic()
     assert manager.power_down(replace(Run().robot, stop_profile="stow", stop_damp_s=5.0)) is late
@@ -458,7 +463,7 @@ def test_an_arm_whose_driver_dies_while_the_run_ends_is_waited_for(manager, monk
     monkeypatch.setattr(processes, "OFF_S", 0.3)
     for name in ("rescue", "servos"):
         manager.start(replace(spec("stays"), name=name))
-    log, died, saved, heard = manager.children["rescue"].log, [], [], manager.heard
+    log, died, saved, heard = manager.children["rescue"].log.path, [], [], manager.heard
     begun = time.monotonic()
 
     def newest():
@@ -484,7 +489,7 @@ def test_what_the_rescue_said_before_is_true_of_a_driver_that_has_not_spoken_sin
     monkeypatch.setattr(processes, "OFF_S", 0.2)
     manager.start(replace(spec("stays"), name="rescue"))
     before = manager.clock.now()
-    with manager.children["rescue"].log.open("a") as file:
+    with manager.children["rescue"].log.path.open("a") as file:
         file.write("rescue: the servo driver died with torque on; the motors are read back as off (3.10 s)\n")
     until(lambda: any("servo driver died" in line for line in manager.heard()))
     robot = replace(Run().robot, stop_profile="stow", stop_damp_s=0.1)
@@ -545,24 +550,93 @@ def test_who_refuses_late_does_not_keep_silent_that_motors_may_be_on(
 def test_a_log_that_is_removed_while_the_run_lives_ends_nothing(manager, folder):
     """By who makes room on a full disk, or by a rotation; or all of them with their folder."""
     manager.start(spec("stays"))
-    until(lambda: "stays: here" in manager.children["stays"].log.read_text())
+    until(lambda: "stays: here" in manager.children["stays"].log.path.read_text())
     if folder:
         shutil.rmtree(manager.directory / "logs")
     else:
         (manager.directory / "logs" / "stays.log").unlink()
-    assert manager.heard() == []
+    assert manager.heard() == ["stays: here"], "it was said"
     manager.children["stays"].process.kill()
     assert manager.watch(10.0) == ["stays died (SIGKILL) and was started again"]
-    until(lambda: "stays: here" in manager.children["stays"].log.read_text())
+    until(lambda: "stays: here" in manager.children["stays"].log.path.read_text())
     assert manager.heard() == ["stays: here"]
 
 
+@pytest.mark.parametrize("how", ["emptied", "removed"])
+def test_what_is_said_after_a_log_was_emptied_or_removed_is_heard(manager, how):
+    """By who makes room, as the rescue stops the motors: nobody heard of it until as much was said again."""
+    manager.start(spec("says"))
+    child = manager.children["says"]
+    until(lambda: manager.heard() == ["says: here, and some more words of the start"])
+    os.truncate(child.log.path, 0) if how == "emptied" else child.log.path.unlink()
+    child.process.stdin.write(b"CUT POWER\n")
+    child.process.stdin.flush()
+    until(lambda: manager.heard() == ["says: CUT POWER"])
+    assert how == "removed" or child.log.path.read_bytes() == b"says: CUT POWER\n"
+
+
+@pytest.fixture
+def small_disk(manager):
+    """Under the manager's logs: of a megabyte, with a function that fills it."""
+    logs = manager.directory / "logs"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(logs)], capture_output=True).returncode != 0:
+        pytest.skip("to mount a small disk is root's")
+
+    def fill():
+        with pytest.raises(OSError, match="No space"), open(logs / "film", "wb", buffering=0) as film:
+            while film.write(bytes(4096)):
+                pass
+
+    yield fill
+    subprocess.run(["umount", "-l", str(logs)], check=True)
+
+
+def test_on_a_full_disk_the_person_is_told_all_the_same(manager, small_disk):
+    """The rescue's call to cut the power went into its log, of which nothing reached the disk, and so nobody."""
+    manager.start(spec("says"))
+    child = manager.children["says"]
+    until(lambda: manager.heard())
+    small_disk()
+    for number in range(20):
+        child.process.stdin.write(f"{number} CUT POWER {'.' * 3000}\n".encode())
+        child.process.stdin.flush()
+        until(lambda n=number: [line[:17] for line in manager.heard()] == [f"says: {n} CUT POWER"[:17]])
+    text = child.log.path.read_bytes()
+    assert b"19 CUT POWER" in text and b"\0" not in text, "it is in the log, too"
+
+
+def test_who_is_started_on_a_full_disk_is_heard_and_why_it_refuses_is_said(manager, small_disk):
+    small_disk()
+    manager.start(spec("says"))
+    until(lambda: manager.heard() == ["says: here, and some more words of the start"])
+    manager.start(spec("complains"))
+    with pytest.raises(GaveUp, match="sign has 1 entry"):
+        manager.watch(10.0)
+
+
+def test_a_disk_that_can_keep_no_room_is_one_all_the_same(manager, monkeypatch):
+    class Libc:
+        def fallocate64(self, *_):
+            ctypes.set_errno(errno.EOPNOTSUPP)
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Libc())
+    manager.start(spec("stays"))
+    until(lambda: manager.heard() == ["stays: here"])
+    assert manager.children["stays"].log.path.read_text() == "stays: here\n"
+
+
 def test_the_last_line_of_this_life(tmp_path):
-    log = tmp_path / "x.log"
-    log.write_text("old\n")
-    assert last_line(log, 4) == ""
-    log.write_text("old\nTraceback\n  File\nValueError: x\n\n")
-    assert last_line(log, 4) == "ValueError: x"
+    path = tmp_path / "x.log"
+    path.write_text("old\n")
+    log = NodeLog(path)
+    assert log.last_line() == "" and log.whole_lines() == ""
+    with path.open("a") as file:
+        file.write("Traceback\n  File\nValueError: x\n\n")
+    assert log.last_line() == "ValueError: x" and log.whole_lines().startswith("Traceback")
+    os.truncate(path, 0)
+    assert log.last_line() == ""
+    log.close()
 
 
 def test_the_twins_ports_slowness_and_budget_of_falls_are_the_only_difference():
@@ -799,7 +873,7 @@ time.sleep(60)
     for name in ("guard", "rescue", "servos", "policy"):
         (manager.directory / f"pretend_{name}.py").write_text(body)
         manager.start(spec(name))
-    until(lambda: all("on" in child.log.read_text() for child in manager.children.values()))
+    until(lambda: all("on" in child.log.path.read_text() for child in manager.children.values()))
     for child in list(manager.children.values()):
         assert os.readlink(f"/proc/self/fd/{child.pidfd}") == "anon_inode:[pidfd]"
     close, manager.bus.close = manager.bus.close, lambda: None  # the fixture's to do
