@@ -22,6 +22,7 @@ PSTOP_NS = 200_000_000  # for which a guard whose manager is gone is in PSTOP: t
 LINGER_NS = 500_000_000  # for which it stays at least
 GONE_NS = 2_000_000_000  # a driver that has said nothing for so long is gone; chosen for a busy machine
 MORE_NS = 5_000_000_000  # beside the robot's stop profile, for which it waits at most for the motors to read back as off; chosen
+KEEP_AGAIN_NS = 1_000_000_000  # between two tries to write a lockout down: each may hold the guard up
 NEVER = -1
 STREAMS = ("joints", "applied", "drive", "imu", "image", "pose", "operator", "process", "episode_end", "reset", "beat", "teleop")
 
@@ -41,6 +42,8 @@ class Vigil:
         self._alone = Alone(int(node.run.robot.stop_damp_s * 1e9) + MORE_NS)
         self._listen_until = node.clock.now() + listen_ns
         self._judged, self._torque = NEVER, False
+        self._unkept: tuple[str, ...] | None = None  # the causes of a lockout that the disk has not taken yet
+        self._keep_at, self._complained = NEVER, False
 
     def serve(self) -> bool:
         """Until told to end, or alone for long enough. False: it slept, and must be started anew."""
@@ -111,10 +114,24 @@ class Vigil:
             self._causes.send(state)
             aloud.say(logged(state))
             if state.state == "LOCKOUT":
-                try:
-                    self._lockout.keep(state.causes)
-                except OSError as error:  # a restarted guard is in PSTOP, as after any other stop
-                    aloud.say(f"{state.t} the lockout is not kept, and a new start would forget it: {error}")
+                self._unkept, self._keep_at = state.causes, self._judged
+        if self._unkept is not None and self._judged >= self._keep_at:
+            self._keep(self._unkept)
+
+    def _keep(self, causes: tuple[str, ...]) -> None:
+        """The lockout that stands, onto the disk, and again until that takes it: a restarted guard, or the next run, would be as
+        after any other stop. The person is told, once."""
+        try:
+            self._lockout.keep(causes)
+        except OSError as error:
+            self._keep_at = self._judged + KEEP_AGAIN_NS
+            if not self._complained:
+                self._node.say(f"the lockout is not kept, and a new start would forget it: {error}; look after the disk")
+            self._complained = True
+        else:
+            if self._complained:
+                self._node.say("the lockout is kept now")
+            self._unkept, self._complained = None, False
 
 
 class Alone:

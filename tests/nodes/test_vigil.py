@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -40,6 +41,10 @@ class Here:
     """A node in virtual time, with a bus on which waiting passes the time."""
 
     run = Run()
+    said = ()
+
+    def say(self, what):
+        self.said += (str(what),)
 
     def __init__(self, stopped_ms: int = 0, suspended: bool = False) -> None:
         self.stopped_ms = stopped_ms  # behind the third period: SIGSTOP, then SIGCONT
@@ -162,6 +167,36 @@ def test_a_lockout_outlives_the_guard_that_is_in_it(tmp_path, file):
     assert ("stop_unconfirmed" in state.causes) is (file == "lockout")
     kept.forget()
     assert kept.causes() == ()
+
+
+class Full(LockoutFile):
+    """Of a disk that has no room for so many tries."""
+
+    tries, full = 0, 0
+
+    def keep(self, causes):
+        self.tries += 1
+        if self.tries <= self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().keep(causes)
+
+
+@pytest.mark.parametrize(("full", "seconds"), [(0, 5), (2, 5), (99, 5)])
+def test_a_lockout_that_the_disk_did_not_take_is_tried_again_and_the_person_is_told(tmp_path, full, seconds):
+    """A disk that was full for a second, and the next start knew of no lockout: nobody had heard of it."""
+    node, kept = Here(), Full(tmp_path / "lockout")
+    kept.full, tries = full, []
+    node.every = lambda period, ended: (
+        (node.clock.sleep_until(n * period), setattr(node, "due", (n + 1) * period), tries.append(kept.tries), n)[-1]
+        for n in range(seconds * 50)
+    )
+    sentry = Sentry(Run(), lambda: 1, lambda: 1)
+    sentry.guard.ledger.latched.add("stop_unconfirmed")
+    assert Vigil(node, sentry, kept, 0).serve()
+    assert kept.tries == min(full + 1, seconds) and tries[45] == 1, "once a second: each may hold the guard up"
+    assert ("stop_unconfirmed" in kept.causes()) is (full < seconds)
+    assert len(node.said) == (full > 0) + (0 < full < seconds)
+    assert not full or ("No space left on device" in node.said[0] and "would forget it" in node.said[0])
 
 
 ARM = config.load(Path("launch/reach.toml"))
