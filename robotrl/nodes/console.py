@@ -204,10 +204,14 @@ def newest_live(root: Path, within_ns: int) -> Path:
 
     A run that was killed with the machine leaves its sockets' names behind, and a rehearsal never had any.
     """
-    clock = WallClock()
-    begun = [directory for directory in rundir.made(root) if node.bus_directory(directory).is_dir()]
+    clock, passed = WallClock(), ""
+    begun = [directory for directory in rundir.made(root) if os.path.isdir(node.bus_directory(directory))]
     for directory in sorted(begun, key=rundir.of_twin):
-        bus = Bus(node.bus_directory(directory), "console", clock)  # listens only: another console may be attached
+        try:
+            bus = Bus(node.bus_directory(directory), "console", clock)  # listens only: another console may be attached
+        except BusError as error:  # another user's, or over by now
+            passed = passed or f" ({error})"
+            continue
         try:
             guard = bus.subscriber("guard")
             if bus.wait([guard], within_ns / SECOND):
@@ -215,7 +219,7 @@ def newest_live(root: Path, within_ns: int) -> Path:
         finally:
             bus.close()
     start = "start one: bash launch/real_walk.sh (with --sim: on the twin)"
-    raise rundir.RunError(f"{root}: no run is live here; {start}, or name its directory")
+    raise rundir.RunError(f"{root}: no run is live here{passed}; {start}, or name its directory")
 
 
 def operate(directory: Path) -> int:

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from robotrl import config, keyring
+from robotrl import config, keyring, rundir
 from robotrl import messages as m
 from robotrl.bus import Bus
 from robotrl.clock import LockstepClock, WallClock
@@ -1005,6 +1005,27 @@ def test_without_a_name_it_attaches_to_the_newest_run_that_is_live(run_dir, robo
             robot()
             time.sleep(0.02)
     assert found.result() == live
+
+
+def test_another_users_run_does_not_keep_it_from_the_live_one(run_dir, robot, tmp_path, monkeypatch):
+    """Root's, say, killed long ago: the folder of its sockets is there still."""
+    root = tmp_path / "runs"
+    root.mkdir()
+    live = run_dir.rename(root / "20261125-120000-walk")
+    roots = root / "20261125-130000-walk"
+    roots.mkdir()
+    (roots / "run.json").write_text((live / "run.json").read_text())
+    (roots / "bus.json").write_text(json.dumps({"directory": str(tmp_path / "roots")}))
+    (tmp_path / "roots").mkdir(mode=0o755)  # refused as another user's is
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(console.newest_live, root, 2 * SECOND)
+        while not found.done():
+            robot()
+            time.sleep(0.02)
+    assert found.result() == live
+    (live / "bus.json").unlink()
+    with pytest.raises(rundir.RunError, match=r"no run is live here .*roots: the bus needs a directory of mode 0700"):
+        console.newest_live(root, SECOND // 20)
 
 
 def test_of_two_live_runs_it_attaches_to_the_robots_and_not_to_a_twins_that_was_started_later(run_dir, robot, tmp_path):
