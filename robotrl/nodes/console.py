@@ -131,7 +131,7 @@ def supervise(
             state = guard.state
     await_answer(link, view, line)
     if link.watching:
-        return "left; the run goes on", 0
+        return f"left{unkept(view)}; the run goes on", 0
     return left(view, directory), 0
 
 
@@ -170,10 +170,17 @@ def ended(view: View, directory: Path) -> tuple[str, int]:
 
 def left(view: View, directory: Path | None) -> str:
     """What follows from leaving as the one who supervises, and how to come back."""
+    what = "left" + unkept(view)
     if directory is not None:
-        return f"left; the robot stops and the run goes on; attach again: {attach(directory)}"
+        return f"{what}; the robot stops and the run goes on; attach again: {attach(directory)}"
     again = command(f"console {view.run} KEY")
-    return f"left; the robot stops, if nobody else supervises, and the run goes on; attach again: {again}"
+    return f"{what}; the robot stops, if nobody else supervises, and the run goes on; attach again: {again}"
+
+
+def unkept(view: View) -> str:
+    """Of rewards that this process alone has."""
+    count = view.unkept
+    return f"; {count} reward{'s are' if count > 1 else ' is'} not kept by the recorder yet, and may be lost" if count else ""
 
 
 def show(live: Live, view: View, now: int, parser: KeyParser) -> None:

@@ -232,7 +232,8 @@ def events(view: View, now: int, rows: int) -> list[Text]:
 def pressed(view: View, now: int) -> Text:
     """The last keys, newest first; or the question that the first q asks."""
     if view.leave_asked is not None and now - view.leave_asked < 2 * SECOND:
-        what = "You watch: the robot goes on without you." if view.watching else "Leaving stops the robot."
+        lost = f"; may lose {n} reward{'s' * (n > 1)} not kept yet" if (n := view.unkept) else ""
+        what = "You watch: the robot goes on without you." if view.watching else f"Leaving stops the robot{lost}."
         return line((f" {what} q again to leave. ", "bold black on yellow"))
     if view.typed is not None:
         return line((f" note: {view.typed}_ ", "bold black on yellow"), " ENTER ends it; SPACE stops the robot")

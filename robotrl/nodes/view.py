@@ -209,6 +209,11 @@ class View:
         age = self.age("drive", now)
         return age is not None and age < GUARD_SILENT
 
+    @property
+    def unkept(self) -> int:
+        """Labels of this console that the recorder has not acknowledged: they go with it."""
+        return self.labels[0] - self.labels[1]
+
     def unconfirmed(self) -> bool:
         """Did the driver's last word leave it open whether the motors are off, and nobody has said it since?"""
         drive = self.get("drive", Drive)

@@ -113,6 +113,18 @@ def test_leaving_needs_two_presses_within_two_seconds():
     assert v.leaving
 
 
+def test_who_leaves_is_told_of_rewards_that_nobody_has_kept():
+    """With the recorder down, or its disk full, they were in this process alone, and went with it without a word."""
+    v = view(labels=(5, 2))
+    desk.press("q", v, NOW)
+    assert " Leaving stops the robot; may lose 3 rewards not kept yet. q again to leave. " in shown(v, NOW + SECOND)
+    assert "; 3 rewards are not kept by the recorder yet, and may be lost; " in console.left(v, Path("runs/x"))
+    v.labels = (5, 4)
+    assert "may lose 1 reward not kept" in shown(v, NOW + SECOND) and "; 1 reward is not kept" in console.left(v, None)
+    v.labels = (5, 5)
+    assert "lose" not in shown(v, NOW + SECOND) and "kept" not in console.left(v, Path("runs/x"))
+
+
 def test_beat_tells_how_long_the_human_has_been_still():
     v = view()
     assert desk.beat(v, NOW + 7 * SECOND).value == pytest.approx(7.0)
