@@ -11,6 +11,7 @@ by themselves.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import time
@@ -43,6 +44,10 @@ BACKLOG = 64
 HWM = 256  # messages waiting for, or from, one peer
 
 
+class NoAddress(BusError):
+    """The machine has no such address, now: at its start it may get it yet."""
+
+
 @dataclass
 class Peer:
     """One key's holder, from its first word on."""
@@ -67,7 +72,8 @@ class Received(NamedTuple):
 
 @dataclass
 class Door:
-    """Listens at `listen` (tcp://address:port; port 0: any). BusError when it cannot. Times in ns, `rate_hz` messages a peer."""
+    """Listens at `listen` (tcp://address:port; port 0: any). BusError when it cannot, `NoAddress` where it may
+    yet. Times in ns, `rate_hz` messages a peer."""
 
     listen: str
     keys: Keyring
@@ -113,7 +119,8 @@ class Door:
             except zmq.ZMQError as error:
                 if error.errno != zmq.EADDRINUSE or not self.cut or time.monotonic() > until:
                     self.close()
-                    raise BusError(f"{self.listen}: cannot listen there: {error.strerror}; see network.listen") from None
+                    kind = NoAddress if error.errno == errno.EADDRNOTAVAIL else BusError
+                    raise kind(f"{self.listen}: cannot listen there: {error.strerror}; see network.listen") from None
                 time.sleep(0.005)
         self.address = router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self._base = resident()

@@ -20,7 +20,7 @@ from robotrl import aloud, keyring, node
 from robotrl.bus import Bus
 from robotrl.complaint import Complaint
 from robotrl.config import Run
-from robotrl.door import Door, Received
+from robotrl.door import Door, NoAddress, Received
 from robotrl.greeting import Shown
 from robotrl.messages import Guard, Operator
 from robotrl.nodes.view import absent
@@ -34,7 +34,7 @@ FRESH_NS = (
 )
 LOOK_NS = 1_000_000_000  # how often it looks who may still come in
 SAY_NS = 10_000_000_000  # how often the log tells of what was refused
-
+ABSENT_NS, TRY_NS = 30_000_000_000, 500_000_000  # how long an address is waited for, and how often it is tried; chosen
 
 Stamp = list[tuple[str, int, int, int, int, int]]
 
@@ -145,15 +145,34 @@ def main(argv: list[str]) -> int:
     try:
         keys = keyring.load(folder)
         told = shown(own.run, of_twin(own.directory))
-        door = Door(network.listen, keys, own.clock, network.motion, network.rate_hz, shown=told)
+        door = opened(own, lambda: Door(network.listen, keys, own.clock, network.motion, network.rate_hz, shown=told))
     except Complaint as error:
         return own.refuse(error)
+    if door is None:
+        own.close()
+        return 0
     who = ", ".join(f"{key.name} ({key.role})" for key in keys.authorised.values())
     own.say(f"listening at {door.address} for {who}" + (" of this machine alone" if door.loopback else ""))
     serve(own, Gateway(own.bus, door, CAMERAS[: len(own.run.robot.cameras)], own.suspended), authorised)
     door.close()
     own.close()
     return 0
+
+
+def opened(own: node.Node, door: Callable[[], Door]) -> Door | None:
+    """The door. An address that is not there is waited for: with a machine's start it may come later than its run. None when
+    told to end meanwhile; BusError when it cannot be had."""
+    until, said = own.clock.now() + ABSENT_NS, False
+    for _ in own.every(TRY_NS):
+        try:
+            return door()
+        except NoAddress as error:
+            if own.clock.now() >= until:
+                raise
+            if not said:
+                own.say(f"{error}; it is looked for {ABSENT_NS // 1_000_000_000} s more")
+            said = True
+    return None
 
 
 def shown(run: Run, twin: bool = False) -> Shown:
