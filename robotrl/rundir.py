@@ -202,8 +202,11 @@ class Metrics:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path / "metrics.jsonl", "ab", buffering=0)  # noqa: SIM115
+        self._file = open(path / "metrics.jsonl", "a+b", buffering=0)  # noqa: SIM115
         self.lost = 0
+        self._file.seek(0)
+        if not (text := self._file.read()).endswith(b"\n"):  # torn by a power cut: readers leave it out, but not in the midst
+            self._file.truncate(text.rfind(b"\n") + 1)
 
     def write(self, kind: str, **values: Any) -> None:
         line = (json.dumps({"kind": kind, **values}, allow_nan=False) + "\n").encode()

@@ -101,6 +101,17 @@ def test_metrics_are_a_line_each_at_once_and_are_gone_on_with(tmp_path):
         rundir.Metrics(tmp_path).write("episode", speed=math.nan)
 
 
+@pytest.mark.parametrize("torn", ['{"kind": "epis', '{"kind": "episode", "number": 1}', ""])
+def test_a_line_of_metrics_that_a_power_cut_has_torn_takes_none_with_it(tmp_path, torn):
+    """The next one was written behind it: both were lost, and no plot was drawn any more."""
+    for whole in ('{"kind": "episode", "number": 0}\n', ""):
+        (tmp_path / "metrics.jsonl").write_text(whole + torn)
+        metrics = rundir.Metrics(tmp_path)
+        metrics.write("episode", number=2)
+        metrics.close()
+        assert (tmp_path / "metrics.jsonl").read_text() == whole + '{"kind": "episode", "number": 2}\n'
+
+
 def test_lines_of_metrics_that_a_full_disk_does_not_take_are_counted_and_those_after_them_are_whole(tmp_path, monkeypatch):
     metrics = rundir.Metrics(tmp_path)
     metrics.write("episode", number=0)
