@@ -89,7 +89,8 @@ def main(argv: list[str]) -> int:
     demonstrations(run)  # a complaint comes before anything is written or moves
     directory = rundir.create(run, args.out, "wall", args.sim, robotnow.origin(args.run, overrides))
     if not args.sim:
-        keep_viewpoint(run, directory, args.calibration)
+        with rundir.written(directory):
+            keep_viewpoint(run, directory, args.calibration)
     return operate(run, directory, args.seconds, as_json=args.json, records=args.calibration)
 
 
@@ -184,16 +185,17 @@ def operate(
     end, notify = Ending(), Notify()
     held = rundir.hold(directory) if held is None else held
     sim = rundir.kind(directory)[1]
-    (directory / "logs").mkdir(exist_ok=True)
-    sockets = Path(tempfile.mkdtemp(prefix="robotrl-"))  # 0700; short, since a socket's path holds 107 characters
-    twin = manager = None
+    twin = manager = sockets = None
     code, spoke = 0, False
     try:
-        if sim:
-            twin = TwinProcess(directory, run.seed + begun)
-            run = with_ports(run, twin.ports)
-            rundir.amend(directory, run)
-        rundir.write_json(directory / "bus.json", {"directory": str(sockets)})
+        with rundir.written(directory):
+            (directory / "logs").mkdir(exist_ok=True)
+            sockets = Path(tempfile.mkdtemp(prefix="robotrl-"))  # 0700; short, since a socket's path holds 107 characters
+            if sim:
+                twin = TwinProcess(directory, run.seed + begun)
+                run = with_ports(run, twin.ports)
+                rundir.amend(directory, run)
+            rundir.write_json(directory / "bus.json", {"directory": str(sockets)})
         extra = {"operator": ["--twin-fd", str(twin.write_fd)]} if twin is not None else of_robot(run.robot, records)
         manager = Manager(directory, sockets, extra, (twin.write_fd,) if twin is not None else (), lambda: end.asked)
         if twin is not None:
@@ -210,7 +212,7 @@ def operate(
     except GaveUp as reason:
         aloud.say(f"robotrl run: {reason}", sys.stderr)
         code = reason.code
-    except config.ConfigError:  # the twin did not start
+    except (config.ConfigError, rundir.RunError):  # the twin did not start, or there is no room
         if nothing_in(directory):
             shutil.rmtree(directory)
         raise
@@ -225,7 +227,8 @@ def operate(
             (directory / "bus.json").unlink(missing_ok=True)
         if twin is not None:
             twin.close()
-        shutil.rmtree(sockets, ignore_errors=True)
+        if sockets is not None:
+            shutil.rmtree(sockets, ignore_errors=True)
         os.close(held)
     if code == 2 and not spoke and nothing_in(directory):  # refused before it began, for a reason that was said
         shutil.rmtree(directory)

@@ -101,16 +101,17 @@ def operate(
     def look() -> None:
         end.asked = end.asked or done()
 
-    (directory / "logs").mkdir(exist_ok=True)
-    sockets = Path(tempfile.mkdtemp(prefix="robotrl-"))
-    twin = manager = None
+    twin = manager = sockets = None
     try:
-        if rundir.kind(directory)[1]:
-            twin = TwinProcess(directory, run.seed)
-            run = with_ports(run, twin.ports)
-        run = ready(run, twin)
-        rundir.amend(directory, run)
-        rundir.write_json(directory / "bus.json", {"directory": str(sockets)})
+        with rundir.written(directory):
+            (directory / "logs").mkdir(exist_ok=True)
+            sockets = Path(tempfile.mkdtemp(prefix="robotrl-"))
+            if rundir.kind(directory)[1]:
+                twin = TwinProcess(directory, run.seed)
+                run = with_ports(run, twin.ports)
+            run = ready(run, twin)
+            rundir.amend(directory, run)
+            rundir.write_json(directory / "bus.json", {"directory": str(sockets)})
         extra = {"operator": ["--twin-fd", str(twin.write_fd)]} if twin is not None else of_robot(run.robot, records)
         manager = Manager(directory, sockets, extra, (twin.write_fd,) if twin is not None else (), lambda: end.asked)
         for spec in (*nodes, OPERATOR) if scripted else nodes:
@@ -134,7 +135,8 @@ def operate(
             (directory / "bus.json").unlink(missing_ok=True)
         if twin is not None:
             twin.close()
-        shutil.rmtree(sockets, ignore_errors=True)
+        if sockets is not None:
+            shutil.rmtree(sockets, ignore_errors=True)
         os.close(held)
     aloud.finish(math.inf)  # nobody waits for us any more, and what is printed from here on comes behind it
     return code

@@ -63,9 +63,12 @@ def create(run: Run, root: Path, clock_kind: str, sim: bool = False, robot: dict
 
 
 def require_room_for_sockets() -> None:
-    """RunError where the path of a run's sockets would be longer than one may be; they are made under TMPDIR."""
+    """RunError where a run's sockets cannot be made under TMPDIR, or their path would be longer than one may be."""
     longest = max(len(f"{name}.{source}") for name, topic in TOPICS.items() for source in topic.sources)
-    folder = tempfile.gettempdir()
+    try:
+        folder = tempfile.gettempdir()
+    except FileNotFoundError:  # nor could one be written with a full disk
+        raise RunError("TMPDIR: no folder takes a temporary file; free some space, or set one that does: TMPDIR=...") from None
     if len(os.fsencode(folder)) + len("/robotrl-xxxxxxxx/") + longest > SOCKET_PATH:
         raise RunError(
             f"TMPDIR: no room for a socket's name, of {SOCKET_PATH} letters, under {folder}; set a shorter one: TMPDIR=/tmp"
@@ -121,7 +124,7 @@ def hold(path: Path) -> int:
 
 @contextlib.contextmanager
 def written(path: Path) -> Iterator[None]:
-    """What follows writes into this run: RunError where that is another user's to do."""
+    """What follows writes into this run: RunError where that is another user's to do, or a disk is full."""
     try:
         if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
@@ -130,6 +133,10 @@ def written(path: Path) -> Iterator[None]:
         if error.filename is None or not Path(os.fsdecode(error.filename)).is_relative_to(path):
             raise
         raise _anothers(path, Path(os.fsdecode(error.filename))) from None
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise RunError(f"{error.filename or path}: {error.strerror}; free some space") from None
 
 
 def _anothers(path: Path, at: Path) -> RunError:
@@ -188,11 +195,15 @@ def write_json(path: Path, value: Any) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Whole or not at all: written aside, synced, renamed."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(aside, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fdatasync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fdatasync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)  # a full disk needs the room
+        raise
 
 
 class Metrics:

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import zmq
 
-from robotrl import config, manager, rundir
+from robotrl import config, manager, move, rundir
 from robotrl.complaint import ROOT, Complaint
 from robotrl.replay import Replay
 from robotrl.topics import TOPICS
@@ -78,6 +78,43 @@ def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         rundir.write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize("operate", [manager.operate, move.operate])
+@pytest.mark.parametrize("where", ["logs", "run.json", "bus.json", "sockets"])
+def test_a_run_on_a_full_disk_is_one_line(tmp_path, monkeypatch, operate, where):
+    """It was a traceback, and an exit code by which a service tries again."""
+    directory = rundir.create(RUN, tmp_path, "wall", True)
+    takes, mkdir = os.fdatasync, os.mkdir
+
+    def full(name):
+        raise OSError(errno.ENOSPC, "No space left on device", str(name))
+
+    def sync(descriptor):
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        return full(name) if where in name.name else takes(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    makes = lambda path, *how, **kw: full(path) if str(path).endswith(where) else mkdir(path, *how, **kw)  # noqa: E731
+    monkeypatch.setattr(os, "mkdir", makes)
+    twin = SimpleNamespace(ports={"servos": "/dev/x"}, close=lambda: None)
+    for program in (manager, move):
+        monkeypatch.setattr(program, "TwinProcess", lambda *_: twin)
+        monkeypatch.setattr(program, "Ending", SimpleNamespace)
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: full(tmp_path) if where == "sockets" else str(tmp_path / "made"))
+    with pytest.raises(rundir.RunError, match="No space left on device; free some space"):
+        operate(RUN, directory, 0.0, **({"as_json": False} if operate is manager.operate else {"scripted": False}))
+    assert not list(directory.glob(".*")), "nothing half written stays"
+    assert directory.exists() is (operate is move.operate), "of a run that did not begin nothing stays"
+
+
+def test_without_room_for_a_temporary_file_a_run_is_refused_in_one_line(tmp_path, monkeypatch):
+    def none():
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(rundir.RunError, match=r"TMPDIR: .*free some space"):
+        rundir.create(RUN, tmp_path, "wall", True)
 
 
 def test_the_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
