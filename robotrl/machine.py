@@ -113,11 +113,17 @@ def memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) ->
         return Row("free memory", "warn", f"{proc / 'meminfo'} does not say", "see: free -m")
     bound = ""
     with contextlib.suppress(OSError, ValueError):  # no group, or no bound: "max"
-        left = int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text())
+        left = int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text()) + _given_back(cgroup)
         free, bound = min(free, left), ", as its control group bounds it" if left < free else ""
     state = "fail" if free < NEED else "warn" if free < COMFORT else "ok"
     fix = "" if state == "ok" else "end other programs; who holds most: ps aux --sort=-rss | head"
     return Row("free memory", state, f"{free / GIB:.1f} GiB{bound}", fix)
+
+
+def _given_back(cgroup: Path) -> int:
+    """Bytes that are in use for pages of files, and that the kernel takes back before memory runs out."""
+    lines = dict(line.split() for line in _text(cgroup / "memory.stat").splitlines())
+    return int(lines.get("inactive_file", 0))
 
 
 def clock(system: Path = Path("/sys")) -> Row:

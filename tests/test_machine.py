@@ -37,6 +37,17 @@ def test_too_little_memory_is_said_the_control_groups_bound_too(tmp_path, free, 
     assert row.state == state and bool(row.fix) == (state != "ok") and ("control group" in row.found) == (bound != "max")
 
 
+@pytest.mark.parametrize(
+    ("stat", "state"), [("anon 1\ninactive_file {}\nactive_file 9\n", "ok"), ("anon 1\n", "fail"), (None, "fail")]
+)
+def test_what_a_control_group_keeps_of_files_is_not_taken(tmp_path, stat, state):
+    """Of 8 GiB, 7.5 are in use, 6.5 of them pages of files, which give way: who had read much was said to have no memory."""
+    proc = filled(tmp_path / "proc", meminfo="MemTotal: 99999999 kB\nMemAvailable: 30000000 kB\n")
+    said = {} if stat is None else {"memory__stat": stat.format(int(6.5 * GIB))}
+    row = machine.memory(proc, filled(tmp_path / "group", memory__max=str(8 * GIB), memory__current=str(int(7.5 * GIB)), **said))
+    assert row.state == state and ("7.0 GiB" if state == "ok" else "0.5 GiB") in row.found and "control group" in row.found
+
+
 def test_a_system_that_does_not_say_is_a_warning(tmp_path):
     assert machine.memory(filled(tmp_path, meminfo="nonsense")).state == "warn"
     assert machine.memory(tmp_path / "none").state == "warn"
