@@ -25,7 +25,7 @@ from pathlib import Path
 
 from robotrl import config, installed, machine
 from robotrl.cameracheck import camera_rows, gaze_rows, viewpoint_rows
-from robotrl.complaint import ROOT, SETUP, command
+from robotrl.complaint import ROOT, SETUP, Complaint, command
 from robotrl.findport import Verdict, judge
 from robotrl.machine import Row
 
@@ -127,7 +127,6 @@ def board_row(robot: config.Robot, records: Path | None = None) -> Row:
     Asks, and moves nothing."""
     from robotrl.calibration import store
     from robotrl.clock import WallClock
-    from robotrl.complaint import Complaint
     from robotrl.drivers import identity
     from robotrl.drivers.chains import baud_of
     from robotrl.drivers.port import SerialPort
@@ -155,6 +154,33 @@ def robot_rows(robot: config.Robot, records: Path | None = None) -> list[Row]:
         except ImportError as error:
             rows.append(Row("servo boards", "fail", f"cannot be asked: {error}", f"set up again: rm -rf .venv && {SETUP}"))
     return rows
+
+
+def launch_rows(run: config.Run) -> Iterator[Row]:
+    """What else a launch is refused for: the keys of who may come in from other machines, and names too long for its sockets.
+    Nothing where a package lacks for which there is a row."""
+    try:
+        from robotrl import keyring, rundir
+    except ImportError:
+        return
+    try:
+        rundir.require_room_for_sockets()
+    except Complaint as error:
+        yield _refused("sockets", error)
+    if not run.network.listen:
+        return
+    try:
+        keys = keyring.load(Path(run.network.keys).expanduser())
+    except Complaint as error:
+        yield _refused("network keys", error)
+    else:
+        yield Row("network keys", "ok", ", ".join(f"{key.name} ({key.role})" for key in keys.authorised.values()))
+
+
+def _refused(name: str, error: Complaint) -> Row:
+    """The line that mends it is the complaint's own last words."""
+    found, _, fix = str(error).rpartition("; ")
+    return Row(name, "fail", found or str(error), fix if found else "see there")
 
 
 def package_rows() -> list[Row]:
@@ -220,6 +246,7 @@ def examine(run: config.Run | None, sim: bool, records: Path | None = None, out:
     """All rows; those of the robot only where a run is known and it is not the twin. `out`: where runs are made, or will be."""
     where = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     rows = [Row("robotrl", "ok", f"{version_of('robotrl')} in {ROOT}"), *machine.rows(where), *package_rows()]
+    rows += launch_rows(run) if run is not None else ()
     if run is not None and not sim:
         rows += [_row("service", installed.service()), _row("adapter rules", installed.adapters())]
         rows += robot_rows(run.robot, records)

@@ -10,6 +10,7 @@ import pty
 import select
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tty
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from robotrl import cameracheck, config, doctor, findport, machine
+from robotrl import cameracheck, config, doctor, findport, keyring, machine
 from robotrl.calibration import store
 from robotrl.drivers import moteus
 from robotrl.drivers.identity import HOLDS, asked
@@ -328,6 +329,30 @@ def test_the_disk_is_judged_where_the_runs_are_made(monkeypatch, tmp_path, out, 
     monkeypatch.setattr(machine, "rows", lambda where: asked.append(where) or [])
     doctor.main(["--sim", "--out", out])
     assert [where.resolve() for where in asked] == [(tmp_path / judged).resolve()]
+
+
+def test_a_network_without_keys_is_a_row_as_the_launch_refuses_it(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(doctor, "PACKAGES", ())
+    words = ["--sim", "--json", "--set", f'network.keys="{tmp_path / "keys"}"', "--set", 'network.listen="tcp://127.0.0.1:5555"']
+
+    def row():
+        code = doctor.main(words)
+        (found,) = [r for r in json.loads(capsys.readouterr().out.splitlines()[-1])["rows"] if r["name"] == "network keys"]
+        return code, found["state"], found["found"], found["fix"]
+
+    code, state, found, fix = row()
+    assert (code, state) == (2, "fail") and "no keys" in found and "keys new" in fix
+    keyring.new(tmp_path / "keys", "laptop", "console")
+    assert row() == (0, "ok", "laptop (console)", "")
+    assert doctor.main(words[:2]) == 0 and "network" not in capsys.readouterr().out
+
+
+def test_a_folder_too_long_for_the_sockets_is_a_row_as_the_launch_refuses_it(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(doctor, "PACKAGES", ())
+    monkeypatch.setattr(tempfile, "tempdir", f"/tmp/{'x' * 90}")
+    assert doctor.main(["--sim"]) == 2
+    said = capsys.readouterr().out
+    assert "fail  sockets" in said and "TMPDIR" in said and "fix: set a shorter one: TMPDIR=/tmp" in said
 
 
 def test_a_wrong_run_file_is_a_row(monkeypatch, capsys, tmp_path):
