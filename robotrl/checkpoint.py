@@ -78,7 +78,7 @@ def save(
         raise
     _sync(parent)
     _sync(run)  # the folder itself may be new
-    _forget(parent, keep)
+    _forget(parent, keep, target)
     return target
 
 
@@ -131,8 +131,9 @@ def _digest(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _forget(parent: Path, keep: int) -> None:
-    """Remove all but the newest `keep` and the best of those whose manifest is whole: no damaged score may be the best.
+def _forget(parent: Path, keep: int, made: Path) -> None:
+    """Remove what is older than the newest `keep` that are whole, but for what was just `made`, and for the best of those whose
+    manifest is whole: no damaged score may be the best.
 
     What a newer robotrl has made is not ours to remove, nor counted.
     """
@@ -148,8 +149,10 @@ def _forget(parent: Path, keep: int) -> None:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
     best = max(scores, key=lambda path: scores[path], default=None)
-    for path in paths[:-keep]:
-        if path != best:
+    for path in reversed(paths):
+        if keep > 0:
+            keep -= path == made or isinstance(_verified(path), dict)
+        elif path not in (best, made):
             shutil.rmtree(path, ignore_errors=True)
 
 

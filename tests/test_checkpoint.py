@@ -74,6 +74,24 @@ def test_the_same_moment_again_is_not_written_twice_but_a_damaged_one_is_put_asi
     assert names(tmp_path) == ["000000001-000000001", "000000001-000000001.damaged"]
 
 
+def test_damaged_ones_do_not_take_the_place_of_whole_ones(tmp_path):
+    """Three newer ones had rotted: what was learnt since from the last whole one was saved, and removed in the same moment."""
+    for n in (26, 28, 30, 32, 34):
+        save(tmp_path, n, n, FILES, {"score": 1.0})
+    for n in (30, 32, 34):
+        (tmp_path / "checkpoint" / f"{n:09d}-{n:09d}" / "agent.safetensors").write_bytes(b"rot")
+    assert newest(tmp_path).transitions == 26
+    assert save(tmp_path, 29, 29, FILES, {"score": 0.5}).is_dir() and newest(tmp_path).transitions == 29
+    for n in (31, 33):
+        save(tmp_path, n, n, FILES, {"score": 0.5})
+    save(tmp_path, 35, 35, FILES, {"score": 0.5})
+    whole = [kept.transitions for kept in checkpoint.whole(tmp_path)]
+    assert whole[:3] == [35, 33, 31] and len(whole) == 4, "the newest three and the best"
+    assert names(tmp_path)[-4:] == [f"{n:09d}-{n:09d}" for n in (32, 33, 34, 35)], "damaged among them stay, older ones do not"
+    save(tmp_path, 27, 27, FILES, {"score": 0.5}, keep=1)
+    assert names(tmp_path) == [f"{n:09d}-{n:09d}" for n in (26, 27, 35)], "the best, and never is removed what was just saved"
+
+
 class Cut(BaseException):
     """The power goes."""
 
