@@ -52,7 +52,7 @@ class Wire(Generic[Device]):
         self._retry = now + RETRY_NS
         try:
             self._port, self.device = self._connect()
-        except PortError as error:
+        except (PortError, ValueError) as error:  # as at the start: another device may be in its place
             self._say(str(error))
             return False
         self._said = ""

@@ -85,6 +85,26 @@ def test_a_lost_wire_is_tried_once_a_second_and_comes_back():
         Wire(node, connect)
 
 
+def test_a_device_that_comes_back_as_none_that_can_be_spoken_with_is_tried_on():
+    """Another one in its place, say: the driver died of it, and of it again, until it stayed down."""
+    node, port, answers = FakeNode(), FakePort(), [ValueError("model 7: known are 350, 1060")] * 2
+
+    def connect():
+        if len(answers) < 2:
+            raise answers[0]
+        return port, "device"
+
+    wire = Wire(node, connect)
+    wire.lost(PortError("/dev/x: port lost"))
+    answers.pop()
+    for _ in range(3):
+        node.clock.advance(RETRY_NS)
+        assert not wire.again() and node.said == ["/dev/x: port lost", "model 7: known are 350, 1060"]
+    answers *= 2
+    node.clock.advance(RETRY_NS)
+    assert wire.again() and wire.device == "device" and node.said[-1] == "/dev/x: is back"
+
+
 @pytest.mark.parametrize("error", [PortError("/dev/x: no such port"), ValueError("rate 7: use 200")])
 def test_a_sensor_that_cannot_be_opened_ends_its_node_with_a_line(error):
     node = FakeNode(periods=3)
