@@ -7,6 +7,7 @@ from collections.abc import Callable
 from robotrl.config import Robot
 from robotrl.messages import Drive, Joints
 from robotrl.nodes.checks import motors
+from robotrl.safety.causes import State
 from robotrl.safety.guard import Outputs
 
 NOT_DOWN = "the arm is not down yet: support it, its torque goes off soon"
@@ -24,7 +25,7 @@ def way_down(robot: Robot, drive: Drive, joints: Joints, out: Outputs) -> str:
         return f"motor {who} {GONE}{lower}"
     if drive.raised and drive.lowers:
         return NOT_DOWN
-    if drive.raised and out.stop and not out.refused and not out.hold:
+    if drive.raised and out.stop and not out.refused and not out.hold and out.state != State.LOCKOUT:  # CUT POWER comes first
         return LET_GO + ("; press clear" if out.note.endswith("press clear") else "")
     if out.hold and lower and not TOLD & set(out.causes):
         return f"{'too hot to be held for long; ' if HOT & set(out.causes) else ''}the arm is held where it is{lower}"
