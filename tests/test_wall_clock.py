@@ -84,7 +84,7 @@ def test_it_runs_learns_ends_on_a_signal_and_leaves_nothing(live, listeners):
     assert f"timing  {overruns} overruns, " in live.said()
     assert "none lost, none doubled" in replay and str(live.directory) in run and "plot" in look
     assert "RELAX <- run_over [run_over]" in live.log("guard") and "exit code 0" in live.log("manager")
-    assert "LOCKOUT" not in live.log("guard")
+    assert "LOCKOUT <-" not in live.log("guard")
     played = played_again(live.directory)
     assert played["same"] and not played["cut"], played
     assert played["rows"]["commands"]["equal"] > 64 and played["rows"]["bytes to the servos"]["equal"] > 100
