@@ -45,8 +45,9 @@ class Unheard:
         self._limp, self._raised = "", False
 
     def step(self, joints: Joints | None, raised: bool) -> None:
-        """Of an arm that is on its way; `raised`: its time is nearly up."""
-        who = limp(self._robot, joints) if joints is not None and any(joints.mode) else ""  # all of them: it has come to its end
+        """Of an arm that is on its way, and nothing of legs, which are braked; `raised`: its time is nearly up."""
+        going = self._robot.stop_profile == "stow" and joints is not None and any(joints.mode)  # all off: it has come to its end
+        who = limp(self._robot, joints) if going and joints is not None else ""
         if who and who != self._limp:
             self._say(f"motor {who} {GONE}")
         if raised and not self._raised:

@@ -130,7 +130,7 @@ class Manifests(OnDisk):
 
     def check(self, data: bytes) -> None:
         self.file.write_bytes(data)
-        checkpoint._forget(self.path / checkpoint.FOLDER, checkpoint.KEEP)
+        checkpoint._forget(self.path / checkpoint.FOLDER, checkpoint.KEEP, self.file.parent)
         try:
             kept = checkpoint.newest(self.path)
         except Complaint as error:
