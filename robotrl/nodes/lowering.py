@@ -65,6 +65,8 @@ class Lowering:
         self._begun = self._ending = self._held = self._heeded = False
         now = self._clock.now()
         key.hear(now)
+        if permit is not None and permit.state == "LOCKOUT":  # which holds nothing, whatever is pressed
+            permit = None
         if permit is not None and not (key.pressed is not None and key.pressed > permit.t - HEARD_NS):
             key.pressed = now if permit.hold else None
         elif permit is None and key.pressed is not None and now - key.pressed > RECENT_NS:

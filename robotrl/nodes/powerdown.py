@@ -165,7 +165,7 @@ def lower(
     say("the arm holds, and nobody leads it: it is lowered")
     profile, due = Profile(robot, chain, STEP_NS * 1e-9, clock.now()), clock.now()
     told = Unheard(robot, say)
-    while profile.step(clock.now(), joints, watch(hot(robot, joints), profile.raised)):
+    while profile.step(clock.now(), joints, watch(_hot(robot, joints), profile.raised)):
         told.step(joints, profile.raised)
         due = max(due + STEP_NS, clock.now())
         clock.sleep_until(due)
@@ -263,9 +263,9 @@ def _near(position: Sequence[float], pose: Sequence[float]) -> bool:
     return all(abs(at - end) < NEAR_RAD for at, end in zip(position[:-1], pose[:-1], strict=True))
 
 
-def hot(robot: Robot, joints: Joints | None) -> bool:
+def _hot(robot: Robot, joints: Joints) -> bool:
     """Is a servo near the heat at which it lets go by itself?"""
-    return joints is not None and any(celsius > robot.limits.temp_c - TOO_HOT_C for celsius in joints.temp_c)
+    return any(celsius > robot.limits.temp_c - TOO_HOT_C for celsius in joints.temp_c)
 
 
 def may_hold(joints: Joints) -> bool:

@@ -27,7 +27,7 @@ from robotrl.clock import Clock, WallClock
 from robotrl.config import Robot
 from robotrl.drivers.chains import Chain, chain_of
 from robotrl.drivers.port import OpenPort, PortError
-from robotrl.nodes.powerdown import STOW, Profile, first_reading, hot
+from robotrl.nodes.powerdown import STOW, Profile, first_reading
 from robotrl.nodes.tether import BURIED, CHECKED, DONE, DROP, HELD, HOLD, NAME, OFF, ON, PORT, READY, RESCUED
 from robotrl.nodes.waydown import LET_GO, Unheard
 from robotrl.realtime import real_time
@@ -64,9 +64,8 @@ def stop_motors(
 ) -> Outcome:  # fmt: skip
     """The stop profile on a bus that is ours: damp or stow for `stop_damp_s` if torque was on, then off until it is read back.
 
-    While `held` says so, which is asked in every step, an arm that is lowered stays where it is, until a servo is hot. After
-    TRIES stops that were not read back every servo on the bus is told at once, `tell` gets the call to cut the power, and it
-    goes on for INSIST_S.
+    While `held` says so, which is asked in every step, an arm that is lowered stays where it is. After TRIES stops that were not
+    read back every servo on the bus is told at once, `tell` gets the call to cut the power, and it goes on for INSIST_S.
     """
     began = clock.now()
     due = began
@@ -83,7 +82,7 @@ def stop_motors(
         profile = Profile(robot, chain, STEP_S, began)
         joints = first_reading(chain, clock) if torque_on and robot.stop_profile == STOW else None  # damping waits for no answer
         due, told = clock.now(), Unheard(robot, tell)
-        while torque_on and profile.step(clock.now(), joints, held() and not hot(robot, joints)):
+        while torque_on and profile.step(clock.now(), joints, held()):
             told.step(joints, profile.raised)
             joints = chain.read(-1)  # it takes the adapter's answers off the line
             step()

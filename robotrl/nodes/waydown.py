@@ -22,19 +22,20 @@ def way_down(robot: Robot, drive: Drive, joints: Joints, out: Outputs) -> str:
     """What he is to do, before all else that the guard has to say; "" where there is nothing."""
     lower = ", press disable to lower it on" if drive.stop == "hold" else ""
     if drive.lowers and (who := limp(robot, joints)):
-        return f"motor {who} {GONE}{lower}"
+        return f"motor {', '.join(who)} {GONE}{lower}"
     if drive.raised and drive.lowers:
         return NOT_DOWN
-    if drive.raised and out.stop and not out.refused and not out.hold and out.state != State.LOCKOUT:  # CUT POWER comes first
-        return LET_GO + ("; press clear" if out.note.endswith("press clear") else "")
+    told = out.refused or set(out.causes) - {"operator_stop"} or out.state in (State.CHECK, State.LOCKOUT)  # what is to be done
+    if drive.raised and out.stop and not told and not out.hold:
+        return LET_GO + ("; press clear" if out.causes else "")
     if out.hold and lower and not TOLD & set(out.causes):
         return f"{'too hot to be held for long; ' if HOT & set(out.causes) else ''}the arm is held where it is{lower}"
     return ""
 
 
-def limp(robot: Robot, joints: Joints) -> str:
+def limp(robot: Robot, joints: Joints) -> list[str]:
     said = zip(motors(robot), joints.mode, joints.missed, strict=True)
-    return ", ".join(name for name, mode, missed in said if mode in LIMP and not missed)
+    return [name for name, mode, missed in said if mode in LIMP and not missed]
 
 
 class Unheard:
@@ -42,14 +43,14 @@ class Unheard:
 
     def __init__(self, robot: Robot, say: Callable[[str], None]) -> None:
         self._robot, self._say = robot, say
-        self._limp, self._raised = "", False
+        self._told: set[str] = set()
 
     def step(self, joints: Joints | None, raised: bool) -> None:
         """Of an arm that is on its way, and nothing of legs, which are braked; `raised`: its time is nearly up."""
         going = self._robot.stop_profile == "stow" and joints is not None and any(joints.mode)  # all off: it has come to its end
-        who = limp(self._robot, joints) if going and joints is not None else ""
-        if who and who != self._limp:
-            self._say(f"motor {who} {GONE}")
-        if raised and not self._raised:
+        who = limp(self._robot, joints) if going and joints is not None else []
+        if new := [name for name in who if name not in self._told]:
+            self._say(f"motor {', '.join(new)} {GONE}")
+        if raised and NOT_DOWN not in self._told:
             self._say(NOT_DOWN)
-        self._limp, self._raised = who, raised
+        self._told |= {*who, *([NOT_DOWN] if raised else [])}

@@ -13,9 +13,9 @@ import pytest
 from robotrl import keyring
 from robotrl.bus import Bus
 from robotrl.clock import LockstepClock
-from robotrl.door import Door, NoAddress, Peer, Received
+from robotrl.door import Door, Peer, Received
 from robotrl.messages import Action, Guard, Label, Operator, Picture
-from robotrl.nodes.gateway import ABSENT_NS, FRESH_NS, Authorised, Gateway, opened, renew
+from robotrl.nodes.gateway import FRESH_NS, Authorised, Gateway, opened, renew
 from robotrl.roles import ROLES, refusal
 
 SECOND = 1_000_000_000
@@ -251,9 +251,9 @@ def test_after_a_complaint_it_looks_again_whatever_the_files_show(tmp_path, monk
     assert door.known == [0, 1]
 
 
-@pytest.mark.parametrize(("comes", "ends"), [(3, False), (10**6, False), (10**6, True)])
+@pytest.mark.parametrize(("comes", "ends"), [(3, False), (500, False), (500, True)])
 def test_an_address_that_is_not_there_yet_is_waited_for(tmp_path, comes, ends):
-    """A service at boot: its network came a second later, and with exit code 2 the run stayed down for good."""
+    """A service at boot: its network came later, and with exit code 2 the run stayed down, or ended while it went."""
     keyring.new(tmp_path / "keys", "laptop", "console")
     own, tries = Own(), []
 
@@ -270,14 +270,9 @@ def test_an_address_that_is_not_there_yet_is_waited_for(tmp_path, comes, ends):
             Door("tcp://192.0.2.1:5555", keyring.load(tmp_path / "keys"), own.clock)  # of nobody (RFC 5737)
         return "open"
 
-    if comes == 3 or ends:
-        assert opened(own, door) == (None if ends else "open")
-    else:
-        with pytest.raises(NoAddress, match="cannot listen there"):
-            opened(own, door)
-        assert tries[-1] - tries[0] == ABSENT_NS
+    assert opened(own, door) == (None if ends else "open")
     (said,) = own.said
-    assert "tcp://192.0.2.1:5555: cannot listen there" in said and "30 s more" in said
+    assert "tcp://192.0.2.1:5555: cannot listen there" in said and "looked for" in said
 
 
 class FullDisk(io.StringIO):

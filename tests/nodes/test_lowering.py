@@ -31,7 +31,7 @@ from tests.nodes.armrig import ArmRig, TwinClock, run_of
 
 HOLDS = ("torque", "goal_position")
 STEP_S = 0.02
-MS = 1_000_000
+MS, SECOND = 1_000_000, 1_000_000_000
 
 
 @pytest.fixture(params=["so101", "omx"])
@@ -300,6 +300,16 @@ def test_a_key_of_just_before_counts_and_an_older_one_only_by_the_guards_word(om
             key.hear(now, taken_up=True)
         word = None if hold is None else msgspec.structs.replace(omx.permit, t=now, hold=hold)
         assert Lowering(stage, key, stage.line, stage.port, word).watch(False, False) is held, (ago, after, hold)
+
+
+def test_a_guard_in_lockout_has_no_word_for_a_key(omx):
+    """It holds nothing, whatever is pressed: who pressed a moment before the port was back stands there still."""
+    stage = Stage(omx)
+    now, key = stage.clock.now(), StopKey(stage)
+    stage.press("stop")
+    key.hear(now - SECOND)
+    word = msgspec.structs.replace(omx.permit, t=now, hold=False, state="LOCKOUT")
+    assert Lowering(stage, key, stage.line, stage.port, word).watch(False, False)
 
 
 def test_what_takes_up_nothing_lowers_nothing_and_each_step_is_told(omx):
