@@ -49,10 +49,11 @@ class Stow:
     target is to reach no wire: a servo that hears and does not answer would go to it at once.
     """
 
+    _opens: bool  # the gate is a new one
+
     def __init__(self, limits: GateLimits, pose: Sequence[float], held: tuple[float | None, ...] | None = None) -> None:
         """`pose`: rad, (n,). `held`: the target that each servo goes by as it begins, None where nobody knows it."""
         self._pose, self._held = tuple(pose), held
-        self._opens = True  # the gate is a new one
         self._open(limits)
         self._at, self._goal = list(pose), list(pose)  # of a joint that was never heard both are where it is to lie
         self.unheard = tuple(range(len(self._pose)))

@@ -150,6 +150,7 @@ def test_bad_actions_are_forgotten_once_nobody_drives(state):
     assert gate.decide(0, None, AT, (0, 0)).cause == ""
     gate.permit(Permit(), 0)
     assert gate.decide(0, None, AT, (0, 0)).cause == ""
+    assert [gate.decide(0, Action(nan, seq=seq), AT, (0, 0)).cause for seq in (7, 8)] == ["", "nan_action"]
 
 
 # actions

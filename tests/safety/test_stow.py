@@ -61,6 +61,35 @@ def test_of_each_joint_whose_target_is_known_that_is_held_and_the_others_where_t
     assert stow.step(0, (0.07, 0.06), HERE) == (0.1, 0.06)
 
 
+@pytest.mark.parametrize(
+    ("lags", "after", "goes_on"),
+    [(0.0, 200 * MS, True), (0.0, 200 * MS - 1, False), (0.149, 200 * MS, True), (-0.149, 200 * MS, True),
+     (0.151, 900 * MS, False), (-0.151, 900 * MS, False)],
+)  # fmt: skip
+def test_where_no_joint_finds_a_way_within_the_workspace_it_binds_no_more_after_200_ms(lags, after, goes_on):
+    """All are where they are led, but for the last, which may hold something: a hand that is in the way is no edge."""
+    limits = jointed_limits((-1.0, -0.5), (1.0, 0.9), slew=0.1, lead=0.5, margin=0.002, outside=lambda q: max(0.0, q[0] - 0.2))
+    stow, now, last, before = Stow(limits, POSE), 300 * MS, 0, ()
+    led = stow.step(0, (0.0, 0.4), HERE)
+    while led != before:
+        before, led = led, stow.step(now, (led[0] - lags, 0.4), HERE)
+        last, now = last if led == before else now, now + 20 * MS
+    assert led[0] == pytest.approx(0.2, abs=0.01)
+    stow.step(last + after, (led[0] - lags, 0.4), HERE)
+    assert (stow.step(last + after, (led[0] - lags, 0.4), HERE)[0] > led[0]) is goes_on
+
+
+def test_who_has_sunk_is_led_on_from_where_he_is_and_no_other():
+    stow = Stow(LIMITS, POSE)
+    stow.step(0, (0.0, 0.0), HERE)
+    stow.step(300 * MS, (0.0, 0.0), HERE)
+    for who, there in ((0, (-0.1, 0.02)), (1, (-0.1, -0.02))):
+        before = list(stow._goal)
+        stow.sunk((who,), there)
+        before[who] = there[who]
+        assert stow._goal == before
+
+
 @pytest.mark.parametrize("unread", [3, 4, 9])
 def test_a_joint_that_nobody_hears_is_not_led_on_because_another_is_found_limp(unread):
     """Each opening of a gate takes all for read; only one that was read three cycles ago at most is led on."""
