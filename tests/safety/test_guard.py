@@ -601,6 +601,7 @@ def test_pause_ends_a_session_that_would_go_on_by_itself(cause, state):
     bench = at("RUN")
     bench.step(**cause)
     assert bench.state() == state and bench.out.session
+    assert bench.step().note == "" and bench.state() == state, "nobody need press anything"
     bench.key("pause")
     assert bench.state() == state and not bench.out.session and not bench.out.refused
     assert bench.step(200).state == state and bench.out.torque is (state == "HOLD")
