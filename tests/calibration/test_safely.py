@@ -242,8 +242,10 @@ def test_a_dropped_connection_leaves_the_arm_off(twin, tmp_path, how):
         os.write(master, b"\x03")
         time.sleep(0.1)
         os.write(master, b"\x03")
-    assert process.wait(20) == 130
+    code = process.wait(20)
     assert off(twin)
+    # Who writes to a terminal that is gone hears of that first, or of a second SIGHUP once all is off: nobody reads its code.
+    assert code == 130 or (how == "hang up" and code in (2, -signal.SIGHUP))
     if how != "hang up":
         assert b"stopped by Ctrl-C" in heard(master, b"Ctrl-C\r\n")
         os.close(master)
